@@ -1,0 +1,203 @@
+//! Identities that last: opaque numbers that are never re-used and never mean anything.
+//!
+//! A unit's *code* is re-used by the state over time, so nothing here is a code; `place` resolves (code, date)
+//! to a [`UnitId`]. Ids print as a letter, a dash and sixteen hex digits (`u-00c3…`), and parse from the same.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An id's text did not have the form `x-<hex>`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {what}: expected `{prefix}-` and {digits} hex digits")]
+pub struct IdError {
+    what: &'static str,
+    prefix: char,
+    digits: usize,
+    text: String,
+}
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "-{:016x}"), self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 16);
+                digits.and_then(|d| u64::from_str_radix(d, 16).ok()).map($name).ok_or_else(|| IdError {
+                    what: $what,
+                    prefix: $prefix,
+                    digits: 16,
+                    text: text.chars().take(40).collect(),
+                })
+            }
+        }
+    };
+}
+
+macro_rules! bytes_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub [u8; 16]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "-{:032x}"), u128::from_be_bytes(self.0))
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 32);
+                digits
+                    .and_then(|d| u128::from_str_radix(d, 16).ok())
+                    .map(|n| $name(n.to_be_bytes()))
+                    .ok_or_else(|| IdError {
+                        what: $what,
+                        prefix: $prefix,
+                        digits: 32,
+                        text: text.chars().take(40).collect(),
+                    })
+            }
+        }
+    };
+}
+
+number_id!(
+    /// An administrative unit, for ever: (code, date) resolves to it, codes are re-used.
+    UnitId, 'u', "a unit id"
+);
+number_id!(
+    /// The 1 to 7 nodes that serve one unit.
+    SiteId, 's', "a site id"
+);
+number_id!(
+    /// The records whose home is one commune: the unit of placement and synchronisation.
+    ShardId, 'h', "a shard id"
+);
+number_id!(
+    /// One process with one data directory. A wiped node comes back under a new node id.
+    NodeId, 'n', "a node id"
+);
+number_id!(
+    /// A Raft group: it hosts one or more shards of its site.
+    GroupId, 'g', "a group id"
+);
+bytes_id!(
+    /// One life of a site's data; random, minted anew after every restore, rebuild or forced recovery.
+    Incarnation, 'i', "an incarnation"
+);
+bytes_id!(
+    /// Who numbers edits: the first 16 bytes of the hash of (site, shard, incarnation).
+    AuthorId, 'a', "an author id"
+);
+bytes_id!(
+    /// A record, for ever. Derived from the request that created it, so that a retry anywhere finds it.
+    RecordId, 'r', "a record id"
+);
+bytes_id!(
+    /// A client's session: random; with a counter it names a request.
+    SessionId, 'q', "a session id"
+);
+bytes_id!(
+    /// What a caller's claims were resolved from (a certificate, a token): the first 16 bytes of its hash.
+    EvidenceId, 'e', "an evidence id"
+);
+
+/// A 32-byte BLAKE3 hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A request: the session that sent it and the session's counter, which starts at 1 and never repeats.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RequestId {
+    /// The caller's session.
+    pub session: SessionId,
+    /// The request's place in it.
+    pub counter: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.session, self.counter)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl RecordId {
+    /// The id of the `part`-th record (from 0) that request `request` creates.
+    #[must_use]
+    pub fn derive(request: RequestId, part: u32) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 record id");
+        hasher.update(&request.session.0);
+        hasher.update(&request.counter.to_be_bytes());
+        hasher.update(&part.to_be_bytes());
+        RecordId(first_16(&hasher.finalize()))
+    }
+}
+
+/// The first sixteen bytes of a hash.
+pub(crate) fn first_16(hash: &blake3::Hash) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&hash.as_bytes()[..16]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_and_parse() {
+        let unit = UnitId(0xc3);
+        assert_eq!(unit.to_string(), "u-00000000000000c3");
+        assert_eq!("u-00000000000000c3".parse(), Ok(unit));
+        assert!("s-00000000000000c3".parse::<UnitId>().is_err());
+        assert!("u-c3".parse::<UnitId>().is_err());
+        let record = RecordId::derive(RequestId { session: SessionId([7; 16]), counter: 1 }, 0);
+        assert_eq!(record.to_string().parse(), Ok(record));
+    }
+
+    #[test]
+    fn a_retry_derives_the_same_record_and_a_new_request_another() {
+        let request = RequestId { session: SessionId([1; 16]), counter: 5 };
+        assert_eq!(RecordId::derive(request, 0), RecordId::derive(request, 0));
+        assert_ne!(RecordId::derive(request, 0), RecordId::derive(request, 1));
+        assert_ne!(RecordId::derive(request, 0), RecordId::derive(RequestId { counter: 6, ..request }, 0));
+    }
+}

@@ -1,0 +1,6 @@
+//! The pure core of dinhba: what a record is, what an edit is, what a replica answers to a command, what two sites say
+//! to each other. Everything comes in as an argument (time, chance, bytes) and goes out as a value; nothing here knows a
+//! clock, a disk or a network. Read it bottom up, in the order of the modules below.
+
+pub mod ids;
+pub mod store;
