@@ -1,1 +1,3 @@
-//! dinhba.
+//! The SDK for applications.
+
+pub mod transport;

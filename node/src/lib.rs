@@ -1,1 +1,3 @@
-//! dinhba.
+//! A node of dinhba.
+
+pub mod disk;
