@@ -1,0 +1,535 @@
+//! Commands, which a group's log orders, and the answers that `registry` gives to them.
+//!
+//! A command is complete: who, why, when and every random choice are in it, put there at the door, so that all replicas
+//! fold it to the same bytes. A log entry is a list of commands; its answer is the list of their answers.
+
+use std::collections::BTreeMap;
+
+use crate::claims::{Case, Claims, Purpose};
+use crate::edit::{Dot, EditKind, Origin};
+use crate::ids::{AuthorId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
+use crate::place::PlaceEntry;
+use crate::record::{FieldKey, Record};
+use crate::schema::RecordKind;
+use crate::{wire_code, wire_enum, wire_struct};
+
+/// Per author, the number and hash of its last edit: the version of a shard.
+pub type Heads = BTreeMap<AuthorId, (u64, Hash)>;
+
+/// A random name of one run of a shard's arrival order at one site; positions mean nothing outside it.
+pub type Epoch = [u8; 16];
+
+/// How far a neighbour's stream of a shard has been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which stream.
+    pub epoch: Epoch,
+    /// The last position taken.
+    pub position: u64,
+    /// The stream's running hash there.
+    pub running: Hash,
+}
+
+impl Cursor {
+    /// The beginning of a stream.
+    #[must_use]
+    pub fn start(epoch: Epoch) -> Self {
+        Cursor { epoch, position: 0, running: Hash::default() }
+    }
+}
+
+/// What a group's log orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The first command of a group: whose it is.
+    Form(Form),
+    /// Hosts a shard from now on.
+    Adopt(Adopt),
+    /// An officer's edit.
+    Edit(Box<EditCommand>),
+    /// A batch of a neighbour's stream.
+    Merge(Box<MergeCommand>),
+    /// Reads that wait for their entry in the access log.
+    Access(Vec<AccessEntry>),
+    /// Moves a shard's own edits above the last common one to a new incarnation.
+    Renew(Renew),
+    /// Keeps another site's signed statement.
+    Keep(Statement),
+    /// Allows the rules and encodings of a feature level.
+    Raise(Raise),
+    /// Changes the directory of units and sites.
+    Place(Vec<PlaceEntry>),
+    /// Forgets how far a neighbour's stream was taken, so that the next contact goes by heads.
+    Forget(Forget),
+}
+
+/// Whose a group is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    /// The site that runs the group.
+    pub site: SiteId,
+    /// Its first feature level.
+    pub level: u16,
+}
+
+/// What a group must know of a shard that it hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// The shard.
+    pub shard: ShardId,
+    /// The units from the centre down to the shard's home, inclusive.
+    pub path: Vec<UnitId>,
+}
+
+/// Hosts a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopt {
+    /// The shard.
+    pub info: ShardInfo,
+    /// This site's incarnation as an author for it; random.
+    pub incarnation: Incarnation,
+    /// The name of its stream; random.
+    pub epoch: Epoch,
+}
+
+/// An officer's edit of one or several records of one shard, all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditCommand {
+    /// The shard of all its records.
+    pub shard: ShardId,
+    /// What it is.
+    pub kind: EditKind,
+    /// Who, why, when.
+    pub origin: Origin,
+    /// The secret for the session's commitments, if this is the session's first edit here; random.
+    pub secret: [u8; 32],
+    /// One edit each, in order.
+    pub parts: Vec<PartDraft>,
+}
+
+/// One record's part in an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartDraft {
+    /// The record. For a new one, the id derived from the request and the part's place.
+    pub record: RecordId,
+    /// What the record is.
+    pub record_kind: RecordKind,
+    /// Whether the record is created.
+    pub create: bool,
+    /// From when it holds in law; empty for the day it was received.
+    pub valid_from: Vec<u8>,
+    /// The fields, rising, each once.
+    pub changes: Vec<crate::edit::Change>,
+}
+
+/// A batch of a neighbour's stream, and what the receiver needs to take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeCommand {
+    /// The neighbour.
+    pub peer: SiteId,
+    /// Its batch.
+    pub batch: Batch,
+    /// When the door received it, UTC milliseconds.
+    pub now_ms: i64,
+}
+
+/// A piece of a site's stream of one shard. It never splits the edits of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where it begins; the receiver takes it only if it stands there, or if this is a stream's beginning.
+    pub start: Cursor,
+    /// Where the receiver stands afterwards.
+    pub end: Cursor,
+    /// The edits, in the order of arrival at the sender, without those that the receiver has.
+    pub items: Vec<Item>,
+    /// The secrets of the sessions of these edits.
+    pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
+}
+
+/// An edit on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its name, so that bytes which cannot be read can still be set aside.
+    pub dot: Dot,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// One record, as it is.
+    Record,
+    /// A search; `subject` is the keyed hash of its terms.
+    Find,
+    /// A record's history.
+    History,
+    /// A work list of conflicts.
+    Conflicts,
+    /// An extract of a unit.
+    Export,
+    /// The change feed.
+    Watch,
+    /// The access log itself.
+    AccessLog,
+}
+
+/// One read of personal data, as the access log keeps it for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessEntry {
+    /// Who.
+    pub claims: Claims,
+    /// Why.
+    pub purpose: Purpose,
+    /// For which case.
+    pub case: Case,
+    /// What.
+    pub looked: Looked,
+    /// Whose records; `None` for all shards of the group that the caller may see.
+    pub shard: Option<ShardId>,
+    /// The record, or the keyed hash of the search terms, or zero.
+    pub subject: [u8; 16],
+    /// When, UTC milliseconds, by the door's clock.
+    pub at_ms: i64,
+}
+
+/// An access as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedAccess {
+    /// The entry.
+    pub entry: AccessEntry,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// The chain's hash after this entry.
+    pub hash: Hash,
+}
+
+/// The repair after a fork: an author's edits above the last common one get a new author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renew {
+    /// The shard.
+    pub shard: ShardId,
+    /// The author of this site that forked.
+    pub author: AuthorId,
+    /// The last number whose hash the neighbour has too.
+    pub common: u64,
+    /// The new incarnation; random.
+    pub incarnation: Incarnation,
+    /// The new name of this site's stream; random.
+    pub epoch: Epoch,
+    /// When, UTC milliseconds.
+    pub now_ms: i64,
+}
+
+/// What a site says of a shard at one moment; signed, it is a proof to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementBody {
+    /// Who says it.
+    pub site: SiteId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// In which life.
+    pub incarnation: Incarnation,
+    /// What it holds durably.
+    pub heads: Heads,
+    /// The digest of those edits.
+    pub edits: Digest,
+    /// The digest of the records folded from them.
+    pub state: Digest,
+    /// When, UTC milliseconds, by its clock.
+    pub at_ms: i64,
+}
+
+/// A signed statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What is said.
+    pub body: StatementBody,
+    /// The site's Ed25519 signature over the body's canonical bytes.
+    pub signature: [u8; 64],
+}
+
+/// Allows a feature level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raise {
+    /// The new level; at most one above the present one.
+    pub level: u16,
+    /// When, UTC milliseconds.
+    pub now_ms: i64,
+}
+
+/// Forgets a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whose stream.
+    pub peer: SiteId,
+    /// The author to be tried again, if it was parked.
+    pub author: Option<AuthorId>,
+}
+
+/// A sum of keyed hashes, modulo 2^256: equal sets have equal sums whatever the order, and one member can be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(pub [u8; 32]);
+
+/// Proof of an acceptance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The shard.
+    pub shard: ShardId,
+    /// The first of the command's edits.
+    pub first: Dot,
+    /// How many there are, numbered on from `first`.
+    pub count: u32,
+    /// The hash of the last of them.
+    pub hash: Hash,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; nothing to say.
+    Done(Nothing),
+    /// The edit has its numbers.
+    Accepted(Accepted),
+    /// A colleague or a merge was faster: nothing changed.
+    Stale(Stale),
+    /// Refused: nothing changed.
+    Refused(Refusal),
+    /// What became of a batch.
+    Merged(Merged),
+    /// Whether each read may go on.
+    Access(Vec<bool>),
+}
+
+/// Nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nothing;
+
+/// An edit was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The proof.
+    pub receipt: Receipt,
+    /// Whether the request had been accepted before: this is the answer to a retry.
+    pub replayed: bool,
+}
+
+/// The touched fields have moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// The record.
+    pub record: RecordId,
+    /// The fields that moved.
+    pub fields: Vec<FieldKey>,
+    /// The record now.
+    pub current: Record,
+}
+
+/// Why a command was refused. All replicas agree on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: what is wrong and what to do. Never contains a value of a record.
+    pub text: String,
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalCode {
+    /// The caller's claims do not allow it.
+    Denied,
+    /// No such record, shard or conflict here.
+    Unknown,
+    /// The input breaks a rule.
+    Invalid,
+    /// A kind or encoding above the group's feature level.
+    Level,
+    /// It was done before, in a way that differs.
+    Exists,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whether the batch was taken; if not, it did not begin where the cursor stands, or had a gap.
+    pub taken: bool,
+    /// Where the cursor stands now.
+    pub cursor: Option<Cursor>,
+    /// Edits folded in.
+    pub folded: u32,
+    /// Edits that were here already.
+    pub known: u32,
+    /// Edits set aside.
+    pub poisoned: u32,
+    /// Authors whose chain broke in this batch; what follows of them is not taken until an operator releases them.
+    pub parked: Vec<AuthorId>,
+}
+
+impl Answer {
+    /// A refusal with a text.
+    #[must_use]
+    pub fn refused(code: RefusalCode, text: impl Into<String>) -> Self {
+        Answer::Refused(Refusal { code, text: text.into() })
+    }
+}
+
+/// A field of an open conflict, or the rule that a merge broke.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConflictKey {
+    /// A legal field with several different current values.
+    Field(FieldKey),
+    /// A rule that does not hold.
+    Rule(u16),
+}
+
+/// Set when a conflict is first seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictEntry {
+    /// UTC milliseconds, by the clock of the site that keeps the entry.
+    pub since_ms: i64,
+}
+
+wire_struct! {
+    Cursor { epoch, position, running }
+    Form { site, level }
+    ShardInfo { shard, path }
+    Adopt { info, incarnation, epoch }
+    EditCommand { shard, kind, origin, secret, parts }
+    PartDraft { record, record_kind, create, valid_from, changes }
+    MergeCommand { peer, batch, now_ms }
+    Batch { shard, start, end, items, secrets }
+    Item { dot, bytes }
+    AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
+    LoggedAccess { entry, allowed, hash }
+    Renew { shard, author, common, incarnation, epoch, now_ms }
+    StatementBody { site, shard, incarnation, heads, edits, state, at_ms }
+    Statement { body, signature }
+    Raise { level, now_ms }
+    Forget { shard, peer, author }
+    Digest { 0 }
+    Receipt { shard, first, count, hash }
+    Nothing { }
+    Accepted { receipt, replayed }
+    Stale { record, fields, current }
+    Refusal { code, text }
+    Merged { shard, taken, cursor, folded, known, poisoned, parked }
+    ConflictEntry { since_ms }
+}
+
+wire_code! { Looked, "kind of read" {
+    1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
+} }
+
+wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
+
+wire_enum! { Command, "command" {
+    1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
+} }
+
+wire_enum! { Answer, "answer" {
+    1 => Done, 2 => Accepted, 3 => Stale, 4 => Refused, 5 => Merged, 6 => Access,
+} }
+
+wire_enum! { ConflictKey, "conflict" { 1 => Field, 2 => Rule } }
+
+impl RefusalCode {
+    /// The word that tables and JSON print.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            RefusalCode::Denied => "denied",
+            RefusalCode::Unknown => "unknown",
+            RefusalCode::Invalid => "invalid",
+            RefusalCode::Level => "level",
+            RefusalCode::Exists => "exists",
+        }
+    }
+}
+
+impl Looked {
+    /// The word that tables and JSON print.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Looked::Record => "record",
+            Looked::Find => "find",
+            Looked::History => "history",
+            Looked::Conflicts => "conflicts",
+            Looked::Export => "export",
+            Looked::Watch => "watch",
+            Looked::AccessLog => "access-log",
+        }
+    }
+}
+
+
+impl Digest {
+    /// A member's keyed hash.
+    #[must_use]
+    pub fn of(key: &[u8; 32], member: &[u8]) -> Self {
+        Digest(*blake3::keyed_hash(key, member).as_bytes())
+    }
+
+    /// Adds a member.
+    pub fn add(&mut self, member: Digest) {
+        self.carry(member, |left, right, carry| {
+            let (sum, over_one) = left.overflowing_add(right);
+            let (sum, over_two) = sum.overflowing_add(carry);
+            (sum, over_one || over_two)
+        });
+    }
+
+    /// Takes a member out.
+    pub fn subtract(&mut self, member: Digest) {
+        self.carry(member, |left, right, borrow| {
+            let (rest, under_one) = left.overflowing_sub(right);
+            let (rest, under_two) = rest.overflowing_sub(borrow);
+            (rest, under_one || under_two)
+        });
+    }
+
+    fn carry(&mut self, other: Digest, step: impl Fn(u64, u64, u64) -> (u64, bool)) {
+        let mut carry = false;
+        for (left, right) in self.0.chunks_exact_mut(8).zip(other.0.chunks_exact(8)) {
+            let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a chunk of eight bytes"));
+            let (result, over) = step(word(left), word(right), u64::from(carry));
+            left.copy_from_slice(&result.to_le_bytes());
+            carry = over;
+        }
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Hash(self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_digest_forgets_order_and_what_was_taken_out(members: Vec<[u8; 8]>, extra: [u8; 8]) {
+            let key = [7; 32];
+            let (mut forward, mut backward) = (Digest::default(), Digest::default());
+            members.iter().for_each(|member| forward.add(Digest::of(&key, member)));
+            members.iter().rev().for_each(|member| backward.add(Digest::of(&key, member)));
+            prop_assert_eq!(forward, backward);
+            forward.add(Digest::of(&key, &extra));
+            prop_assert_ne!(forward, backward);
+            forward.subtract(Digest::of(&key, &extra));
+            prop_assert_eq!(forward, backward);
+        }
+    }
+}

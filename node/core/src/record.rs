@@ -1,0 +1,381 @@
+//! A record: for each field its current values, each tagged with the dot of the edit that wrote it; a dotted
+//! multi-value register per field (Preguiça et al., "Dotted Version Vectors", 2010; MV-register: Shapiro et al., 2011).
+//!
+//! A write replaces exactly the values whose dots it names; what its author had not seen stays beside it. So two
+//! concurrent writes leave two values, and nobody's edit is lost. The causality types and traits are those of the crate
+//! `crdts`; its `Map` and `Orswot` are not used (their merges diverge with removals, and their bytes differ between
+//! replicas).
+//!
+//! `clock` says, per author, the last edit of this record that is folded in: an author's edits arrive in the order of
+//! its chain, so one number per author is enough. Edits of different authors may arrive in any order: a write may name a
+//! dot that is not here yet, and `pending` remembers it until it comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+use crdts::{CmRDT, CvRDT, VClock};
+
+use crate::edit::{Change, Dot, Edit, GROUNDS};
+use crate::encoding::{Malformed, Reader, Wire};
+use crate::ids::AuthorId;
+use crate::schema::{FieldId, RecordKind};
+use crate::wire_struct;
+
+/// A field, and which of its elements if it repeats.
+pub type FieldKey = (FieldId, Vec<u8>);
+
+/// One current value of a field.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The edit that wrote it.
+    pub dot: Dot,
+    /// When its author site received it, UTC milliseconds: orders the values of `latest` fields, and nothing else.
+    pub received_ms: i64,
+    /// Canonical bytes; empty if the field was cleared.
+    pub value: Vec<u8>,
+}
+
+wire_struct! { Tagged { dot, received_ms, value } }
+
+impl std::fmt::Debug for Tagged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {} B", self.dot, self.value.len())
+    }
+}
+
+/// A person or a household.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What it is.
+    pub kind: RecordKind,
+    clock: VClock<AuthorId>,
+    fields: BTreeMap<FieldKey, Vec<Tagged>>,
+    pending: BTreeSet<(FieldKey, Dot)>,
+}
+
+/// An edit as the record sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The edit's name.
+    pub dot: Dot,
+    /// See [`Tagged::received_ms`].
+    pub received_ms: i64,
+    /// What it writes.
+    pub changes: Vec<Change>,
+}
+
+impl From<&Edit> for Write {
+    fn from(edit: &Edit) -> Self {
+        let changes = edit.changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
+        Write { dot: edit.dot(), received_ms: edit.header.origin.received_ms, changes }
+    }
+}
+
+impl Record {
+    /// A record without any edit.
+    #[must_use]
+    pub fn new(kind: RecordKind) -> Self {
+        Record { kind, clock: VClock::new(), fields: BTreeMap::new(), pending: BTreeSet::new() }
+    }
+
+    /// Every field that has a value, with its current values in the order of their dots.
+    pub fn fields(&self) -> impl Iterator<Item = (&FieldKey, &[Tagged])> {
+        self.fields.iter().map(|(key, values)| (key, values.as_slice()))
+    }
+
+    /// The current values of one field; none if it was never written.
+    #[must_use]
+    pub fn values(&self, key: &FieldKey) -> &[Tagged] {
+        self.fields.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The dots that a write must name to replace all it can see of a field.
+    #[must_use]
+    pub fn dots(&self, key: &FieldKey) -> Vec<Dot> {
+        self.values(key).iter().map(|tagged| tagged.dot.clone()).collect()
+    }
+
+    /// The value that a reader is shown: the only one, or of several the latest by (time, author).
+    #[must_use]
+    pub fn shown(&self, key: &FieldKey) -> Option<&Tagged> {
+        self.values(key).iter().max_by_key(|tagged| (tagged.received_ms, &tagged.dot))
+    }
+
+    /// Whether a field has several different values; equal ones written twice are in no dispute.
+    #[must_use]
+    pub fn is_disputed(&self, key: &FieldKey) -> bool {
+        self.values(key).windows(2).any(|two| two[0].value != two[1].value)
+    }
+
+    /// Whether any edit has been folded in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clock.is_empty()
+    }
+
+    /// The last edit of `author` that is folded in; 0 for none.
+    #[must_use]
+    pub fn seen(&self, author: &AuthorId) -> u64 {
+        self.clock.get(author)
+    }
+
+    fn remove(&mut self, key: &FieldKey, dot: &Dot) {
+        if let Some(values) = self.fields.get_mut(key) {
+            values.retain(|tagged| tagged.dot != *dot);
+        }
+    }
+
+    /// Keeps the canonical form: no field without values, nothing pending that has come.
+    fn tidy(&mut self) {
+        self.fields.retain(|_, values| !values.is_empty());
+        let clock = &self.clock;
+        self.pending.retain(|(_, dot)| dot.counter > clock.get(&dot.actor));
+    }
+}
+
+impl CmRDT for Record {
+    type Op = Write;
+    type Validation = Infallible;
+
+    fn validate_op(&self, _: &Write) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    /// Folds one edit in. An edit that is in already changes nothing.
+    fn apply(&mut self, write: Write) {
+        if write.dot.counter <= self.clock.get(&write.dot.actor) {
+            return;
+        }
+        for change in write.changes {
+            let key = (change.field, change.element);
+            for dot in change.overwrites {
+                if dot.counter <= self.clock.get(&dot.actor) {
+                    self.remove(&key, &dot);
+                } else {
+                    self.pending.insert((key.clone(), dot));
+                }
+            }
+            if !self.pending.contains(&(key.clone(), write.dot.clone())) {
+                let values = self.fields.entry(key).or_default();
+                let place = values.partition_point(|tagged| tagged.dot < write.dot);
+                let tagged =
+                    Tagged { dot: write.dot.clone(), received_ms: write.received_ms, value: change.value };
+                values.insert(place, tagged);
+            }
+        }
+        self.clock.apply(write.dot.into());
+        self.tidy();
+    }
+}
+
+impl CvRDT for Record {
+    type Validation = Infallible;
+
+    fn validate_merge(&self, _: &Self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    /// A value stays if both have it, or if one has it and the other has neither seen nor overwritten it.
+    fn merge(&mut self, other: Self) {
+        fn keep(from: &Record, to: &Record, key: &FieldKey, tagged: &Tagged) -> bool {
+            let unseen = tagged.dot.counter > to.clock.get(&tagged.dot.actor)
+                && !to.pending.contains(&(key.clone(), tagged.dot.clone()));
+            debug_assert!(tagged.dot.counter <= from.clock.get(&tagged.dot.actor));
+            unseen || to.values(key).iter().any(|there| there.dot == tagged.dot)
+        }
+        let mut fields: BTreeMap<FieldKey, Vec<Tagged>> = BTreeMap::new();
+        for (from, to) in [(&*self, &other), (&other, &*self)] {
+            for (key, values) in &from.fields {
+                let merged = fields.entry(key.clone()).or_default();
+                for tagged in values.iter().filter(|tagged| keep(from, to, key, tagged)) {
+                    if let Err(place) = merged.binary_search_by(|there| there.dot.cmp(&tagged.dot)) {
+                        merged.insert(place, tagged.clone());
+                    }
+                }
+            }
+        }
+        self.fields = fields;
+        self.clock.merge(other.clock);
+        self.pending.extend(other.pending);
+        self.tidy();
+    }
+}
+
+impl Wire for Record {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.kind.encode(out);
+        self.clock.dots.encode(out);
+        self.fields.encode(out);
+        self.pending.iter().cloned().collect::<Vec<_>>().encode(out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let kind = Wire::decode(input)?;
+        let clock = VClock { dots: Wire::decode(input)? };
+        let fields = Wire::decode(input)?;
+        let pending: Vec<(FieldKey, Dot)> = Wire::decode(input)?;
+        Ok(Record { kind, clock, fields, pending: pending.into_iter().collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crdts::MVReg;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn author(name: u8) -> AuthorId {
+        AuthorId([name; 16])
+    }
+
+    fn dot(name: u8, counter: u64) -> Dot {
+        Dot { actor: author(name), counter }
+    }
+
+    fn key(field: u16) -> FieldKey {
+        (FieldId(field), Vec::new())
+    }
+
+    fn write(dot: Dot, field: u16, value: &str, overwrites: &[Dot]) -> Write {
+        let change = Change {
+            field: FieldId(field),
+            element: Vec::new(),
+            value: value.as_bytes().to_vec(),
+            overwrites: overwrites.to_vec(),
+        };
+        Write { received_ms: dot.counter as i64, dot, changes: vec![change] }
+    }
+
+    fn record(writes: &[Write]) -> Record {
+        let mut record = Record::new(RecordKind::Person);
+        writes.iter().cloned().for_each(|write| record.apply(write));
+        record
+    }
+
+    #[test]
+    fn concurrent_writes_stay_beside_each_other_until_a_write_names_both() {
+        let (first, second) = (write(dot(1, 1), 1, "An", &[]), write(dot(2, 1), 1, "Ân", &[]));
+        let decision = write(dot(1, 2), 1, "An", &[dot(1, 1), dot(2, 1)]);
+        let mut record = record(&[first, second]);
+        assert!(record.is_disputed(&key(1)));
+        record.apply(decision);
+        assert_eq!(record.dots(&key(1)), [dot(1, 2)]);
+    }
+
+    #[test]
+    fn an_overwrite_that_arrives_before_what_it_overwrites_still_counts() {
+        let (first, second) = (write(dot(1, 1), 1, "old", &[]), write(dot(2, 1), 1, "new", &[dot(1, 1)]));
+        assert_eq!(record(&[second.clone(), first.clone()]), record(&[first, second]));
+    }
+
+    #[test]
+    fn equal_values_are_not_in_dispute() {
+        let record = record(&[write(dot(1, 1), 1, "An", &[]), write(dot(2, 1), 1, "An", &[])]);
+        assert_eq!(record.dots(&key(1)).len(), 2);
+        assert!(!record.is_disputed(&key(1)));
+    }
+
+    /// What one of three replicas does next.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Writes a value over what the replica sees of one of three fields.
+        Write { at: usize, field: u16, value: u8 },
+        /// Takes over another replica's state.
+        Merge { at: usize, from: usize },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let write = (0..3_usize, 1..4_u16, any::<u8>()).prop_map(|(at, field, value)| Step::Write { at, field, value });
+        let merge = (0..3_usize, 0..3_usize).prop_map(|(at, from)| Step::Merge { at, from });
+        prop::collection::vec(prop_oneof![2 => write, 1 => merge], 0..40)
+    }
+
+    /// Plays the steps; returns the three replicas and every write in the order it was made.
+    fn play(steps: &[Step]) -> (Vec<Record>, Vec<Write>) {
+        let mut replicas = vec![Record::new(RecordKind::Person); 3];
+        let mut writes = Vec::new();
+        for step in steps {
+            match *step {
+                Step::Write { at, field, value } => {
+                    let next = dot(at as u8, replicas[at].seen(&author(at as u8)) + 1);
+                    let seen = replicas[at].dots(&key(field));
+                    let write = write(next, field, &value.to_string(), &seen);
+                    replicas[at].apply(write.clone());
+                    writes.push(write);
+                }
+                Step::Merge { at, from } => {
+                    let other = replicas[from].clone();
+                    replicas[at].merge(other);
+                }
+            }
+        }
+        (replicas, writes)
+    }
+
+    fn merged(left: &Record, right: &Record) -> Record {
+        let mut merged = left.clone();
+        merged.merge(right.clone());
+        merged
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(steps in steps()) {
+            let (replicas, _) = play(&steps);
+            let [a, b, c] = [&replicas[0], &replicas[1], &replicas[2]];
+            prop_assert_eq!(merged(a, b), merged(b, a));
+            prop_assert_eq!(merged(&merged(a, b), c), merged(a, &merged(b, c)));
+            prop_assert_eq!(merged(a, a), a.clone());
+            prop_assert_eq!(merged(&merged(a, b), b), merged(a, b));
+        }
+
+        #[test]
+        fn folding_edits_in_any_order_that_keeps_the_chains_equals_merging_states(steps in steps(), turns: Vec<u8>) {
+            let (replicas, writes) = play(&steps);
+            let mut queues: Vec<Vec<Write>> = (0..3)
+                .map(|at| writes.iter().rev().filter(|w| w.dot.actor == author(at)).cloned().collect())
+                .collect();
+            let mut folded = Record::new(RecordKind::Person);
+            let turns = turns.into_iter().map(|turn| usize::from(turn) % 3).chain([0, 1, 2].repeat(40));
+            for turn in turns {
+                if let Some(write) = queues[turn].pop() {
+                    folded.apply(write.clone());
+                    folded.apply(write);
+                }
+            }
+            prop_assert_eq!(folded.clone(), merged(&merged(&replicas[0], &replicas[1]), &replicas[2]));
+            prop_assert!(folded.pending.is_empty());
+            prop_assert_eq!(Record::from_bytes(&folded.to_bytes()), Ok(folded));
+        }
+
+        /// One field against `crdts::MVReg`, which tags each value with a whole clock: the same values survive.
+        #[test]
+        fn a_field_holds_what_an_mv_register_holds(steps in steps()) {
+            let (replicas, _) = play(&steps);
+            let mut registers: Vec<MVReg<u8, u8>> = vec![MVReg::new(); 3];
+            for step in &steps {
+                match *step {
+                    Step::Write { at, field: 1, value } => {
+                        let context = registers[at].read_ctx().derive_add_ctx(at as u8);
+                        let op = registers[at].write(value, context);
+                        CmRDT::apply(&mut registers[at], op);
+                    }
+                    Step::Write { .. } => {}
+                    Step::Merge { at, from } => {
+                        let other = registers[from].clone();
+                        CvRDT::merge(&mut registers[at], other);
+                    }
+                }
+            }
+            for (record, register) in replicas.iter().zip(&registers) {
+                let mut ours: Vec<Vec<u8>> = record.values(&key(1)).iter().map(|t| t.value.clone()).collect();
+                let mut theirs: Vec<Vec<u8>> =
+                    register.read().val.iter().map(|value| value.to_string().into_bytes()).collect();
+                ours.sort();
+                theirs.sort();
+                prop_assert_eq!(ours, theirs);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The access log: every read of personal data is an entry here, chained like edits, committed before its answer leaves;
+//! refused reads too.
+
+use super::{GroupState, ShardState, Tx};
+use crate::access::{Action, decide};
+use crate::command::{AccessEntry, Answer, LoggedAccess, Looked};
+use crate::encoding::Wire;
+use crate::ids::Hash;
+use crate::store::StoreError;
+
+/// The chain's hash after one more entry.
+#[must_use]
+pub fn next_access_hash(previous: &Hash, entry: &AccessEntry, allowed: bool) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 access log");
+    hasher.update(&previous.0).update(&[u8::from(allowed)]).update(&entry.to_bytes());
+    Hash(*hasher.finalize().as_bytes())
+}
+
+pub(super) fn apply(
+    tx: &mut Tx<'_>,
+    mut group: GroupState,
+    entries: Vec<AccessEntry>,
+) -> Result<Answer, StoreError> {
+    let shards = tx.range::<ShardState>(tx.keys().shards())?;
+    let mut verdicts = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let action = action_of(entry.looked);
+        let allowed = shards
+            .iter()
+            .filter(|(_, shard)| entry.shard.is_none_or(|wanted| wanted == shard.info.shard))
+            .any(|(_, shard)| decide(&entry.claims, action, &shard.info.path).is_ok());
+        group.access_count += 1;
+        group.access_hash = next_access_hash(&group.access_hash, &entry, allowed);
+        let key = tx.keys().access(group.access_count);
+        tx.put(key, &LoggedAccess { entry, allowed, hash: group.access_hash });
+        verdicts.push(allowed);
+    }
+    tx.put_group(&group);
+    Ok(Answer::Access(verdicts))
+}
+
+/// The action that a kind of read needs.
+fn action_of(looked: Looked) -> Action {
+    match looked {
+        Looked::Record => Action::Read,
+        Looked::Find => Action::Find,
+        Looked::History => Action::History,
+        Looked::Conflicts => Action::Resolve,
+        Looked::Export => Action::Export,
+        Looked::Watch => Action::Watch,
+        Looked::AccessLog => Action::AccessLog,
+    }
+}

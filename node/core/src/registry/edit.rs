@@ -1,0 +1,190 @@
+//! An officer's edit: decided, checked against what the officer saw, numbered, chained and folded; all its parts or none.
+
+use std::collections::BTreeSet;
+
+use super::fold::{Entering, conflicts_of, enter};
+use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
+use crate::access::{Action, decide};
+use crate::command::{Accepted, Answer, ConflictKey, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
+use crate::edit::{Author, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
+use crate::encoding::Wire;
+use crate::ids::RecordId;
+use crate::lens;
+use crate::record::{FieldKey, Record};
+use crate::store::StoreError;
+
+pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
+    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.origin.request))? {
+        return Ok(Answer::Accepted(Accepted { receipt, replayed: true }));
+    }
+    let Some(mut shard) = tx.shard(command.shard)? else {
+        return Ok(Answer::refused(
+            RefusalCode::Unknown,
+            format!("shard {} is not hosted by this group: ask the site of the record's home or one above it", command.shard),
+        ));
+    };
+    let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
+    if let Err(denied) = decide(&command.origin.claims, action, &shard.info.path) {
+        return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
+    }
+    if let Err(answer) = check_form(group, &command) {
+        return Ok(answer);
+    }
+    for part in &command.parts {
+        if let Some(answer) = check_against_state(tx, &shard, command.kind, part)? {
+            return Ok(answer);
+        }
+    }
+    number(tx, group, &mut shard, command)
+}
+
+/// What can be said of the command without looking at the state.
+fn check_form(group: &GroupState, command: &EditCommand) -> Result<(), Answer> {
+    let invalid = |text: String| Err(Answer::refused(RefusalCode::Invalid, text));
+    let count = command.parts.len();
+    if count == 0 || count > PARTS_MAX {
+        return invalid(format!("an edit has 1 to {PARTS_MAX} parts, not {count}"));
+    }
+    if command.origin.request.counter == 0 {
+        return invalid("request counters start at 1".to_owned());
+    }
+    if !command.kind.is_known() {
+        let text = format!("edits of kind {} are reserved: no feature level has them yet", command.kind.name());
+        return Err(Answer::refused(RefusalCode::Level, text));
+    }
+    let mut records = BTreeSet::new();
+    for (index, part) in command.parts.iter().enumerate() {
+        if !records.insert(part.record) {
+            return invalid(format!("record {} appears in two parts: put its changes into one", part.record));
+        }
+        if part.create && part.record != RecordId::derive(command.origin.request, index as u32) {
+            return invalid("the id of a new record must be derived from its request and part".to_owned());
+        }
+        if !part.changes.windows(2).all(|two| (two[0].field, &two[0].element) < (two[1].field, &two[1].element)) {
+            return invalid("the changes of a part must be in the order of their fields, each field once".to_owned());
+        }
+        let has_grounds = part.changes.iter().any(|change| change.field == GROUNDS && !change.value.is_empty());
+        if command.kind == EditKind::Decision && !has_grounds {
+            return invalid("a decision needs its grounds: say why this value is right".to_owned());
+        }
+        if command.kind == EditKind::Change && has_grounds && group.level < LEVEL_GROUNDS {
+            let text = format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
+            return Err(Answer::refused(RefusalCode::Level, text));
+        }
+        if part.changes.iter().all(|change| change.field == GROUNDS) {
+            return invalid("a part must change at least one field".to_owned());
+        }
+        if !lens::is_valid_date(&part.valid_from) {
+            return invalid("valid_from is not a civil date".to_owned());
+        }
+        for change in &part.changes {
+            if let Err(error) = lens::validate(part.record_kind, change) {
+                return invalid(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the part fits the state: the record is there (or not yet), nothing moved on, no rule is broken anew.
+fn check_against_state(
+    tx: &Tx<'_>,
+    shard: &ShardState,
+    kind: EditKind,
+    part: &PartDraft,
+) -> Result<Option<Answer>, StoreError> {
+    let current = match (tx.record(shard.info.shard, part.record)?, part.create) {
+        (Some(_), true) => {
+            return Ok(Some(Answer::refused(RefusalCode::Exists, format!("record {} exists already", part.record))));
+        }
+        (None, false) => {
+            let text = format!("no record {} in shard {}", part.record, shard.info.shard);
+            return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
+        }
+        (None, true) => Record::new(part.record_kind),
+        (Some((record, _)), false) => record,
+    };
+    if current.kind != part.record_kind {
+        let text = format!("record {} is not of the kind that the edit says", part.record);
+        return Ok(Some(Answer::refused(RefusalCode::Invalid, text)));
+    }
+    let moved: Vec<FieldKey> = part
+        .changes
+        .iter()
+        .filter(|change| change.field != GROUNDS)
+        .map(|change| ((change.field, change.element.clone()), &change.overwrites))
+        .filter(|(key, overwrites)| current.dots(key) != **overwrites)
+        .map(|(key, _)| key)
+        .collect();
+    if !moved.is_empty() {
+        return Ok(Some(Answer::Stale(Stale { record: part.record, fields: moved, current })));
+    }
+    let before = conflicts_of(&current);
+    if kind == EditKind::Decision && before.is_empty() {
+        let text = format!("record {} has no open conflict to decide", part.record);
+        return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
+    }
+    let after = conflicts_of(&lens::preview(&current, part));
+    let broken = after.difference(&before).find_map(|conflict| match conflict {
+        ConflictKey::Rule(rule) => Some(*rule),
+        ConflictKey::Field(_) => None,
+    });
+    Ok(broken.map(|rule| Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))))
+}
+
+/// Gives the parts their numbers, chains them and folds them.
+fn number(
+    tx: &mut Tx<'_>,
+    group: &GroupState,
+    shard: &mut ShardState,
+    command: EditCommand,
+) -> Result<Answer, StoreError> {
+    let author: Author = shard.own;
+    let (id, session) = (author.id(), command.origin.request.session);
+    let secret_key = tx.keys().secret(shard.info.shard, id, session);
+    let secret: [u8; 32] = match tx.get(&secret_key)? {
+        Some(secret) => secret,
+        None => {
+            tx.put(secret_key, &command.secret);
+            command.secret
+        }
+    };
+    let (mut number, mut previous) = tx.head(shard.info.shard, id)?;
+    let (first, of, now_ms) = (number + 1, command.parts.len() as u32, command.origin.received_ms);
+    let mut edits = Vec::with_capacity(command.parts.len());
+    for (part, draft) in command.parts.into_iter().enumerate() {
+        number += 1;
+        let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
+        let level = if command.kind == EditKind::Change && has_grounds { LEVEL_GROUNDS } else { 1 };
+        debug_assert!(level <= group.level);
+        let header = Header {
+            level,
+            author,
+            number,
+            previous,
+            kind: command.kind,
+            record: draft.record,
+            record_kind: draft.record_kind,
+            part: part as u32,
+            of,
+            origin: command.origin.clone(),
+            valid_from: draft.valid_from,
+            extensions: Vec::new(),
+        };
+        let edit = Edit { header, changes: draft.changes };
+        let bytes = edit.to_bytes();
+        if bytes.len() > EDIT_BYTES_MAX {
+            let text = format!("an edit may have {EDIT_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
+            return Ok(Answer::refused(RefusalCode::Invalid, text));
+        }
+        previous = edit.hash(&secret);
+        edits.push((edit, bytes, previous));
+    }
+    for (edit, bytes, hash) in edits {
+        enter(tx, shard, Entering { edit: &edit, bytes, hash, from: None, poison: None }, now_ms)?;
+    }
+    tx.put_shard(shard);
+    let first = crate::edit::Dot { actor: id, counter: first };
+    let receipt = Receipt { shard: shard.info.shard, first, count: of, hash: previous };
+    Ok(Answer::Accepted(Accepted { receipt, replayed: false }))
+}

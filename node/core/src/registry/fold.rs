@@ -1,0 +1,236 @@
+//! The one place where an edit enters log, chain, record, indexes and digests; and the refolding of a record from its
+//! edits, which gives the same state as if they had come in any other order.
+
+use std::collections::BTreeSet;
+
+use crdts::CmRDT;
+
+use super::{Arrival, AuthorState, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
+use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
+use crate::edit::{Dot, Edit};
+use crate::encoding::Wire;
+use crate::ids::{Hash, RecordId, ShardId, SiteId};
+use crate::lens;
+use crate::record::{Record, Write};
+use crate::store::StoreError;
+
+/// The running hash of a stream after one more edit.
+#[must_use]
+pub fn running_hash(before: &Hash, edit: &Hash) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 stream");
+    hasher.update(&before.0).update(&edit.0);
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// An edit that is ready to enter: decoded, chained, hashed.
+pub(super) struct Entering<'e> {
+    pub edit: &'e Edit,
+    pub bytes: Vec<u8>,
+    pub hash: Hash,
+    /// The neighbour it came from, if any.
+    pub from: Option<SiteId>,
+    /// Set if it must not be folded.
+    pub poison: Option<Poison>,
+}
+
+/// Enters one edit that follows its author's head.
+pub(super) fn enter(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    entering: Entering<'_>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let Entering { edit, bytes, hash, from, poison } = entering;
+    let (id, header, dot) = (shard.info.shard, &edit.header, edit.dot());
+    let keys = tx.keys();
+
+    shard.arrivals += 1;
+    shard.running = running_hash(&shard.running, &hash);
+    shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
+    let arrival =
+        Arrival { dot: dot.clone(), from, running: shard.running, last: header.part + 1 == header.of };
+    tx.put(keys.arrival(id, shard.arrivals), &arrival);
+    tx.put(keys.edit(id, &dot), &StoredEdit { position: shard.arrivals, hash, bytes });
+    tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
+    let head = AuthorState { author: header.author, number: header.number, hash, from, parked: None };
+    tx.put(keys.author(id, dot.actor), &head);
+    if arrival.last {
+        remember_request(tx, id, edit, hash)?;
+    }
+    if let Some(poison) = poison {
+        shard.poisoned += 1;
+        tx.put(keys.poison(id, &dot), &poison);
+        return Ok(());
+    }
+    let old = tx.record(id, header.record)?;
+    let mut new = old.as_ref().map_or_else(|| Record::new(header.record_kind), |(record, _)| record.clone());
+    new.apply(Write::from(edit));
+    replace(tx, shard, header.record, old, Some(&new), now_ms);
+    Ok(())
+}
+
+/// The first acceptance of a request that comes here is the one that a retry is told.
+fn remember_request(tx: &mut Tx<'_>, shard: ShardId, edit: &Edit, hash: Hash) -> Result<(), StoreError> {
+    let key = tx.keys().request(edit.header.origin.request);
+    let known: Option<Receipt> = tx.get(&key)?;
+    let replaces = known.is_none_or(|receipt| edit.reissue_of().is_some() && receipt.shard == shard);
+    if replaces {
+        let first = Dot { actor: edit.dot().actor, counter: edit.header.number - u64::from(edit.header.part) };
+        tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
+    }
+    Ok(())
+}
+
+/// Puts a record in the place of its former state, with everything that derives from it.
+fn replace(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    id: RecordId,
+    old: Option<(Record, Vec<u8>)>,
+    new: Option<&Record>,
+    now_ms: i64,
+) {
+    let (keys, home) = (tx.keys(), shard.info.shard);
+    let digest = |bytes: &[u8]| {
+        let member = [&id.0[..], bytes].concat();
+        Digest::of(&tx.context.digest_key, &member)
+    };
+    if let Some((_, bytes)) = &old {
+        shard.state_digest.subtract(digest(bytes));
+    }
+    let new_bytes = new.map(Wire::to_bytes);
+    if let Some(bytes) = &new_bytes {
+        shard.state_digest.add(digest(bytes));
+    }
+
+    let terms = |record: Option<&Record>| -> BTreeSet<[u8; 16]> {
+        record.map(|record| lens::search_terms(record, &tx.context.index_key)).unwrap_or_default()
+    };
+    let conflicts = |record: Option<&Record>| record.map(conflicts_of).unwrap_or_default();
+    let old_record = old.as_ref().map(|(record, _)| record);
+    let (terms_before, terms_now) = (terms(old_record), terms(new));
+    let (conflicts_before, conflicts_now) = (conflicts(old_record), conflicts(new));
+
+    for term in terms_before.difference(&terms_now) {
+        tx.delete(keys.index(term, home, id));
+    }
+    for term in terms_now.difference(&terms_before) {
+        tx.put_bytes(keys.index(term, home, id), Vec::new());
+    }
+    for conflict in conflicts_before.difference(&conflicts_now) {
+        tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
+    }
+    for conflict in conflicts_now.difference(&conflicts_before) {
+        tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
+    }
+    shard.conflicts = shard.conflicts + conflicts_now.len() as u64 - conflicts_before.len() as u64;
+
+    if let Some(record) = old_record {
+        *lens::counter(shard, record.kind) -= 1;
+    }
+    match (new, new_bytes) {
+        (Some(record), Some(bytes)) => {
+            *lens::counter(shard, record.kind) += 1;
+            tx.put_bytes(keys.record(home, id), bytes);
+        }
+        _ => tx.delete(keys.record(home, id)),
+    }
+}
+
+/// What an officer must decide about a record: legal fields with several different values, and rules that do not hold.
+#[must_use]
+pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
+    let fields = record
+        .fields()
+        .filter(|(key, _)| lens::is_adjudicated(key.0) && record.is_disputed(key))
+        .map(|(key, _)| ConflictKey::Field(key.clone()));
+    fields.chain(lens::broken_rules(record).into_iter().map(ConflictKey::Rule)).collect()
+}
+
+/// Folds a record anew from those of its edits that are not set aside.
+pub(super) fn refold(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    id: RecordId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let home = shard.info.shard;
+    let old = tx.record(home, id)?;
+    let mut new: Option<Record> = None;
+    for (_, dot) in tx.range::<Dot>(tx.keys().history(home, id))? {
+        if tx.get::<Poison>(&tx.keys().poison(home, &dot))?.is_some() {
+            continue;
+        }
+        let key = tx.keys().edit(home, &dot);
+        let stored: StoredEdit = tx.must(&key)?;
+        let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+        new.get_or_insert_with(|| Record::new(edit.header.record_kind)).apply(Write::from(&edit));
+    }
+    replace(tx, shard, id, old, new.as_ref(), now_ms);
+    Ok(())
+}
+
+/// Why an edit must be set aside in a group of this level, if it must.
+pub(super) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
+    let header = &edit.header;
+    if header.level > level {
+        return Some(Poison::Level);
+    }
+    if !header.kind.is_known() {
+        return Some(Poison::Kind);
+    }
+    let valid = edit.changes.iter().all(|change| lens::validate(header.record_kind, change).is_ok());
+    (!valid).then_some(Poison::Value)
+}
+
+/// Raises the group's feature level by one and folds the edits that waited for it.
+pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Result<Answer, StoreError> {
+    let Raise { level, now_ms } = *raise;
+    if level == group.level {
+        return Ok(Answer::Done(Nothing));
+    }
+    if level != group.level + 1 || level > LEVEL_MAX {
+        let text = format!(
+            "the level can rise by one, to {} at most; this group is at {}, these nodes know up to {LEVEL_MAX}",
+            group.level + 1,
+            group.level
+        );
+        return Ok(Answer::refused(RefusalCode::Level, text));
+    }
+    group.level = level;
+    tx.put_group(&group);
+    for (_, mut shard) in tx.range::<ShardState>(tx.keys().shards())? {
+        let home = shard.info.shard;
+        let mut waiting = BTreeSet::new();
+        for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
+            let dot = poison_dot(&key)?;
+            let edit_key = tx.keys().edit(home, &dot);
+            let stored: StoredEdit = tx.must(&edit_key)?;
+            let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&edit_key, error))?;
+            if poison == Poison::Level && edit.header.level <= level {
+                match poison_of(&edit, level) {
+                    Some(other) => tx.put(key, &other),
+                    None => {
+                        tx.delete(key);
+                        shard.poisoned -= 1;
+                        waiting.insert(edit.header.record);
+                    }
+                }
+            }
+        }
+        for record in waiting {
+            refold(tx, &mut shard, record, now_ms)?;
+        }
+        tx.put_shard(&shard);
+    }
+    Ok(Answer::Done(Nothing))
+}
+
+/// The dot in the key of an edit that is set aside.
+fn poison_dot(key: &[u8]) -> Result<Dot, StoreError> {
+    let suffix = crate::keys::suffix(key, 8);
+    let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
+    let (actor, counter) =
+        parts.ok_or_else(|| corrupt(key, crate::encoding::Malformed { what: "key of an edit set aside" }))?;
+    Ok(Dot { actor: crate::ids::AuthorId(actor), counter: u64::from_be_bytes(counter) })
+}

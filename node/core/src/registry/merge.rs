@@ -1,0 +1,151 @@
+//! A batch of a neighbour's stream: taken only if it begins where the cursor stands, so doubled batches and old leaders
+//! are harmless; its edits enter if they chain, are skipped if they are here, are set aside if they cannot be folded. A
+//! broken chain parks its author only.
+
+use std::collections::BTreeSet;
+
+use super::fold::{Entering, enter, poison_of};
+use super::{AuthorState, GroupState, Parked, ShardState, Tx};
+use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode};
+use crate::edit::Edit;
+use crate::encoding::Wire;
+use crate::ids::{AuthorId, Hash, SiteId};
+use crate::store::StoreError;
+
+/// What to do with one item of a batch.
+enum Verdict {
+    Enter(Box<Edit>, Hash),
+    Known,
+    Park(Parked),
+    /// Its author was parked before.
+    Skip,
+    /// Edits before it are missing: the sender must go by heads.
+    Gap,
+}
+
+pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) -> Result<Answer, StoreError> {
+    let MergeCommand { peer, batch, now_ms } = command;
+    let Some(mut shard) = tx.shard(batch.shard)? else {
+        let text = format!("shard {} is not hosted by this group", batch.shard);
+        return Ok(Answer::refused(RefusalCode::Unknown, text));
+    };
+    let cursor_key = tx.keys().cursor(batch.shard, peer);
+    let cursor: Option<Cursor> = tx.get(&cursor_key)?;
+    let begins = batch.start == Cursor::start(batch.start.epoch);
+    let mut merged = Merged {
+        shard: batch.shard,
+        taken: false,
+        cursor,
+        folded: 0,
+        known: 0,
+        poisoned: 0,
+        parked: Vec::new(),
+    };
+    if !(begins || cursor == Some(batch.start)) || has_gap(tx, &shard, &batch)? {
+        return Ok(Answer::Merged(merged));
+    }
+    keep_secrets(tx, &batch)?;
+    for item in &batch.items {
+        match judge(tx, &shard, item)? {
+            Verdict::Enter(edit, hash) => {
+                let poison = poison_of(&edit, group.level);
+                let bytes = item.bytes.clone();
+                enter(tx, &mut shard, Entering { edit: &edit, bytes, hash, from: Some(peer), poison }, now_ms)?;
+                *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
+            }
+            Verdict::Known => merged.known += 1,
+            Verdict::Park(reason) => {
+                park(tx, &shard, item, peer, reason)?;
+                merged.parked.push(item.dot.actor);
+            }
+            Verdict::Skip => {}
+            Verdict::Gap => {
+                // `has_gap` looked at every item; a gap can only follow an edit that was just parked.
+                park(tx, &shard, item, peer, Parked::Chain)?;
+                merged.parked.push(item.dot.actor);
+            }
+        }
+    }
+    tx.put(cursor_key, &batch.end);
+    tx.put_shard(&shard);
+    merged.taken = true;
+    merged.cursor = Some(batch.end);
+    Ok(Answer::Merged(merged))
+}
+
+/// Whether the batch jumps over edits of an author whose chain is whole so far.
+fn has_gap(tx: &Tx<'_>, shard: &ShardState, batch: &Batch) -> Result<bool, StoreError> {
+    let mut checked: BTreeSet<AuthorId> = BTreeSet::new();
+    for item in batch.items.iter().filter(|item| checked.insert(item.dot.actor)) {
+        let state: Option<AuthorState> = tx.get(&tx.keys().author(shard.info.shard, item.dot.actor))?;
+        let (number, parked) = state.map_or((0, None), |state| (state.number, state.parked));
+        if parked.is_none() && item.dot.counter > number + 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn keep_secrets(tx: &mut Tx<'_>, batch: &Batch) -> Result<(), StoreError> {
+    for (author, session, secret) in &batch.secrets {
+        let key = tx.keys().secret(batch.shard, *author, *session);
+        if tx.get::<[u8; 32]>(&key)?.is_none() {
+            tx.put(key, secret);
+        }
+    }
+    Ok(())
+}
+
+fn judge(tx: &Tx<'_>, shard: &ShardState, item: &Item) -> Result<Verdict, StoreError> {
+    let (id, dot) = (shard.info.shard, &item.dot);
+    let state: Option<AuthorState> = tx.get(&tx.keys().author(id, dot.actor))?;
+    if state.as_ref().is_some_and(|state| state.parked.is_some()) {
+        return Ok(Verdict::Skip);
+    }
+    let (number, head) = state.map_or((0, Hash::default()), |state| (state.number, state.hash));
+    if dot.counter > number + 1 {
+        return Ok(Verdict::Gap);
+    }
+    let Ok(edit) = Edit::from_bytes(&item.bytes) else { return Ok(Verdict::Park(Parked::Unreadable)) };
+    if edit.dot() != *dot || edit.header.author.shard != id {
+        return Ok(Verdict::Park(Parked::Unreadable));
+    }
+    let secret: Option<[u8; 32]> = tx.get(&tx.keys().secret(id, dot.actor, edit.header.origin.request.session))?;
+    let Some(secret) = secret else { return Ok(Verdict::Park(Parked::Chain)) };
+    let hash = edit.hash(&secret);
+    if dot.counter <= number {
+        let held = tx.edit(id, dot)?;
+        let same = held.is_some_and(|held| held.hash == hash);
+        return Ok(if same { Verdict::Known } else { Verdict::Park(Parked::Fork) });
+    }
+    let chained = edit.header.previous == head;
+    Ok(if chained { Verdict::Enter(Box::new(edit), hash) } else { Verdict::Park(Parked::Chain) })
+}
+
+/// Takes nothing more of an author. A site's own author is never parked: its site repairs the fork itself.
+fn park(
+    tx: &mut Tx<'_>,
+    shard: &ShardState,
+    item: &Item,
+    peer: SiteId,
+    reason: Parked,
+) -> Result<(), StoreError> {
+    let key = tx.keys().author(shard.info.shard, item.dot.actor);
+    let mut state = match (tx.get::<AuthorState>(&key)?, Edit::from_bytes(&item.bytes)) {
+        (Some(state), _) => state,
+        (None, Ok(edit)) if edit.dot() == item.dot => AuthorState {
+            author: edit.header.author,
+            number: 0,
+            hash: Hash::default(),
+            from: Some(peer),
+            parked: None,
+        },
+        // Nothing readable is known of this author: the batch's sender is told by `Merged::parked`.
+        (None, _) => return Ok(()),
+    };
+    if state.author.site != shard.own.site {
+        state.parked = Some(reason);
+        tx.put(key, &state);
+    }
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! What a replica answers to a command, and the batch that makes it so: `apply(view, commands) -> (answers, batch)`.
+//!
+//! Pure: the same view and commands give the same bytes on every replica. A refusal is an [`Answer`]; a `StoreError`
+//! concerns this machine only and stops its replica. Every command is decided anew against the state at its place in the
+//! log, whatever the door decided before.
+//!
+//! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` repairs a fork, `access` keeps the log of
+//! reads; all of them end in `fold`, the one place where an edit enters log, chain, record, indexes and digests.
+
+mod access;
+mod edit;
+mod fold;
+mod merge;
+mod renew;
+mod tx;
+
+use std::collections::BTreeMap;
+
+use crate::command::{Adopt, Answer, Command, Digest, Epoch, Form, Forget, Heads, Nothing, RefusalCode, ShardInfo, Statement};
+use crate::edit::{Author, Dot};
+use crate::encoding::Wire;
+use crate::ids::{AuthorId, GroupId, Hash, ShardId, SiteId};
+use crate::keys::Keys;
+use crate::place::PlaceEntry;
+use crate::store::{Batch, StateView, StoreError};
+use crate::{wire_code, wire_struct};
+
+pub use access::next_access_hash;
+pub use fold::{conflicts_of, running_hash};
+pub use tx::{Tx, corrupt};
+
+/// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
+/// (field 0) may be given with plain changes, not only with decisions.
+pub const LEVEL_MAX: u16 = 2;
+
+/// The level from which a plain change may carry grounds.
+pub const LEVEL_GROUNDS: u16 = 2;
+
+/// Commands in one log entry: bounds the work between two answers.
+pub const COMMANDS_MAX: usize = 1024;
+
+/// What every replica of a group knows beside its state.
+#[derive(Clone)]
+pub struct Context {
+    /// The group.
+    pub group: GroupId,
+    /// Keys the search index, so that its keys tell nothing; the same on all nodes of a site, kept outside the data.
+    pub index_key: [u8; 32],
+    /// Keys the digests; the same in the whole country.
+    pub digest_key: [u8; 32],
+}
+
+impl Context {
+    /// The keys of the group's state.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys(self.group)
+    }
+}
+
+/// The group itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// The site that runs it.
+    pub site: SiteId,
+    /// Rules and encodings above this level are not used.
+    pub level: u16,
+    /// Entries in the access log.
+    pub access_count: u64,
+    /// The access log's chain.
+    pub access_hash: Hash,
+}
+
+/// A hosted shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardState {
+    /// The shard and its place in the tree.
+    pub info: ShardInfo,
+    /// This site as its author.
+    pub own: Author,
+    /// The name of this site's stream.
+    pub epoch: Epoch,
+    /// Edits in the stream: the last position.
+    pub arrivals: u64,
+    /// The running hash over the stream.
+    pub running: Hash,
+    /// The digest of all edits.
+    pub edits_digest: Digest,
+    /// The digest of all records.
+    pub state_digest: Digest,
+    /// Person records.
+    pub persons: u64,
+    /// Household records.
+    pub households: u64,
+    /// Open conflicts.
+    pub conflicts: u64,
+    /// Edits set aside.
+    pub poisoned: u64,
+}
+
+/// A head: how far an author's chain is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorState {
+    /// Who.
+    pub author: Author,
+    /// Its last edit held.
+    pub number: u64,
+    /// That edit's hash.
+    pub hash: Hash,
+    /// The neighbour from which its edits come; none for this site itself.
+    pub from: Option<SiteId>,
+    /// Set when its chain broke.
+    pub parked: Option<Parked>,
+}
+
+/// Why an author's edits are not taken any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parked {
+    /// An edit's bytes cannot be read, so what follows cannot be chained.
+    Unreadable,
+    /// An edit does not chain to the one before it.
+    Chain,
+    /// Another edit with the same number is held: its site forked and must renew its incarnation.
+    Fork,
+}
+
+/// An edit as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEdit {
+    /// Its position in this site's stream.
+    pub position: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One position of this site's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The edit.
+    pub dot: Dot,
+    /// The neighbour it came from; it is not sent back there.
+    pub from: Option<SiteId>,
+    /// The running hash up to here.
+    pub running: Hash,
+    /// Whether it is the last of its command: only here may a batch end.
+    pub last: bool,
+}
+
+/// Why an edit is set aside: it counts in chain and heads, and is not folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poison {
+    /// Its feature level is above the group's; it is folded when the level rises.
+    Level,
+    /// Its kind is reserved.
+    Kind,
+    /// A value is not one of its field.
+    Value,
+}
+
+wire_struct! {
+    GroupState { site, level, access_count, access_hash }
+    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
+    AuthorState { author, number, hash, from, parked }
+    StoredEdit { position, hash, bytes }
+    Arrival { dot, from, running, last }
+}
+wire_code! { Parked, "reason of parking" { 1 => Unreadable, 2 => Chain, 3 => Fork } }
+wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value } }
+
+impl Parked {
+    /// The word that tables and JSON print.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Parked::Unreadable => "unreadable",
+            Parked::Chain => "chain",
+            Parked::Fork => "fork",
+        }
+    }
+}
+
+impl Poison {
+    /// The word that tables and JSON print.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Poison::Level => "level",
+            Poison::Kind => "kind",
+            Poison::Value => "value",
+        }
+    }
+}
+
+/// Folds log entries, each the bytes of a list of commands, in order. Returns each entry's answers (the bytes of a list
+/// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, or is
+/// damaged: the replica must stop rather than diverge.
+pub fn apply(
+    view: &dyn StateView,
+    context: &Context,
+    entries: &[(u64, Vec<u8>)],
+) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+    let mut tx = Tx::new(view, context);
+    let mut answers = Vec::with_capacity(entries.len());
+    for (index, bytes) in entries {
+        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Corrupt {
+            place: format!("log entry {index} of {}", context.group),
+            detail: format!("{error}; a node of a newer version may have written it: upgrade this node"),
+        })?;
+        let answered: Result<Vec<Answer>, StoreError> =
+            commands.into_iter().map(|command| answer(&mut tx, command)).collect();
+        answers.push(answered?.to_bytes());
+    }
+    Ok((answers, tx.into_batch()))
+}
+
+/// One command's answer. Until the group is formed, only `Form` is taken.
+fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
+    let Some(group) = tx.group()? else {
+        return match command {
+            Command::Form(form) => tx.form(&form),
+            _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
+        };
+    };
+    match command {
+        Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
+        Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
+        Command::Adopt(adopt) => tx.adopt(&group, adopt),
+        Command::Edit(command) => edit::apply(tx, &group, *command),
+        Command::Merge(command) => merge::apply(tx, &group, *command),
+        Command::Access(entries) => access::apply(tx, group, entries),
+        Command::Renew(renew) => renew::apply(tx, &group, &renew),
+        Command::Keep(statement) => tx.keep(&statement),
+        Command::Raise(raise) => fold::raise(tx, group, &raise),
+        Command::Place(entries) => tx.place(&entries),
+        Command::Forget(forget) => tx.forget(&forget),
+    }
+}
+
+impl Tx<'_> {
+    fn form(&mut self, form: &Form) -> Result<Answer, StoreError> {
+        if form.level == 0 || form.level > LEVEL_MAX {
+            return Ok(Answer::refused(RefusalCode::Level, format!("feature level must be 1 to {LEVEL_MAX}")));
+        }
+        self.put_group(&GroupState {
+            site: form.site,
+            level: form.level,
+            access_count: 0,
+            access_hash: Hash::default(),
+        });
+        Ok(Answer::Done(Nothing))
+    }
+
+    fn adopt(&mut self, group: &GroupState, adopt: Adopt) -> Result<Answer, StoreError> {
+        let Adopt { info, incarnation, epoch } = adopt;
+        if info.path.is_empty() {
+            return Ok(Answer::refused(RefusalCode::Invalid, "a shard needs the path of its home unit"));
+        }
+        match self.shard(info.shard)? {
+            Some(shard) if shard.info == info => Ok(Answer::Done(Nothing)),
+            Some(_) => Ok(Answer::refused(RefusalCode::Exists, "the shard is hosted here with another place")),
+            None => {
+                let own = Author { site: group.site, shard: info.shard, incarnation };
+                self.put_shard(&ShardState {
+                    info,
+                    own,
+                    epoch,
+                    arrivals: 0,
+                    running: Hash::default(),
+                    edits_digest: Digest::default(),
+                    state_digest: Digest::default(),
+                    persons: 0,
+                    households: 0,
+                    conflicts: 0,
+                    poisoned: 0,
+                });
+                Ok(Answer::Done(Nothing))
+            }
+        }
+    }
+
+    /// Keeps a statement unless a later one of the same site is here. Its signature was checked at the door.
+    fn keep(&mut self, statement: &Statement) -> Result<Answer, StoreError> {
+        let key = self.keys().statement(statement.body.shard, statement.body.site);
+        let older = self.get::<Statement>(&key)?.is_none_or(|kept| kept.body.at_ms <= statement.body.at_ms);
+        if older {
+            self.put(key, statement);
+        }
+        Ok(Answer::Done(Nothing))
+    }
+
+    fn place(&mut self, entries: &[PlaceEntry]) -> Result<Answer, StoreError> {
+        for entry in entries {
+            self.put(self.keys().place(&entry.key()), entry);
+        }
+        Ok(Answer::Done(Nothing))
+    }
+
+    fn forget(&mut self, forget: &Forget) -> Result<Answer, StoreError> {
+        self.delete(self.keys().cursor(forget.shard, forget.peer));
+        if let Some(author) = forget.author {
+            let key = self.keys().author(forget.shard, author);
+            if let Some(mut state) = self.get::<AuthorState>(&key)? {
+                state.parked = None;
+                if state.number == 0 { self.delete(key) } else { self.put(key, &state) }
+            }
+        }
+        Ok(Answer::Done(Nothing))
+    }
+}
+
+/// A shard's heads: every author with at least one edit here.
+pub fn heads(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Heads, StoreError> {
+    Ok(authors(view, keys, shard)?
+        .into_iter()
+        .filter(|(_, state)| state.number > 0)
+        .map(|(id, state)| (id, (state.number, state.hash)))
+        .collect())
+}
+
+/// All authors of a shard, those whose first edit was refused included.
+pub fn authors(
+    view: &dyn StateView,
+    keys: Keys,
+    shard: ShardId,
+) -> Result<BTreeMap<AuthorId, AuthorState>, StoreError> {
+    let (from, to) = keys.authors(shard);
+    let mut authors = BTreeMap::new();
+    for item in view.scan(&from, &to) {
+        let (key, value) = item?;
+        let state = AuthorState::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+        authors.insert(state.author.id(), state);
+    }
+    Ok(authors)
+}
+
+/// Reads and decodes one value.
+pub fn read<T: Wire>(view: &dyn StateView, key: &[u8]) -> Result<Option<T>, StoreError> {
+    view.get(key)?.map(|bytes| T::from_bytes(&bytes).map_err(|error| corrupt(key, error))).transpose()
+}
+
+/// Reads and decodes all values in a range, with their keys.
+pub fn read_range<T: Wire>(
+    view: &dyn StateView,
+    (from, to): (Vec<u8>, Vec<u8>),
+) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+    view.scan(&from, &to)
+        .map(|item| {
+            let (key, value) = item?;
+            let value = T::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+            Ok((key, value))
+        })
+        .collect()
+}

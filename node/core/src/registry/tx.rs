@@ -1,0 +1,140 @@
+//! A view with the writes of the commands so far on top: later commands of a batch see earlier ones.
+
+use std::collections::BTreeMap;
+
+use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
+use crate::edit::Dot;
+use crate::encoding::{Malformed, Wire};
+use crate::ids::{Hash, ShardId};
+use crate::keys::{Keys, Range};
+use crate::record::Record;
+use crate::store::{Batch, StateView, StoreError};
+
+/// The state as the next command sees it.
+pub struct Tx<'a> {
+    view: &'a dyn StateView,
+    /// What all replicas know beside the state.
+    pub context: &'a Context,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+/// A value that passed its checksum and still cannot be read: written by another version, or by a bug.
+#[must_use]
+pub fn corrupt(key: &[u8], error: Malformed) -> StoreError {
+    let place: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    StoreError::Corrupt { place: format!("key {place}"), detail: error.to_string() }
+}
+
+impl<'a> Tx<'a> {
+    /// Starts without writes.
+    #[must_use]
+    pub fn new(view: &'a dyn StateView, context: &'a Context) -> Self {
+        Tx { view, context, writes: BTreeMap::new() }
+    }
+
+    /// All writes so far.
+    #[must_use]
+    pub fn into_batch(self) -> Batch {
+        Batch { writes: self.writes.into_iter().collect() }
+    }
+
+    /// The keys of the group.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.context.keys()
+    }
+
+    /// The bytes under a key.
+    pub fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.view.get(key),
+        }
+    }
+
+    /// The value under a key.
+    pub fn get<T: Wire>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.bytes(key)?.map(|bytes| T::from_bytes(&bytes).map_err(|error| corrupt(key, error))).transpose()
+    }
+
+    /// A value that other values say is there.
+    pub fn must<T: Wire>(&self, key: &[u8]) -> Result<T, StoreError> {
+        self.get(key)?.ok_or_else(|| corrupt(key, Malformed { what: "state: a value is missing" }))
+    }
+
+    /// Sets a value.
+    pub fn put<T: Wire>(&mut self, key: Vec<u8>, value: &T) {
+        self.writes.insert(key, Some(value.to_bytes()));
+    }
+
+    /// Sets bytes.
+    pub fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
+        self.writes.insert(key, Some(bytes));
+    }
+
+    /// Removes a value.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.writes.insert(key, None);
+    }
+
+    /// All values in a range, in key order.
+    pub fn range<T: Wire>(&self, (from, to): Range) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+        let mut found: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for item in self.view.scan(&from, &to) {
+            let (key, value) = item?;
+            found.insert(key, Some(value));
+        }
+        found.extend(self.writes.range(from..to).map(|(key, value)| (key.clone(), value.clone())));
+        found
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|value| (key, value)))
+            .map(|(key, bytes)| {
+                let value = T::from_bytes(&bytes).map_err(|error| corrupt(&key, error))?;
+                Ok((key, value))
+            })
+            .collect()
+    }
+
+    /// The group, once formed.
+    pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
+        self.get(&self.keys().group())
+    }
+
+    /// Sets the group.
+    pub fn put_group(&mut self, group: &GroupState) {
+        self.put(self.keys().group(), group);
+    }
+
+    /// A hosted shard.
+    pub fn shard(&self, shard: ShardId) -> Result<Option<ShardState>, StoreError> {
+        self.get(&self.keys().shard(shard))
+    }
+
+    /// Sets a shard.
+    pub fn put_shard(&mut self, shard: &ShardState) {
+        self.put(self.keys().shard(shard.info.shard), shard);
+    }
+
+    /// The head of an author: number and hash, zero if it has no edit here.
+    pub fn head(&self, shard: ShardId, author: crate::ids::AuthorId) -> Result<(u64, Hash), StoreError> {
+        let state: Option<AuthorState> = self.get(&self.keys().author(shard, author))?;
+        Ok(state.map_or((0, Hash::default()), |state| (state.number, state.hash)))
+    }
+
+    /// An edit that is held.
+    pub fn edit(&self, shard: ShardId, dot: &Dot) -> Result<Option<StoredEdit>, StoreError> {
+        self.get(&self.keys().edit(shard, dot))
+    }
+
+    /// A record with its bytes.
+    pub fn record(
+        &self,
+        shard: ShardId,
+        record: crate::ids::RecordId,
+    ) -> Result<Option<(Record, Vec<u8>)>, StoreError> {
+        let key = self.keys().record(shard, record);
+        let Some(bytes) = self.bytes(&key)? else { return Ok(None) };
+        let record = Record::from_bytes(&bytes).map_err(|error| corrupt(&key, error))?;
+        Ok(Some((record, bytes)))
+    }
+}
