@@ -4,3 +4,7 @@
 
 pub mod ids;
 pub mod store;
+
+pub mod claims;
+
+pub mod access;
