@@ -2,5 +2,8 @@
 //! to each other. Everything comes in as an argument (time, chance, bytes) and goes out as a value; nothing here knows a
 //! clock, a disk or a network. Read it bottom up, in the order of the modules below.
 
+pub mod date;
 pub mod ids;
+pub mod number;
 pub mod store;
+pub mod text;
