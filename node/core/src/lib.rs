@@ -3,4 +3,35 @@
 //! clock, a disk or a network. Read it bottom up, in the order of the modules below.
 
 pub mod ids;
+
+pub mod encoding;
+
+pub mod text;
+
+pub mod date;
+
+pub mod number;
+
+pub mod schema;
+
+pub mod units;
+
+pub mod claims;
+
+pub mod access;
+
 pub mod store;
+
+pub mod edit;
+
+pub mod record;
+
+pub mod place;
+
+pub mod command;
+
+pub mod keys;
+
+pub mod lens;
+
+pub mod registry;
