@@ -35,3 +35,4 @@ pub mod keys;
 pub mod lens;
 
 pub mod registry;
+pub mod sync;
