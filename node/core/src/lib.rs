@@ -5,5 +5,7 @@
 pub mod date;
 pub mod ids;
 pub mod number;
+pub mod schema;
 pub mod store;
 pub mod text;
+pub mod units;
