@@ -72,7 +72,7 @@ impl PersonNumber {
     /// The sex it implies.
     #[must_use]
     pub fn sex(self) -> Sex {
-        if self.century_sex() % 2 == 0 { Sex::Male } else { Sex::Female }
+        if self.century_sex().is_multiple_of(2) { Sex::Male } else { Sex::Female }
     }
 
     /// The birth year it implies.

@@ -1,0 +1,271 @@
+//! The table of fields. The numbers in brackets are those of the 26 fields of article 9, Law 26/2023/QH15.
+
+use super::codes;
+use super::{
+    Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, SCHEMA_VERSION, Search, Sensitivity, Shape,
+};
+use super::{Struct, Type};
+
+/// The ids of all fields, by name.
+pub mod field {
+    use super::FieldId;
+
+    macro_rules! ids {
+        ($($(#[$doc:meta])* $name:ident = $id:literal;)*) => { $($(#[$doc])* pub const $name: FieldId = FieldId($id);)* };
+    }
+    ids! {
+        /// \[1\] Family, middle and given name at birth, as one value.
+        NAME = 1;
+        /// \[2\] Another name in use.
+        OTHER_NAME = 2;
+        /// \[3\] Personal number. Absent: "number pending".
+        PERSONAL_NUMBER = 3;
+        /// \[4\] Date of birth.
+        BIRTH_DATE = 4;
+        /// \[5\] Sex.
+        SEX = 5;
+        /// \[6\] Place of birth.
+        BIRTH_PLACE = 6;
+        /// \[7\] Place of birth registration.
+        BIRTH_REGISTRATION_PLACE = 7;
+        /// \[8\] Place of origin (quê quán).
+        ORIGIN = 8;
+        /// \[9\] Ethnicity. Sensitive.
+        ETHNICITY = 9;
+        /// \[10\] Religion. Sensitive.
+        RELIGION = 10;
+        /// \[11\] Nationality.
+        NATIONALITY = 11;
+        /// \[12\] Blood group. Sensitive.
+        BLOOD_GROUP = 12;
+        /// \[13\] Old identity number of nine digits.
+        OLD_IDENTITY_NUMBER = 13;
+        /// \[14\] Identity cards.
+        IDENTITY_CARD = 14;
+        /// \[15\] Father, mother, spouse, children, legal representatives, represented persons.
+        RELATIVE = 15;
+        /// \[16\] Permanent residence.
+        PERMANENT_RESIDENCE = 16;
+        /// \[17\] Temporary residence.
+        TEMPORARY_RESIDENCE = 17;
+        /// \[18\] Current dwelling.
+        CURRENT_DWELLING = 18;
+        /// \[19\] Declared temporary absence.
+        TEMPORARY_ABSENCE = 19;
+        /// \[20\] Residence file number.
+        RESIDENCE_FILE_NUMBER = 20;
+        /// \[21\] Marital status, and since when.
+        MARITAL_STATUS = 21;
+        /// \[22\] Relation to the head of the household.
+        RELATION_TO_HEAD = 22;
+        /// \[23\] The household; its record names the head, its members are those who name it.
+        HOUSEHOLD = 23;
+        /// \[24\] Date of death.
+        DEATH_DATE = 24;
+        /// \[24\] Date of disappearance as a court declared it.
+        DISAPPEARANCE_DATE = 25;
+        /// \[25\] Mobile number.
+        MOBILE_NUMBER = 26;
+        /// \[25\] E-mail address.
+        EMAIL = 27;
+        /// \[26\] Other information: documents that entries rest on.
+        DOCUMENT = 28;
+        /// \[26\] Other information: state of the e-identification account.
+        E_IDENTIFICATION = 29;
+        /// \[26\] Other information: a note of the office.
+        NOTE = 30;
+        /// \[23\] The head of a household.
+        HEAD = 1001;
+        /// Where a household lives.
+        HOUSEHOLD_RESIDENCE = 1002;
+        /// \[20\] Residence file number of a household.
+        HOUSEHOLD_FILE_NUMBER = 1003;
+        /// Whether a household is a collective one: a dormitory, barracks, a home.
+        COLLECTIVE = 1004;
+        /// A note of the office on a household.
+        HOUSEHOLD_NOTE = 1005;
+    }
+}
+
+const fn text(chars_max: usize) -> Type {
+    Type::Text { chars_max, shape: Shape::Free }
+}
+
+/// A part of a name: the longest on record elsewhere, with room.
+const NAME_PART: Type = Type::Text { chars_max: 60, shape: Shape::Name };
+/// A house number, a street, a hamlet.
+const LINE: Type = text(200);
+
+const fn part(name: &'static str, label: &'static str, ty: Type) -> Part {
+    Part { name, label, ty, required: false }
+}
+
+const fn needed(name: &'static str, label: &'static str, ty: Type) -> Part {
+    Part { name, label, ty, required: true }
+}
+
+const UNIT: Part = needed("unit", "Đơn vị hành chính", Type::Unit);
+const ADDRESS_LINE: Part = part("line", "Địa chỉ", LINE);
+
+static NAME: Struct = Struct {
+    form: Form::Slashes,
+    parts: &[part("family", "Họ", NAME_PART), part("middle", "Chữ đệm", NAME_PART), needed("given", "Tên", NAME_PART)],
+    in_order: None,
+};
+/// A place at home or abroad.
+static PLACE: Struct = Struct {
+    form: Form::Named,
+    parts: &[part("unit", "Đơn vị hành chính", Type::Unit), part("country", "Quốc gia", Type::Country), ADDRESS_LINE],
+    in_order: None,
+};
+static RESIDENCE: Struct =
+    Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE, part("since", "Từ ngày", Type::Date)], in_order: None };
+static TEMPORARY_RESIDENCE: Struct = Struct {
+    form: Form::Named,
+    parts: &[UNIT, ADDRESS_LINE, needed("from", "Từ ngày", Type::Date), needed("until", "Đến ngày", Type::Date)],
+    in_order: Some((2, 3)),
+};
+static DWELLING: Struct = Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE], in_order: None };
+static ABSENCE: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("from", "Từ ngày", Type::Date),
+        part("until", "Đến ngày", Type::Date),
+        part("unit", "Nơi đến", Type::Unit),
+        part("reason", "Lý do", LINE),
+    ],
+    in_order: Some((0, 1)),
+};
+static MARITAL_STATUS: Struct = Struct {
+    form: Form::Named,
+    parts: &[needed("status", "Tình trạng", Type::Code(codes::MARITAL_STATUS)), part("since", "Từ ngày", Type::Date)],
+    in_order: None,
+};
+static IDENTITY_CARD: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("number", "Số thẻ", Type::Text { chars_max: 12, shape: Shape::Digits { min: 9, max: 12 } }),
+        needed("kind", "Loại thẻ", Type::Code(codes::CARD_KIND)),
+        part("state", "Trạng thái", Type::Code(codes::CARD_STATE)),
+        part("issued", "Ngày cấp", Type::Date),
+        part("issued_by", "Nơi cấp", LINE),
+        part("valid_to", "Có giá trị đến", Type::Date),
+    ],
+    in_order: Some((3, 5)),
+};
+static RELATIVE: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        part("name", "Họ, chữ đệm và tên", Type::Text { chars_max: 180, shape: Shape::Name }),
+        part("number", "Số định danh", Type::Number),
+        part("nationality", "Quốc tịch", Type::Country),
+        part("record", "Hồ sơ", Type::Record(RecordKind::Person)),
+        part("since", "Từ ngày", Type::Date),
+    ],
+    in_order: None,
+};
+static DOCUMENT: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("kind", "Loại giấy tờ", text(100)),
+        part("number", "Số", text(50)),
+        part("issued", "Ngày cấp", Type::Date),
+        part("issued_by", "Nơi cấp", LINE),
+    ],
+    in_order: None,
+};
+
+const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field {
+        id,
+        name,
+        label,
+        kind: RecordKind::Person,
+        ty,
+        class: Class::Adjudicated,
+        sensitivity: Sensitivity::Personal,
+        search: Search::No,
+        repeat: Repeat::Once,
+        required: Required::Never,
+        since: SCHEMA_VERSION,
+    }
+}
+
+const fn household(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Household, ..person(id, name, label, ty) }
+}
+
+impl Field {
+    const fn latest(self) -> Self {
+        Field { class: Class::Latest, ..self }
+    }
+    const fn sensitive(self) -> Self {
+        Field { sensitivity: Sensitivity::Sensitive, ..self }
+    }
+    const fn plain(self) -> Self {
+        Field { sensitivity: Sensitivity::Plain, ..self }
+    }
+    const fn search(self, search: Search) -> Self {
+        Field { search, ..self }
+    }
+    const fn repeat(self, repeat: Repeat) -> Self {
+        Field { repeat, ..self }
+    }
+    const fn required(self, required: Required) -> Self {
+        Field { required, ..self }
+    }
+}
+
+/// Every field, in order of its id.
+#[rustfmt::skip]
+pub static FIELDS: &[Field] = &[
+    person(field::NAME, "name", "Họ, chữ đệm và tên khai sinh", Type::Struct(&NAME))
+        .search(Search::Words).required(Required::Always),
+    person(field::OTHER_NAME, "other_name", "Tên gọi khác", Type::Text { chars_max: 180, shape: Shape::Name })
+        .search(Search::Words),
+    person(field::PERSONAL_NUMBER, "personal_number", "Số định danh cá nhân", Type::Number)
+        .search(Search::Exact).required(Required::Always),
+    person(field::BIRTH_DATE, "birth_date", "Ngày, tháng, năm sinh", Type::Date)
+        .search(Search::Exact).required(Required::Always),
+    person(field::SEX, "sex", "Giới tính", Type::Code(codes::SEX)).required(Required::Always),
+    person(field::BIRTH_PLACE, "birth_place", "Nơi sinh", Type::Struct(&PLACE)),
+    person(field::BIRTH_REGISTRATION_PLACE, "birth_registration_place", "Nơi đăng ký khai sinh", Type::Struct(&PLACE))
+        .required(Required::Always),
+    person(field::ORIGIN, "origin", "Quê quán", Type::Struct(&PLACE)).required(Required::Always),
+    person(field::ETHNICITY, "ethnicity", "Dân tộc", Type::Code(codes::ETHNICITY))
+        .sensitive().required(Required::Always),
+    person(field::RELIGION, "religion", "Tôn giáo", Type::Code(codes::RELIGION)).sensitive(),
+    person(field::NATIONALITY, "nationality", "Quốc tịch", Type::Country).required(Required::Always),
+    person(field::BLOOD_GROUP, "blood_group", "Nhóm máu", Type::Code(codes::BLOOD_GROUP)).sensitive(),
+    person(field::OLD_IDENTITY_NUMBER, "old_identity_number", "Số chứng minh nhân dân 09 số",
+           Type::Text { chars_max: 9, shape: Shape::Digits { min: 9, max: 9 } }).search(Search::Exact),
+    person(field::IDENTITY_CARD, "identity_card", "Thẻ căn cước", Type::Struct(&IDENTITY_CARD)).repeat(Repeat::Keyed),
+    person(field::RELATIVE, "relative", "Cha, mẹ, vợ, chồng, con, người đại diện", Type::Struct(&RELATIVE))
+        .repeat(Repeat::Relation),
+    person(field::PERMANENT_RESIDENCE, "permanent_residence", "Nơi thường trú", Type::Struct(&RESIDENCE))
+        .required(Required::Living),
+    person(field::TEMPORARY_RESIDENCE, "temporary_residence", "Nơi tạm trú", Type::Struct(&TEMPORARY_RESIDENCE)),
+    person(field::CURRENT_DWELLING, "current_dwelling", "Nơi ở hiện tại", Type::Struct(&DWELLING)),
+    person(field::TEMPORARY_ABSENCE, "temporary_absence", "Khai báo tạm vắng", Type::Struct(&ABSENCE)),
+    person(field::RESIDENCE_FILE_NUMBER, "residence_file_number", "Số hồ sơ cư trú", text(30)).search(Search::Exact),
+    person(field::MARITAL_STATUS, "marital_status", "Tình trạng hôn nhân", Type::Struct(&MARITAL_STATUS))
+        .required(Required::LivingFromAge(18)),
+    person(field::RELATION_TO_HEAD, "relation_to_head", "Quan hệ với chủ hộ", Type::Code(codes::RELATION_TO_HEAD))
+        .required(Required::Living),
+    person(field::HOUSEHOLD, "household", "Hộ", Type::Record(RecordKind::Household))
+        .search(Search::Exact).required(Required::Living),
+    person(field::DEATH_DATE, "death_date", "Ngày chết", Type::Date),
+    person(field::DISAPPEARANCE_DATE, "disappearance_date", "Ngày mất tích", Type::Date),
+    person(field::MOBILE_NUMBER, "mobile_number", "Số thuê bao di động", Type::Text { chars_max: 16, shape: Shape::Phone })
+        .latest(),
+    person(field::EMAIL, "email", "Địa chỉ thư điện tử", Type::Text { chars_max: 254, shape: Shape::Email }).latest(),
+    person(field::DOCUMENT, "document", "Giấy tờ", Type::Struct(&DOCUMENT)).repeat(Repeat::Keyed),
+    person(field::E_IDENTIFICATION, "e_identification", "Tài khoản định danh điện tử", Type::Code(codes::E_IDENTIFICATION)),
+    person(field::NOTE, "note", "Ghi chú", text(1000)).latest(),
+
+    household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person)).required(Required::Always),
+    household(field::HOUSEHOLD_RESIDENCE, "residence", "Nơi cư trú", Type::Struct(&RESIDENCE)).required(Required::Always),
+    household(field::HOUSEHOLD_FILE_NUMBER, "file_number", "Số hồ sơ cư trú", text(30)).search(Search::Exact),
+    household(field::COLLECTIVE, "collective", "Hộ tập thể", Type::Flag).plain(),
+    household(field::HOUSEHOLD_NOTE, "note", "Ghi chú", text(1000)).latest(),
+];
