@@ -1,1 +1,10 @@
-//! dinhba.
+//! The wire of dinhba: what is generated from the `.proto` files, and the descriptors for reflection.
+
+/// Every message and service, encoded, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What applications, operators and neighbour sites say to a node; the files below `proto/dinhba/v1` document it.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("dinhba.v1");
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::claims::{Case, Claims, Purpose};
 use crate::edit::{Dot, EditKind, Origin};
+use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
 use crate::record::{FieldKey, Record};
@@ -413,9 +414,7 @@ wire_struct! {
     Statement { body, signature }
     Raise { level, now_ms }
     Forget { shard, peer, author }
-    Digest { 0 }
     Receipt { shard, first, count, hash }
-    Nothing { }
     Accepted { receipt, replayed }
     Stale { record, fields, current }
     Refusal { code, text }
@@ -469,6 +468,21 @@ impl Looked {
     }
 }
 
+impl Wire for Nothing {
+    fn encode(&self, _: &mut Vec<u8>) {}
+    fn decode(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Nothing)
+    }
+}
+
+impl Wire for Digest {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Wire::decode(input).map(Digest)
+    }
+}
 
 impl Digest {
     /// A member's keyed hash.

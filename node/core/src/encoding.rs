@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::ids::{
     AuthorId, EvidenceId, GroupId, Hash, Incarnation, NodeId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
 };
+use crate::schema::{FieldId, RecordKind};
 
 /// Bytes that are not the encoding of anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -333,6 +334,17 @@ macro_rules! wire_code {
 }
 
 wire_struct! { RequestId { session, counter } }
+
+impl Wire for FieldId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Wire::decode(input).map(FieldId)
+    }
+}
+
+wire_code! { RecordKind, "kind of record" { 1 => Person, 2 => Household } }
 
 #[cfg(test)]
 mod tests {

@@ -158,8 +158,7 @@ impl CmRDT for Record {
             if !self.pending.contains(&(key.clone(), write.dot.clone())) {
                 let values = self.fields.entry(key).or_default();
                 let place = values.partition_point(|tagged| tagged.dot < write.dot);
-                let tagged =
-                    Tagged { dot: write.dot.clone(), received_ms: write.received_ms, value: change.value };
+                let tagged = Tagged { dot: write.dot.clone(), received_ms: write.received_ms, value: change.value };
                 values.insert(place, tagged);
             }
         }

@@ -16,11 +16,7 @@ pub fn next_access_hash(previous: &Hash, entry: &AccessEntry, allowed: bool) -> 
     Hash(*hasher.finalize().as_bytes())
 }
 
-pub(super) fn apply(
-    tx: &mut Tx<'_>,
-    mut group: GroupState,
-    entries: Vec<AccessEntry>,
-) -> Result<Answer, StoreError> {
+pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessEntry>) -> Result<Answer, StoreError> {
     let shards = tx.range::<ShardState>(tx.keys().shards())?;
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {

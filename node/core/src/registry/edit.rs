@@ -20,7 +20,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     let Some(mut shard) = tx.shard(command.shard)? else {
         return Ok(Answer::refused(
             RefusalCode::Unknown,
-            format!("shard {} is not hosted by this group: ask the site of the record's home or one above it", command.shard),
+            format!(
+                "shard {} is not hosted by this group: ask the site of the record's home or one above it",
+                command.shard
+            ),
         ));
     };
     let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
@@ -68,7 +71,8 @@ fn check_form(group: &GroupState, command: &EditCommand) -> Result<(), Answer> {
             return invalid("a decision needs its grounds: say why this value is right".to_owned());
         }
         if command.kind == EditKind::Change && has_grounds && group.level < LEVEL_GROUNDS {
-            let text = format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
+            let text =
+                format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
             return Err(Answer::refused(RefusalCode::Level, text));
         }
         if part.changes.iter().all(|change| change.field == GROUNDS) {

@@ -47,8 +47,7 @@ pub(super) fn enter(
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
     shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
-    let arrival =
-        Arrival { dot: dot.clone(), from, running: shard.running, last: header.part + 1 == header.of };
+    let arrival = Arrival { dot: dot.clone(), from, running: shard.running, last: header.part + 1 == header.of };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
     tx.put(keys.edit(id, &dot), &StoredEdit { position: shard.arrivals, hash, bytes });
     tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
@@ -148,12 +147,7 @@ pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
 }
 
 /// Folds a record anew from those of its edits that are not set aside.
-pub(super) fn refold(
-    tx: &mut Tx<'_>,
-    shard: &mut ShardState,
-    id: RecordId,
-    now_ms: i64,
-) -> Result<(), StoreError> {
+pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let old = tx.record(home, id)?;
     let mut new: Option<Record> = None;

@@ -32,15 +32,8 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     let cursor_key = tx.keys().cursor(batch.shard, peer);
     let cursor: Option<Cursor> = tx.get(&cursor_key)?;
     let begins = batch.start == Cursor::start(batch.start.epoch);
-    let mut merged = Merged {
-        shard: batch.shard,
-        taken: false,
-        cursor,
-        folded: 0,
-        known: 0,
-        poisoned: 0,
-        parked: Vec::new(),
-    };
+    let mut merged =
+        Merged { shard: batch.shard, taken: false, cursor, folded: 0, known: 0, poisoned: 0, parked: Vec::new() };
     if !(begins || cursor == Some(batch.start)) || has_gap(tx, &shard, &batch)? {
         return Ok(Answer::Merged(merged));
     }
@@ -123,23 +116,13 @@ fn judge(tx: &Tx<'_>, shard: &ShardState, item: &Item) -> Result<Verdict, StoreE
 }
 
 /// Takes nothing more of an author. A site's own author is never parked: its site repairs the fork itself.
-fn park(
-    tx: &mut Tx<'_>,
-    shard: &ShardState,
-    item: &Item,
-    peer: SiteId,
-    reason: Parked,
-) -> Result<(), StoreError> {
+fn park(tx: &mut Tx<'_>, shard: &ShardState, item: &Item, peer: SiteId, reason: Parked) -> Result<(), StoreError> {
     let key = tx.keys().author(shard.info.shard, item.dot.actor);
     let mut state = match (tx.get::<AuthorState>(&key)?, Edit::from_bytes(&item.bytes)) {
         (Some(state), _) => state,
-        (None, Ok(edit)) if edit.dot() == item.dot => AuthorState {
-            author: edit.header.author,
-            number: 0,
-            hash: Hash::default(),
-            from: Some(peer),
-            parked: None,
-        },
+        (None, Ok(edit)) if edit.dot() == item.dot => {
+            AuthorState { author: edit.header.author, number: 0, hash: Hash::default(), from: Some(peer), parked: None }
+        }
         // Nothing readable is known of this author: the batch's sender is told by `Merged::parked`.
         (None, _) => return Ok(()),
     };

@@ -16,7 +16,9 @@ mod tx;
 
 use std::collections::BTreeMap;
 
-use crate::command::{Adopt, Answer, Command, Digest, Epoch, Form, Forget, Heads, Nothing, RefusalCode, ShardInfo, Statement};
+use crate::command::{
+    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Heads, Nothing, RefusalCode, ShardInfo, Statement,
+};
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, GroupId, Hash, ShardId, SiteId};

@@ -88,13 +88,7 @@ impl Here<'_> {
     }
 
     /// The hashes of an author's edits `from..=to`, as far as they are held without a gap.
-    pub(super) fn hashes(
-        &self,
-        shard: ShardId,
-        author: AuthorId,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<Hash>, StoreError> {
+    pub(super) fn hashes(&self, shard: ShardId, author: AuthorId, from: u64, to: u64) -> Result<Vec<Hash>, StoreError> {
         let mut hashes = Vec::new();
         for number in from.max(1)..=to {
             match self.hash(shard, author, number)? {
@@ -169,12 +163,7 @@ impl Here<'_> {
     }
 
     /// What this site can state of a shard with these heads; nothing if it is not hosted.
-    pub fn statement(
-        &self,
-        shard: ShardId,
-        heads: Heads,
-        now_ms: i64,
-    ) -> Result<Option<StatementBody>, StoreError> {
+    pub fn statement(&self, shard: ShardId, heads: Heads, now_ms: i64) -> Result<Option<StatementBody>, StoreError> {
         Ok(self.shard(shard)?.map(|state| StatementBody {
             site: state.own.site,
             shard,

@@ -147,11 +147,13 @@ impl Session {
                 effects.push(Effect::Send(Message::Hello(Hello { shards })));
             }
             Event::Received(message) => self.receive(here, message, &mut effects)?,
-            Event::Merged(merged) => effects.push(Effect::Send(if let (true, Some(cursor)) = (merged.taken, merged.cursor) {
-                Message::Ack(Ack { shard: merged.shard, cursor })
-            } else {
-                Message::Again(Again { shard: merged.shard, heads: here.heads(merged.shard)? })
-            })),
+            Event::Merged(merged) => {
+                effects.push(Effect::Send(if let (true, Some(cursor)) = (merged.taken, merged.cursor) {
+                    Message::Ack(Ack { shard: merged.shard, cursor })
+                } else {
+                    Message::Again(Again { shard: merged.shard, heads: here.heads(merged.shard)? })
+                }))
+            }
             Event::Advanced => self.pump_all(here, &mut effects)?,
             Event::Tick(now_ms) => {
                 self.pump_all(here, &mut effects)?;
@@ -161,12 +163,7 @@ impl Session {
         Ok(effects)
     }
 
-    fn receive(
-        &mut self,
-        here: &Here<'_>,
-        message: Message,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
+    fn receive(&mut self, here: &Here<'_>, message: Message, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         match message {
             Message::Hello(hello) => {
                 for there in hello.shards {
@@ -205,12 +202,7 @@ impl Session {
     }
 
     /// Compares the peer's heads with this site's own edits, then lets the shard flow.
-    fn greet(
-        &mut self,
-        here: &Here<'_>,
-        there: ShardHello,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
+    fn greet(&mut self, here: &Here<'_>, there: ShardHello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         let shard = there.shard;
         self.flows.remove(&shard);
         self.probes.retain(|(probed, _), _| *probed != shard);
