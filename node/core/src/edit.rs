@@ -326,7 +326,7 @@ pub(crate) mod samples {
                 origin: Origin {
                     request: RequestId { session: SessionId([6; 16]), counter: 9 },
                     claims: Claims {
-                        subject: "nguyen.thi.a".to_owned(),
+                        subject: "nguyen.thi.a".parse().expect("a subject"),
                         role: Role::Registrar,
                         unit: UnitId(8),
                         evidence: EvidenceId([9; 16]),

@@ -109,13 +109,19 @@ fn judge(tx: &Tx<'_>, shard: &ShardState, item: &Item) -> Result<Verdict, StoreE
     if dot.counter <= number {
         let held = tx.edit(id, dot)?;
         let same = held.is_some_and(|held| held.hash == hash);
-        return Ok(if same { Verdict::Known } else { Verdict::Park(Parked::Fork) });
+        // A fork of this site's own edits is found by comparing heads, and repaired by `renew`.
+        let is_own = edit.header.author.site == shard.own.site;
+        return Ok(match (same, is_own) {
+            (true, _) => Verdict::Known,
+            (false, true) => Verdict::Skip,
+            (false, false) => Verdict::Park(Parked::Fork),
+        });
     }
     let chained = edit.header.previous == head;
     Ok(if chained { Verdict::Enter(Box::new(edit), hash) } else { Verdict::Park(Parked::Chain) })
 }
 
-/// Takes nothing more of an author. A site's own author is never parked: its site repairs the fork itself.
+/// Takes nothing more of an author.
 fn park(tx: &mut Tx<'_>, shard: &ShardState, item: &Item, peer: SiteId, reason: Parked) -> Result<(), StoreError> {
     let key = tx.keys().author(shard.info.shard, item.dot.actor);
     let mut state = match (tx.get::<AuthorState>(&key)?, Edit::from_bytes(&item.bytes)) {
@@ -126,9 +132,7 @@ fn park(tx: &mut Tx<'_>, shard: &ShardState, item: &Item, peer: SiteId, reason: 
         // Nothing readable is known of this author: the batch's sender is told by `Merged::parked`.
         (None, _) => return Ok(()),
     };
-    if state.author.site != shard.own.site {
-        state.parked = Some(reason);
-        tx.put(key, &state);
-    }
+    state.parked = Some(reason);
+    tx.put(key, &state);
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, renew: &Renew) -> Resul
         return Ok(Answer::refused(RefusalCode::Invalid, "only a site's own edits can be renewed, from one it holds"));
     }
     let forked = take_out(tx, &mut shard, head, renew)?;
-    let records: BTreeSet<RecordId> = forked.iter().map(|(edit, _)| edit.header.record).collect();
+    let records: BTreeSet<RecordId> = forked.iter().map(|edit| edit.header.record).collect();
     for record in records {
         refold(tx, &mut shard, record, renew.now_ms)?;
     }
@@ -41,13 +41,13 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, renew: &Renew) -> Resul
     Ok(Answer::Done(Nothing))
 }
 
-/// Takes the author's edits above `common` out of the log; returns them in order, each with whether it was set aside.
+/// Takes the author's edits above `common` out of the log; returns them in order.
 fn take_out(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     head: Option<AuthorState>,
     renew: &Renew,
-) -> Result<Vec<(Edit, bool)>, StoreError> {
+) -> Result<Vec<Edit>, StoreError> {
     let Some(mut head) = head else { return Ok(Vec::new()) };
     let (id, keys) = (renew.shard, tx.keys());
     let mut forked = Vec::new();
@@ -57,8 +57,7 @@ fn take_out(
         let stored: StoredEdit = tx.must(&key)?;
         let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
         let poison_key = keys.poison(id, &dot);
-        let poisoned = tx.get::<Poison>(&poison_key)?.is_some();
-        if poisoned {
+        if tx.get::<Poison>(&poison_key)?.is_some() {
             shard.poisoned -= 1;
             tx.delete(poison_key);
         }
@@ -66,7 +65,7 @@ fn take_out(
         tx.delete(keys.history_entry(id, edit.header.record, stored.position));
         tx.delete(keys.arrival(id, stored.position));
         tx.delete(key);
-        forked.push((edit, poisoned));
+        forked.push(edit);
     }
     let author_key = keys.author(id, renew.author);
     if renew.common == 0 {
@@ -85,13 +84,13 @@ fn reissue(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     author: Author,
-    forked: Vec<(Edit, bool)>,
+    forked: Vec<Edit>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let (id, actor) = (shard.info.shard, author.id());
     let mut renamed: BTreeMap<Dot, Dot> = BTreeMap::new();
     let (mut number, mut previous) = (0, Hash::default());
-    for (mut edit, _) in forked {
+    for mut edit in forked {
         let old = edit.dot();
         let session = edit.header.origin.request.session;
         let secret: [u8; 32] = tx.must(&tx.keys().secret(id, old.actor, session))?;

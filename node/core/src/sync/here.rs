@@ -122,7 +122,7 @@ impl Here<'_> {
 
     /// The next batch of the stream after `scanned`, for a peer that stands at `start`, and how far was searched. It ends
     /// at the end of a command, and is empty where nothing is news.
-    pub(super) fn batch(
+    pub fn batch(
         &self,
         state: &ShardState,
         start: Cursor,

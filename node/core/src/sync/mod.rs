@@ -90,6 +90,8 @@ pub struct Session {
     flows: BTreeMap<ShardId, Flow>,
     probes: BTreeMap<(ShardId, AuthorId), Probe>,
     waiting: BTreeMap<ShardId, ShardHello>,
+    /// Shards of which a batch came while heads were being compared; the peer is told to go by heads afterwards.
+    passed_over: BTreeSet<ShardId>,
     stated: BTreeMap<ShardId, (Heads, i64)>,
     relayed: BTreeMap<(ShardId, SiteId), i64>,
 }
@@ -110,7 +112,9 @@ struct Flow {
 #[derive(Debug)]
 struct Probe {
     /// The peer's head.
-    head: u64,
+    there: u64,
+    /// This site's head when the search began; batches that arrive meanwhile wait.
+    here: u64,
     /// No match above this number; asked for hashes up to here.
     to: u64,
 }
@@ -126,6 +130,7 @@ impl Session {
             flows: BTreeMap::new(),
             probes: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
         }
@@ -172,6 +177,7 @@ impl Session {
                     }
                 }
             }
+            Message::Batch(batch) if self.is_comparing(batch.shard) => drop(self.passed_over.insert(batch.shard)),
             Message::Batch(batch) if self.offered.contains(&batch.shard) => effects.push(Effect::Merge(*batch)),
             Message::Batch(batch) => effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard))),
             Message::Ack(ack) => {
@@ -211,11 +217,16 @@ impl Session {
             let agrees = *number <= here_number && here.hash(shard, author, *number)? == Some(*hash);
             if !agrees {
                 let to = (*number).min(here_number);
-                self.probe(here, shard, author, Probe { head: *number, to }, effects)?;
+                self.probe(here, shard, author, Probe { there: *number, here: here_number, to }, effects)?;
             }
         }
         self.waiting.insert(shard, there);
         self.flow_if_settled(here, shard, effects)
+    }
+
+    /// Whether this site still looks for the last common edit of one of its authors.
+    fn is_comparing(&self, shard: ShardId) -> bool {
+        self.probes.keys().any(|(probed, _)| *probed == shard)
     }
 
     /// Asks for the hashes just below `probe.to`, or ends the search where nothing is left to compare.
@@ -228,7 +239,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
         if probe.to == 0 {
-            return self.found_common(here, shard, author, 0, probe.head, effects);
+            return self.found_common(here, (shard, author), 0, &probe, effects);
         }
         let from = probe.to.saturating_sub(HASHES_MAX - 1).max(1);
         effects.push(Effect::Send(Message::Ask(Ask { shard, author, from, to: probe.to })));
@@ -243,7 +254,7 @@ impl Session {
         let last_equal = (0_u64..).zip(ours.iter().zip(&hashes.hashes)).filter(|(_, (a, b))| a == b).last();
         match last_equal {
             Some((offset, _)) => {
-                self.found_common(here, shard, author, hashes.from + offset, probe.head, effects)?;
+                self.found_common(here, (shard, author), hashes.from + offset, &probe, effects)?;
             }
             None => {
                 let to = hashes.from.min(probe.to).saturating_sub(1);
@@ -258,15 +269,13 @@ impl Session {
     fn found_common(
         &mut self,
         here: &Here<'_>,
-        shard: ShardId,
-        author: AuthorId,
+        (shard, author): (ShardId, AuthorId),
         common: u64,
-        peer_head: u64,
+        probe: &Probe,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
-        let number = here.own_authors(shard)?.get(&author).copied().unwrap_or(0);
         let is_current = here.shard(shard)?.is_some_and(|state| state.own.id() == author);
-        if (common < number && common < peer_head) || (is_current && number < peer_head) {
+        if (common < probe.here && common < probe.there) || (is_current && probe.here < probe.there) {
             self.waiting.remove(&shard);
             effects.push(Effect::Renew { shard, author, common });
         }
@@ -280,10 +289,13 @@ impl Session {
         shard: ShardId,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
-        if self.probes.keys().any(|(probed, _)| *probed == shard) {
+        if self.is_comparing(shard) {
             return Ok(());
         }
         let Some(there) = self.waiting.remove(&shard) else { return Ok(()) };
+        if self.passed_over.remove(&shard) {
+            effects.push(Effect::Send(Message::Again(Again { shard, heads: here.heads(shard)? })));
+        }
         let Some(state) = here.shard(shard)? else { return Ok(()) };
         let fitting = match there.cursor {
             Some(cursor) if here.fits(&state, &cursor)? && !here.lacks_own(shard, self.peer, &there.heads)? => {

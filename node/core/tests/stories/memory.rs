@@ -1,0 +1,193 @@
+//! Sites made of nothing but their folded state, in memory.
+
+use std::collections::BTreeMap;
+
+use dinhba_core::claims::{Claims, Purpose, Role};
+use dinhba_core::command::{
+    Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, Renew, ShardInfo,
+};
+use dinhba_core::edit::{Change, EditKind, GROUNDS, Origin};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{
+    EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
+};
+use dinhba_core::keys::Keys;
+use dinhba_core::record::Record;
+use dinhba_core::registry::{Context, ShardState, apply, read, read_range};
+use dinhba_core::schema::{FieldId, RecordKind, parse};
+use dinhba_core::store::{Batch, Scan, StateView, StoreError};
+use dinhba_core::sync::Here;
+use dinhba_core::units::NoUnits;
+
+#[derive(Clone, Default)]
+pub struct Memory(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl StateView for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.get(key).cloned())
+    }
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Scan<'a> {
+        let range = self.0.range(from.to_vec()..to.to_vec());
+        Box::new(range.map(|(key, value)| Ok((key.clone(), value.clone()))))
+    }
+}
+
+impl Memory {
+    fn write(&mut self, batch: Batch) {
+        for (key, value) in batch.writes {
+            match value {
+                Some(value) => drop(self.0.insert(key, value)),
+                None => drop(self.0.remove(&key)),
+            }
+        }
+    }
+}
+
+pub const SHARD: ShardId = ShardId(77);
+pub const PATH: [UnitId; 4] = [UnitId(1), UnitId(2), UnitId(3), UnitId(4)];
+
+/// One site with one group that hosts one shard.
+#[derive(Clone)]
+pub struct Office {
+    pub site: SiteId,
+    pub state: Memory,
+    pub context: Context,
+    index: u64,
+    chance: u64,
+}
+
+impl Office {
+    pub fn new(site: u64) -> Self {
+        let context = Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32] };
+        let mut office = Office { site: SiteId(site), state: Memory::default(), context, index: 0, chance: site };
+        office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
+        let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
+        let (incarnation, epoch) = (Incarnation(office.random()), office.random());
+        office.run(Command::Adopt(Adopt { info, incarnation, epoch }));
+        office
+    }
+
+    pub fn random(&mut self) -> [u8; 16] {
+        self.chance += 1;
+        let hash = blake3::hash(&[self.site.0.to_be_bytes(), self.chance.to_be_bytes()].concat());
+        hash.as_bytes()[..16].try_into().unwrap()
+    }
+
+    pub fn run(&mut self, command: Command) -> Answer {
+        self.index += 1;
+        let entry = (self.index, vec![command].to_bytes());
+        let (answers, batch) = apply(&self.state, &self.context, &[entry]).unwrap();
+        self.state.write(batch);
+        Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0)
+    }
+
+    pub fn here(&self) -> Here<'_> {
+        Here { view: &self.state, keys: self.keys() }
+    }
+
+    pub fn keys(&self) -> Keys {
+        self.context.keys()
+    }
+
+    pub fn shard(&self) -> ShardState {
+        read(&self.state, &self.keys().shard(SHARD)).unwrap().unwrap()
+    }
+
+    pub fn record(&self, record: RecordId) -> Record {
+        read(&self.state, &self.keys().record(SHARD, record)).unwrap().unwrap()
+    }
+
+    pub fn records(&self) -> Vec<(Vec<u8>, Record)> {
+        read_range(&self.state, self.keys().records(SHARD)).unwrap()
+    }
+
+    pub fn merge(&mut self, peer: SiteId, batch: dinhba_core::command::Batch, now_ms: i64) -> Merged {
+        match self.run(Command::Merge(Box::new(MergeCommand { peer, batch, now_ms }))) {
+            Answer::Merged(merged) => merged,
+            other => panic!("a batch was answered by {other:?}"),
+        }
+    }
+
+    pub fn renew(&mut self, author: dinhba_core::ids::AuthorId, common: u64) -> Answer {
+        let (incarnation, epoch) = (Incarnation(self.random()), self.random());
+        self.run(Command::Renew(Renew { shard: SHARD, author, common, incarnation, epoch, now_ms: 5 }))
+    }
+
+    pub fn raise(&mut self) -> Answer {
+        self.run(Command::Raise(Raise { level: 2, now_ms: 6 }))
+    }
+
+    /// Creates a person; returns its id.
+    pub fn create(&mut self, request: RequestId, name: &str) -> RecordId {
+        let record = RecordId::derive(request, 0);
+        let answer = self.run(Command::Edit(Box::new(create_command(request, name))));
+        assert!(matches!(answer, Answer::Accepted(_)), "{answer:?}");
+        record
+    }
+
+    /// Sets one field over all that this office sees of it.
+    pub fn set(&mut self, request: RequestId, record: RecordId, field: FieldId, text: &str) -> Answer {
+        let current = self.record(record);
+        let overwrites = current.dots(&(field, Vec::new()));
+        let change = Change { field, element: Vec::new(), value: value(field, text), overwrites };
+        self.run(Command::Edit(Box::new(command(request, EditKind::Change, record, false, vec![change]))))
+    }
+
+    /// Decides one disputed field.
+    pub fn decide(&mut self, request: RequestId, record: RecordId, field: FieldId, text: &str) -> Answer {
+        let overwrites = self.record(record).dots(&(field, Vec::new()));
+        let grounds =
+            Change { field: GROUNDS, element: Vec::new(), value: b"birth certificate".to_vec(), overwrites: vec![] };
+        let change = Change { field, element: Vec::new(), value: value(field, text), overwrites };
+        self.run(Command::Edit(Box::new(command(request, EditKind::Decision, record, false, vec![grounds, change]))))
+    }
+}
+
+pub fn accepted(answer: Answer) -> Accepted {
+    match answer {
+        Answer::Accepted(accepted) => accepted,
+        other => panic!("expected an acceptance, got {other:?}"),
+    }
+}
+
+pub fn value(field: FieldId, text: &str) -> Vec<u8> {
+    parse(field, text, &NoUnits).unwrap().encode()
+}
+
+pub fn request(session: u8, counter: u64) -> RequestId {
+    RequestId { session: SessionId([session; 16]), counter }
+}
+
+pub fn claims(role: Role, unit: UnitId) -> Claims {
+    Claims::new("nguyen.lan", role, unit, EvidenceId([1; 16])).unwrap()
+}
+
+pub fn create_command(request: RequestId, name: &str) -> EditCommand {
+    let field = dinhba_core::schema::field::NAME;
+    let change = Change { field, element: Vec::new(), value: value(field, name), overwrites: Vec::new() };
+    command(request, EditKind::Change, RecordId::derive(request, 0), true, vec![change])
+}
+
+pub fn command(
+    request: RequestId,
+    kind: EditKind,
+    record: RecordId,
+    create: bool,
+    changes: Vec<Change>,
+) -> EditCommand {
+    let part = PartDraft { record, record_kind: RecordKind::Person, create, valid_from: Vec::new(), changes };
+    EditCommand {
+        shard: SHARD,
+        kind,
+        origin: Origin {
+            request,
+            claims: claims(Role::Registrar, PATH[3]),
+            purpose: Purpose::Registration,
+            case: "KS-1".parse().unwrap(),
+            authored_ms: 1,
+            received_ms: request.counter as i64,
+        },
+        secret: [request.session.0[0]; 32],
+        parts: vec![part],
+    }
+}

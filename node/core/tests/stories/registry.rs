@@ -1,0 +1,325 @@
+//! What a group answers: stories of one office and of two.
+
+
+
+use dinhba_core::claims::Role;
+use dinhba_core::command::{AccessEntry, Answer, Batch, Command, Cursor, Item, Looked, RefusalCode};
+use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{RecordId, UnitId};
+use dinhba_core::registry::{Arrival, StoredEdit, read};
+use dinhba_core::schema::{FieldId, field};
+use dinhba_core::sync::Skip;
+use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
+
+fn refusal(answer: Answer) -> (RefusalCode, String) {
+    match answer {
+        Answer::Refused(refusal) => (refusal.code, refusal.text),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// The whole stream of an office as one batch.
+fn stream(office: &Office) -> Batch {
+    let state = office.shard();
+    let from = Cursor::start(state.epoch);
+    let mut batch = Batch { shard: SHARD, start: from, end: from, items: vec![], secrets: vec![] };
+    let keys = office.keys();
+    for position in 1..=state.arrivals {
+        let Some(arrival) = read::<Arrival>(&office.state, &keys.arrival(SHARD, position)).unwrap() else { continue };
+        let stored: StoredEdit = read(&office.state, &keys.edit(SHARD, &arrival.dot)).unwrap().unwrap();
+        let edit = Edit::from_bytes(&stored.bytes).unwrap();
+        let session = edit.header.origin.request.session;
+        let secret = read(&office.state, &keys.secret(SHARD, arrival.dot.actor, session)).unwrap().unwrap();
+        batch.secrets.push((arrival.dot.actor, session, secret));
+        batch.end = Cursor { epoch: from.epoch, position, running: arrival.running };
+        batch.items.push(Item { dot: arrival.dot, bytes: stored.bytes });
+    }
+    batch
+}
+
+#[test]
+fn a_retry_is_told_the_first_answer_and_changes_nothing() {
+    let mut office = Office::new(1);
+    let first = accepted(office.run(Command::Edit(Box::new(create_command(request(1, 1), "Lê//An")))));
+    let before = office.state.0.clone();
+    let again = accepted(office.run(Command::Edit(Box::new(create_command(request(1, 1), "Lê//Bình")))));
+    assert_eq!((again.receipt, again.replayed), (first.receipt, true));
+    assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn an_edit_over_values_that_a_colleague_replaced_is_refused_with_the_record_as_it_is() {
+    let mut office = Office::new(1);
+    let record = office.create(request(1, 1), "Lê//An");
+    let seen = office.record(record).dots(&(field::NAME, vec![]));
+    accepted(office.set(request(2, 1), record, field::NAME, "Lê/Thị/An"));
+    let change =
+        Change { field: field::NAME, element: vec![], value: value(field::NAME, "Lê/Văn/An"), overwrites: seen };
+    let before = office.state.0.clone();
+    let answer =
+        office.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, vec![change]))));
+    let Answer::Stale(stale) = answer else { panic!("{answer:?}") };
+    assert_eq!(stale.fields, [(field::NAME, vec![])]);
+    assert_eq!(stale.current, office.record(record));
+    assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn whoever_has_no_right_is_refused_and_nothing_changes() {
+    let mut office = Office::new(1);
+    let before = office.state.0.clone();
+    for (role, unit) in [(Role::Auditor, PATH[3]), (Role::Operator, PATH[3]), (Role::Registrar, UnitId(99))] {
+        let mut edit = create_command(request(1, 1), "Lê//An");
+        edit.origin.claims = claims(role, unit);
+        assert_eq!(refusal(office.run(Command::Edit(Box::new(edit)))).0, RefusalCode::Denied);
+    }
+    assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn bad_input_is_refused_with_what_to_do() {
+    let mut office = Office::new(1);
+    let record = office.create(request(1, 1), "Lê//An");
+    let before = office.state.0.clone();
+    let mut try_part = |record, create, changes: Vec<Change>| {
+        let edit = command(request(1, 2), EditKind::Change, record, create, changes);
+        refusal(office.run(Command::Edit(Box::new(edit))))
+    };
+    let change = |field, value: &[u8]| Change { field, element: vec![], value: value.to_vec(), overwrites: vec![] };
+    let note = field::NOTE;
+    assert_eq!(try_part(RecordId([9; 16]), false, vec![change(note, b"x")]).0, RefusalCode::Unknown);
+    assert_eq!(try_part(RecordId([9; 16]), true, vec![change(note, b"x")]).0, RefusalCode::Invalid);
+    assert_eq!(try_part(record, false, vec![]).0, RefusalCode::Invalid);
+    assert_eq!(try_part(record, false, vec![change(note, b"x"), change(note, b"y")]).0, RefusalCode::Invalid);
+    assert_eq!(try_part(record, false, vec![change(note, &[0xff])]).0, RefusalCode::Invalid);
+    assert_eq!(try_part(record, false, vec![change(note, &vec![b'x'; 10 << 20])]).0, RefusalCode::Invalid);
+    assert_eq!(try_part(record, false, vec![change(field::HEAD, b"x")]).0, RefusalCode::Invalid);
+    let (code, text) = try_part(record, false, vec![change(field::BIRTH_DATE, b"SECRET-02-30")]);
+    assert_eq!(code, RefusalCode::Invalid);
+    assert!(text.contains("birth_date") && !text.contains("SECRET"), "names the field, hides the value: {text}");
+    assert_eq!(try_part(record, false, vec![change(GROUNDS, b"why"), change(note, b"x")]).0, RefusalCode::Level);
+    assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn kinds_that_are_reserved_are_refused() {
+    let mut office = Office::new(1);
+    let mut edit = create_command(request(1, 1), "Lê//An");
+    edit.kind = EditKind::Move;
+    assert_eq!(refusal(office.run(Command::Edit(Box::new(edit)))).0, RefusalCode::Level);
+}
+
+#[test]
+fn an_edit_that_would_break_a_rule_is_refused_and_a_merge_that_breaks_it_is_a_conflict() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    accepted(here.set(request(1, 2), record, field::BIRTH_DATE, "1975-03-02"));
+    let (code, text) = refusal(here.set(request(1, 3), record, field::DEATH_DATE, "1970-01-01"));
+    assert!(code == RefusalCode::Invalid && text.contains("death_before_birth"), "{text}");
+
+    there.merge(here.site, stream(&here), 1);
+    accepted(here.set(request(1, 4), record, field::BIRTH_DATE, "1985-03-02"));
+    accepted(there.set(request(2, 1), record, field::DEATH_DATE, "1980-01-01"));
+    there.merge(here.site, stream(&here), 2);
+    assert_eq!(there.shard().conflicts, 1);
+}
+
+#[test]
+fn a_command_of_many_parts_enters_whole_or_not_at_all() {
+    let mut office = Office::new(1);
+    let mut edit = create_command(request(1, 1), "Lê//An");
+    let mut second = edit.parts[0].clone();
+    second.record = RecordId::derive(request(1, 1), 1);
+    edit.parts.push(second.clone());
+    let mut broken = edit.clone();
+    broken.parts[1].changes[0].value = vec![0xff];
+    assert_eq!(refusal(office.run(Command::Edit(Box::new(broken)))).0, RefusalCode::Invalid);
+    assert_eq!(office.shard().arrivals, 0);
+    let accepted = accepted(office.run(Command::Edit(Box::new(edit))));
+    assert_eq!((accepted.receipt.first.counter, accepted.receipt.count), (1, 2));
+    assert_eq!((office.shard().persons, office.shard().arrivals), (2, 2));
+}
+
+#[test]
+fn concurrent_legal_values_are_a_conflict_until_decided_and_latest_ones_are_not() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    there.merge(here.site, stream(&here), 1);
+    accepted(here.set(request(1, 2), record, field::SEX, "male"));
+    accepted(there.set(request(2, 1), record, field::SEX, "female"));
+    accepted(here.set(request(1, 3), record, field::MOBILE_NUMBER, "0912345678"));
+    accepted(there.set(request(2, 2), record, field::MOBILE_NUMBER, "0987654321"));
+    let (to_there, to_here) = (stream(&here), stream(&there));
+    there.merge(here.site, to_there, 2);
+    here.merge(there.site, to_here, 2);
+    assert_eq!((here.shard().conflicts, there.shard().conflicts), (1, 1));
+    assert_eq!(here.records(), there.records().into_iter().map(|(k, r)| (swap_group(k, &here), r)).collect::<Vec<_>>());
+    assert_eq!(here.shard().state_digest, there.shard().state_digest);
+
+    let grounds_missing = here.set(request(1, 4), record, field::SEX, "female");
+    accepted(grounds_missing);
+    assert_eq!(here.shard().conflicts, 0, "an edit that saw both values settles the field too");
+    let (code, _) = refusal(here.decide(request(1, 5), record, field::SEX, "female"));
+    assert_eq!(code, RefusalCode::Unknown, "nothing is left to decide");
+    accepted(there.decide(request(2, 3), record, field::SEX, "female"));
+    let to_there = stream(&here);
+    there.merge(here.site, to_there, 3);
+    assert_eq!(there.shard().conflicts, 0, "both offices decided alike");
+}
+
+fn swap_group(mut key: Vec<u8>, office: &Office) -> Vec<u8> {
+    key[..8].copy_from_slice(&office.context.group.0.to_be_bytes());
+    key
+}
+
+#[test]
+fn a_batch_is_taken_only_where_the_cursor_stands_and_twice_is_harmless() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    let first = stream(&here);
+    accepted(here.set(request(1, 2), record, field::SEX, "male"));
+    let mut second = stream(&here);
+    second.items.remove(0);
+    second.start = first.end;
+    assert!(!there.merge(here.site, second.clone(), 1).taken, "the cursor is not there yet");
+    assert!(there.merge(here.site, first.clone(), 1).taken);
+    assert!(there.merge(here.site, second.clone(), 1).taken);
+    let before = there.shard();
+    assert!(!there.merge(here.site, second, 1).taken, "the cursor has moved on");
+    let again = there.merge(here.site, first, 1);
+    assert_eq!((again.folded, again.known), (0, 1), "a beginning may come again");
+    assert_eq!(there.shard(), before);
+}
+
+#[test]
+fn a_broken_chain_parks_its_author_and_nobody_else() {
+    let (mut bad, mut good, mut there) = (Office::new(1), Office::new(2), Office::new(3));
+    let record = bad.create(request(1, 1), "Lê//An");
+    accepted(bad.set(request(1, 2), record, field::SEX, "male"));
+    good.create(request(2, 1), "Lê//Bình");
+    let mut batch = stream(&bad);
+    let tail = batch.items[1].bytes.len() - 1;
+    batch.items[1].bytes[tail] ^= 1;
+    batch.items.extend(stream(&good).items);
+    batch.secrets.extend(stream(&good).secrets);
+    let merged = there.merge(bad.site, batch, 1);
+    assert!(merged.taken);
+    assert_eq!(merged.parked.len(), 1, "{merged:?}");
+    assert_eq!((merged.folded, there.shard().persons), (2, 2));
+}
+
+#[test]
+fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    here.raise();
+    let changes = vec![
+        Change { field: GROUNDS, element: vec![], value: b"as the father said".to_vec(), overwrites: vec![] },
+        Change { field: field::SEX, element: vec![], value: value(field::SEX, "male"), overwrites: vec![] },
+    ];
+    accepted(here.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, changes)))));
+    let merged = there.merge(here.site, stream(&here), 1);
+    assert_eq!((merged.folded, merged.poisoned, there.shard().poisoned), (1, 1, 1));
+    assert!(there.record(record).values(&(field::SEX, vec![])).is_empty());
+    assert_eq!(here.shard().edits_digest, there.shard().edits_digest, "it counts in the log all the same");
+    there.raise();
+    assert_eq!(there.shard().poisoned, 0);
+    assert_eq!(here.shard().state_digest, there.shard().state_digest);
+}
+
+#[test]
+fn fields_of_a_newer_schema_are_kept_as_they_are() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    let unknown = FieldId(900);
+    let change = Change { field: unknown, element: vec![], value: vec![1, 2, 3], overwrites: vec![] };
+    accepted(here.run(Command::Edit(Box::new(command(
+        request(1, 2),
+        EditKind::Change,
+        record,
+        false,
+        vec![change],
+    )))));
+    there.merge(here.site, stream(&here), 1);
+    assert_eq!(there.record(record).values(&(unknown, vec![]))[0].value, [1, 2, 3]);
+}
+
+#[test]
+fn a_fork_is_re_issued_with_its_receipts_and_nothing_is_lost() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let backup = commune.clone();
+    accepted(commune.set(request(1, 2), record, field::SEX, "male"));
+    district.merge(commune.site, stream(&commune), 1);
+
+    let mut restored = backup;
+    let old_author = restored.shard().own.id();
+    let phone = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    assert_eq!(phone.receipt.first, Dot { actor: old_author, counter: 2 }, "the number that the district knows otherwise");
+    restored.renew(old_author, 1);
+    let from_district = stream(&district);
+    let merged = restored.merge(district.site, from_district, 2);
+    assert!(merged.taken && merged.parked.is_empty(), "{merged:?}");
+    district.merge(restored.site, stream(&restored), 3);
+
+    let retry = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    assert!(retry.replayed);
+    assert_ne!(retry.receipt.first.actor, old_author, "the receipt was mapped");
+    for office in [&restored, &district] {
+        assert_eq!(office.record(record).values(&(field::SEX, vec![])).len(), 1);
+        assert_eq!(office.record(record).values(&(field::MOBILE_NUMBER, vec![])).len(), 1);
+    }
+    assert_eq!(restored.shard().state_digest, district.shard().state_digest);
+    assert_eq!(restored.shard().edits_digest, district.shard().edits_digest);
+}
+
+#[test]
+fn every_read_is_chained_in_the_access_log_the_refused_ones_too() {
+    let mut office = Office::new(1);
+    let entry = |role, unit| AccessEntry {
+        claims: claims(role, unit),
+        purpose: dinhba_core::claims::Purpose::Verification,
+        case: "XM-1".parse().unwrap(),
+        looked: Looked::Record,
+        shard: Some(SHARD),
+        subject: [5; 16],
+        at_ms: 7,
+    };
+    let entries =
+        vec![entry(Role::Registrar, PATH[1]), entry(Role::Registrar, UnitId(50)), entry(Role::Operator, PATH[0])];
+    let answer = office.run(Command::Access(entries));
+    assert_eq!(answer, Answer::Access(vec![true, false, false]));
+    let group: dinhba_core::registry::GroupState = read(&office.state, &office.keys().group()).unwrap().unwrap();
+    let mut hash = Default::default();
+    for number in 1..=3 {
+        let logged: dinhba_core::command::LoggedAccess =
+            read(&office.state, &office.keys().access(number)).unwrap().unwrap();
+        hash = dinhba_core::registry::next_access_hash(&hash, &logged.entry, logged.allowed);
+        assert_eq!(hash, logged.hash);
+    }
+    assert_eq!((group.access_count, group.access_hash), (3, hash));
+}
+
+#[test]
+fn a_stream_is_read_in_batches_that_split_no_command() {
+    let mut office = Office::new(1);
+    for counter in 1..=20 {
+        let mut edit = create_command(request(1, counter), "Lê//An");
+        for part in 1..5 {
+            let mut more = edit.parts[0].clone();
+            more.record = RecordId::derive(request(1, counter), part);
+            edit.parts.push(more);
+        }
+        accepted(office.run(Command::Edit(Box::new(edit))));
+    }
+    let state = office.shard();
+    let (mut start, mut scanned, mut seen) = (Cursor::start(state.epoch), 0, 0);
+    while scanned < state.arrivals {
+        let skip = Skip::Heads(Default::default());
+        let (batch, position) = office.here().batch(&state, start, scanned, &skip, 1).unwrap();
+        assert_eq!(batch.items.len(), 5);
+        (start, scanned, seen) = (batch.end, position, seen + batch.items.len());
+    }
+    assert_eq!(seen, 100);
+}
