@@ -1,0 +1,104 @@
+//! What every stored byte passes through: a sealer, and a checksum that also covers its place.
+//!
+//! Owns the [`Sealer`] seam, the checksum of log frames and the [`Codec`] of state values. A value that was written under
+//! one key and comes back under another, or with one bit changed, is [`StoreError::Corrupt`] and names the key in hex.
+//! Keys themselves are not sealed: they hold ids and keyed hashes only.
+//!
+//! Limit: only the identity sealer exists so far, so the checksum is against accidents, not against people.
+
+use std::sync::Arc;
+
+use dinhba_core::store::StoreError;
+
+/// Turns plain bytes into stored bytes and back. `place` says where the bytes belong (a key, or a frame's group, index
+/// and kind); a sealer that authenticates binds it, so that stored bytes cannot be moved.
+pub trait Sealer: Send + Sync {
+    /// The bytes to store for `plain` at `place`.
+    fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8>;
+    /// The plain bytes that were sealed at `place`, or why they cannot be had.
+    fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError>;
+}
+
+/// The identity: stores bytes as they are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unsealed;
+
+impl Sealer for Unsealed {
+    fn seal(&self, _place: &[u8], plain: &[u8]) -> Vec<u8> {
+        plain.to_vec()
+    }
+    fn open(&self, _place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(sealed.to_vec())
+    }
+}
+
+/// CRC-32C over the length of `place`, `place` and `sealed`. The length keeps ("ab", "c") and ("a", "bc") apart.
+pub(crate) fn checksum(place: &[u8], sealed: &[u8]) -> u32 {
+    let length = crc32c::crc32c(&(place.len() as u64).to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(length, place), sealed)
+}
+
+/// `bytes` in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How a state value is stored: four bytes of checksum (little endian), then the sealed value.
+#[derive(Clone)]
+pub(crate) struct Codec {
+    sealer: Arc<dyn Sealer>,
+}
+
+const CHECKSUM_BYTES: usize = 4;
+
+impl Codec {
+    pub(crate) fn new(sealer: Arc<dyn Sealer>) -> Self {
+        Codec { sealer }
+    }
+
+    /// The bytes to store for `value` under `key`.
+    pub(crate) fn encode(&self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let sealed = self.sealer.seal(key, value);
+        let mut stored = Vec::with_capacity(CHECKSUM_BYTES + sealed.len());
+        stored.extend_from_slice(&checksum(key, &sealed).to_le_bytes());
+        stored.extend_from_slice(&sealed);
+        stored
+    }
+
+    /// The value that `encode` stored under `key`.
+    pub(crate) fn decode(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let Some((found, sealed)) = stored.split_first_chunk::<CHECKSUM_BYTES>() else {
+            return Err(damaged(key, "too short to hold a checksum"));
+        };
+        if u32::from_le_bytes(*found) != checksum(key, sealed) {
+            return Err(damaged(key, "the checksum of the value is wrong"));
+        }
+        self.sealer.open(key, sealed)
+    }
+}
+
+fn damaged(key: &[u8], detail: &str) -> StoreError {
+    StoreError::Corrupt { place: format!("key {}", hex(key)), detail: detail.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_only_whole_and_only_under_its_own_key() {
+        let codec = Codec::new(Arc::new(Unsealed));
+        let stored = codec.encode(b"ab", b"value");
+        assert_eq!(codec.decode(b"ab", &stored).unwrap(), b"value");
+
+        let moved = codec.decode(b"ac", &stored).unwrap_err();
+        assert!(matches!(&moved, StoreError::Corrupt { place, .. } if place == "key 6163"), "{moved}");
+        for bit in 0..stored.len() * 8 {
+            let mut flipped = stored.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(codec.decode(b"ab", &flipped).is_err(), "bit {bit} was not missed");
+        }
+        assert!(codec.decode(b"ab", &stored[..3]).is_err());
+        assert_ne!(checksum(b"ab", b"c"), checksum(b"a", b"bc"));
+    }
+}

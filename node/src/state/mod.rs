@@ -1,0 +1,173 @@
+//! The state engines: one ordered key space per node, behind [`StateEngine`].
+//!
+//! Owns the choice of engine and what all of them share: values sealed and checksummed by one codec, limits on keys, the
+//! folding of a batch, and the rule that a failed write stops the engine until a restart. Promises what the trait
+//! promises. Leaves to its caller what goes into a batch and when to `sync`.
+//!
+//! | engine | for | snapshot |
+//! |---|---|---|
+//! | `fjall` | production | its own |
+//! | `sled` | experimental; its limits are in its file | copies of what later batches replace |
+//! | `memory` | tests and the simulator | the same |
+//!
+//! Limit: [`clear`](StateEngine::clear) removes a long range in several batches, so a power cut in the middle of it
+//! leaves a part of the range. Who replaces a group by a snapshot keeps a mark outside the range until it is in place.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use dinhba_core::store::{Batch, StateEngine, StoreError};
+
+use crate::seal::{Codec, Sealer, hex};
+
+#[cfg(test)]
+mod conformance;
+mod fjall;
+mod memory;
+mod overlaid;
+mod sled;
+
+pub use memory::MemoryState;
+
+/// A key has at most this many bytes: ours are below 100, and no engine is tried with longer ones.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// `clear` removes this many keys per batch: enough that a flush is not dominated by batches, few enough that a batch
+/// (keys of up to a hundred bytes) stays far below a memtable.
+const CLEAR_BATCH_KEYS: usize = 4096;
+
+/// Which engine holds the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// fjall 3, the default.
+    #[default]
+    Fjall,
+    /// sled 0.34, experimental.
+    Sled,
+    /// A map in memory, empty at each start.
+    Memory,
+}
+
+/// The name of an engine was not one we know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an engine: expected fjall, sled or memory")]
+pub struct UnknownEngine(String);
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        match name {
+            "fjall" => Ok(EngineKind::Fjall),
+            "sled" => Ok(EngineKind::Sled),
+            "memory" => Ok(EngineKind::Memory),
+            other => Err(UnknownEngine(other.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EngineKind::Fjall => "fjall",
+            EngineKind::Sled => "sled",
+            EngineKind::Memory => "memory",
+        })
+    }
+}
+
+/// Opens the state in `dir`, making it if it is not there. `memory` ignores `dir` and starts empty.
+pub fn open(kind: EngineKind, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Arc<dyn StateEngine>, StoreError> {
+    Ok(match kind {
+        EngineKind::Fjall => Arc::new(fjall::FjallState::open(dir, Codec::new(sealer))?),
+        EngineKind::Sled => Arc::new(sled::open(dir, Codec::new(sealer))?),
+        EngineKind::Memory => Arc::new(MemoryState::new(sealer)),
+    })
+}
+
+/// Stored writes of one batch: one per key (the last counts), in the order of the keys.
+type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// Seals the values of `batch` and keeps the last write to each key. Refuses keys that an engine could not hold.
+fn fold(batch: Batch, codec: &Codec) -> Result<Writes, StoreError> {
+    let mut writes = Writes::new();
+    for (key, value) in batch.writes {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            let start = hex(&key[..key.len().min(16)]);
+            let text = format!("refused a key of {} bytes ({start}…): 1 to {KEY_BYTES_MAX} are allowed", key.len());
+            return Err(StoreError::Io(text));
+        }
+        let stored = value.map(|value| codec.encode(&key, &value));
+        writes.insert(key, stored);
+    }
+    Ok(writes)
+}
+
+/// Remembers the first failure that makes an engine unsafe to go on with.
+#[derive(Debug, Default)]
+struct Poison(OnceLock<String>);
+
+impl Poison {
+    /// Runs `work` unless poisoned. A panic inside it (sled panics on damaged files) poisons and reads as damage at
+    /// `place`; its locks and caches can no longer be trusted.
+    fn read<T>(&self, place: &str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(reason) = self.0.get() {
+            return Err(StoreError::Poisoned(reason.clone()));
+        }
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let detail = format!("the engine panicked: {text}");
+            let _already_poisoned = self.0.set(detail.clone());
+            Err(StoreError::Corrupt { place: place.to_owned(), detail })
+        })
+    }
+
+    /// Like `read`, for what changes the disk: any error poisons.
+    fn write<T>(&self, place: &str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.read(place, work).inspect_err(|error| {
+            if !matches!(error, StoreError::Poisoned(_)) {
+                let _already_poisoned = self.0.set(error.to_string());
+            }
+        })
+    }
+
+    /// Whether something failed.
+    fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_named() {
+        for kind in [EngineKind::Fjall, EngineKind::Sled, EngineKind::Memory] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        assert!("rocksdb".parse::<EngineKind>().is_err());
+    }
+
+    #[test]
+    fn a_failed_write_and_a_panic_poison_and_a_failed_read_does_not() {
+        let damaged = || StoreError::Corrupt { place: "key 01".to_owned(), detail: String::new() };
+        let poison = Poison::default();
+        assert_eq!(poison.read("p", || Err::<(), _>(damaged())), Err(damaged()));
+        assert_eq!(poison.read("p", || Ok(1)), Ok(1));
+        assert_eq!(
+            poison.write("p", || Err::<(), _>(StoreError::Full("f".to_owned()))),
+            Err(StoreError::Full("f".to_owned()))
+        );
+        assert!(matches!(poison.read("p", || Ok(1)), Err(StoreError::Poisoned(_))));
+
+        let poison = Poison::default();
+        let caught = poison.read("db", || -> Result<(), StoreError> { std::panic::panic_any("damaged page") });
+        assert!(
+            matches!(&caught, Err(StoreError::Corrupt { place, detail }) if place == "db" && detail.contains("damaged page"))
+        );
+        assert!(matches!(poison.read("p", || Ok(1)), Err(StoreError::Poisoned(_))));
+    }
+}

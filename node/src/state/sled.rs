@@ -1,0 +1,216 @@
+//! State in sled 0.34: experimental, chosen by name.
+//!
+//! sled's own `flush` ends in `sync_file_range`, which does not reach the disk's cache: in power cuts it lost
+//! acknowledged writes. So `sync` here flushes and then calls `fdatasync` on sled's `db` file. Pages with more than
+//! 128 kB of values go to files of their own under `blobs`, which sled never syncs at all: those are synced first.
+//!
+//! Known limits. Values above [`VALUE_BYTES_MAX`] are refused. A damaged file makes sled panic or forget the newest
+//! batches; panics in our calls are caught, poison the engine and read as damage, those in sled's own threads are not. A
+//! power cut between a write of sled's and the next `sync` can leave a page whose blob file is not on the disk.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use dinhba_core::store::StoreError;
+use sled::{Config, Db};
+
+use super::overlaid::{Base, Overlaid, Pairs};
+use super::{Poison, Writes};
+use crate::disk::io_error;
+use crate::seal::{Codec, hex};
+
+/// A stored value has at most this many bytes: above it sled moves each value to a file of its own and never syncs it.
+pub(super) const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// sled's page cache: 16 nodes share a laptop, and 16 times this is a quarter of a GiB.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// How often, and how long each time, an opening waits for an earlier one in this process to let go: two seconds in all.
+const LOCK_TRIES: u32 = 100;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
+
+/// An open sled database.
+pub(super) struct SledBase {
+    db: Db,
+    dir: PathBuf,
+    file: File,
+    /// Blob files that were synced already. They are written once, under names that are not used again.
+    blobs_synced: Mutex<BTreeSet<OsString>>,
+}
+
+fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => io_error("sled in", dir, &error),
+        sled::Error::Corruption { at, .. } => {
+            StoreError::Corrupt { place: format!("sled in {}", dir.display()), detail: format!("at {at:?}") }
+        }
+        other => StoreError::Io(format!("sled in {}: {other}", dir.display())),
+    }
+}
+
+/// Opens or makes a sled database in `dir`.
+pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, StoreError> {
+    let base = Poison::default().read(&dir.display().to_string(), || {
+        // No flusher thread: we say when to sync, and a panic in a thread of sled's could not be caught.
+        let config = Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let db = open_unlocked(&config).map_err(|error| sled_error(dir, error))?;
+        let file = File::open(dir.join("db")).map_err(|error| io_error("open", &dir.join("db"), &error))?;
+        // The names of sled's files, and of the directory itself.
+        for dir in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, &error))?;
+        }
+        Ok(SledBase { db, dir: dir.to_owned(), file, blobs_synced: Mutex::default() })
+    })?;
+    Ok(Overlaid::new(base, codec))
+}
+
+/// Opens, and waits while the lock is held: sled's threads keep it for a moment after the database was dropped.
+fn open_unlocked(config: &Config) -> sled::Result<Db> {
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                thread::sleep(LOCK_WAIT);
+            }
+            outcome => return outcome,
+        }
+    }
+    config.open()
+}
+
+impl SledBase {
+    fn failed(&self, error: sled::Error) -> StoreError {
+        sled_error(&self.dir, error)
+    }
+
+    fn sync_blobs(&self) -> Result<(), StoreError> {
+        let dir = self.dir.join("blobs");
+        let failed = |error| io_error("sync", &dir, &error);
+        let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = BTreeSet::new();
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            present.insert(entry.map_err(failed)?.file_name());
+        }
+        if !present.is_subset(&synced) {
+            for name in present.difference(&synced) {
+                match File::open(dir.join(name)).and_then(|blob| blob.sync_all()) {
+                    // sled removed it meanwhile: nothing points to it.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    outcome => outcome.map_err(failed)?,
+                }
+            }
+            File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        }
+        *synced = present;
+        Ok(())
+    }
+}
+
+impl Base for SledBase {
+    fn place(&self) -> String {
+        format!("sled in {}", self.dir.display())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.get(key).map_err(|error| self.failed(error))?.map(|value| value.to_vec()))
+    }
+
+    fn page(&self, from: &[u8], to: &[u8], backwards: bool, limit: usize) -> Result<Pairs, StoreError> {
+        if from >= to {
+            return Ok(Pairs::new());
+        }
+        let range = self.db.range(from..to);
+        let copy = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
+            pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| self.failed(error))
+        };
+        if backwards {
+            let mut page = range.rev().take(limit).map(copy).collect::<Result<Pairs, _>>()?;
+            page.reverse();
+            Ok(page)
+        } else {
+            range.take(limit).map(copy).collect()
+        }
+    }
+
+    fn admit(&self, writes: &Writes) -> Result<(), StoreError> {
+        for (key, stored) in writes {
+            let length = stored.as_ref().map_or(0, Vec::len);
+            if length > VALUE_BYTES_MAX {
+                let text = format!(
+                    "sled holds values of up to {VALUE_BYTES_MAX} bytes; the one under key {} has {length}: use fjall",
+                    hex(key)
+                );
+                return Err(StoreError::Io(text));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, writes: &Writes) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, stored) in writes {
+            match stored {
+                Some(stored) => batch.insert(key.as_slice(), stored.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        self.db.apply_batch(batch).map_err(|error| self.failed(error))
+    }
+
+    /// Blobs first, then what points to them, then the disk's cache.
+    fn sync(&self) -> Result<(), StoreError> {
+        self.sync_blobs()?;
+        self.db.flush().map_err(|error| self.failed(error))?;
+        self.file.sync_data().map_err(|error| io_error("sync", &self.dir.join("db"), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dinhba_core::store::{Batch, StateEngine, StateView};
+
+    use super::*;
+    use crate::seal::Unsealed;
+
+    fn put(key: &[u8], value: &[u8]) -> Batch {
+        Batch { writes: vec![(key.to_vec(), Some(value.to_vec()))] }
+    }
+
+    #[test]
+    fn a_value_too_large_is_refused_with_its_whole_batch_and_the_engine_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), Codec::new(Arc::new(Unsealed))).unwrap();
+        let mut batch = put(b"small", b"value");
+        batch.writes.extend(put(b"large", &[1; VALUE_BYTES_MAX]).writes);
+        assert!(matches!(state.apply(batch), Err(StoreError::Io(text)) if text.contains("use fjall")));
+        assert_eq!(state.get(b"small").unwrap(), None);
+        state.apply(put(b"small", b"value")).unwrap();
+    }
+
+    #[test]
+    fn pages_that_sled_moves_to_blob_files_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), Codec::new(Arc::new(Unsealed))).unwrap();
+        for number in 0..40_u8 {
+            state.apply(put(&[number], &[number; 100_000])).unwrap();
+        }
+        state.sync().unwrap();
+        assert!(state.with_base(|base| !base.blobs_synced.lock().unwrap().is_empty()), "there were blobs to sync");
+        drop(state);
+        let state = open(dir.path(), Codec::new(Arc::new(Unsealed))).unwrap();
+        assert_eq!(state.scan(&[0], &[255]).map(|item| item.unwrap().1.len()).sum::<usize>(), 4_000_000);
+    }
+
+    #[test]
+    fn a_value_under_anothers_key_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let codec = Codec::new(Arc::new(Unsealed));
+        let state = open(dir.path(), codec.clone()).unwrap();
+        state.with_base(|base| base.write(&Writes::from([(vec![2], Some(codec.encode(&[1], b"value")))]))).unwrap();
+        assert!(matches!(state.get(&[2]), Err(StoreError::Corrupt { place, .. }) if place == "key 02"));
+    }
+}
