@@ -1,1 +1,13 @@
 //! dinhba.
+
+/// Every message and service, encoded, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What the nodes of one site say to each other; the file `peer.proto` documents it.
+#[allow(missing_docs, clippy::all)]
+pub mod peer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("dinhba.peer.v1");
+    }
+}
