@@ -1,6 +1,13 @@
 //! A node of dinhba.
 
 pub mod disk;
-pub mod log;
+
 pub mod seal;
+
+pub mod log;
+
 pub mod state;
+
+pub mod runtime;
+
+pub mod raft;

@@ -8,3 +8,12 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 pub mod v1 {
     tonic::include_proto!("dinhba.v1");
 }
+
+/// What the nodes of one site say to each other; the file `peer.proto` documents it.
+#[allow(missing_docs, clippy::all)]
+pub mod peer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("dinhba.peer.v1");
+    }
+}

@@ -1,0 +1,653 @@
+//! One running group on this node: propose, read behind a barrier, change members.
+//!
+//! Promises: [`Group::propose`] answers only what a majority holds on disk and this site has applied; its errors tell
+//! whether the command surely was not accepted. [`Group::barrier`] works at any member: what is read here after it
+//! returned includes every proposal that was acknowledged before it was called. Barriers that wait at the same time
+//! share one round.
+//!
+//! Leaves to others: what commands mean, and telling a repeated command from a new one: after an unknown outcome the
+//! caller proposes the same command again, and the machine recognises its request id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dinhba_core::ids::{GroupId, NodeId};
+use dinhba_core::store::{LogEngine, StateEngine, StoreError};
+use dinhba_proto::peer::v1 as wire;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::sync::oneshot;
+
+use super::log_store::LogStore;
+use super::machine::{Machine, StateMachine};
+use super::network::Network;
+use super::peer::{Body, CallError, Groups, PeerPool};
+use super::types::{COMMAND_BYTES_MAX, LogId, Node, Proposal, TypeConfig};
+use crate::disk::Disk;
+use crate::runtime::watch::WatchReceiver;
+use crate::runtime::{self, Instant};
+
+mod receive;
+mod serve;
+
+/// Entries in one message to a follower: with small entries, what keeps both sides busy for some milliseconds.
+const MESSAGE_ENTRIES_MAX: u64 = 1024;
+
+/// How far a follower may be behind before it is sent a snapshot, in snapshot intervals: more would replay longer than
+/// a snapshot takes.
+const LAG_SNAPSHOTS: u64 = 2;
+
+/// Entries purged at a time: purging each on its own would flush for each.
+const PURGE_ENTRIES: u64 = 256;
+
+/// Pause before an attempt is repeated when no leader is known.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long one round of a barrier is tried; callers have their own deadlines.
+const BARRIER_WAIT: Duration = Duration::from_secs(10);
+
+/// How a group keeps time and compacts its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// A follower that hears nothing for a random time from here...
+    pub election_ms_min: u64,
+    /// ...to here asks to be elected.
+    pub election_ms_max: u64,
+    /// Entries between two snapshots.
+    pub snapshot_every: u64,
+    /// Entries kept in the log below a snapshot, for followers that are a little behind.
+    pub log_keep: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            heartbeat_ms: 250,
+            election_ms_min: 1000,
+            election_ms_max: 2000,
+            snapshot_every: 20_000,
+            log_keep: 5_000,
+        }
+    }
+}
+
+/// What a group is started with.
+pub struct Setup {
+    /// The group.
+    pub group: GroupId,
+    /// This node.
+    pub node: NodeId,
+    /// Holds the group's log and vote.
+    pub log: Arc<dyn LogEngine>,
+    /// Holds the group's state.
+    pub state: Arc<dyn StateEngine>,
+    /// Holds the group's snapshots...
+    pub disk: Arc<dyn Disk>,
+    /// ...in this directory, where nothing else lies.
+    pub snapshot_dir: PathBuf,
+    /// What commands mean.
+    pub machine: Box<dyn Machine>,
+    /// Reaches the other members.
+    pub pool: PeerPool,
+    /// Where calls of the other members arrive.
+    pub groups: Groups,
+    /// Times and bounds.
+    pub settings: Settings,
+}
+
+/// A group could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other.
+    #[error("settings: {0}")]
+    Settings(String),
+    /// What the disk holds of the group cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// openraft refused it.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// A proposal has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// The command is longer than a group takes. Surely not accepted.
+    #[error("a command of {0} bytes is too long, the most is {COMMAND_BYTES_MAX}")]
+    TooLong(usize),
+    /// No leader was known, or none could be reached, until the deadline. Surely not accepted.
+    #[error("no leader took it in time: {0}")]
+    NoLeader(String),
+    /// It may have been accepted, or may yet be: propose the same command again to find out.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
+    /// This replica has stopped; the outcome is not known.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+impl ProposeError {
+    /// Whether the command certainly never took and never will take effect.
+    #[must_use]
+    pub fn surely_not_accepted(&self) -> bool {
+        match self {
+            ProposeError::TooLong(_) | ProposeError::NoLeader(_) => true,
+            ProposeError::Unknown(_) | ProposeError::Stopped(_) => false,
+        }
+    }
+}
+
+/// A barrier did not come to pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No leader with a majority answered in time.
+    #[error("no leader confirmed the read in time: {0}")]
+    NoLeader(String),
+    /// This replica did not catch up in time.
+    #[error("this replica is at entry {applied:?} and did not reach {wanted} in time")]
+    Behind {
+        /// Up to where it has applied.
+        applied: Option<u64>,
+        /// Up to where it would have to.
+        wanted: u64,
+    },
+    /// This replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A change of members did not come to pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Ask the leader, if one is known: its node and address. Nothing was changed.
+    #[error("not the leader; the leader is {leader:?}")]
+    NotLeader {
+        /// Who leads, as far as known.
+        leader: Option<(NodeId, String)>,
+    },
+    /// Refused; nothing was changed.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It may have been carried out, or in part: look at the status.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
+    /// This replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+/// An accepted proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The command's place in the log.
+    pub index: u64,
+    /// What the machine answered.
+    pub answer: Vec<u8>,
+}
+
+/// What a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Leads.
+    Leader,
+    /// Votes and follows.
+    Follower,
+    /// Asks to be elected.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Has stopped.
+    Stopped,
+}
+
+/// A look at a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What this replica is.
+    pub role: Role,
+    /// Whom it believes to lead.
+    pub leader: Option<NodeId>,
+    /// The term it is in.
+    pub term: u64,
+    /// The last entry of its log.
+    pub last: Option<u64>,
+    /// The last entry that a majority holds, as far as it knows.
+    pub committed: Option<u64>,
+    /// The last entry that it applied.
+    pub applied: Option<u64>,
+    /// The last entry in its newest snapshot.
+    pub snapshot: Option<u64>,
+    /// The last entry that its log no longer holds.
+    pub purged: Option<u64>,
+    /// The members, each with its address and whether it votes.
+    pub members: BTreeMap<NodeId, (String, bool)>,
+    /// Up to where each member's log matches, if this replica leads.
+    pub matched: BTreeMap<NodeId, Option<u64>>,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// A running group; clones are the same.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    group: GroupId,
+    here: u64,
+    raft: Raft<TypeConfig, StateMachine>,
+    pool: PeerPool,
+    groups: Groups,
+    barriers: Mutex<Barriers>,
+    receiving: receive::Receiving,
+}
+
+#[derive(Default)]
+struct Barriers {
+    running: bool,
+    waiting: Vec<oneshot::Sender<Result<u64, ReadError>>>,
+}
+
+/// How one attempt to propose ended.
+enum Attempt {
+    Done(Accepted),
+    /// Not accepted; another attempt may be.
+    Again(String),
+    Failed(ProposeError),
+}
+
+fn config(setup: &Setup) -> Result<Config, StartError> {
+    let settings = &setup.settings;
+    Config {
+        cluster_name: setup.group.to_string(),
+        heartbeat_interval: settings.heartbeat_ms,
+        election_timeout_min: settings.election_ms_min,
+        election_timeout_max: settings.election_ms_max,
+        // A leader that comes back must be elected anew: its state machine may be behind what it acknowledged.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        max_payload_entries: MESSAGE_ENTRIES_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
+        max_in_snapshot_log_to_keep: settings.log_keep,
+        purge_batch_size: PURGE_ENTRIES.min(settings.log_keep.max(1)),
+        replication_lag_threshold: settings.snapshot_every.saturating_mul(LAG_SNAPSHOTS).max(settings.log_keep),
+        snapshot_max_chunk_size: super::network::CHUNK_BYTES_MAX as u64,
+        ..Config::default()
+    }
+    .validate()
+    .map_err(|error| StartError::Settings(error.to_string()))
+}
+
+impl Group {
+    /// Opens the group's log and state, and takes part.
+    ///
+    /// A node that is new to a group waits until the leader adds it; a new group begins with [`initialize`](Self::initialize).
+    pub async fn start(setup: Setup) -> Result<Group, StartError> {
+        let config = config(&setup)?;
+        let (group, here) = (setup.group, setup.node.0);
+        let log = LogStore::open(setup.log, group)?;
+        let machine =
+            StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?;
+        let network = Network::new(setup.pool.clone(), group, here);
+        let raft = Raft::new(here, Arc::new(config), network, log, machine)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let inner = Arc::new(Inner {
+            group,
+            here,
+            raft,
+            pool: setup.pool,
+            groups: setup.groups,
+            barriers: Mutex::default(),
+            receiving: receive::Receiving::new(setup.disk, &setup.snapshot_dir, group),
+        });
+        inner.groups.insert(group, Arc::new(serve::Served::new(&inner)));
+        Ok(Group { inner })
+    }
+
+    /// The group's id.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.inner.group
+    }
+
+    /// Begins a new group with these voters (node and address), on one of them and once. The others learn of it.
+    pub async fn initialize(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ChangeError> {
+        let voters: BTreeMap<u64, Node> =
+            voters.into_iter().map(|(node, address)| (node.0, Node { address })).collect();
+        self.inner.raft.initialize(voters).await.map_err(|error| match error {
+            RaftError::APIError(error) => ChangeError::Refused(error.to_string()),
+            RaftError::Fatal(error) => ChangeError::Stopped(error.to_string()),
+        })
+    }
+
+    /// Proposes a command, here or at the leader, and waits at most `wait` for its answer.
+    pub async fn propose(&self, command: Vec<u8>, wait: Duration) -> Result<Accepted, ProposeError> {
+        if command.len() > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLong(command.len()));
+        }
+        let deadline = runtime::now() + wait;
+        loop {
+            let why = match self.inner.attempt(command.clone(), deadline).await {
+                Attempt::Done(accepted) => return Ok(accepted),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Again(why) => why,
+            };
+            if !self.inner.pause(deadline).await {
+                return Err(ProposeError::NoLeader(why));
+            }
+        }
+    }
+
+    /// Waits until this replica shows everything that was acknowledged, anywhere in the site, before the call.
+    ///
+    /// Returns the log index up to which it does.
+    pub async fn barrier(&self, wait: Duration) -> Result<u64, ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        let start = {
+            let mut barriers = self.inner.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+            barriers.waiting.push(sender);
+            !std::mem::replace(&mut barriers.running, true)
+        };
+        if start {
+            runtime::spawn("barrier", Arc::clone(&self.inner).run_barriers());
+        }
+        match runtime::timeout(wait, receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ReadError::Stopped("the barrier's task ended".into())),
+            Err(_) => Err(ReadError::NoLeader("the deadline passed".into())),
+        }
+    }
+
+    /// Adds a member that follows without a vote, at the leader; with `wait_for_it`, returns once it has caught up.
+    pub async fn add_learner(&self, node: NodeId, address: String, wait_for_it: bool) -> Result<(), ChangeError> {
+        self.inner.changed(self.inner.raft.add_learner(node.0, Node { address }, wait_for_it)).await
+    }
+
+    /// Gives learners a vote, at the leader.
+    pub async fn promote(&self, nodes: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let nodes = nodes.into_iter().map(|node| node.0).collect();
+        self.inner.changed(self.inner.raft.change_membership(ChangeMembers::AddVoterIds(nodes), false)).await
+    }
+
+    /// Removes a member, voter or learner, at the leader. Its node id must never come back to the group.
+    pub async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
+        let is_voter = self.inner.raft.voter_ids().any(|voter| voter == node.0);
+        let nodes = BTreeSet::from([node.0]);
+        let change = if is_voter { ChangeMembers::RemoveVoters(nodes) } else { ChangeMembers::RemoveNodes(nodes) };
+        self.inner.changed(self.inner.raft.change_membership(change, false)).await
+    }
+
+    /// Asks the leader, which this must be, to hand over to `node`. Returns at once: watch the status.
+    pub async fn transfer_leader(&self, node: NodeId) -> Result<(), ChangeError> {
+        if !self.inner.raft.is_leader() {
+            return Err(ChangeError::NotLeader { leader: self.inner.leader() });
+        }
+        self.inner.trigger(self.inner.raft.trigger().transfer_leader(node.0)).await
+    }
+
+    /// Asks for an election now instead of after a silence; for tests and for operators who know.
+    pub async fn elect(&self) -> Result<(), ChangeError> {
+        self.inner.trigger(self.inner.raft.trigger().elect(true)).await
+    }
+
+    /// Begins to write a snapshot. Returns at once: watch the status.
+    pub async fn snapshot(&self) -> Result<(), ChangeError> {
+        self.inner.trigger(self.inner.raft.trigger().snapshot()).await
+    }
+
+    /// Removes log entries up to and including `index` that a snapshot covers.
+    pub async fn purge(&self, index: u64) -> Result<(), ChangeError> {
+        self.inner.trigger(self.inner.raft.trigger().purge_log(index)).await
+    }
+
+    /// Whether this replica believes that it leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.inner.raft.is_leader()
+    }
+
+    /// Who leads, as far as this replica knows: node and address.
+    #[must_use]
+    pub fn leader(&self) -> Option<(NodeId, String)> {
+        self.inner.leader()
+    }
+
+    /// A look at this replica.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<LogId>| id.map(|id| id.index);
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        Status {
+            role: match (&metrics.running_state, metrics.state) {
+                (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
+                (_, ServerState::Leader) => Role::Leader,
+                (_, ServerState::Candidate) => Role::Candidate,
+                (_, ServerState::Follower) => Role::Follower,
+                (_, ServerState::Learner) => Role::Learner,
+            },
+            leader: metrics.current_leader.map(NodeId),
+            term: metrics.current_term,
+            last: metrics.last_log_index,
+            committed: index(&metrics.local_committed),
+            applied: index(&metrics.last_applied),
+            snapshot: index(&metrics.snapshot),
+            purged: index(&metrics.purged),
+            members: membership
+                .nodes()
+                .map(|(&node, data)| (NodeId(node), (data.address.clone(), voters.contains(&node))))
+                .collect(),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(&node, matched)| (NodeId(node), index(matched)))
+                .collect(),
+            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+        }
+    }
+
+    /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
+    pub async fn wait_for(&self, wait: Duration, wanted: impl Fn(&Status) -> bool) -> bool {
+        let mut changes = self.inner.raft.metrics();
+        let waiting = async {
+            loop {
+                let _ = changes.borrow_and_update();
+                if wanted(&self.status()) {
+                    return true;
+                }
+                if changes.changed().await.is_err() {
+                    return wanted(&self.status());
+                }
+            }
+        };
+        runtime::timeout(wait, waiting).await.unwrap_or(false)
+    }
+
+    /// Stops taking part; the disk keeps everything. Returns when nothing of it runs any more.
+    pub async fn shutdown(&self) {
+        self.inner.groups.remove(self.inner.group);
+        // It answers with an error only if its task is already gone.
+        let _ = self.inner.raft.shutdown().await;
+    }
+}
+
+impl Inner {
+    fn leader(&self) -> Option<(NodeId, String)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        let address = metrics.membership_config.get_node(&leader).map(|node| node.address.clone());
+        Some((NodeId(leader), address.unwrap_or_default()))
+    }
+
+    fn leader_to_wire(&self) -> wire::Leader {
+        wire::Leader { member: self.leader().map(|(node, address)| wire::Member { node: node.0, address }) }
+    }
+
+    /// Waits a moment before another attempt; false if the deadline leaves no time for one.
+    async fn pause(&self, deadline: Instant) -> bool {
+        let until = runtime::now() + runtime::jitter(RETRY_PAUSE);
+        if until >= deadline {
+            return false;
+        }
+        runtime::sleep_until(until).await;
+        true
+    }
+
+    async fn attempt(&self, command: Vec<u8>, deadline: Instant) -> Attempt {
+        match self.leader() {
+            None => Attempt::Again("no leader is known".into()),
+            Some((leader, _)) if leader.0 == self.here => self.propose_here(command, deadline).await,
+            Some((leader, address)) => self.forward(leader.0, &address, command, deadline).await,
+        }
+    }
+
+    async fn propose_here(&self, command: Vec<u8>, deadline: Instant) -> Attempt {
+        let write = self.raft.client_write(Proposal(command));
+        match runtime::timeout_at(deadline, write).await {
+            Ok(Ok(response)) => Attempt::Done(Accepted { index: response.log_id.index, answer: response.data.0 }),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Attempt::Again("this node does not lead".into())
+            }
+            Ok(Err(RaftError::APIError(error))) => Attempt::Failed(ProposeError::Unknown(error.to_string())),
+            Ok(Err(RaftError::Fatal(error))) => Attempt::Failed(ProposeError::Stopped(error.to_string())),
+            Err(_) => Attempt::Failed(ProposeError::Unknown("the deadline passed".into())),
+        }
+    }
+
+    async fn forward(&self, leader: u64, address: &str, command: Vec<u8>, deadline: Instant) -> Attempt {
+        use wire::propose_answer::Result as Kind;
+        let body = Body::Propose(wire::ProposeRequest {
+            command,
+            wait_ms: u64::try_from((deadline - runtime::now()).as_millis()).unwrap_or(u64::MAX),
+        });
+        match self.pool.call(leader, address, self.group, body, deadline - runtime::now()).await {
+            Ok(Body::ProposeAnswer(wire::ProposeAnswer { result: Some(result) })) => match result {
+                Kind::Done(done) => Attempt::Done(Accepted { index: done.index, answer: done.answer }),
+                Kind::NotLeader(_) => Attempt::Again(format!("{} does not lead", NodeId(leader))),
+                Kind::Unknown(_) => Attempt::Failed(ProposeError::Unknown("the leader lost its lead".into())),
+            },
+            Ok(Body::Failure(failure)) => match failure.kind() {
+                // The only kinds that are said before the command reaches the group.
+                wire::FailureKind::NoGroup | wire::FailureKind::Refused => Attempt::Again(failure.detail),
+                _ => Attempt::Failed(ProposeError::Unknown(failure.detail)),
+            },
+            Ok(_) => Attempt::Failed(ProposeError::Unknown("an answer of another kind".into())),
+            Err(CallError::NotSent(why)) => Attempt::Again(why),
+            Err(CallError::Lost(why)) => Attempt::Failed(ProposeError::Unknown(why)),
+        }
+    }
+
+    /// Rounds of barriers, as long as callers wait.
+    async fn run_barriers(self: Arc<Self>) {
+        loop {
+            // Who comes from now on waits for the next round: this one may have asked the leader too early for it.
+            let waiting = {
+                let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+                let waiting = std::mem::take(&mut barriers.waiting);
+                if waiting.is_empty() {
+                    barriers.running = false;
+                    return;
+                }
+                waiting
+            };
+            let result = self.barrier_round(&waiting).await;
+            for caller in waiting {
+                let _ = caller.send(result.clone());
+            }
+        }
+    }
+
+    async fn barrier_round(&self, waiting: &[oneshot::Sender<Result<u64, ReadError>>]) -> Result<u64, ReadError> {
+        let deadline = runtime::now() + BARRIER_WAIT;
+        let index = loop {
+            let why = match self.read_index(deadline).await {
+                Ok(index) => break index,
+                Err(ReadError::NoLeader(why)) => why,
+                Err(error) => return Err(error),
+            };
+            if waiting.iter().all(oneshot::Sender::is_closed) || !self.pause(deadline).await {
+                return Err(ReadError::NoLeader(why));
+            }
+        };
+        let mut changes = self.raft.data_metrics();
+        let reached = changes.wait_until(|data| data.last_applied.is_some_and(|applied| applied.index >= index));
+        match runtime::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(index),
+            Ok(Err(_)) => Err(ReadError::Stopped("the replica shut down".into())),
+            Err(_) => {
+                let applied = self.raft.data_metrics().borrow_watched().last_applied.map(|id| id.index);
+                Err(ReadError::Behind { applied, wanted: index })
+            }
+        }
+    }
+
+    /// An index up to which a state shows everything acknowledged before; from here if this node leads.
+    async fn read_index(&self, deadline: Instant) -> Result<u64, ReadError> {
+        use wire::read_index_answer::Result as Kind;
+        match self.leader() {
+            None => Err(ReadError::NoLeader("no leader is known".into())),
+            Some((leader, _)) if leader.0 == self.here => self.read_index_here(deadline).await,
+            Some((leader, address)) => {
+                let body = Body::ReadIndex(wire::ReadIndexRequest {});
+                let no_leader = |why: String| Err(ReadError::NoLeader(why));
+                match self.pool.call(leader.0, &address, self.group, body, deadline - runtime::now()).await {
+                    Ok(Body::ReadIndexAnswer(wire::ReadIndexAnswer { result: Some(result) })) => match result {
+                        Kind::Index(index) => Ok(index),
+                        Kind::NotLeader(_) => no_leader(format!("{leader} does not lead")),
+                    },
+                    Ok(Body::Failure(failure)) => no_leader(failure.detail),
+                    Ok(_) => no_leader("an answer of another kind".into()),
+                    Err(error) => no_leader(error.to_string()),
+                }
+            }
+        }
+    }
+
+    async fn read_index_here(&self, deadline: Instant) -> Result<u64, ReadError> {
+        // Not the lease: it has no margin for clocks that drift.
+        match runtime::timeout_at(deadline, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await {
+            Ok(Ok((read, _))) => Ok(read.log_id().index),
+            Ok(Err(RaftError::APIError(
+                error @ (LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_)),
+            ))) => Err(ReadError::NoLeader(error.to_string())),
+            Ok(Err(RaftError::Fatal(error))) => Err(ReadError::Stopped(error.to_string())),
+            Err(_) => Err(ReadError::NoLeader("the deadline passed".into())),
+        }
+    }
+
+    async fn changed<T>(
+        &self,
+        change: impl Future<Output = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>,
+    ) -> Result<(), ChangeError> {
+        match change.await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(match error {
+                ClientWriteError::ForwardToLeader(leader) => ChangeError::NotLeader {
+                    leader: leader
+                        .leader_id
+                        .map(|id| (NodeId(id), leader.leader_node.map(|node| node.address).unwrap_or_default())),
+                },
+                ClientWriteError::LogEntryDiscarded(_) => ChangeError::Unknown(error.to_string()),
+                ClientWriteError::ChangeMembershipError(error) => ChangeError::Refused(error.to_string()),
+                // Also said when the second of the two steps fails.
+                ClientWriteError::PreconditionFailed(error) => ChangeError::Unknown(error.to_string()),
+            }),
+            Err(RaftError::Fatal(error)) => Err(ChangeError::Stopped(error.to_string())),
+        }
+    }
+
+    async fn trigger<E: ToString>(&self, trigger: impl Future<Output = Result<(), E>>) -> Result<(), ChangeError> {
+        trigger.await.map_err(|error| ChangeError::Stopped(error.to_string()))
+    }
+}

@@ -1,0 +1,338 @@
+//! openraft's calls to other members, over the pool's shared streams, and their conversion to and from frames.
+//!
+//! Every answer is checked; one that does not fit its call counts as a network error. A snapshot travels in chunks, each
+//! answered before the next is sent, with its offset, and the file's hash with all of them.
+
+use std::future::Future;
+use std::time::Duration;
+
+use dinhba_core::ids::GroupId;
+use dinhba_proto::peer::v1 as wire;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+use openraft::{OptionalSend, StorageError};
+
+use super::peer::{Body, CallError, PeerPool};
+use super::snapshot::SnapshotFile;
+use super::types::{
+    CommittedLeaderId, Malformed, Node, RaftVote, TypeConfig, decode_entry, encode_entry, log_id_from_wire,
+    log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
+};
+use crate::runtime;
+
+/// The data of one snapshot chunk: small beside a frame, so that heartbeats on the same stream are not held up.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// How long one chunk may take: a bad link carries 256 kB in this time.
+const CHUNK_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the last one may take, which the receiver answers after installing: hours of writing are a fault, minutes not.
+const INSTALL_WAIT: Duration = Duration::from_secs(30 * 60);
+
+/// Makes openraft's connections for one group.
+pub struct Network {
+    pool: PeerPool,
+    group: GroupId,
+    here: u64,
+}
+
+impl Network {
+    /// For the replica of `group` on node `here`.
+    #[must_use]
+    pub fn new(pool: PeerPool, group: GroupId, here: u64) -> Self {
+        Network { pool, group, here }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Member;
+
+    async fn new_client(&mut self, target: u64, node: &Node) -> Member {
+        Member { pool: self.pool.clone(), group: self.group, here: self.here, target, address: node.address.clone() }
+    }
+}
+
+/// One other member of the group.
+pub struct Member {
+    pool: PeerPool,
+    group: GroupId,
+    here: u64,
+    target: u64,
+    address: String,
+}
+
+/// Turns an answer of the wrong kind into an error.
+fn unexpected(what: &'static str, body: Body) -> Malformed {
+    let why = match body {
+        Body::Failure(failure) => format!("refused: {}", failure.detail),
+        _ => "an answer of another kind".into(),
+    };
+    Malformed { what, why }
+}
+
+fn network_error(error: &Malformed) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::from_string(error))
+}
+
+impl Member {
+    async fn call(&self, action: RPCTypes, body: Body, wait: Duration) -> Result<Body, RPCError<TypeConfig>> {
+        let started = runtime::now();
+        self.pool.call(self.target, &self.address, self.group, body, wait).await.map_err(|error| match error {
+            CallError::NotSent(why) => RPCError::Unreachable(Unreachable::from_string(why)),
+            CallError::Lost(_) if runtime::now() - started >= wait => {
+                RPCError::Timeout(Timeout { action, id: self.here, target: self.target, timeout: wait })
+            }
+            CallError::Lost(why) => RPCError::Network(NetworkError::from_string(why)),
+        })
+    }
+
+    async fn ask_vote(&self, body: Body, option: &RPCOption) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let answer = self.call(RPCTypes::Vote, body, option.soft_ttl()).await?;
+        vote_answer_from_wire(answer).map_err(|error| network_error(&error))
+    }
+
+    async fn send_chunks(
+        &self,
+        vote: RaftVote,
+        snapshot: Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let file = snapshot.snapshot;
+        let transfer = runtime::random_u64();
+        let mut offset = 0;
+        loop {
+            let left = file.bytes - offset;
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+            let mut data = vec![0; count];
+            let read = file.file.read_at(offset, &mut data).map_err(|error| {
+                StreamingError::StorageError(StorageError::read_snapshot(None, error_source(&error)))
+            })?;
+            if read != count {
+                let why = format!("{} ends before its length", file.path.display());
+                return Err(StreamingError::StorageError(StorageError::read_snapshot(None, error_source(&why))));
+            }
+            let chunk = wire::SnapshotChunk {
+                transfer,
+                vote: Some(vote_to_wire(&vote)),
+                position: Some(meta_to_wire(&snapshot.meta)),
+                bytes: file.bytes,
+                hash: file.hash.0.to_vec(),
+                offset,
+                data,
+            };
+            let is_last = count as u64 == left;
+            let wait = if is_last { INSTALL_WAIT } else { CHUNK_WAIT };
+            let answer = self.call(RPCTypes::InstallSnapshot, Body::Snapshot(chunk), wait).await?;
+            let answer = match answer {
+                Body::SnapshotAnswer(answer) => answer,
+                other => return Err(network_error(&unexpected("snapshot answer", other)).into()),
+            };
+            if let Some(vote) = answer.vote {
+                return Ok(SnapshotResponse::new(vote_from_wire(vote)));
+            }
+            if is_last || answer.next != offset + count as u64 {
+                let why = format!("expects offset {} after {offset} and {count} bytes", answer.next);
+                return Err(network_error(&Malformed { what: "snapshot answer", why }).into());
+            }
+            offset = answer.next;
+        }
+    }
+}
+
+fn error_source(error: &impl ToString) -> <TypeConfig as openraft::RaftTypeConfig>::ErrorSource {
+    openraft::errors::ErrorSource::from_string(error.to_string())
+}
+
+impl RaftNetworkV2<TypeConfig> for Member {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = Body::Append(append_to_wire(&request));
+        let answer = self.call(RPCTypes::AppendEntries, body, option.soft_ttl()).await?;
+        append_answer_from_wire(answer).map_err(|error| network_error(&error))
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(Body::Vote(vote_request_to_wire(&request)), &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(Body::PreVote(vote_request_to_wire(&request)), &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            result = self.send_chunks(vote, snapshot) => result,
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let body = Body::Transfer(wire::TransferRequest {
+            from: Some(vote_to_wire(request.from_leader())),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(log_id_to_wire),
+        });
+        let answer = self.call(RPCTypes::TransferLeader, body, option.soft_ttl()).await?;
+        transfer_answer_from_wire(answer).map_err(|error| network_error(&error))
+    }
+}
+
+fn append_to_wire(request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendRequest {
+    wire::AppendRequest {
+        vote: Some(vote_to_wire(&request.vote)),
+        previous: request.prev_log_id.as_ref().map(log_id_to_wire),
+        committed: request.leader_commit.as_ref().map(log_id_to_wire),
+        entries: request.entries.iter().map(encode_entry).collect(),
+    }
+}
+
+/// Parses a request to append; the entries follow each other and the one before them.
+pub(crate) fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+    const WHAT: &str = "append request";
+    let previous = request.previous.map(log_id_from_wire);
+    let entries: Vec<_> = request.entries.iter().map(|bytes| decode_entry(bytes)).collect::<Result<_, _>>()?;
+    let mut next = previous.map_or(0, |id| id.index.saturating_add(1));
+    for entry in &entries {
+        if entry.log_id.index != next {
+            return Err(Malformed { what: WHAT, why: format!("entry {} in place of {next}", entry.log_id.index) });
+        }
+        next += 1;
+    }
+    Ok(AppendEntriesRequest {
+        vote: vote_required(request.vote, WHAT)?,
+        prev_log_id: previous,
+        entries,
+        leader_commit: request.committed.map(log_id_from_wire),
+    })
+}
+
+pub(crate) fn append_answer_to_wire(answer: &AppendEntriesResponse<TypeConfig>) -> Body {
+    use wire::append_answer::Result as Kind;
+    let result = match answer {
+        AppendEntriesResponse::Success => Kind::Success(wire::Blank {}),
+        AppendEntriesResponse::Conflict => Kind::Conflict(wire::Blank {}),
+        AppendEntriesResponse::HigherVote(vote) => Kind::HigherVote(vote_to_wire(vote)),
+        AppendEntriesResponse::PartialSuccess(Some(upto)) => Kind::Partial(log_id_to_wire(upto)),
+        // Nothing was appended, which for the leader is the same as a mismatch at the start.
+        AppendEntriesResponse::PartialSuccess(None) => Kind::Conflict(wire::Blank {}),
+    };
+    Body::AppendAnswer(wire::AppendAnswer { result: Some(result) })
+}
+
+fn append_answer_from_wire(body: Body) -> Result<AppendEntriesResponse<TypeConfig>, Malformed> {
+    use wire::append_answer::Result as Kind;
+    match body {
+        Body::AppendAnswer(wire::AppendAnswer { result: Some(result) }) => Ok(match result {
+            Kind::Success(_) => AppendEntriesResponse::Success,
+            Kind::Conflict(_) => AppendEntriesResponse::Conflict,
+            Kind::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_wire(vote)),
+            Kind::Partial(upto) => AppendEntriesResponse::PartialSuccess(Some(log_id_from_wire(upto))),
+        }),
+        other => Err(unexpected("append answer", other)),
+    }
+}
+
+fn vote_request_to_wire(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
+    wire::VoteRequest {
+        vote: Some(vote_to_wire(&request.vote)),
+        last: request.last_log_id.as_ref().map(log_id_to_wire),
+        leadership_transfer: request.leadership_transfer,
+    }
+}
+
+pub(crate) fn vote_request_from_wire(request: wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, Malformed> {
+    Ok(VoteRequest {
+        vote: vote_required(request.vote, "vote request")?,
+        last_log_id: request.last.map(log_id_from_wire),
+        leadership_transfer: request.leadership_transfer,
+    })
+}
+
+pub(crate) fn vote_answer_to_wire(answer: &VoteResponse<TypeConfig>) -> Body {
+    Body::VoteAnswer(wire::VoteAnswer {
+        vote: Some(vote_to_wire(&answer.vote)),
+        granted: answer.vote_granted,
+        last: answer.last_log_id.as_ref().map(log_id_to_wire),
+    })
+}
+
+fn vote_answer_from_wire(body: Body) -> Result<VoteResponse<TypeConfig>, Malformed> {
+    match body {
+        Body::VoteAnswer(answer) => Ok(VoteResponse {
+            vote: vote_required(answer.vote, "vote answer")?,
+            vote_granted: answer.granted,
+            last_log_id: answer.last.map(log_id_from_wire),
+        }),
+        other => Err(unexpected("vote answer", other)),
+    }
+}
+
+pub(crate) fn transfer_from_wire(
+    request: wire::TransferRequest,
+) -> Result<TransferLeaderRequest<TypeConfig>, Malformed> {
+    let from = vote_required(request.from, "transfer request")?;
+    Ok(TransferLeaderRequest::new(from, request.to, request.last.map(log_id_from_wire)))
+}
+
+pub(crate) fn transfer_answer_to_wire(answer: &TransferLeaderResponse<TypeConfig>) -> Body {
+    use wire::transfer_answer::Result as Kind;
+    let result = match answer {
+        Ok(()) => Kind::Accepted(wire::Blank {}),
+        Err(TransferLeaderError::VoteChanged { expected, actual }) => Kind::VoteChanged(wire::TransferVoteChanged {
+            expected: Some(vote_to_wire(expected)),
+            actual: Some(vote_to_wire(actual)),
+        }),
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => Kind::LogBehind(wire::TransferLogBehind {
+            expected: expected.as_ref().map(log_id_to_wire),
+            actual: actual.as_ref().map(log_id_to_wire),
+        }),
+    };
+    Body::TransferAnswer(wire::TransferAnswer { result: Some(result) })
+}
+
+fn transfer_answer_from_wire(body: Body) -> Result<TransferLeaderResponse<TypeConfig>, Malformed> {
+    use wire::transfer_answer::Result as Kind;
+    const WHAT: &str = "transfer answer";
+    match body {
+        Body::TransferAnswer(wire::TransferAnswer { result: Some(result) }) => Ok(match result {
+            Kind::Accepted(_) => Ok(()),
+            Kind::VoteChanged(votes) => Err(TransferLeaderError::VoteChanged {
+                expected: vote_required(votes.expected, WHAT)?,
+                actual: vote_required(votes.actual, WHAT)?,
+            }),
+            Kind::LogBehind(ids) => Err(TransferLeaderError::LogNotFlushed {
+                expected: ids.expected.map(log_id_from_wire),
+                actual: ids.actual.map(log_id_from_wire),
+            }),
+        }),
+        other => Err(unexpected(WHAT, other)),
+    }
+}

@@ -1,0 +1,1 @@
+//! openraft's own storage suite, over the engines in memory.
