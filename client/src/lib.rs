@@ -1,3 +1,5 @@
 //! The SDK for applications.
 
 pub mod transport;
+
+pub mod tls;
