@@ -10,4 +10,16 @@ pub mod state;
 
 pub mod runtime;
 
+pub mod config;
+
+pub mod datadir;
+
+pub mod telemetry;
+
+pub mod metrics;
+
+pub mod pki;
+
+pub mod tls;
+
 pub mod raft;
