@@ -399,9 +399,10 @@ mod tests {
         let handle = simulator.handle();
         let (killed, lived) = (NodeScope(1), NodeScope(2));
         let result = simulator.run(LIMIT, async move {
-            let child = handle
-                .spawn_in(killed, "parent", async { runtime::spawn("child", runtime::sleep(Duration::from_secs(10))) });
-            let child = child.await.expect("it ends at once");
+            let child = handle.spawn_in(killed, "parent", async {
+                (runtime::spawn("child", runtime::sleep(Duration::from_secs(10))),)
+            });
+            let (child,) = child.await.expect("it ends at once");
             let other = handle.spawn_in(lived, "other", runtime::sleep(Duration::from_secs(10)));
             handle.set_clock_offset_ms(lived, -5000);
             let clock = handle.spawn_in(lived, "clock", async { runtime::utc_ms() }).await;
