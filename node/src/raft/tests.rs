@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::ids::{GroupId, NodeId};
-use dinhba_core::store::{LogEngine, StateEngine};
+use dinhba_core::store::{Batch, LogEngine, StateEngine, StoreError};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::group::{Accepted, ChangeError, Group, ProposeError, Role, Settings, Setup};
+use super::machine::Machine;
 use super::peer::{AdmitAll, App, Body, CallError, Groups, PeerPool, PeerService};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use crate::runtime;
@@ -52,6 +53,23 @@ impl App for Echo {
     fn app(&self, _: GroupId, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, String>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move { if request == b"refuse" { Err("asked to".into()) } else { Ok(request) } })
+    }
+}
+
+/// Applies as its inner one does, only later.
+struct Slow(ChainMachine);
+
+impl Machine for Slow {
+    #[allow(clippy::disallowed_methods, reason = "it holds up the replica on purpose")]
+    fn apply(&mut self, commands: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+        std::thread::sleep(Duration::from_millis(15));
+        self.0.apply(commands)
+    }
+    fn applied(&mut self, index: u64) {
+        self.0.applied(index);
+    }
+    fn replaced(&mut self) {
+        self.0.replaced();
     }
 }
 
@@ -102,13 +120,21 @@ impl TestNode {
         });
     }
 
+    fn machine(&self, group: GroupId) -> ChainMachine {
+        ChainMachine::new(Arc::clone(&self.state) as Arc<dyn StateEngine>, group)
+    }
+
     async fn start(&self, group: GroupId) -> Group {
+        self.start_with(group, Box::new(self.machine(group))).await
+    }
+
+    async fn start_with(&self, group: GroupId, machine: Box<dyn Machine>) -> Group {
         let state = Arc::clone(&self.state) as Arc<dyn StateEngine>;
         Group::start(Setup {
             group,
             node: self.id,
             log: Arc::clone(&self.log) as Arc<dyn LogEngine>,
-            machine: Box::new(ChainMachine::new(Arc::clone(&state), group)),
+            machine,
             state,
             disk: Arc::clone(&self.disk) as _,
             snapshot_dir: PathBuf::from(format!("{}/{group}", self.id)),
@@ -206,8 +232,11 @@ async fn a_group_outlives_its_leader_who_catches_up_after_coming_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_barrier_at_a_follower_shows_what_was_acknowledged_elsewhere() {
-    let (nodes, groups, leader) = three().await;
+    let (nodes, mut groups, leader) = three().await;
     let follower = (leader + 1) % 3;
+    groups[follower].shutdown().await;
+    let slow = Box::new(Slow(nodes[follower].machine(GROUP)));
+    groups[follower] = nodes[follower].start_with(GROUP, slow).await;
     for number in 0..20 {
         let accepted = propose(&groups[leader], &number.to_string()).await;
         // Many at once share rounds, and each sees the proposal.
