@@ -1,9 +1,9 @@
 //! The file of `dinhba node --config FILE`: TOML, checked whole before anything starts.
 //!
 //! Owns: the keys ([`KEYS`] lists every one with what to write), their defaults and bounds, and the rules between them.
-//! Promises: a [`Config`] is valid; an unknown key is an error; each error names the key by its full path, the line, the
-//! reason and what to write instead; [`Config::to_toml`] writes a file that [`Config::parse`] reads back to the same
-//! value. Relative paths are taken from the file's directory.
+//! Promises: a [`Config`] is valid; an unknown key is an error; each error names the key by its full path, the line,
+//! the reason and what to write instead; [`Config::to_toml`] writes a file that [`Config::parse`] reads back to the
+//! same value. Relative paths are taken from the file's directory.
 //! Leaves to others: whether files named here exist and fit (`tls`, `pki`, `datadir`). `dinhba.example.toml` beside the
 //! crate is the documented example.
 //! Limit: the first error is reported, not all of them. `site.bootstrap`, `site.members`, `site.groups` and `place` are
@@ -394,7 +394,8 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        // 16 kB take two seconds on a 64 kbit/s link: what a cut can cost. A minute bounds how late a link is noticed back.
+        // 16 kB take two seconds on a 64 kbit/s link: what a cut can cost. A minute bounds how late a link is noticed
+        // back.
         Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 16_384 }
     }
 }

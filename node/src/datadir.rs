@@ -1,12 +1,14 @@
 //! The data directory: one process at a time, one node for ever.
 //!
-//! Owns: the directory itself, its `lock` and its `identity`. Promises: while a [`DataDir`] lives, no other process opens
-//! the directory; a directory is opened only by the node, site, country and engine that it was made for, in a format that
-//! this program knows; where it refuses, it has changed nothing. The identity is written whole or not at all.
+//! Owns: the directory itself, its `lock` and its `identity`. Promises: while a [`DataDir`] lives, no other process
+//! opens the directory; a directory is opened only by the node, site, country and engine that it was made for, in a
+//! format that this program knows; where it refuses, it has changed nothing (but
+//! put an empty `lock` beside a restored identity). The identity is written whole or not at
+//! all.
 //! Leaves to others: everything else in the directory, which begins to exist after the identity does.
 //! Limits: the lock is the operating system's (`flock`), which some network file systems do not keep; data belongs on a
-//! local disk. A directory that holds other files and no identity is refused, even if a node once lost its identity there:
-//! guessing whose data it is could revive a vote.
+//! local disk. A directory that holds other files and no identity is refused, even if a node once lost its identity
+//! there: guessing whose data it is could revive a vote.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -48,7 +50,10 @@ pub struct Owner {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it open.
-    #[error("{path} is in use by a running process{}: stop that first, or give this node a directory of its own", who(.pid))]
+    #[error(
+        "{path} is in use by a running process{}: stop that first, or give this node a directory of its own",
+        who(.pid)
+    )]
     Locked {
         /// The directory.
         path: String,
@@ -65,7 +70,8 @@ pub enum DataDirError {
     },
     /// It holds something else.
     #[error(
-        "{path} holds files ({example:?}) but no identity: choose an empty node.data_dir, or restore its {IDENTITY:?} file"
+        "{path} holds files ({example:?}) but no identity: \
+         choose an empty node.data_dir, or restore its {IDENTITY:?} file"
     )]
     NotOurs {
         /// The directory.
@@ -75,7 +81,8 @@ pub enum DataDirError {
     },
     /// It belongs to something else.
     #[error(
-        "{path} belongs to {what} {found}, and the configuration says {wanted}: correct {key}, or choose another node.data_dir"
+        "{path} belongs to {what} {found}, and the configuration says {wanted}: \
+         correct {key}, or choose another node.data_dir"
     )]
     Other {
         /// The directory.

@@ -260,7 +260,8 @@ impl Metrics {
         self.proposal_seconds.remove(&GroupLabel { group });
     }
 
-    /// How `shard` stands with the site `peer`: its state, the edits that the peer lacks, the age of the oldest of them.
+    /// How `shard` stands with the site `peer`: its state, the edits that the peer lacks, the age of the oldest of
+    /// them.
     pub fn link(&self, shard: ShardId, peer: SiteId, state: LinkState, pending_edits: u64, lag: Duration) {
         let (shard, peer) = (Id(shard), Id(peer));
         for other in LinkState::ALL {

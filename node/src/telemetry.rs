@@ -1,8 +1,8 @@
 //! What the process says of itself on standard error: text for people or one JSON object per line.
 //!
 //! Owns: turning `[log]` into a subscriber. Promises: `DINHBA_LOG`, if set, replaces the level, in the syntax of
-//! `tracing_subscriber::EnvFilter` (`info,dinhba_node=debug`); what cannot be understood there is an error, not silence.
-//! Leaves to others: what is logged, and that no personal data ever is.
+//! `tracing_subscriber::EnvFilter` (`info,dinhba_node=debug`); what cannot be understood there is an error, not
+//! silence. Leaves to others: what is logged, and that no personal data ever is.
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};

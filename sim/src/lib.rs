@@ -1,1 +1,6 @@
-//! dinhba.
+//! The deterministic simulator: it runs the real node's code on one thread, in virtual time, from one seed.
+
+pub mod executor;
+
+#[cfg(test)]
+mod raft_test;

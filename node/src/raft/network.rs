@@ -21,7 +21,7 @@ use super::peer::{Body, CallError, PeerPool};
 use super::snapshot::SnapshotFile;
 use super::types::{
     CommittedLeaderId, Malformed, Node, RaftVote, TypeConfig, decode_entry, encode_entry, log_id_from_wire,
-    log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
+    log_id_optional, log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
 };
 use crate::runtime;
 
@@ -217,20 +217,21 @@ fn append_to_wire(request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendReq
 /// Parses a request to append; the entries follow each other and the one before them.
 pub(crate) fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     const WHAT: &str = "append request";
-    let previous = request.previous.map(log_id_from_wire);
+    let previous = log_id_optional(request.previous)?;
     let entries: Vec<_> = request.entries.iter().map(|bytes| decode_entry(bytes)).collect::<Result<_, _>>()?;
-    let mut next = previous.map_or(0, |id| id.index.saturating_add(1));
+    let mut before = previous.map(|id| id.index);
     for entry in &entries {
-        if entry.log_id.index != next {
-            return Err(Malformed { what: WHAT, why: format!("entry {} in place of {next}", entry.log_id.index) });
+        let index = entry.log_id.index;
+        if before.map_or(0, |before| before + 1) != index {
+            return Err(Malformed { what: WHAT, why: format!("entry {index} after {before:?}") });
         }
-        next += 1;
+        before = Some(index);
     }
     Ok(AppendEntriesRequest {
         vote: vote_required(request.vote, WHAT)?,
         prev_log_id: previous,
         entries,
-        leader_commit: request.committed.map(log_id_from_wire),
+        leader_commit: log_id_optional(request.committed)?,
     })
 }
 
@@ -254,7 +255,7 @@ fn append_answer_from_wire(body: Body) -> Result<AppendEntriesResponse<TypeConfi
             Kind::Success(_) => AppendEntriesResponse::Success,
             Kind::Conflict(_) => AppendEntriesResponse::Conflict,
             Kind::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_wire(vote)),
-            Kind::Partial(upto) => AppendEntriesResponse::PartialSuccess(Some(log_id_from_wire(upto))),
+            Kind::Partial(upto) => AppendEntriesResponse::PartialSuccess(Some(log_id_from_wire(upto)?)),
         }),
         other => Err(unexpected("append answer", other)),
     }
@@ -271,7 +272,7 @@ fn vote_request_to_wire(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest 
 pub(crate) fn vote_request_from_wire(request: wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, Malformed> {
     Ok(VoteRequest {
         vote: vote_required(request.vote, "vote request")?,
-        last_log_id: request.last.map(log_id_from_wire),
+        last_log_id: log_id_optional(request.last)?,
         leadership_transfer: request.leadership_transfer,
     })
 }
@@ -289,7 +290,7 @@ fn vote_answer_from_wire(body: Body) -> Result<VoteResponse<TypeConfig>, Malform
         Body::VoteAnswer(answer) => Ok(VoteResponse {
             vote: vote_required(answer.vote, "vote answer")?,
             vote_granted: answer.granted,
-            last_log_id: answer.last.map(log_id_from_wire),
+            last_log_id: log_id_optional(answer.last)?,
         }),
         other => Err(unexpected("vote answer", other)),
     }
@@ -299,7 +300,7 @@ pub(crate) fn transfer_from_wire(
     request: wire::TransferRequest,
 ) -> Result<TransferLeaderRequest<TypeConfig>, Malformed> {
     let from = vote_required(request.from, "transfer request")?;
-    Ok(TransferLeaderRequest::new(from, request.to, request.last.map(log_id_from_wire)))
+    Ok(TransferLeaderRequest::new(from, request.to, log_id_optional(request.last)?))
 }
 
 pub(crate) fn transfer_answer_to_wire(answer: &TransferLeaderResponse<TypeConfig>) -> Body {
@@ -329,8 +330,8 @@ fn transfer_answer_from_wire(body: Body) -> Result<TransferLeaderResponse<TypeCo
                 actual: vote_required(votes.actual, WHAT)?,
             }),
             Kind::LogBehind(ids) => Err(TransferLeaderError::LogNotFlushed {
-                expected: ids.expected.map(log_id_from_wire),
-                actual: ids.actual.map(log_id_from_wire),
+                expected: log_id_optional(ids.expected)?,
+                actual: log_id_optional(ids.actual)?,
             }),
         }),
         other => Err(unexpected(WHAT, other)),

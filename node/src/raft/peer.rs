@@ -71,8 +71,11 @@ pub enum CallError {
 #[derive(Clone)]
 pub struct PeerPool {
     dial: Arc<dyn Dial>,
-    links: Arc<Mutex<BTreeMap<(u64, String), Arc<Link>>>>,
+    links: Arc<Mutex<Links>>,
 }
+
+/// By node and address: a node that moves is another link.
+type Links = BTreeMap<(u64, String), Arc<Link>>;
 
 struct Link {
     address: String,

@@ -1,1 +1,208 @@
-//! openraft's own storage suite, over the engines in memory.
+//! openraft's own storage suite over the engines in memory, and what it does not ask: snapshots and their accidents.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dinhba_core::ids::GroupId;
+use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
+use futures::stream;
+use openraft::entry::RaftEntry;
+use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::testing::log::{StoreBuilder, Suite};
+
+use super::log_store::LogStore;
+use super::machine::{Machine, StateMachine};
+use super::snapshot::{SnapshotFile, position_key};
+use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
+use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig};
+use crate::disk::Disk;
+
+const GROUP: GroupId = GroupId(5);
+const DIR: &str = "snapshots";
+
+struct InMemory;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine> for InMemory {
+    async fn build(&self) -> Result<((), LogStore, StateMachine), openraft::StorageError<TypeConfig>> {
+        let log = LogStore::open(Arc::new(MemoryLog::default()), GROUP).expect("memory");
+        Ok(((), log, Site::default().open().expect("memory")))
+    }
+}
+
+#[tokio::test]
+async fn openraft_s_storage_suite_passes() {
+    Suite::test_all(InMemory).await.expect("every case");
+}
+
+#[derive(Default)]
+struct Site {
+    state: Arc<MemoryState>,
+    disk: Arc<MemoryDisk>,
+}
+
+impl Site {
+    fn open(&self) -> Result<StateMachine, StoreError> {
+        let machine = ChainMachine::new(Arc::clone(&self.state) as Arc<dyn StateEngine>, GROUP);
+        self.open_with(Box::new(machine))
+    }
+
+    fn open_with(&self, machine: Box<dyn Machine>) -> Result<StateMachine, StoreError> {
+        let (state, disk) = (Arc::clone(&self.state) as _, Arc::clone(&self.disk) as _);
+        StateMachine::open(state, GROUP, disk, Path::new(DIR), machine)
+    }
+
+    fn commands(&self) -> Vec<Vec<u8>> {
+        ChainMachine::commands(&*self.state, GROUP).expect("memory")
+    }
+
+    /// The files of snapshots, from this site's disk to another's.
+    fn copy_files(&self, to: &Site) {
+        for name in self.disk.list(Path::new(DIR)).expect("memory") {
+            let path = Path::new(DIR).join(name);
+            let from = self.disk.open(&path, false).expect("listed");
+            let mut bytes = vec![0; usize::try_from(from.len().expect("memory")).expect("small")];
+            from.read_at(0, &mut bytes).expect("memory");
+            to.disk.open(&path, true).expect("memory").write_at(0, &bytes).expect("memory");
+        }
+    }
+}
+
+async fn apply(machine: &mut StateMachine, indexes: std::ops::Range<u64>) -> Result<(), std::io::Error> {
+    let entries = indexes.map(|index| {
+        let id = LogId::new_term_index(1, index);
+        Ok((Entry::new_normal(id, Proposal(index.to_be_bytes().to_vec())), None))
+    });
+    machine.apply(stream::iter(entries.collect::<Vec<_>>())).await
+}
+
+async fn snapshot(machine: &mut StateMachine) -> Snapshot<CommittedLeaderId, u64, Node, SnapshotFile> {
+    machine.get_snapshot_builder().await.build_snapshot().await.expect("memory")
+}
+
+#[tokio::test]
+async fn position_and_commands_become_visible_together_and_outlive_a_restart() {
+    let site = Site::default();
+    let mut machine = site.open().expect("memory");
+    apply(&mut machine, 1..700).await.expect("memory");
+    drop(machine);
+    let mut machine = site.open().expect("memory");
+    let (applied, _) = machine.applied_state().await.expect("memory");
+    assert_eq!(applied, Some(LogId::new_term_index(1, 699)));
+    assert_eq!(site.commands().len(), 699);
+}
+
+#[tokio::test]
+async fn only_the_newest_snapshot_is_kept() {
+    let site = Site::default();
+    let mut machine = site.open().expect("memory");
+    apply(&mut machine, 1..10).await.expect("memory");
+    snapshot(&mut machine).await;
+    apply(&mut machine, 10..20).await.expect("memory");
+    let newest = snapshot(&mut machine).await;
+    assert_eq!(newest.meta.last_log_id, Some(LogId::new_term_index(1, 19)));
+    let names = site.disk.list(Path::new(DIR)).expect("memory");
+    assert_eq!(names.len(), 1, "{names:?}");
+    let mut reopened = site.open().expect("memory");
+    let current = reopened.get_current_snapshot().await.expect("memory").expect("one was built");
+    assert_eq!(current.meta, newest.meta);
+}
+
+#[tokio::test]
+async fn a_snapshot_replaces_everything_the_replica_had() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+
+    let mut other = there.open().expect("memory");
+    apply(&mut other, 1..3).await.expect("memory");
+    let mut foreign = Batch::default();
+    foreign.put(GroupId(6).0.to_be_bytes().to_vec(), vec![1]);
+    there.state.apply(foreign).expect("memory");
+    other.install_snapshot(&built.meta, built.snapshot).await.expect("it is whole");
+    assert_eq!(here.commands(), there.commands());
+    assert!(there.state.get(&GroupId(6).0.to_be_bytes()).expect("memory").is_some(), "another group's key went too");
+
+    // The machine forgot what it remembered of the old state: the same next command has the same answer.
+    apply(&mut machine, 400..401).await.expect("memory");
+    apply(&mut other, 400..401).await.expect("memory");
+    let group_part = |site: &Site| {
+        let mut contents = site.state.contents();
+        contents.retain(|key, _| key.starts_with(&GROUP.0.to_be_bytes()));
+        contents
+    };
+    assert_eq!(group_part(&here), group_part(&there));
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_refused_before_anything_is_replaced() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    here.disk.flip_bit(&built.snapshot.path, built.snapshot.bytes / 2);
+    let mut other = there.open().expect("memory");
+    apply(&mut other, 1..3).await.expect("memory");
+    assert!(other.install_snapshot(&built.meta, built.snapshot).await.is_err());
+    assert_eq!(there.commands().len(), 2);
+}
+
+/// The state as a crash in the middle of an installation leaves it.
+fn interrupt(site: &Site, file_name: &str) {
+    let mut batch = Batch::default();
+    batch.put([position_key(GROUP), vec![1]].concat(), file_name.as_bytes().to_vec());
+    batch.delete(position_key(GROUP));
+    batch.put([&GROUP.0.to_be_bytes()[..], &[1, 0xff]].concat(), b"half".to_vec());
+    site.state.apply(batch).expect("memory");
+}
+
+#[tokio::test]
+async fn an_interrupted_installation_is_repeated_at_start() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    here.copy_files(&there);
+    let name = built.snapshot.path.file_name().expect("a file").to_string_lossy().into_owned();
+    interrupt(&there, &name);
+
+    let mut other = there.open().expect("the file is there");
+    assert_eq!(other.applied_state().await.expect("memory").0, built.meta.last_log_id);
+    assert_eq!(here.commands(), there.commands());
+}
+
+#[tokio::test]
+async fn an_interrupted_installation_without_its_file_refuses_to_start() {
+    let site = Site::default();
+    interrupt(&site, "snapshot-gone");
+    assert!(matches!(site.open(), Err(StoreError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn an_error_of_the_engine_stops_the_replica() {
+    let site = Site::default();
+    let mut machine = site.open().expect("memory");
+    apply(&mut machine, 1..3).await.expect("memory");
+    site.state.fail_with(Some(StoreError::Full("test".into())));
+    assert!(apply(&mut machine, 3..4).await.is_err());
+    site.state.fail_with(None);
+    assert_eq!(machine.applied_state().await.expect("memory").0, Some(LogId::new_term_index(1, 2)));
+}
+
+#[tokio::test]
+async fn a_machine_that_writes_outside_its_keys_stops_the_replica() {
+    struct Astray;
+    impl Machine for Astray {
+        fn apply(&mut self, commands: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+            let mut batch = Batch::default();
+            batch.put(position_key(GROUP), vec![]);
+            Ok((vec![Vec::new(); commands.len()], batch))
+        }
+        fn applied(&mut self, _: u64) {}
+        fn replaced(&mut self) {}
+    }
+    let site = Site::default();
+    let mut machine = site.open_with(Box::new(Astray)).expect("memory");
+    assert!(apply(&mut machine, 1..2).await.is_err());
+    assert!(site.state.contents().is_empty());
+}

@@ -117,10 +117,17 @@ pub fn log_id_to_wire(id: &LogId) -> wire::LogId {
     wire::LogId { term: id.leader_id.term, index: id.index }
 }
 
-/// From the wire.
-#[must_use]
-pub fn log_id_from_wire(id: wire::LogId) -> LogId {
-    LogId::new_term_index(id.term, id.index)
+/// From the wire: the largest index is refused, so that the one after it is always a number.
+pub fn log_id_from_wire(id: wire::LogId) -> Result<LogId, Malformed> {
+    if id.index == u64::MAX {
+        return Err(malformed("log id", "an index beyond all logs"));
+    }
+    Ok(LogId::new_term_index(id.term, id.index))
+}
+
+/// From the wire, where it may be absent.
+pub fn log_id_optional(id: Option<wire::LogId>) -> Result<Option<LogId>, Malformed> {
+    id.map(log_id_from_wire).transpose()
 }
 
 /// To the wire.
@@ -199,7 +206,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
         wire::entry::Payload::Command(command) => EntryPayload::Normal(Proposal(command)),
         wire::entry::Payload::Membership(membership) => EntryPayload::Membership(membership_from_wire(membership)?),
     };
-    Ok(Entry { log_id: log_id_from_wire(required(entry.id, WHAT, "id")?), payload })
+    Ok(Entry { log_id: log_id_from_wire(required(entry.id, WHAT, "id")?)?, payload })
 }
 
 /// The bytes of a vote, in the log.
@@ -221,7 +228,7 @@ pub fn encode_log_id(id: &LogId) -> Vec<u8> {
 
 /// The log id that `bytes` hold.
 pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, Malformed> {
-    decode::<wire::LogId>("log id", bytes).map(log_id_from_wire)
+    decode::<wire::LogId>("log id", bytes).and_then(log_id_from_wire)
 }
 
 /// To the wire: a snapshot's reach is the position that is stored with the state.
@@ -238,8 +245,8 @@ pub fn meta_to_wire(meta: &SnapshotMeta) -> wire::Position {
 pub fn meta_from_wire(position: wire::Position) -> Result<SnapshotMeta, Malformed> {
     let membership = membership_from_wire(required(position.membership, "position", "membership")?)?;
     Ok(SnapshotMeta {
-        last_log_id: position.applied.map(log_id_from_wire),
-        last_membership: StoredMembership::new(position.membership_id.map(log_id_from_wire), membership),
+        last_log_id: log_id_optional(position.applied)?,
+        last_membership: StoredMembership::new(log_id_optional(position.membership_id)?, membership),
     })
 }
 
@@ -273,6 +280,13 @@ mod tests {
         let payload = Some(wire::entry::Payload::Command(vec![1]));
         assert!(decode_entry(&wire::Entry { id: None, payload }.encode_to_vec()).is_err());
         assert!(decode_entry(&[0xff; 7]).is_err());
+    }
+
+    #[test]
+    fn an_index_after_which_there_is_none_is_malformed() {
+        let id = Some(wire::LogId { term: 1, index: u64::MAX });
+        let payload = Some(wire::entry::Payload::Blank(wire::Blank {}));
+        assert!(decode_entry(&wire::Entry { id, payload }.encode_to_vec()).is_err());
     }
 
     #[test]

@@ -114,12 +114,12 @@ impl AsyncRuntime for Runtime {
         self.tokio.block_on(future)
     }
 
-    fn spawn_blocking<F, T>(work: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    // In place: a thread of its own would be beyond the simulator.
+    async fn spawn_blocking<F, T>(work: F) -> Result<T, io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        // In place: a thread of its own would be beyond the simulator.
-        async move { Ok(super::blocking(work)) }
+        Ok(super::blocking(work))
     }
 }
