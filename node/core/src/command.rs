@@ -54,6 +54,8 @@ pub enum Command {
     Access(Vec<AccessEntry>),
     /// Moves a shard's own edits above the last common one to a new incarnation.
     Renew(Renew),
+    /// Edits of this site that a neighbour kept of an abandoned branch, and this site has not: re-issues them.
+    Reissue(Branch),
     /// Keeps another site's signed statement.
     Keep(Statement),
     /// Allows the rules and encodings of a feature level.
@@ -224,6 +226,19 @@ pub struct Renew {
     pub now_ms: i64,
 }
 
+/// Edits of one site's branch that was abandoned when its disk was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The shard.
+    pub shard: ShardId,
+    /// The edits, in order.
+    pub items: Vec<Item>,
+    /// The secrets of the sessions of these edits.
+    pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
+    /// When the door received it, UTC milliseconds.
+    pub now_ms: i64,
+}
+
 /// What a site says of a shard at one moment; signed, it is a proof to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementBody {
@@ -369,7 +384,10 @@ pub struct Merged {
     pub known: u32,
     /// Edits set aside.
     pub poisoned: u32,
-    /// Authors whose chain broke in this batch; what follows of them is not taken until an operator releases them.
+    /// Whether an abandoned branch was taken out or a parked author released: the neighbour must go by heads, since what
+    /// was passed over before fits now.
+    pub rewound: bool,
+    /// Authors whose chain broke in this batch; nothing of them is taken until an edit comes that fits.
     pub parked: Vec<AuthorId>,
 }
 
@@ -418,7 +436,8 @@ wire_struct! {
     Accepted { receipt, replayed }
     Stale { record, fields, current }
     Refusal { code, text }
-    Merged { shard, taken, cursor, folded, known, poisoned, parked }
+    Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked }
+    Branch { shard, items, secrets, now_ms }
     ConflictEntry { since_ms }
 }
 
@@ -429,7 +448,7 @@ wire_code! { Looked, "kind of read" {
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
 
 wire_enum! { Command, "command" {
-    1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
+    1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget, 11 => Reissue,
 } }
 
 wire_enum! { Answer, "answer" {

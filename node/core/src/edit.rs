@@ -37,7 +37,7 @@ pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 /// never folded into the record.
 pub const GROUNDS: FieldId = FieldId(0);
 
-/// The extension that names the (author, number) of which this edit is the re-issue after a fork.
+/// The extension that names the edit of which this one is the re-issue after a fork: its dot and its hash.
 pub const EXTENSION_REISSUE_OF: u64 = 1;
 
 /// The one who numbers edits: one life of one site, for one shard.
@@ -289,11 +289,11 @@ impl Edit {
         *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
     }
 
-    /// The edit of which this one is the re-issue after a fork, if it is one.
+    /// The edit of which this one is the re-issue after a fork, if it is one: its dot and hash.
     #[must_use]
-    pub fn reissue_of(&self) -> Option<Dot> {
-        let bytes = self.header.extensions.iter().find(|(tag, _)| *tag == EXTENSION_REISSUE_OF)?;
-        Dot::from_bytes(&bytes.1).ok()
+    pub fn reissue_of(&self) -> Option<(Dot, Hash)> {
+        let (_, bytes) = self.header.extensions.iter().find(|(tag, _)| *tag == EXTENSION_REISSUE_OF)?;
+        Wire::from_bytes(bytes).ok()
     }
 
     /// The grounds given, as bytes of text.

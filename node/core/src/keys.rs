@@ -17,14 +17,15 @@
 //! | `Poison` | shard author number | why the edit is set aside |
 //! | `Cursor` | shard site | how far the stream of a neighbour site has been taken |
 //! | `Statement` | shard site | the last signed statement of another site |
-//! | `Alias` | shard author number | the dot under which a forked edit was re-issued |
+//! | `Alias` | shard author number hash | the dot under which a forked edit was re-issued |
 //! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
 //! | `Access` | number | an entry of the access log |
+//! | `Stranded` | shard author number hash | [`StoredEdit`](crate::registry::StoredEdit): of an abandoned branch, not re-issued yet |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 
 use crate::edit::Dot;
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Hash, RecordId, RequestId, SessionId, ShardId, SiteId};
 
 /// The spaces, in key order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,8 @@ pub enum Space {
     Access = 16,
     /// The directory of units and sites.
     Place = 17,
+    /// Edits of an abandoned branch that wait for their re-issue.
+    Stranded = 18,
 }
 
 /// Builds the keys of one group.
@@ -240,10 +243,22 @@ impl Keys {
         self.range(Space::Statement, &[&shard.to_bytes()])
     }
 
-    /// Where a forked edit was re-issued.
+    /// Where an edit of an abandoned branch was re-issued.
     #[must_use]
-    pub fn alias(self, shard: ShardId, dot: &Dot) -> Vec<u8> {
-        self.key(Space::Alias, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
+    pub fn alias(self, shard: ShardId, dot: &Dot, hash: &Hash) -> Vec<u8> {
+        self.key(Space::Alias, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes(), &hash.0])
+    }
+
+    /// An edit of an abandoned branch.
+    #[must_use]
+    pub fn stranded(self, shard: ShardId, dot: &Dot, hash: &Hash) -> Vec<u8> {
+        self.key(Space::Stranded, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes(), &hash.0])
+    }
+
+    /// All edits of abandoned branches of a shard.
+    #[must_use]
+    pub fn all_stranded(self, shard: ShardId) -> Range {
+        self.range(Space::Stranded, &[&shard.to_bytes()])
     }
 
     /// A search term's pointer to a record.

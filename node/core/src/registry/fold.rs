@@ -53,6 +53,9 @@ pub(super) fn enter(
     tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
     let head = AuthorState { author: header.author, number: header.number, hash, from, parked: None };
     tx.put(keys.author(id, dot.actor), &head);
+    if let Some((old, old_hash)) = edit.reissue_of() {
+        tx.put(keys.alias(id, &old, &old_hash), &dot);
+    }
     if arrival.last {
         remember_request(tx, id, edit, hash)?;
     }

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BEGINNING, ShardHello};
-use crate::command::{Batch, Cursor, Heads, Item, Statement, StatementBody};
-use crate::edit::{Dot, Edit};
+use crate::command::{Batch, Branch, Cursor, Heads, Item, Statement, StatementBody};
+use crate::edit::{Author, Dot, Edit};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{AuthorId, Hash, ShardId, SiteId};
+use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::keys::Keys;
-use crate::registry::{Arrival, ShardState, StoredEdit, authors, corrupt, heads, read, read_range};
+use crate::registry::{Arrival, AuthorState, ShardState, StoredEdit, authors, corrupt, heads, read, read_range};
 use crate::store::{StateView, StoreError};
 
 /// The edits of a batch before compression, about 16 kB after it: a few seconds of a 64 kbit/s link, so that a cut
 /// wastes little. A command that is larger travels alone.
 pub const BATCH_BYTES: usize = 48 * 1024;
+
+/// The edits of a branch in one message; the rest follows when these were re-issued.
+const BRANCH_BYTES: usize = 512 * 1024;
 
 /// Positions scanned for one batch: bounds the time that one event takes.
 const SCAN_MAX: usize = 4_096;
@@ -65,16 +68,16 @@ impl Here<'_> {
         Ok(Some(ShardHello { shard, epoch: state.epoch, heads: self.heads(shard)?, cursor }))
     }
 
-    /// This site's authors of a shard, each with its last number.
-    pub(super) fn own_authors(&self, shard: ShardId) -> Result<BTreeMap<AuthorId, u64>, StoreError> {
+    /// The authors of a shard that the peer has by way of this site, itself included, each with its last number here.
+    pub(super) fn authors_upstream(&self, shard: ShardId, peer: SiteId) -> Result<BTreeMap<AuthorId, u64>, StoreError> {
         let Some(state) = self.shard(shard)? else { return Ok(BTreeMap::new()) };
-        let mut own: BTreeMap<AuthorId, u64> = authors(self.view, self.keys, shard)?
+        let mut upstream: BTreeMap<AuthorId, u64> = authors(self.view, self.keys, shard)?
             .into_iter()
-            .filter(|(_, author)| author.author.site == state.own.site)
+            .filter(|(_, author)| author.from != Some(peer))
             .map(|(id, author)| (id, author.number))
             .collect();
-        own.entry(state.own.id()).or_insert(0);
-        Ok(own)
+        upstream.entry(state.own.id()).or_insert(0);
+        Ok(upstream)
     }
 
     /// The hash of an edit that is held; the hash of number 0 is zero.
@@ -153,13 +156,71 @@ impl Here<'_> {
                 break;
             }
         }
-        for (author, session) in sessions {
+        batch.secrets = self.secrets(shard, sessions)?;
+        Ok((batch, scanned))
+    }
+
+    /// An author's edits from a number on, as many as a message holds.
+    pub(super) fn branch(&self, shard: ShardId, author: AuthorId, from: u64) -> Result<Branch, StoreError> {
+        let number = read::<AuthorState>(self.view, &self.keys.author(shard, author))?.map_or(0, |state| state.number);
+        let edits = (from.max(1)..=number).map(|counter| {
+            let key = self.keys.edit(shard, &Dot { actor: author, counter });
+            read::<StoredEdit>(self.view, &key)?
+                .ok_or_else(|| corrupt(&key, Malformed { what: "chain: an edit is missing" }))
+        });
+        self.branch_of(shard, edits, |_| true)
+    }
+
+    /// The stranded edits whose author is the peer or lies behind it, as many as a message holds.
+    pub(super) fn stranded(&self, shard: ShardId, peer: SiteId) -> Result<Branch, StoreError> {
+        let stranded = read_range::<StoredEdit>(self.view, self.keys.all_stranded(shard))?;
+        if stranded.is_empty() {
+            return Ok(Branch { shard, items: Vec::new(), secrets: Vec::new(), now_ms: 0 });
+        }
+        let known = authors(self.view, self.keys, shard)?;
+        let towards_peer = |author: &Author| {
+            author.site == peer || known.get(&author.id()).is_some_and(|state| state.from == Some(peer))
+        };
+        self.branch_of(shard, stranded.into_iter().map(|(_, stored)| Ok(stored)), towards_peer)
+    }
+
+    fn branch_of(
+        &self,
+        shard: ShardId,
+        edits: impl Iterator<Item = Result<StoredEdit, StoreError>>,
+        wanted: impl Fn(&Author) -> bool,
+    ) -> Result<Branch, StoreError> {
+        let mut branch = Branch { shard, items: Vec::new(), secrets: Vec::new(), now_ms: 0 };
+        let (mut sessions, mut bytes) = (BTreeSet::new(), 0);
+        for stored in edits {
+            let stored = stored?;
+            let unreadable = |error| corrupt(&self.keys.shard(shard), error);
+            let edit = Edit::from_bytes(&stored.bytes).map_err(unreadable)?;
+            if wanted(&edit.header.author) {
+                sessions.insert((edit.dot().actor, edit.header.origin.request.session));
+                bytes += stored.bytes.len();
+                branch.items.push(Item { dot: edit.dot(), bytes: stored.bytes });
+            }
+            if bytes >= BRANCH_BYTES {
+                break;
+            }
+        }
+        branch.secrets = self.secrets(shard, sessions)?;
+        Ok(branch)
+    }
+
+    fn secrets(
+        &self,
+        shard: ShardId,
+        sessions: BTreeSet<(AuthorId, SessionId)>,
+    ) -> Result<Vec<(AuthorId, SessionId, [u8; 32])>, StoreError> {
+        let secret_of = |(author, session)| {
             let key = self.keys.secret(shard, author, session);
             let secret = read(self.view, &key)?
                 .ok_or_else(|| corrupt(&key, Malformed { what: "stream: a session's secret is missing" }))?;
-            batch.secrets.push((author, session, secret));
-        }
-        Ok((batch, scanned))
+            Ok((author, session, secret))
+        };
+        sessions.into_iter().map(secret_of).collect()
     }
 
     /// What this site can state of a shard with these heads; nothing if it is not hosted.

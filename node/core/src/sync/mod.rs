@@ -18,9 +18,9 @@ mod message;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use here::{BATCH_BYTES, Here, Skip};
-pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
+pub use message::{Ack, Again, Ask, Hashes, Hello, Message, Recall, ShardHello};
 
-use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody};
+use crate::command::{Batch, Branch, Cursor, Heads, Merged, Statement, StatementBody};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
 use crate::store::StoreError;
 
@@ -72,6 +72,8 @@ pub enum Effect {
         /// The last edit that both sides hold.
         common: u64,
     },
+    /// Propose to re-issue these edits of this site, which a neighbour kept of an abandoned branch.
+    Reissue(Branch),
     /// Sign it and send it.
     State(StatementBody),
     /// Check its signature, then propose to keep it.
@@ -108,7 +110,7 @@ struct Flow {
     refused: u32,
 }
 
-/// The search for the last edit of one of this site's authors that the peer has too.
+/// The search for the last edit of an author that the peer has too.
 #[derive(Debug)]
 struct Probe {
     /// The peer's head.
@@ -162,6 +164,8 @@ impl Session {
             Event::Advanced => self.pump_all(here, &mut effects)?,
             Event::Tick(now_ms) => {
                 self.pump_all(here, &mut effects)?;
+                let shards: Vec<ShardId> = self.shards().collect();
+                shards.into_iter().try_for_each(|shard| self.give_back(here, shard, &mut effects))?;
                 self.state(here, now_ms, &mut effects)?;
             }
         }
@@ -196,6 +200,17 @@ impl Session {
                 }
             }
             Message::Hashes(hashes) => self.compare(here, &hashes, effects)?,
+            Message::Recall(recall) => {
+                if self.offered.contains(&recall.shard) {
+                    let branch = here.branch(recall.shard, recall.author, recall.from)?;
+                    effects.push(Effect::Send(Message::Branch(Box::new(branch))));
+                }
+            }
+            Message::Branch(branch) => {
+                if self.offered.contains(&branch.shard) && !branch.items.is_empty() {
+                    effects.push(Effect::Reissue(*branch));
+                }
+            }
             Message::Statement(statement) => {
                 let body = &statement.body;
                 let credible = body.site == self.peer || !self.peer_is_child;
@@ -207,12 +222,12 @@ impl Session {
         Ok(())
     }
 
-    /// Compares the peer's heads with this site's own edits, then lets the shard flow.
+    /// Compares the peer's heads with those authors that the peer has by way of this site, then lets the shard flow.
     fn greet(&mut self, here: &Here<'_>, there: ShardHello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         let shard = there.shard;
         self.flows.remove(&shard);
         self.probes.retain(|(probed, _), _| *probed != shard);
-        for (author, here_number) in here.own_authors(shard)? {
+        for (author, here_number) in here.authors_upstream(shard, self.peer)? {
             let Some((number, hash)) = there.heads.get(&author) else { continue };
             let agrees = *number <= here_number && here.hash(shard, author, *number)? == Some(*hash);
             if !agrees {
@@ -221,10 +236,20 @@ impl Session {
             }
         }
         self.waiting.insert(shard, there);
+        self.give_back(here, shard, effects)?;
         self.flow_if_settled(here, shard, effects)
     }
 
-    /// Whether this site still looks for the last common edit of one of its authors.
+    /// Gives the peer those stranded edits whose author is the peer or lies behind it.
+    fn give_back(&mut self, here: &Here<'_>, shard: ShardId, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let branch = here.stranded(shard, self.peer)?;
+        if !branch.items.is_empty() {
+            effects.push(Effect::Send(Message::Branch(Box::new(branch))));
+        }
+        Ok(())
+    }
+
+    /// Whether this site still looks for the last common edit of an author.
     fn is_comparing(&self, shard: ShardId) -> bool {
         self.probes.keys().any(|(probed, _)| *probed == shard)
     }
@@ -264,8 +289,9 @@ impl Session {
         self.flow_if_settled(here, shard, effects)
     }
 
-    /// Renews a forked author; also the current one if the peer knows more of it than this site, since this site must
-    /// never number those edits again.
+    /// Renews this site's current incarnation if it forked, or if the peer knows more of it than this site, which must
+    /// never number those edits again. Of any other author the peer holds a branch that was abandoned: it is asked to
+    /// give it back, so that its author re-issues it, and takes it out when it hears of that.
     fn found_common(
         &mut self,
         here: &Here<'_>,
@@ -275,9 +301,13 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
         let is_current = here.shard(shard)?.is_some_and(|state| state.own.id() == author);
-        if (common < probe.here && common < probe.there) || (is_current && probe.here < probe.there) {
+        let forked = common < probe.here && common < probe.there;
+        if is_current && (forked || probe.here < probe.there) {
             self.waiting.remove(&shard);
             effects.push(Effect::Renew { shard, author, common });
+        } else if forked {
+            let recall = Recall { shard, author, from: common + 1 };
+            effects.push(Effect::Send(Message::Recall(recall)));
         }
         Ok(())
     }

@@ -8,9 +8,7 @@ use dinhba_core::command::{
 };
 use dinhba_core::edit::{Change, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{
-    EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
-};
+use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, ShardState, apply, read, read_range};

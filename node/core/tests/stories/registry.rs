@@ -1,7 +1,6 @@
 //! What a group answers: stories of one office and of two.
 
-
-
+use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
 use dinhba_core::claims::Role;
 use dinhba_core::command::{AccessEntry, Answer, Batch, Command, Cursor, Item, Looked, RefusalCode};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
@@ -10,7 +9,6 @@ use dinhba_core::ids::{RecordId, UnitId};
 use dinhba_core::registry::{Arrival, StoredEdit, read};
 use dinhba_core::schema::{FieldId, field};
 use dinhba_core::sync::Skip;
-use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
 
 fn refusal(answer: Answer) -> (RefusalCode, String) {
     match answer {
@@ -234,13 +232,7 @@ fn fields_of_a_newer_schema_are_kept_as_they_are() {
     let record = here.create(request(1, 1), "Lê//An");
     let unknown = FieldId(900);
     let change = Change { field: unknown, element: vec![], value: vec![1, 2, 3], overwrites: vec![] };
-    accepted(here.run(Command::Edit(Box::new(command(
-        request(1, 2),
-        EditKind::Change,
-        record,
-        false,
-        vec![change],
-    )))));
+    accepted(here.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, vec![change])))));
     there.merge(here.site, stream(&here), 1);
     assert_eq!(there.record(record).values(&(unknown, vec![]))[0].value, [1, 2, 3]);
 }
@@ -256,7 +248,11 @@ fn a_fork_is_re_issued_with_its_receipts_and_nothing_is_lost() {
     let mut restored = backup;
     let old_author = restored.shard().own.id();
     let phone = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
-    assert_eq!(phone.receipt.first, Dot { actor: old_author, counter: 2 }, "the number that the district knows otherwise");
+    assert_eq!(
+        phone.receipt.first,
+        Dot { actor: old_author, counter: 2 },
+        "the number that the district knows otherwise"
+    );
     restored.renew(old_author, 1);
     let from_district = stream(&district);
     let merged = restored.merge(district.site, from_district, 2);
