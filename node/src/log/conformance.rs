@@ -346,6 +346,64 @@ fn rot_under_an_open_log_is_found_when_the_entry_is_read() {
     assert!(matches!(log.read(A, 0, 100), Err(StoreError::Corrupt { .. })));
 }
 
+#[test]
+fn a_frame_of_a_torn_write_never_lines_up_with_later_ones() {
+    let disk = FaultyDisk::default();
+    let mut log = open(&disk).unwrap();
+    log.save_vote(A, Vec::new()).unwrap();
+    log.save_vote(B, b"torn".to_vec()).unwrap();
+    disk.fail_at(2, Fault::PowerCut);
+    log.flush().unwrap_err();
+    // The disk kept the second frame only. What recovery writes is as long as the first.
+    let disk = disk.after_power_cut(1);
+    let first =
+        disk.bytes(&segment_path(Path::new(DIR), 1)).windows(4).rposition(|four| four == b"torn").unwrap() - 41 - 41;
+    disk.meddle(&segment_path(Path::new(DIR), 1), |bytes| bytes[first] ^= 1);
+    for _ in 0..3 {
+        assert_eq!(open(&disk).unwrap().groups().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_segment_that_was_never_begun_leaves_no_frames_to_the_next() {
+    let disk = FaultyDisk::default();
+    let mut log = open(&disk).unwrap();
+    // Fills the segment, so that not even a mark has room.
+    log.append(A, vec![(0, vec![b'.'; 374])]).unwrap();
+    log.flush().unwrap();
+    log.save_vote(A, b"1".to_vec()).unwrap();
+    log.save_vote(B, b"never acknowledged".to_vec()).unwrap();
+    // The calls are: sync, make, set the length, write, sync, rename.
+    disk.fail_at(6, Fault::PowerCut);
+    log.flush().unwrap_err();
+    let unfinished =
+        |disk: &FaultyDisk| disk.list(Path::new(DIR)).unwrap() == ["0000000000000001.seg", "0000000000000002.free"];
+    let mut disks = (0..32).map(|seed| disk.after_power_cut(seed));
+    let disk = disks.find(unfinished).expect("a power cut between the sync and the rename");
+
+    let mut log = open(&disk).unwrap();
+    log.save_vote(A, b"2".to_vec()).unwrap();
+    log.flush().unwrap();
+    assert_eq!(segments(&disk).len(), 2);
+    let log = open(&disk.after_power_cut(0)).unwrap();
+    assert_eq!(log.groups().unwrap(), [A]);
+    assert_eq!(log.state(A).unwrap().vote, Some(b"2".to_vec()));
+}
+
+#[test]
+fn what_a_restart_found_outlives_a_power_cut() {
+    let disk = FaultyDisk::default();
+    let mut log = open(&disk).unwrap();
+    log.save_vote(A, b"not synced".to_vec()).unwrap();
+    disk.fail_at(2, Fault::PowerCut);
+    log.flush().unwrap_err();
+    // The process died, the machine did not: the vote is in the system's cache, and the next process acts on it.
+    let disk = disk.copy();
+    let found = open(&disk).unwrap().state(A).unwrap().vote;
+    assert_eq!(found, Some(b"not synced".to_vec()));
+    assert_eq!(open(&disk.after_power_cut(0)).unwrap().state(A).unwrap().vote, found);
+}
+
 /// A disk whose syncs wait for permission, and say when they begin.
 struct Gate {
     disk: FaultyDisk,

@@ -42,6 +42,9 @@ pub(super) enum Kind {
 const KINDS: [(Kind, u8); 6] =
     [(Kind::Entry, 1), (Kind::Vote, 2), (Kind::Truncate, 3), (Kind::Purge, 4), (Kind::Known, 5), (Kind::Mark, 6)];
 
+/// The last of these codes.
+const KIND_MAX: u8 = 6;
+
 impl Kind {
     fn code(self) -> u8 {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or(0, |(_, code)| *code)
@@ -100,16 +103,29 @@ impl<'a> Frame<'a> {
 
     /// The first good frame in `bytes`, at any offset, that was written after `sequence` had been flushed.
     pub fn find_written_after(bytes: &'a [u8], sequence: u64) -> Option<(usize, Self)> {
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        (0..used).find_map(|offset| {
-            let here = &bytes[offset..];
-            // The cheap questions first: this looks at every offset.
-            if u64_at(here, 16)? < sequence || u64_at(here, 8)? < sequence {
-                return None;
+        // A plain loop with the cheapest question first: it looks at every byte of a recycled segment.
+        for kind_at in FRAME_HEADER_BYTES - 1..used(bytes) {
+            if matches!(bytes[kind_at], 1..=KIND_MAX) {
+                let offset = kind_at + 1 - FRAME_HEADER_BYTES;
+                let here = &bytes[offset..];
+                if u64_at(here, 16)? >= sequence
+                    && u64_at(here, 8)? > sequence
+                    && let Some(frame) = Frame::parse(here)
+                {
+                    return Some((offset, frame));
+                }
             }
-            Frame::parse(here).map(|frame| (offset, frame))
-        })
+        }
+        None
     }
+}
+
+/// How many bytes there are up to the last that is not zero.
+pub(super) fn used(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 4096;
+    let Some(block) = bytes.chunks(BLOCK).rposition(|block| *block != [0; BLOCK][..block.len()]) else { return 0 };
+    let rest = &bytes[block * BLOCK..bytes.len().min((block + 1) * BLOCK)];
+    block * BLOCK + rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// Where a sealed payload belongs.
@@ -186,6 +202,17 @@ mod tests {
         bytes.extend_from_slice(&[0; 50]);
         assert_eq!(Frame::find_written_after(&bytes, 5).map(|(offset, _)| offset), Some(13));
         assert_eq!(Frame::find_written_after(&bytes, 6), None);
+    }
+
+    #[test]
+    fn the_end_of_what_was_written_is_found() {
+        for (length, last) in
+            [(0, None), (9, None), (9, Some(8)), (20_000, Some(0)), (20_000, Some(4096)), (4097, Some(4096))]
+        {
+            let mut bytes = vec![0; length];
+            last.into_iter().for_each(|last: usize| bytes[last] = 1);
+            assert_eq!(used(&bytes), last.map_or(0, |last| last + 1), "{last:?} of {length}");
+        }
     }
 
     #[test]

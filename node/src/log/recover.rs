@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use dinhba_core::store::StoreError;
 
-use super::frame::{Frame, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, place};
+use super::frame::{Frame, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, place, used};
 use super::index::{GroupLog, Index, Slot};
 use super::segments::{LogOptions, SegmentLog, damaged};
 use super::writer::{Writer, segment_path};
@@ -180,8 +180,9 @@ fn clear_tail(
             format!("frame {sequence} is bad, and frame {} at byte {at} was written after its flush", good.sequence);
         return Err(damaged(dir, number, offset as u64, &detail));
     }
-    if let Some(last) = tail.iter().rposition(|byte| *byte != 0) {
-        file.write_at(offset as u64, &vec![0; last + 1])?;
+    let torn = used(tail);
+    if torn > 0 {
+        file.write_at(offset as u64, &vec![0; torn])?;
         file.sync()?;
     }
     Ok(())
