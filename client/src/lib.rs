@@ -1,3 +1,4 @@
 //! The SDK for applications.
 
+pub mod generate;
 pub mod transport;

@@ -263,7 +263,7 @@ pub enum Form {
     /// written without its name: `married; since=2001-05-02`.
     Named,
     /// The three parts of a name with slashes between them: `Nguyễn/Thị/Minh Anh`, `//Y Moan`. Reading takes a name
-    /// without slashes too: the first word is then the family name, the last the given name.
+    /// without slashes too (the first word is then the family name, the last the given name) and [`Form::Named`].
     Slashes,
 }
 

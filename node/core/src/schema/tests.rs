@@ -123,6 +123,7 @@ fn what_is_wrong_is_refused_by_name_and_without_the_value() {
     let refused = |field: &str, typed: &str| read(field, typed).expect_err(typed).to_string();
     for (field, typed, says) in [
         ("name", "Nguyễn 2", "name.given must be made of letters, spaces, apostrophes, hyphens and dots"),
+        ("name", "A/B/C/D", "name.given must be made of letters, spaces, apostrophes, hyphens and dots"),
         ("name", "Nguyễn/Thị/", "name.given is missing: add given=…"),
         ("birth_date", "1975-02-30", "birth_date is not a day of the calendar"),
         ("birth_date", "yesterday", "birth_date is not a date: write 1975, 1975-03 or 1975-03-02"),
@@ -220,6 +221,12 @@ fn an_older_node_keeps_what_a_newer_one_wrote() {
     let text = display(id("marital_status"), &with_new_part, &NoUnits);
     assert_eq!(text, "status=married; part-9=0xabcd");
     assert_eq!(read("marital_status", &text).unwrap().encode(), with_new_part);
+
+    let mut name_with_new_part = read("name", "Lê//An").unwrap().encode();
+    name_with_new_part.extend([3, 0, 1, 0xab]);
+    let text = display(id("name"), &name_with_new_part, &NoUnits);
+    assert_eq!(text, "family=Lê; given=An; part-3=0xab");
+    assert_eq!(read("name", &text).unwrap().encode(), name_with_new_part);
 }
 
 #[test]

@@ -428,8 +428,9 @@ fn parse_unit(at: At, typed: &str, units: &dyn Resolve) -> Result<UnitId, Invali
 fn parse_parts(field: FieldId, of: &'static Struct, typed: &str, units: &dyn Resolve) -> Result<Content, Invalid> {
     let whole = At { field, part: None };
     let texts: Vec<(usize, String)> = match of.form {
-        Form::Slashes => split_name(typed),
-        Form::Named => {
+        // No name has an equals sign: this is the form in which a part of a newer schema is shown.
+        Form::Slashes if !typed.contains('=') => split_name(typed),
+        Form::Slashes | Form::Named => {
             let mut texts = Vec::new();
             for (place, segment) in split(typed, ';').into_iter().enumerate() {
                 match (segment.split_once('='), place) {
@@ -477,7 +478,7 @@ fn part_index(of: &Struct, name: &str) -> Option<usize> {
 
 fn split_name(typed: &str) -> Vec<(usize, String)> {
     if typed.contains('/') {
-        return typed.split('/').map(str::to_owned).enumerate().collect();
+        return typed.splitn(3, '/').map(str::to_owned).enumerate().collect();
     }
     let words: Vec<&str> = typed.split(' ').collect();
     match words.as_slice() {
