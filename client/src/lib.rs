@@ -2,3 +2,5 @@
 
 pub mod generate;
 pub mod transport;
+
+pub mod tls;

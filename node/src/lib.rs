@@ -1,3 +1,5 @@
 //! A node of dinhba.
 
 pub mod disk;
+
+pub mod pki;
