@@ -125,7 +125,8 @@ mod tests {
         for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal, Code::Cancelled] {
             assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Uncertain, "{code:?}");
         }
-        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists] {
+        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists]
+        {
             assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Definite, "{code:?}");
         }
     }
