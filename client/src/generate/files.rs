@@ -258,7 +258,7 @@ fn start_record(
     Ok(DraftRecord { kind, id: id.unwrap_or_else(|| format!("@row{line}")), home, fields: Vec::new() })
 }
 
-fn finish(mut record: DraftRecord) -> Row0 {
+fn finish(mut record: DraftRecord) -> Parsed {
     record.sort();
     let twice =
         record.fields.windows(2).find(|pair| (pair[0].field, &pair[0].element) == (pair[1].field, &pair[1].element));
@@ -268,7 +268,7 @@ fn finish(mut record: DraftRecord) -> Row0 {
     }
 }
 
-type Row0 = Result<DraftRecord, String>;
+type Parsed = Result<DraftRecord, String>;
 
 /// What an empty text says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -370,7 +370,7 @@ impl<R: BufRead> Table<R> {
         Ok(Table { rows: table.into_byte_records(), roles, errors, is_done: false })
     }
 
-    fn record(&self, line: u64, row: &csv::ByteRecord) -> Row0 {
+    fn record(&self, line: u64, row: &csv::ByteRecord) -> Parsed {
         let text = |cell: &[u8]| String::from_utf8(cell.to_vec()).map_err(|_| "is not UTF-8 text".to_owned());
         let (mut kind, mut id, mut home) = (None, None, None);
         if row.iter().skip(self.roles.len()).any(|cell| !cell.is_empty()) {

@@ -352,7 +352,9 @@ impl Generate {
         if *used >= SERIAL_END {
             return None;
         }
-        let serial = u64::from(*used + 1) * u64::from(SERIAL_STEP) % u64::from(SERIAL_END);
+        // Each year starts elsewhere, so that numbers do not all end alike.
+        let start = u64::from(place) * 7919 + u64::from(year) * 104_729;
+        let serial = (start + u64::from(*used) * u64::from(SERIAL_STEP)) % u64::from(SERIAL_END);
         *used += 1;
         PersonNumber::new(place, sex, year, serial as u32).ok()
     }
@@ -461,7 +463,7 @@ impl Generate {
             let end = Date::from_days(member.born.days() + (end as f64 * DAYS_PER_YEAR) as i64 + 1);
             format!("; valid_to={end}")
         });
-        let is_over = ends.is_some_and(|end| age > end);
+        let is_over = ends.is_some_and(|end| age >= end);
         let state = if is_over { "expired" } else { "delivered" };
         record.put(
             field::IDENTITY_CARD,
