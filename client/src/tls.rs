@@ -2,12 +2,12 @@
 //!
 //! Owns: the two [`Dial`]s of production, the names that a node's certificate carries, the time limits of a connection.
 //! Promises: a [`TlsDialer`] talks only to a server whose certificate chains to the given authority *and* carries the
-//! expected name; a dead link is noticed within about ten seconds, by HTTP/2 pings; a [`LoopbackDialer`] never sends its
-//! unprotected identity to another machine.
+//! expected name; a dead link is noticed within about ten seconds, by HTTP/2 pings; a [`LoopbackDialer`] never sends
+//! its unprotected identity to another machine.
 //! Leaves to others: retries and their back-off; issuing certificates; the limit on a message, which gRPC clients and
 //! servers set themselves from [`MESSAGE_BYTES_MAX`].
-//! Limit: in TLS 1.3 a server refuses a client's certificate after the client has finished its half of the handshake, so a
-//! refused caller may see its first call fail, not the dialing.
+//! Limit: in TLS 1.3 a server refuses a client's certificate after the client has finished its half of the handshake,
+//! so a refused caller may see its first call fail, not the dialing.
 //!
 //! An address is `host:port`, or `name@host:port` ([`named`]) to say which name the certificate must carry. Without a
 //! name it must carry the host. Links and peers always give a name: an address may have passed to another node.

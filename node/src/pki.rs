@@ -1,9 +1,9 @@
 //! Who is who on the wire: the identity in a peer's certificate, and a development authority that issues them.
 //!
 //! Owns: reading an [`Identity`] off a connection ([`peer_identity`]), the files of a development authority
-//! ([`DevAuthority`]), the signing key of a site. Promises: an identity comes from the certificate that the TLS handshake
-//! verified, or, only where the server itself marked the request with [`TrustHeader`], from a header; a header never
-//! overrides a certificate; keys are written for their owner alone, and no file is overwritten unasked.
+//! ([`DevAuthority`]), the signing key of a site. Promises: an identity comes from the certificate that the TLS
+//! handshake verified, or, only where the server itself marked the request with [`TrustHeader`], from a header; a
+//! header never overrides a certificate; keys are written for their owner alone, and no file is overwritten unasked.
 //! Leaves to others: the handshake (`tls`), what an identity may do (`dinhba_core::access`).
 //! Limits: the authority is for development and demonstrations: its key lies unprotected beside what it issues, and it
 //! revokes nothing. A certificate's end date is checked at the handshake, not again on a connection that stays open.
@@ -52,7 +52,8 @@ const DIR_MODE: u32 = 0o700;
 pub enum PeerError {
     /// Neither a certificate nor leave to send a header.
     #[error(
-        "this connection shows no client certificate: connect with mutual TLS, with a certificate of this country's authority"
+        "this connection shows no client certificate: \
+         connect with mutual TLS, with a certificate of this country's authority"
     )]
     Anonymous,
     /// The certificate is not one.
@@ -75,9 +76,9 @@ impl From<PeerError> for Status {
     }
 }
 
-/// A mark on a request (an extension): the server that set it lets the peer say by a header who it is. The server sets it
-/// where the way to it is trusted: on loopback under `unsafe_loopback`, and in the simulator. Nothing that a peer sends
-/// becomes an extension.
+/// A mark on a request (an extension): the server that set it lets the peer say by a header who it is. The server sets
+/// it where the way to it is trusted: on loopback under `unsafe_loopback`, and in the simulator. Nothing that a peer
+/// sends becomes an extension.
 #[derive(Debug, Clone, Copy)]
 pub struct TrustHeader;
 
@@ -384,8 +385,8 @@ fn write_pair(existing: Existing, public: (&Path, &[u8]), private: (&Path, &[u8]
 }
 
 fn write_file(existing: Existing, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A file that is replaced is replaced whole: whoever starts meanwhile reads the old or the new one. Asked to refuse,
-    // the operating system refuses, so that two callers at once cannot both believe that they wrote.
+    // A file that is replaced is replaced whole: whoever starts meanwhile reads the old or the new one. Asked to
+    // refuse, the operating system refuses, so that two callers at once cannot both believe that they wrote.
     let target = match existing {
         Existing::Refuse => path.to_owned(),
         Existing::Replace => with_suffix(path, "new"),

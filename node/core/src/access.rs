@@ -1,9 +1,9 @@
 //! What a caller may do: one pure function over claims, an action and a place.
 //!
 //! Owns: the table of (role, action), and the rule that authority reaches from a unit downwards. Promises: the same
-//! answer at the door and again in `apply`, at every replica. Leaves to others: how claims were resolved, yes/no answers
-//! outside one's units (`match`, `verify`), two persons for grave changes, and the access log. Limit: roles are fixed
-//! here; a role that the state invents needs a new version.
+//! answer at the door and again in `apply`, at every replica. Leaves to others: how claims were resolved, yes/no
+//! answers outside one's units (`match`, `verify`), two persons for grave changes, and the access log. Limit: roles are
+//! fixed here; a role that the state invents needs a new version.
 
 use std::fmt;
 
