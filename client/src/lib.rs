@@ -1,6 +1,30 @@
-//! The SDK for applications.
+//! The SDK for applications, and the verbs of the command line.
+//!
+//! [`Client`] talks to the nodes of one site. A request is named before it is sent ([`Session`]), so it can be sent again
+//! until an answer comes, and is applied once. Read bottom up, in the order of the modules below.
 
-pub mod generate;
 pub mod transport;
 
 pub mod tls;
+
+pub mod ambient;
+
+pub mod error;
+
+pub mod request;
+
+pub mod client;
+
+mod streams;
+
+pub mod generate;
+
+pub mod cli;
+
+#[cfg(test)]
+mod testing;
+
+pub use client::{Client, Limits};
+pub use error::Error;
+pub use request::{Accepted, Context, EditBuilder, Session};
+pub use streams::Answered;

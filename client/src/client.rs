@@ -1,0 +1,553 @@
+//! A client of one site: it fails over among the site's nodes and asks again until an answer comes or patience ends.
+//!
+//! Promises: a request named by a [`RequestId`] is sent unchanged every time, so that it is applied once whatever breaks in
+//! between; [`Error::Unreachable`] is said only if surely nothing was accepted. Only the given addresses are dialed: they
+//! must be nodes of one site, because another site would number the same request again.
+//! Leaves to others: who the caller is (the [`Dial`]), what may be asked (the node).
+//! Limit: a definite refusal of a second attempt is believed even if the first may still be under way.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
+use dinhba_proto::v1;
+use futures::future::MapErr;
+use futures::{Stream, TryFutureExt};
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+use tower::Service;
+use v1::records_client::RecordsClient;
+use v1::site_client::SiteClient;
+
+use crate::ambient::{Ambient, jitter, within};
+use crate::error::{Error, Verdict};
+use crate::request::{Accepted, Context, EditBuilder, Session, field_of};
+use crate::streams::{self, Answered};
+use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX};
+use crate::transport::{Dial, Transport, TransportError};
+
+/// How long a client waits for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For one answer of one node. Five seconds are an election and a slow disk.
+    pub attempt: Duration,
+    /// For an answer of any node, retries included.
+    pub deadline: Duration,
+    /// For the answer to an administrative call, which may wait for a learner to catch up.
+    pub admin: Duration,
+    /// The pause after all nodes have failed once; it doubles with every further round.
+    pub pause_min: Duration,
+    /// The longest such pause: a node that comes back is found within seconds.
+    pub pause_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            attempt: Duration::from_secs(5),
+            deadline: Duration::from_secs(30),
+            admin: Duration::from_secs(60),
+            pause_min: Duration::from_millis(50),
+            pause_max: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A client of one site. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    site: Arc<Nodes>,
+    limits: Limits,
+}
+
+struct Nodes {
+    dial: Arc<dyn Dial>,
+    ambient: Arc<dyn Ambient>,
+    nodes: Vec<Node>,
+    /// The node that answered last.
+    preferred: AtomicUsize,
+}
+
+struct Node {
+    address: String,
+    connection: Mutex<Option<Transport>>,
+}
+
+/// Why a call gave no answer.
+enum Failure {
+    Refused(Status),
+    GaveUp { may_be_accepted: bool, text: String },
+}
+
+impl Failure {
+    /// As the failure of a call that changes nothing, or nothing that matters.
+    fn of_read(self) -> Error {
+        match self {
+            Failure::Refused(status) => Error::refused(&status),
+            Failure::GaveUp { text, .. } => Error::Unreachable { text },
+        }
+    }
+
+    fn of_change(self, request: Option<RequestId>) -> Error {
+        match self {
+            Failure::GaveUp { may_be_accepted: true, text } => Error::OutcomeUnknown { request, text },
+            other => other.of_read(),
+        }
+    }
+}
+
+/// A transport whose errors are of a plain type: with the boxed ones, the compiler cannot see that tonic's futures are `Send`.
+#[derive(Clone)]
+pub(crate) struct Line(Transport);
+
+/// An error of a transport.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Broken(#[source] TransportError);
+
+impl Service<http::Request<Body>> for Line {
+    type Response = http::Response<Body>;
+    type Error = Broken;
+    type Future = MapErr<<Transport as Service<http::Request<Body>>>::Future, fn(TransportError) -> Broken>;
+
+    fn poll_ready(&mut self, task: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
+        self.0.poll_ready(task).map_err(Broken as fn(TransportError) -> Broken)
+    }
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.0.call(request).map_err(Broken as fn(TransportError) -> Broken)
+    }
+}
+
+pub(crate) fn records(transport: Transport) -> RecordsClient<Line> {
+    RecordsClient::new(Line(transport))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .accept_compressed(CompressionEncoding::Zstd)
+}
+
+fn site(transport: Transport) -> SiteClient<Line> {
+    SiteClient::new(Line(transport))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .accept_compressed(CompressionEncoding::Zstd)
+}
+
+impl Client {
+    /// A client of the site whose nodes listen at `nodes` (`host:port`, or `name@host:port`, see [`crate::tls`]).
+    #[must_use]
+    pub fn new(
+        dial: Arc<dyn Dial>,
+        nodes: impl IntoIterator<Item = String>,
+        ambient: Arc<dyn Ambient>,
+        limits: Limits,
+    ) -> Self {
+        let nodes = nodes.into_iter().map(|address| Node { address, connection: Mutex::new(None) }).collect();
+        Client { site: Arc::new(Nodes { dial, ambient, nodes, preferred: AtomicUsize::new(0) }), limits }
+    }
+
+    /// The same client with other limits.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Client { site: Arc::clone(&self.site), limits }
+    }
+
+    /// Its clock and chance.
+    #[must_use]
+    pub fn ambient(&self) -> &dyn Ambient {
+        &*self.site.ambient
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// A new session.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::mint(self.ambient())
+    }
+
+    // Records.
+
+    /// Sends an edit under the session's next name; see [`edit_as`](Self::edit_as).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn edit(&self, session: &Session, edit: &EditBuilder) -> Result<Accepted, Error> {
+        self.edit_as(session.next(), edit).await
+    }
+
+    /// Sends an edit under the name `request`, again and again until a definite answer or the deadline. It is applied once,
+    /// even if the same request was sent before.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if it may have been accepted: send the same request to the same site again.
+    pub async fn edit_as(&self, request: RequestId, edit: &EditBuilder) -> Result<Accepted, Error> {
+        let message = edit.build(request, self.ambient().utc_ms());
+        let reply = self.call(self.limits.attempt, self.limits.deadline, message, |transport, request| async move {
+            records(transport).edit(request).await
+        });
+        Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
+    }
+
+    /// Sends many edits over one stream, with a bounded number under way; each is one that [`EditBuilder::build`] made.
+    /// Unanswered ones are sent again after a break, so each is applied once. Answers come in the order of the edits.
+    pub fn edit_many(
+        &self,
+        edits: impl Stream<Item = v1::EditRequest> + Send + Unpin,
+    ) -> impl Stream<Item = Result<Answered, Error>> + Send {
+        streams::edit_many(self.clone(), edits)
+    }
+
+    /// Decides a conflict: `value` replaces all values of the field that were read in `record`.
+    ///
+    /// # Errors
+    /// See [`edit_as`](Self::edit_as); also if the record has no such field.
+    #[allow(clippy::too_many_arguments)] // A decision is that much; a struct would only name it again.
+    pub async fn resolve(
+        &self,
+        request: RequestId,
+        context: &Context,
+        record: &v1::Record,
+        field: &str,
+        element: &str,
+        value: &str,
+        grounds: &str,
+    ) -> Result<Accepted, Error> {
+        if field_of(record, field, element).is_none() {
+            let text = format!("record {} has no field {field} with that element: look at its conflicts", record.id);
+            return Err(Error::Refused { code: tonic::Code::NotFound, text });
+        }
+        let mut edit = EditBuilder::new(context);
+        let part = edit.change(record);
+        edit.set(part, field, element, value).decision().grounds(grounds);
+        self.edit_as(request, &edit).await
+    }
+
+    /// One record, as it is now.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get(&self, context: &Context, record: RecordId) -> Result<v1::Record, Error> {
+        let message = v1::GetRequest { context: context.wire(), record: record.to_string() };
+        let reply = self.read(message, |transport, request| async move { records(transport).get(request).await });
+        reply.await?.record.ok_or(Error::Protocol("no record in the answer"))
+    }
+
+    /// Records by personal number, or by name with birth date or year; at most 50, and whether there are more.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn find(
+        &self,
+        context: &Context,
+        number: &str,
+        name: &str,
+        birth_date: &str,
+    ) -> Result<v1::FindReply, Error> {
+        let message = v1::FindRequest {
+            context: context.wire(),
+            number: number.to_owned(),
+            name: dinhba_core::text::to_nfc(name),
+            birth_date: birth_date.to_owned(),
+        };
+        self.read(message, |transport, request| async move { records(transport).find(request).await }).await
+    }
+
+    /// Every edit of a record, in the order of arrival at the site.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn history(&self, context: &Context, record: RecordId) -> Result<Vec<v1::Entry>, Error> {
+        let message = v1::HistoryRequest { context: context.wire(), record: record.to_string() };
+        let reply = self.read(message, |transport, request| async move { records(transport).history(request).await });
+        Ok(reply.await?.entries)
+    }
+
+    /// Open conflicts, oldest first, and whether there are more; of one shard or of all that the caller may see.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn conflicts(&self, context: &Context, shard: Option<ShardId>) -> Result<v1::ConflictsReply, Error> {
+        let message = v1::ConflictsRequest { context: context.wire(), shard: shard_text(shard) };
+        self.read(message, |transport, request| async move { records(transport).conflicts(request).await }).await
+    }
+
+    /// Edits as they arrive, from position `from` on, or with 0 from now on. Goes on by itself after a break; ends with an
+    /// error once no node has answered for the deadline. From now on: what happens during a break before the first entry
+    /// is missed.
+    pub fn watch(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+        from: u64,
+    ) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
+        let request = v1::WatchRequest { context: context.wire(), shard: shard_text(shard), from };
+        streams::watch(self.clone(), request)
+    }
+
+    /// All records of a unit. Ends with an error if the stream breaks: ask again, from the start.
+    pub fn export(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+    ) -> impl Stream<Item = Result<v1::Record, Error>> + Send + use<> {
+        let request = v1::ExportRequest { context: context.wire(), shard: shard_text(shard) };
+        streams::export(self.clone(), request)
+    }
+
+    /// A page of a group's access log, from entry `from` (the first is 1).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn access_log(&self, context: &Context, group: GroupId, from: u64) -> Result<v1::AccessLogReply, Error> {
+        let message = v1::AccessLogRequest { context: context.wire(), group: group.to_string(), from };
+        self.read(message, |transport, request| async move { records(transport).access_log(request).await }).await
+    }
+
+    // The site.
+
+    /// How the site is doing, as the node that answers knows it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn status(&self, context: &Context) -> Result<v1::StatusReply, Error> {
+        let message = v1::StatusRequest { context: context.wire() };
+        self.read(message, |transport, request| async move { site(transport).status(request).await }).await
+    }
+
+    /// Makes a started node a learner of all groups.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn add_node(&self, context: &Context, node: NodeId, address: &str) -> Result<v1::MembersReply, Error> {
+        let (node, address) = (node.to_string(), address.to_owned());
+        let message = v1::AddNodeRequest { context: context.wire(), node, address };
+        self.administer(message, |transport, request| async move { site(transport).add_node(request).await }).await
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn promote_node(&self, context: &Context, node: NodeId) -> Result<v1::MembersReply, Error> {
+        let message = v1::NodeRequest { context: context.wire(), node: node.to_string() };
+        self.administer(message, |transport, request| async move { site(transport).promote_node(request).await }).await
+    }
+
+    /// Takes a node out for good.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn remove_node(&self, context: &Context, node: NodeId) -> Result<v1::MembersReply, Error> {
+        let message = v1::NodeRequest { context: context.wire(), node: node.to_string() };
+        self.administer(message, |transport, request| async move { site(transport).remove_node(request).await }).await
+    }
+
+    /// Hands the leadership of a group to another voter.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn transfer_leader(
+        &self,
+        context: &Context,
+        group: GroupId,
+        node: NodeId,
+    ) -> Result<v1::MembersReply, Error> {
+        let (group, node) = (group.to_string(), node.to_string());
+        let message = v1::TransferLeaderRequest { context: context.wire(), group, node };
+        self.administer(message, |transport, request| async move { site(transport).transfer_leader(request).await })
+            .await
+    }
+
+    /// Takes a snapshot of every group now.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn snapshot(&self, context: &Context) -> Result<v1::SnapshotReply, Error> {
+        let message = v1::SnapshotRequest { context: context.wire() };
+        self.administer(message, |transport, request| async move { site(transport).snapshot(request).await }).await
+    }
+
+    /// Raises the feature level of all groups to `level`, which is one above the present one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn raise_level(&self, context: &Context, level: u32) -> Result<u32, Error> {
+        let message = v1::RaiseLevelRequest { context: context.wire(), level };
+        let reply =
+            self.administer(message, |transport, request| async move { site(transport).raise_level(request).await });
+        Ok(reply.await?.level)
+    }
+
+    /// Takes a parked author's edits again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn release_author(&self, context: &Context, shard: ShardId, author: AuthorId) -> Result<(), Error> {
+        let (shard, author) = (shard.to_string(), author.0.to_vec());
+        let message = v1::ReleaseAuthorRequest { context: context.wire(), shard, author };
+        self.administer(message, |transport, request| async move { site(transport).release_author(request).await })
+            .await
+            .map(|_| ())
+    }
+
+    // One call.
+
+    async fn read<M: Clone, T, Answer>(
+        &self,
+        message: M,
+        send: impl Fn(Transport, Request<M>) -> Answer,
+    ) -> Result<T, Error>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let reply = self.call(self.limits.attempt, self.limits.deadline, message, send);
+        reply.await.map_err(Failure::of_read)
+    }
+
+    /// Every administrative call says the state that it wants, so that it can be sent twice.
+    async fn administer<M: Clone, T, Answer>(
+        &self,
+        message: M,
+        send: impl Fn(Transport, Request<M>) -> Answer,
+    ) -> Result<T, Error>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let reply = self.call(self.limits.admin, self.limits.admin, message, send);
+        reply.await.map_err(|failure| failure.of_change(None))
+    }
+
+    /// Sends `message` to one node after the other until one gives a definite answer, or `deadline` is over.
+    async fn call<M: Clone, T, Answer>(
+        &self,
+        attempt: Duration,
+        deadline: Duration,
+        message: M,
+        send: impl Fn(Transport, Request<M>) -> Answer,
+    ) -> Result<T, Failure>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut rounds = Rounds::start(self, deadline);
+        let (mut may_be_accepted, mut text) = (false, "no address of a node was given".to_owned());
+        while let Some((node, left)) = rounds.next().await {
+            let limit = attempt.min(left);
+            let connection = match self.connect(node, limit).await {
+                Ok(connection) => connection,
+                Err(reason) => {
+                    text = reason;
+                    continue;
+                }
+            };
+            let mut request = Request::new(message.clone());
+            request.set_timeout(limit);
+            let status = match within(self.ambient(), limit, send(connection, request)).await {
+                Some(Ok(reply)) => {
+                    self.site.preferred.store(node, Ordering::Relaxed);
+                    return Ok(reply.into_inner());
+                }
+                Some(Err(status)) => status,
+                None => Status::deadline_exceeded("no answer in time"),
+            };
+            let verdict = Verdict::of(&status);
+            if verdict == Verdict::Definite {
+                self.site.preferred.store(node, Ordering::Relaxed);
+                return Err(Failure::Refused(status));
+            }
+            may_be_accepted |= verdict == Verdict::Uncertain;
+            text = self.failed(node, &status);
+        }
+        Err(Failure::GaveUp { may_be_accepted, text })
+    }
+
+    /// A connection to node `node`, an old one or a new one.
+    pub(crate) async fn connect(&self, node: usize, limit: Duration) -> Result<Transport, String> {
+        let Node { address, connection } = &self.site.nodes[node];
+        // The lock is never held while waiting, and a poisoned one guards a plain value.
+        let open = connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(open) = open {
+            return Ok(open);
+        }
+        let dialed = within(self.ambient(), limit.min(CONNECT_TIMEOUT), self.site.dial.dial(address.clone())).await;
+        match dialed {
+            Some(Ok(new)) => {
+                *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+                Ok(new)
+            }
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err(format!("no connection to {address} in time")),
+        }
+    }
+
+    /// Forgets the connection to a node that failed; says what happened.
+    pub(crate) fn failed(&self, node: usize, status: &Status) -> String {
+        let Node { address, connection } = &self.site.nodes[node];
+        *connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::debug!(node = address, code = ?status.code(), "attempt failed");
+        format!("{address}: {}", status.message())
+    }
+
+    /// The node that answered is asked first the next time.
+    pub(crate) fn prefer(&self, node: usize) {
+        self.site.preferred.store(node, Ordering::Relaxed);
+    }
+}
+
+fn shard_text(shard: Option<ShardId>) -> String {
+    shard.map(|shard| shard.to_string()).unwrap_or_default()
+}
+
+/// Goes round the nodes of the site, the preferred one first, with a growing pause after each round, until the deadline.
+pub(crate) struct Rounds {
+    client: Client,
+    since: Duration,
+    deadline: Duration,
+    first: usize,
+    tried: usize,
+    pause: Duration,
+}
+
+impl Rounds {
+    pub(crate) fn start(client: &Client, deadline: Duration) -> Self {
+        Rounds {
+            client: client.clone(),
+            since: client.ambient().elapsed(),
+            deadline,
+            first: client.site.preferred.load(Ordering::Relaxed),
+            tried: 0,
+            pause: client.limits.pause_min,
+        }
+    }
+
+    /// The node to try next, and the time that is left.
+    pub(crate) async fn next(&mut self) -> Option<(usize, Duration)> {
+        let nodes = self.client.site.nodes.len();
+        if nodes == 0 {
+            return None;
+        }
+        if self.tried > 0 && self.tried.is_multiple_of(nodes) {
+            let pause = jitter(self.client.ambient(), self.pause).min(self.left());
+            self.client.ambient().sleep(pause).await;
+            self.pause = (self.pause * 2).min(self.client.limits.pause_max);
+        }
+        let left = self.left();
+        if left.is_zero() {
+            return None;
+        }
+        let node = (self.first + self.tried) % nodes;
+        self.tried += 1;
+        Some((node, left))
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.client.ambient().elapsed().saturating_sub(self.since))
+    }
+}
+
+#[cfg(test)]
+mod tests;

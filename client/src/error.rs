@@ -1,0 +1,153 @@
+//! What can come of a request besides its answer, and what to do then.
+//!
+//! The line that matters is between *refused* (nothing changed, and a retry gives the same), *unreachable* (nothing
+//! changed, a retry may work) and *outcome unknown* (send the same request again). `Verdict` draws it.
+
+use std::error::Error as _;
+
+use dinhba_core::ids::RequestId;
+use dinhba_proto::v1;
+use prost::Message;
+use tonic::{Code, ConnectError, Status};
+
+/// Why there is no answer. Messages say what to do; they hold no value of a record.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The touched fields have moved on since the caller read them; with the record as it is now.
+    #[error(
+        "the record has changed since it was read ({}): look at it as it is now, and edit it anew if that still holds",
+        .0.fields.join(", ")
+    )]
+    Stale(Box<v1::Stale>),
+    /// A definite refusal: nothing changed, and the same request will be refused again.
+    #[error("{text}")]
+    Refused {
+        /// Its kind.
+        code: Code,
+        /// What is wrong and what to do, as the node says it.
+        text: String,
+    },
+    /// No node gave an answer, and surely nothing was accepted.
+    #[error("no node of the site could be used, and nothing was accepted: check the link and try again ({text})")]
+    Unreachable {
+        /// The last failure.
+        text: String,
+    },
+    /// The request may or may not have been accepted.
+    #[error("it is not known whether the request{} was accepted: {} ({text})", named(.request), remedy(.request))]
+    OutcomeUnknown {
+        /// The request to send again, to the same site; none for an administrative call, whose effect `status` shows.
+        request: Option<RequestId>,
+        /// The last failure.
+        text: String,
+    },
+    /// An answer that makes no sense.
+    #[error("the node's answer is not understood ({0}): check that client and node are of compatible versions")]
+    Protocol(&'static str),
+}
+
+fn named(request: &Option<RequestId>) -> String {
+    request.map(|request| format!(" {request}")).unwrap_or_default()
+}
+
+fn remedy(request: &Option<RequestId>) -> &'static str {
+    match request {
+        Some(_) => "send the same request to the same site again, it will be applied once",
+        None => "look at the site's status before doing it again",
+    }
+}
+
+impl Error {
+    /// The error that a definite refusal stands for.
+    pub(crate) fn refused(status: &Status) -> Self {
+        match v1::Stale::decode(status.details()) {
+            Ok(stale) if status.code() == Code::Aborted && stale.current.is_some() => Error::Stale(Box::new(stale)),
+            _ => Error::Refused { code: status.code(), text: status.message().to_owned() },
+        }
+    }
+}
+
+/// What a failed attempt says about the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The node answered, and will answer the same again.
+    Definite,
+    /// Surely nothing was accepted: the request can be sent again, whatever it is.
+    NotAccepted,
+    /// It may have been accepted.
+    Uncertain,
+}
+
+impl Verdict {
+    /// What `status` says. A node's own UNAVAILABLE means that nothing was accepted; one that the transport made out of a
+    /// broken connection does not, unless the connection never came about.
+    pub(crate) fn of(status: &Status) -> Self {
+        let mut cause = status.source();
+        let is_from_transport = cause.is_some();
+        while let Some(error) = cause {
+            if error.is::<ConnectError>() {
+                return Verdict::NotAccepted;
+            }
+            cause = error.source();
+        }
+        match status.code() {
+            Code::Unavailable if is_from_transport => Verdict::Uncertain,
+            code => Verdict::of_code(code),
+        }
+    }
+
+    /// What a code that a node sent says.
+    pub(crate) fn of_code(code: Code) -> Self {
+        match code {
+            Code::Unavailable | Code::ResourceExhausted => Verdict::NotAccepted,
+            Code::Ok | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled | Code::Internal | Code::DataLoss => {
+                Verdict::Uncertain
+            }
+            _ => Verdict::Definite,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::ids::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn only_a_node_can_say_that_nothing_was_accepted() {
+        assert_eq!(Verdict::of(&Status::unavailable("no leader")), Verdict::NotAccepted);
+        assert_eq!(Verdict::of(&Status::resource_exhausted("busy")), Verdict::NotAccepted);
+        let cut: Box<dyn std::error::Error + Send + Sync> = "connection reset".into();
+        assert_eq!(Verdict::of(&Status::from_error(cut)), Verdict::Uncertain);
+        let unconnected = ConnectError("connection refused".into());
+        assert_eq!(Verdict::of(&Status::from_error(Box::new(unconnected))), Verdict::NotAccepted);
+        for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal, Code::Cancelled] {
+            assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Uncertain, "{code:?}");
+        }
+        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists]
+        {
+            assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Definite, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_stale_edit_brings_the_record_as_it_is() {
+        let stale = v1::Stale { fields: vec!["email".into()], current: Some(v1::Record::default()) };
+        let status = Status::with_details(Code::Aborted, "stale", stale.encode_to_vec().into());
+        assert!(matches!(Error::refused(&status), Error::Stale(found) if *found == stale));
+        assert!(matches!(
+            Error::refused(&Status::aborted("lost")),
+            Error::Refused { code: Code::Aborted, text } if text == "lost"
+        ));
+    }
+
+    #[test]
+    fn an_unknown_outcome_says_how_to_find_out() {
+        let request = RequestId { session: SessionId([1; 16]), counter: 9 };
+        let text = Error::OutcomeUnknown { request: Some(request), text: "cut".into() }.to_string();
+        assert!(text.contains(&request.to_string()) && text.contains("send the same request"), "{text}");
+        let text = Error::OutcomeUnknown { request: None, text: "cut".into() }.to_string();
+        assert!(text.contains("status"), "{text}");
+    }
+}

@@ -1,0 +1,392 @@
+//! The calls that stream: many edits, the change feed, an extract.
+//!
+//! Each is a loop around one connection that outlives it. Nothing is spawned: a stream makes progress while it is polled.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use dinhba_core::ids::RequestId;
+use dinhba_proto::v1;
+use dinhba_proto::v1::edit_many_reply::Outcome;
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::ambient::within;
+use crate::client::{Client, Rounds, records};
+use crate::error::{Error, Verdict};
+use crate::request::{Accepted, request_of};
+
+/// Edits of a stream under way at once: enough to fill a batch of the log and a slow link, few enough to send again.
+pub const IN_FLIGHT_MAX: usize = 128;
+
+/// The answer to one edit of a stream.
+#[derive(Debug)]
+pub struct Answered {
+    /// The edit.
+    pub request: RequestId,
+    /// Whether it was sent more than once, so that "accepted before" may mean: a moment ago.
+    pub resent: bool,
+    /// Its acceptance, or why it was refused: [`Error::Stale`] or [`Error::Refused`].
+    pub outcome: Result<Accepted, Error>,
+}
+
+struct Unanswered {
+    edit: v1::EditRequest,
+    request: RequestId,
+    /// How often it may have reached a node.
+    sendings: u32,
+}
+
+struct Many<S> {
+    client: Client,
+    edits: S,
+    is_complete: bool,
+    unanswered: VecDeque<Unanswered>,
+    line: Option<Line>,
+    /// Since the last answer.
+    rounds: Rounds,
+    text: String,
+    is_over: bool,
+}
+
+/// An open stream to a node.
+struct Line {
+    node: usize,
+    /// None once all edits are sent.
+    sender: Option<mpsc::UnboundedSender<v1::EditRequest>>,
+    replies: Streaming<v1::EditManyReply>,
+}
+
+pub(crate) fn edit_many<S>(client: Client, edits: S) -> impl Stream<Item = Result<Answered, Error>> + Send
+where
+    S: Stream<Item = v1::EditRequest> + Send + Unpin,
+{
+    let rounds = Rounds::start(&client, client.limits().deadline);
+    let many = Many {
+        client,
+        edits,
+        is_complete: false,
+        unanswered: VecDeque::new(),
+        line: None,
+        rounds,
+        text: String::new(),
+        is_over: false,
+    };
+    stream::unfold(many, |mut many| async move {
+        let item = many.next().await?;
+        many.is_over |= item.is_err();
+        Some((item, many))
+    })
+}
+
+/// What happened next on a line.
+enum Event {
+    Edit(Option<v1::EditRequest>),
+    Reply(Option<Result<v1::EditManyReply, Status>>),
+    Silence,
+}
+
+impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
+    async fn next(&mut self) -> Option<Result<Answered, Error>> {
+        while !self.is_over {
+            if self.unanswered.is_empty() {
+                if self.is_complete {
+                    return None;
+                }
+                // Nothing is owed: wait for an edit, however long that takes.
+                let edit = self.edits.next().await;
+                self.rounds = Rounds::start(&self.client, self.client.limits().deadline);
+                if let Err(error) = self.accept(edit) {
+                    return Some(Err(error));
+                }
+                continue;
+            }
+            if self.line.is_none()
+                && let Err(error) = self.connect().await
+            {
+                return Some(Err(error));
+            }
+            let outcome = match self.wait().await {
+                Event::Edit(edit) => self.accept(edit).map(|()| None),
+                Event::Reply(Some(Ok(reply))) => self.answer(reply),
+                Event::Reply(Some(Err(status))) => self.broken(&status).map(|()| None),
+                Event::Reply(None) => self.broken(&Status::unknown("the node ended the stream")).map(|()| None),
+                Event::Silence => self.broken(&Status::deadline_exceeded("no answer in time")).map(|()| None),
+            };
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(answered)) => return Some(Ok(answered)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+
+    async fn wait(&mut self) -> Event {
+        let Some(line) = &mut self.line else { return Event::Reply(None) };
+        let has_room = !self.is_complete && self.unanswered.len() < IN_FLIGHT_MAX;
+        // Longer than for one call: what is under way may take its time on a thin link. Short enough for another node.
+        let limits = self.client.limits();
+        let silence = self.client.ambient().sleep(limits.attempt.max(limits.deadline / 2));
+        tokio::select! {
+            biased;
+            reply = line.replies.next() => Event::Reply(reply),
+            edit = self.edits.next(), if has_room => Event::Edit(edit),
+            () = silence => Event::Silence,
+        }
+    }
+
+    /// Takes an edit of the caller's and sends it, if a line is open.
+    fn accept(&mut self, edit: Option<v1::EditRequest>) -> Result<(), Error> {
+        let Some(edit) = edit else {
+            self.is_complete = true;
+            if let Some(line) = &mut self.line {
+                line.sender = None;
+            }
+            return Ok(());
+        };
+        let request = request_of(edit.request.as_ref()).ok_or(Error::Protocol("an edit without a request id"))?;
+        let mut sendings = 0;
+        if let Some(sender) = self.line.as_ref().and_then(|line| line.sender.as_ref()) {
+            // A closed line shows in its replies.
+            let _ = sender.send(edit.clone());
+            sendings = 1;
+        }
+        self.unanswered.push_back(Unanswered { edit, request, sendings });
+        Ok(())
+    }
+
+    /// Opens a line and sends everything unanswered over it.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let attempt = self.client.limits().attempt;
+        while let Some((node, left)) = self.rounds.next().await {
+            let limit = attempt.min(left);
+            let transport = match self.client.connect(node, limit).await {
+                Ok(transport) => transport,
+                Err(reason) => {
+                    self.text = reason;
+                    continue;
+                }
+            };
+            // Never more than the edits in flight are in the channel.
+            let (sender, receiver) = mpsc::unbounded_channel();
+            for unanswered in &self.unanswered {
+                let _ = sender.send(unanswered.edit.clone());
+            }
+            let sender = (!self.is_complete).then_some(sender);
+            let mut client = records(transport);
+            let opened = within(self.client.ambient(), limit, client.edit_many(UnboundedReceiverStream::new(receiver)));
+            let opened = opened.await;
+            let verdict = match &opened {
+                Some(Err(status)) => Verdict::of(status),
+                Some(Ok(_)) | None => Verdict::Uncertain,
+            };
+            if verdict == Verdict::Uncertain {
+                self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
+            }
+            match opened {
+                Some(Ok(replies)) => {
+                    self.line = Some(Line { node, sender, replies: replies.into_inner() });
+                    return Ok(());
+                }
+                Some(Err(status)) if verdict == Verdict::Definite => return Err(Error::refused(&status)),
+                Some(Err(status)) => self.text = self.client.failed(node, &status),
+                None => self.text = self.client.failed(node, &Status::deadline_exceeded("no answer in time")),
+            }
+        }
+        let text = std::mem::take(&mut self.text);
+        Err(match self.unanswered.iter().find(|unanswered| unanswered.sendings > 0) {
+            Some(oldest) => Error::OutcomeUnknown { request: Some(oldest.request), text },
+            None => Error::Unreachable { text },
+        })
+    }
+
+    /// The line is of no use any more; all that is unanswered will be sent again.
+    fn broken(&mut self, status: &Status) -> Result<(), Error> {
+        let line = self.line.take();
+        if Verdict::of(status) == Verdict::Definite {
+            return Err(Error::refused(status));
+        }
+        if let Some(line) = line {
+            self.text = self.client.failed(line.node, status);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, reply: v1::EditManyReply) -> Result<Option<Answered>, Error> {
+        let answered = request_of(reply.request.as_ref());
+        if self.unanswered.front().map(|oldest| oldest.request) != answered {
+            return Err(Error::Protocol("an answer out of turn"));
+        }
+        let outcome = match reply.outcome.ok_or(Error::Protocol("an answer without an outcome"))? {
+            Outcome::Accepted(accepted) => Ok(accepted),
+            Outcome::Refused(refused) => {
+                let code = Code::from_i32(refused.code);
+                if Verdict::of_code(code) != Verdict::Definite {
+                    self.broken(&Status::new(code, refused.message))?;
+                    return Ok(None);
+                }
+                Err(match refused.stale {
+                    Some(stale) => Error::Stale(Box::new(stale)),
+                    None => Error::Refused { code, text: refused.message },
+                })
+            }
+        };
+        let Some(Unanswered { request, sendings, .. }) = self.unanswered.pop_front() else { return Ok(None) };
+        if let Some(line) = &self.line {
+            self.client.prefer(line.node);
+        }
+        self.rounds = Rounds::start(&self.client, self.client.limits().deadline);
+        let outcome = match outcome {
+            Ok(accepted) => Ok(Accepted::from_wire(request, accepted)?),
+            Err(error) => Err(error),
+        };
+        Ok(Some(Answered { request, resent: sendings > 1, outcome }))
+    }
+}
+
+struct Feed {
+    client: Client,
+    request: v1::WatchRequest,
+    replies: Option<(usize, Streaming<v1::WatchReply>)>,
+    /// Since the last sign of a node that serves the feed.
+    rounds: Rounds,
+    opened: Duration,
+    is_over: bool,
+}
+
+pub(crate) fn watch(
+    client: Client,
+    request: v1::WatchRequest,
+) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
+    let rounds = Rounds::start(&client, client.limits().deadline);
+    let feed = Feed { client, request, replies: None, rounds, opened: Duration::ZERO, is_over: false };
+    stream::unfold(feed, |mut feed| async move {
+        if feed.is_over {
+            return None;
+        }
+        let item = feed.next().await;
+        feed.is_over = item.is_err();
+        Some((item, feed))
+    })
+}
+
+impl Feed {
+    async fn next(&mut self) -> Result<v1::Entry, Error> {
+        loop {
+            let (node, mut replies) = match self.replies.take() {
+                Some(open) => open,
+                None => {
+                    let request = self.request.clone();
+                    let opened = open(&self.client, &mut self.rounds, |transport| {
+                        let request = request.clone();
+                        async move { records(transport).watch(request).await }
+                    });
+                    let opened = opened.await?;
+                    self.opened = self.client.ambient().elapsed();
+                    opened
+                }
+            };
+            // A quiet feed is no broken one: the transport's own signs of life find that out.
+            match replies.next().await {
+                Some(Ok(reply)) => {
+                    let entry = reply.entry.ok_or(Error::Protocol("a change without an entry"))?;
+                    self.request.from = entry.position + 1;
+                    self.client.prefer(node);
+                    self.rounds = Rounds::start(&self.client, self.client.limits().deadline);
+                    self.replies = Some((node, replies));
+                    return Ok(entry);
+                }
+                Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
+                Some(Err(status)) => drop(self.client.failed(node, &status)),
+                None => drop(self.client.failed(node, &Status::unknown("the node ended the stream"))),
+            }
+            // A feed that held for a while was served: patience starts anew. One that breaks at once uses it up.
+            let limits = self.client.limits();
+            if self.client.ambient().elapsed().saturating_sub(self.opened) > limits.pause_max {
+                self.rounds = Rounds::start(&self.client, limits.deadline);
+            }
+        }
+    }
+}
+
+pub(crate) fn export(
+    client: Client,
+    request: v1::ExportRequest,
+) -> impl Stream<Item = Result<v1::Record, Error>> + Send + use<> {
+    enum Stage {
+        Start(v1::ExportRequest),
+        Open(usize, Streaming<v1::ExportReply>, VecDeque<v1::Record>),
+        Over,
+    }
+    stream::unfold((client, Stage::Start(request)), |(client, mut stage)| async move {
+        loop {
+            match stage {
+                Stage::Start(request) => {
+                    let mut rounds = Rounds::start(&client, client.limits().deadline);
+                    let opened = open(&client, &mut rounds, |transport| {
+                        let request = request.clone();
+                        async move { records(transport).export(request).await }
+                    });
+                    stage = match opened.await {
+                        Ok((node, replies)) => Stage::Open(node, replies, VecDeque::new()),
+                        Err(error) => return Some((Err(error), (client, Stage::Over))),
+                    };
+                }
+                Stage::Open(node, mut replies, mut page) => {
+                    if let Some(record) = page.pop_front() {
+                        return Some((Ok(record), (client, Stage::Open(node, replies, page))));
+                    }
+                    // A page may wait for the entry in the access log, and for a slow link.
+                    let limit: Duration = client.limits().deadline;
+                    let status = match within(client.ambient(), limit, replies.next()).await {
+                        None => Status::deadline_exceeded("no answer in time"),
+                        Some(None) => return None,
+                        Some(Some(Ok(reply))) => {
+                            stage = Stage::Open(node, replies, reply.records.into());
+                            continue;
+                        }
+                        Some(Some(Err(status))) => status,
+                    };
+                    let error = match Verdict::of(&status) {
+                        Verdict::Definite => Error::refused(&status),
+                        _ => Error::Unreachable { text: client.failed(node, &status) },
+                    };
+                    return Some((Err(error), (client, Stage::Over)));
+                }
+                Stage::Over => return None,
+            }
+        }
+    })
+}
+
+/// Opens a stream of answers at the first node that gives one.
+async fn open<T, Answer>(
+    client: &Client,
+    rounds: &mut Rounds,
+    send: impl Fn(crate::transport::Transport) -> Answer,
+) -> Result<(usize, Streaming<T>), Error>
+where
+    Answer: Future<Output = Result<tonic::Response<Streaming<T>>, Status>>,
+{
+    let mut text = "no address of a node was given".to_owned();
+    while let Some((node, left)) = rounds.next().await {
+        let limit = client.limits().attempt.min(left);
+        let transport = match client.connect(node, limit).await {
+            Ok(transport) => transport,
+            Err(reason) => {
+                text = reason;
+                continue;
+            }
+        };
+        match within(client.ambient(), limit, send(transport)).await {
+            Some(Ok(replies)) => return Ok((node, replies.into_inner())),
+            Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
+            Some(Err(status)) => text = client.failed(node, &status),
+            None => text = client.failed(node, &Status::deadline_exceeded("no answer in time")),
+        }
+    }
+    Err(Error::Unreachable { text })
+}
