@@ -1,1 +1,435 @@
-//! x
+//! The verbs of the command line.
+//!
+//! [`Verb`] is what is asked, [`Connection`] whom and why, [`run`] does it and gives the exit code. People get tables, with
+//! the Vietnamese names of the fields; programs ask for `--json` and get one object, or NDJSON where a verb streams. Keys
+//! are snake_case and stay. Errors go to stderr, with `--json` as `{"error":…,"message":…}`.
+//!
+//! Exit codes:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | anything else, such as a full disk |
+//! | 2 | wrong usage, or input that breaks a rule; nothing changed |
+//! | 3 | denied: the caller's role or unit does not allow it |
+//! | 4 | no such record, shard or group here |
+//! | 5 | stale: somebody else was faster, or the record exists already |
+//! | 6 | no node could be reached; nothing was accepted |
+//! | 7 | the outcome is not known: do the same again, under the same request |
+//! | 8 | a file was imported but for some rows |
+//!
+//! Limits: options that name the connection are global, so a binary with verbs of its own should not use their names anew.
+
+mod connection;
+mod export;
+mod import;
+mod rows;
+mod show;
+mod status;
+#[cfg(test)]
+mod tests;
+mod verbs;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId, ShardId};
+use dinhba_core::schema::RecordKind;
+use serde_json::{Value as Json, json};
+use tonic::Code;
+
+use crate::error::Error;
+use crate::request::parse_request;
+
+pub use connection::Connection;
+
+/// The exit codes, for the end of the help of the top command.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  anything else, such as a full disk
+  2  wrong usage, or input that breaks a rule; nothing changed
+  3  denied: the caller's role or unit does not allow it
+  4  no such record, shard or group here
+  5  stale: somebody else was faster, or the record exists already
+  6  no node could be reached; nothing was accepted
+  7  the outcome is not known: do the same again, under the same request
+  8  a file was imported but for some rows";
+
+/// How a verb ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Anything that has no code of its own.
+    Other = 1,
+    /// Wrong usage or invalid input.
+    Usage = 2,
+    /// Not allowed.
+    Denied = 3,
+    /// Not there.
+    NotFound = 4,
+    /// Somebody else was faster.
+    Stale = 5,
+    /// Nobody reached, nothing accepted.
+    Unreachable = 6,
+    /// Perhaps accepted.
+    Unknown = 7,
+    /// Some rows of a file were not taken.
+    BadRows = 8,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The code that an error of the client ends with.
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::Stale(_) => Exit::Stale,
+            Error::Unreachable { .. } => Exit::Unreachable,
+            Error::OutcomeUnknown { .. } => Exit::Unknown,
+            Error::Protocol(_) => Exit::Other,
+            Error::Refused { code, .. } => match code {
+                Code::InvalidArgument | Code::OutOfRange => Exit::Usage,
+                Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+                Code::NotFound => Exit::NotFound,
+                Code::Aborted | Code::AlreadyExists => Exit::Stale,
+                _ => Exit::Other,
+            },
+        }
+    }
+}
+
+/// Why a verb did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Client(#[from] Error),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{what}: {error}")]
+    File { what: String, error: std::io::Error },
+    /// What is written to has gone away, or is full.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    fn usage(text: impl Into<String>) -> Self {
+        Failure::Usage(text.into())
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Failure::Client(error) => Exit::of(error),
+            Failure::Usage(_) => Exit::Usage,
+            Failure::File { .. } | Failure::Output(_) | Failure::Other(_) => Exit::Other,
+        }
+    }
+
+    fn json(&self) -> Json {
+        let name = match self.exit() {
+            Exit::Usage => "invalid",
+            Exit::Denied => "denied",
+            Exit::NotFound => "not_found",
+            Exit::Stale => "stale",
+            Exit::Unreachable => "unreachable",
+            Exit::Unknown => "outcome_unknown",
+            Exit::Done | Exit::Other | Exit::BadRows => "other",
+        };
+        let mut object = json!({ "error": name, "message": self.to_string() });
+        match self {
+            Failure::Client(Error::Stale(stale)) => object["fields"] = json!(stale.fields),
+            Failure::Client(Error::OutcomeUnknown { request: Some(request), .. }) => {
+                object["request"] = json!(request.to_string());
+            }
+            _ => {}
+        }
+        object
+    }
+}
+
+/// What a caller may ask.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// How the site is doing: its shards, groups, nodes and links
+    Status,
+    /// Shows a record
+    Get {
+        /// The record (r-…)
+        record: RecordId,
+    },
+    /// Finds records by personal number, or by name with a birth date or year
+    Find {
+        /// The personal number: twelve digits
+        #[arg(long, conflicts_with_all = ["name", "born"])]
+        number: Option<String>,
+        /// The name, with or without accents
+        #[arg(long, requires = "born")]
+        name: Option<String>,
+        /// The birth date, or its year alone
+        #[arg(long, requires = "name")]
+        born: Option<String>,
+    },
+    /// Changes a record, or creates one with --create
+    Edit(Edit),
+    /// Every edit of a record, with how far up each is held
+    History {
+        /// The record (r-…)
+        record: RecordId,
+    },
+    /// Open conflicts, oldest first
+    Conflicts {
+        /// Only this shard (h-…)
+        #[arg(long)]
+        shard: Option<ShardId>,
+    },
+    /// Decides a conflict: the value replaces all values of the field
+    Resolve {
+        /// The record (r-…)
+        record: RecordId,
+        /// The field, or field[element]
+        field: String,
+        /// The right value; empty clears the field
+        value: String,
+        /// Why this value is right
+        #[arg(long)]
+        grounds: String,
+        /// The request to do again, after an outcome that was not known (q-…/1)
+        #[arg(long, value_parser = request)]
+        request: Option<RequestId>,
+    },
+    /// Follows edits as they arrive
+    Watch {
+        /// The shard (h-…); without it, the one of the caller's unit
+        #[arg(long)]
+        shard: Option<ShardId>,
+        /// The first position wanted; 0 for what comes from now on
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Ends after so many edits
+        #[arg(long)]
+        count: Option<usize>,
+    },
+    /// Brings in a file of records; run again after a break, it takes only what is not there yet
+    Import(Import),
+    /// Writes all records of a unit as NDJSON that import reads
+    Export {
+        /// The shard (h-…); without it, the one of the caller's unit
+        #[arg(long, conflicts_with = "unit")]
+        shard: Option<ShardId>,
+        /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
+        #[arg(long)]
+        unit: Option<String>,
+        /// The file; without it, the standard output
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Who read what, for auditors
+    AccessLog {
+        /// The group (g-…); without it, all groups of the site
+        #[arg(long)]
+        group: Option<GroupId>,
+        /// The first entry wanted
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+    },
+    /// Invents a population; needs no connection
+    Generate(Generate),
+    /// Looks after the site
+    #[command(subcommand)]
+    Site(Site),
+}
+
+/// What `edit` takes.
+#[derive(Debug, clap::Args)]
+pub struct Edit {
+    /// The record (r-…), unless --create is given; then field=value or field[element]=value, a value at least once
+    #[arg(required = true, value_name = "RECORD | FIELD=VALUE")]
+    words: Vec<String>,
+    /// Creates a record: person or household
+    #[arg(long, value_parser = kind)]
+    create: Option<RecordKind>,
+    /// From when it holds in law; without it, from today
+    #[arg(long)]
+    valid_from: Option<String>,
+    /// Why
+    #[arg(long)]
+    grounds: Option<String>,
+    /// The shard of the new record (h-…); without it, the one of the caller's unit
+    #[arg(long, requires = "create")]
+    shard: Option<ShardId>,
+    /// The request to do again, after an outcome that was not known (q-…/1)
+    #[arg(long, value_parser = request)]
+    request: Option<RequestId>,
+}
+
+/// What `import` takes.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// The file: NDJSON or CSV
+    file: PathBuf,
+    /// The shard of all rows (h-…), whatever their home
+    #[arg(long, conflicts_with = "unit")]
+    shard: Option<ShardId>,
+    /// The unit of all rows, whatever their home: its code (00001), code and day (00001@2025-06-30) or id (u-…)
+    #[arg(long)]
+    unit: Option<String>,
+    /// The session of an earlier import, after its bad rows were mended in their places: 32 hex digits
+    #[arg(long, value_parser = session)]
+    session: Option<SessionId>,
+    /// Says nothing while it works
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What `generate` takes.
+#[derive(Debug, clap::Args)]
+pub struct Generate {
+    /// Persons
+    #[arg(long, default_value_t = 100)]
+    persons: usize,
+    /// The same seed gives the same people
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Their communes, by code and day (00001@2025-06-30); a code alone means today's unit
+    #[arg(long = "unit", required = true, value_delimiter = ',')]
+    units: Vec<String>,
+    /// The file (.ndjson or .csv); without it, NDJSON on the standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+/// What an operator asks.
+#[derive(Debug, clap::Subcommand)]
+pub enum Site {
+    /// Makes a started node a learner of all groups: it receives everything and does not vote
+    AddNode {
+        /// The node (n-…)
+        member: NodeId,
+        /// Where the others reach it (host:port)
+        address: String,
+    },
+    /// Makes a learner a voter
+    PromoteNode {
+        /// The node (n-…)
+        member: NodeId,
+    },
+    /// Takes a node out for good; its id is never used again
+    RemoveNode {
+        /// The node (n-…)
+        member: NodeId,
+    },
+    /// Hands the leadership of a group to another voter
+    TransferLeader {
+        /// The group (g-…)
+        group: GroupId,
+        /// The node (n-…)
+        member: NodeId,
+    },
+    /// Takes a snapshot of every group now
+    Snapshot,
+    /// Raises the feature level of all groups by one
+    RaiseLevel {
+        /// The level, one above the present one
+        level: u32,
+    },
+    /// Takes a parked author's edits again, from the neighbour that has them
+    ReleaseAuthor {
+        /// The shard (h-…)
+        shard: ShardId,
+        /// The author (a-…)
+        author: AuthorId,
+    },
+}
+
+fn kind(text: &str) -> Result<RecordKind, String> {
+    RecordKind::named(text).ok_or_else(|| "write person or household".to_owned())
+}
+
+fn request(text: &str) -> Result<RequestId, String> {
+    parse_request(text).ok_or_else(|| "write it as it was printed: q-<32 hex digits>/<number>".to_owned())
+}
+
+fn session(text: &str) -> Result<SessionId, String> {
+    let prefixed = if text.starts_with("q-") { text.to_owned() } else { format!("q-{text}") };
+    prefixed.parse().map_err(|_| "write it as it was printed: 32 hex digits".to_owned())
+}
+
+/// Where a verb writes to, and how.
+pub(crate) struct Desk<'a> {
+    pub(crate) out: &'a mut (dyn Write + Send),
+    pub(crate) err: &'a mut (dyn Write + Send),
+    pub(crate) json: bool,
+}
+
+impl Desk<'_> {
+    /// A table for people, one object for programs.
+    fn show(&mut self, table: impl FnOnce() -> String, object: impl FnOnce() -> Json) -> Result<(), Failure> {
+        if self.json {
+            writeln!(self.out, "{}", object())?;
+        } else {
+            writeln!(self.out, "{}", table().trim_end())?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// A remark for people.
+    fn remark(&mut self, text: &str) {
+        if !self.json {
+            // Nobody is left to be told if stderr is gone.
+            let _ = writeln!(self.err, "{text}");
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure) -> Exit {
+        let is_pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+        match failure {
+            // Whoever read has seen enough.
+            Failure::Output(error) if is_pipe(error) => {}
+            Failure::Client(Error::Stale(stale)) => {
+                let current = stale.current.clone().unwrap_or_default();
+                let shown = self.show(|| show::record(&current), || show::record_json(&current));
+                if let Err(error) = shown {
+                    tracing::warn!(%error, "the record as it is now cannot be shown");
+                }
+                self.say(failure);
+            }
+            _ => self.say(failure),
+        }
+        failure.exit()
+    }
+
+    fn say(&mut self, failure: &Failure) {
+        let _ = if self.json {
+            writeln!(self.err, "{}", failure.json())
+        } else {
+            writeln!(self.err, "{}", show::plain(&failure.to_string()))
+        };
+    }
+}
+
+/// Does what is asked, writes to the standard output and error, and returns the exit code (see the module).
+pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut desk = Desk { out: &mut out, err: &mut err, json: connection.json };
+    let done = async {
+        if let Verb::Generate(generate) = &verb {
+            return export::generate(generate, &mut desk);
+        }
+        let (client, context) = connection.open(&|name| std::env::var(name).ok())?;
+        verbs::run(verb, &client, &context, &mut desk).await
+    };
+    let done = done.await;
+    let exit = done.unwrap_or_else(|failure| desk.fail(&failure));
+    exit.into()
+}

@@ -277,7 +277,8 @@ impl Client {
     }
 
     /// Edits as they arrive, from position `from` on, or with 0 from now on. Goes on by itself after a break; ends with an
-    /// error once no node has answered for the deadline.
+    /// error once no node has answered for the deadline. From now on: what happens during a break before the first entry
+    /// is missed.
     pub fn watch(
         &self,
         context: &Context,
@@ -547,3 +548,6 @@ impl Rounds {
         self.deadline.saturating_sub(self.client.ambient().elapsed().saturating_sub(self.since))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What can come of a request besides its answer, and what to do then.
 //!
 //! The line that matters is between *refused* (nothing changed, and a retry gives the same), *unreachable* (nothing
-//! changed, a retry may work) and *outcome unknown* (send the same request again). [`Verdict::of`] draws it.
+//! changed, a retry may work) and *outcome unknown* (send the same request again). `Verdict` draws it.
 
 use std::error::Error as _;
 
@@ -125,7 +125,8 @@ mod tests {
         for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal, Code::Cancelled] {
             assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Uncertain, "{code:?}");
         }
-        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists] {
+        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists]
+        {
             assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Definite, "{code:?}");
         }
     }

@@ -35,6 +35,7 @@ pub struct Answered {
 struct Unanswered {
     edit: v1::EditRequest,
     request: RequestId,
+    /// How often it may have reached a node.
     sendings: u32,
 }
 
@@ -126,7 +127,9 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
     async fn wait(&mut self) -> Event {
         let Some(line) = &mut self.line else { return Event::Reply(None) };
         let has_room = !self.is_complete && self.unanswered.len() < IN_FLIGHT_MAX;
-        let silence = self.client.ambient().sleep(self.client.limits().attempt);
+        // Longer than for one call: what is under way may take its time on a thin link. Short enough for another node.
+        let limits = self.client.limits();
+        let silence = self.client.ambient().sleep(limits.attempt.max(limits.deadline / 2));
         tokio::select! {
             biased;
             reply = line.replies.next() => Event::Reply(reply),
@@ -169,31 +172,34 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             };
             // Never more than the edits in flight are in the channel.
             let (sender, receiver) = mpsc::unbounded_channel();
-            for unanswered in &mut self.unanswered {
-                unanswered.sendings += 1;
+            for unanswered in &self.unanswered {
                 let _ = sender.send(unanswered.edit.clone());
             }
             let sender = (!self.is_complete).then_some(sender);
             let mut client = records(transport);
-            let opened = within(
-                self.client.ambient(),
-                limit,
-                client.edit_many(UnboundedReceiverStream::new(receiver)),
-            );
-            match opened.await {
+            let opened = within(self.client.ambient(), limit, client.edit_many(UnboundedReceiverStream::new(receiver)));
+            let opened = opened.await;
+            let verdict = match &opened {
+                Some(Err(status)) => Verdict::of(status),
+                Some(Ok(_)) | None => Verdict::Uncertain,
+            };
+            if verdict == Verdict::Uncertain {
+                self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
+            }
+            match opened {
                 Some(Ok(replies)) => {
                     self.line = Some(Line { node, sender, replies: replies.into_inner() });
                     return Ok(());
                 }
-                Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
+                Some(Err(status)) if verdict == Verdict::Definite => return Err(Error::refused(&status)),
                 Some(Err(status)) => self.text = self.client.failed(node, &status),
                 None => self.text = self.client.failed(node, &Status::deadline_exceeded("no answer in time")),
             }
         }
         let text = std::mem::take(&mut self.text);
-        Err(match self.unanswered.front() {
-            Some(oldest) if oldest.sendings > 0 => Error::OutcomeUnknown { request: Some(oldest.request), text },
-            _ => Error::Unreachable { text },
+        Err(match self.unanswered.iter().find(|unanswered| unanswered.sendings > 0) {
+            Some(oldest) => Error::OutcomeUnknown { request: Some(oldest.request), text },
+            None => Error::Unreachable { text },
         })
     }
 
@@ -245,7 +251,9 @@ struct Feed {
     client: Client,
     request: v1::WatchRequest,
     replies: Option<(usize, Streaming<v1::WatchReply>)>,
+    /// Since the last sign of a node that serves the feed.
     rounds: Rounds,
+    opened: Duration,
     is_over: bool,
 }
 
@@ -254,7 +262,7 @@ pub(crate) fn watch(
     request: v1::WatchRequest,
 ) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
     let rounds = Rounds::start(&client, client.limits().deadline);
-    let feed = Feed { client, request, replies: None, rounds, is_over: false };
+    let feed = Feed { client, request, replies: None, rounds, opened: Duration::ZERO, is_over: false };
     stream::unfold(feed, |mut feed| async move {
         if feed.is_over {
             return None;
@@ -272,11 +280,13 @@ impl Feed {
                 Some(open) => open,
                 None => {
                     let request = self.request.clone();
-                    open(&self.client, &mut self.rounds, |transport| {
+                    let opened = open(&self.client, &mut self.rounds, |transport| {
                         let request = request.clone();
                         async move { records(transport).watch(request).await }
-                    })
-                    .await?
+                    });
+                    let opened = opened.await?;
+                    self.opened = self.client.ambient().elapsed();
+                    opened
                 }
             };
             // A quiet feed is no broken one: the transport's own signs of life find that out.
@@ -292,6 +302,11 @@ impl Feed {
                 Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
                 Some(Err(status)) => drop(self.client.failed(node, &status)),
                 None => drop(self.client.failed(node, &Status::unknown("the node ended the stream"))),
+            }
+            // A feed that held for a while was served: patience starts anew. One that breaks at once uses it up.
+            let limits = self.client.limits();
+            if self.client.ambient().elapsed().saturating_sub(self.opened) > limits.pause_max {
+                self.rounds = Rounds::start(&self.client, limits.deadline);
             }
         }
     }

@@ -1,1 +1,395 @@
+//! A site in memory: a small register behind real generated servers, and connections that break where a test wants it.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId, UnitId};
+use dinhba_proto::v1;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use prost::Message;
+use tonic::body::Body;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tower::Service;
+use v1::records_server::{Records, RecordsServer};
+use v1::site_server::{Site, SiteServer};
+
+use crate::ambient::Machine;
+use crate::client::{Client, Limits};
+use crate::request::{Context, request_of};
+use crate::transport::{Dial, Transport, TransportError};
+
+/// What happens to the next call at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing; it passes.
+    Pass,
+    /// The connection breaks before the node sees it.
+    CutBefore,
+    /// The node does it, and the connection breaks before the answer.
+    CutAfter,
+    /// The node answers this and does nothing.
+    Say(Code),
+    /// The node does it and never answers.
+    Silence,
+    /// A stream breaks after so many answers; the node has done what it was sent by then, perhaps more.
+    CutStream(usize),
+    /// A feed stays open for longer than the patience of the client, with nothing to say, and breaks.
+    QuietStream,
+}
+
+/// The site's register.
+#[derive(Debug, Default)]
+pub(crate) struct Register {
+    pub(crate) records: BTreeMap<String, v1::Record>,
+    pub(crate) answers: BTreeMap<RequestId, v1::EditReply>,
+    /// Every edit that was applied.
+    pub(crate) applied: Vec<v1::EditRequest>,
+    pub(crate) shards: Vec<v1::ShardStatus>,
+    faults: BTreeMap<String, VecDeque<Fault>>,
+    pub(crate) down: Vec<String>,
+    /// The node of each call that reached one.
+    pub(crate) calls: Vec<String>,
+    cut_stream: Option<usize>,
+    is_quiet: bool,
+    /// Values that make an edit refused.
+    pub(crate) poison: Option<String>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<Register>>);
+
+pub(crate) fn context() -> Context {
+    Context::parse("registration", "HS-1").unwrap()
+}
+
+pub(crate) const AUTHOR: AuthorId = AuthorId([9; 16]);
+pub(crate) const SHARD: ShardId = ShardId(0x11);
+
+impl Memory {
+    pub(crate) fn register(&self) -> MutexGuard<'_, Register> {
+        self.0.lock().unwrap()
+    }
+
+    /// What happens to the next calls at `node`.
+    pub(crate) fn faults(&self, node: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.register().faults.insert(node.to_owned(), faults.into_iter().collect());
+    }
+
+    /// A client of nodes `a`, `b`, …, that loses patience within a moment.
+    pub(crate) fn client(&self, nodes: &[&str]) -> Client {
+        let limits = Limits {
+            attempt: Duration::from_millis(150),
+            deadline: Duration::from_millis(600),
+            admin: Duration::from_millis(600),
+            pause_min: Duration::from_millis(2),
+            pause_max: Duration::from_millis(10),
+        };
+        let nodes = nodes.iter().map(|&node| node.to_owned());
+        Client::new(Arc::new(self.clone()), nodes, Arc::new(Machine::default()), limits)
+    }
+
+    fn apply(&self, edit: v1::EditRequest) -> Result<v1::EditReply, Status> {
+        let mut register = self.register();
+        let request = request_of(edit.request.as_ref()).ok_or_else(|| Status::invalid_argument("no request"))?;
+        if let Some(reply) = register.answers.get(&request) {
+            return Ok(v1::EditReply { replayed: true, ..reply.clone() });
+        }
+        let poison = register.poison.clone();
+        if edit.parts.iter().flat_map(|part| &part.changes).any(|change| Some(&change.value) == poison.as_ref()) {
+            return Err(Status::invalid_argument("that value is refused"));
+        }
+        let first = register.applied.iter().map(|edit| edit.parts.len() as u64).sum::<u64>() + 1;
+        let mut records = Vec::new();
+        for (index, part) in edit.parts.iter().enumerate() {
+            let dot = v1::Dot { author: AUTHOR.0.to_vec(), number: first + index as u64 };
+            let is_new = part.record.is_empty();
+            let id = if is_new { RecordId::derive(request, index as u32).to_string() } else { part.record.clone() };
+            let mut record = match register.records.get(&id) {
+                Some(record) => record.clone(),
+                None if is_new => v1::Record {
+                    id: id.clone(),
+                    kind: part.kind.clone(),
+                    shard: SHARD.to_string(),
+                    unit_code: "00001".into(),
+                    unit_name: "Phường Phúc Xá".into(),
+                    ..v1::Record::default()
+                },
+                None => return Err(Status::not_found(format!("no record {id}"))),
+            };
+            for change in &part.changes {
+                let name = (&change.field, &change.element);
+                let at = record.fields.iter().position(|found| (&found.field, &found.element) == name);
+                let dots: Vec<v1::Dot> = at
+                    .map(|at| record.fields[at].values.iter().filter_map(|v| v.dot.clone()).collect())
+                    .unwrap_or_default();
+                if dots != change.overwrites {
+                    let stale = v1::Stale { fields: vec![change.field.clone()], current: Some(record) };
+                    return Err(Status::with_details(Code::Aborted, "stale", stale.encode_to_vec().into()));
+                }
+                let value = v1::FieldValue {
+                    value: change.value.clone(),
+                    dot: Some(dot.clone()),
+                    received_ms: 1_750_000_000_000,
+                };
+                let field = v1::Field {
+                    field: change.field.clone(),
+                    element: change.element.clone(),
+                    values: vec![value],
+                    disputed: false,
+                    label: change.field.to_uppercase(),
+                };
+                match at {
+                    Some(at) => record.fields[at] = field,
+                    None => record.fields.push(field),
+                }
+            }
+            records.push(id.clone());
+            register.records.insert(id, record);
+        }
+        let receipt = v1::Receipt {
+            shard: if edit.shard.is_empty() { SHARD.to_string() } else { edit.shard.clone() },
+            first: Some(v1::Dot { author: AUTHOR.0.to_vec(), number: first }),
+            count: edit.parts.len() as u32,
+            hash: vec![1; 32],
+        };
+        let reply = v1::EditReply { receipt: Some(receipt), replayed: false, records };
+        register.answers.insert(request, reply.clone());
+        register.applied.push(edit);
+        Ok(reply)
+    }
+}
+
+impl Dial for Memory {
+    fn dial(&self, address: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
+        let memory = self.clone();
+        async move {
+            if memory.register().down.contains(&address) {
+                return Err(format!("{address}: connection refused").into());
+            }
+            Ok(Transport::new(Wire { memory, address }))
+        }
+        .boxed()
+    }
+}
+
+/// A connection to one node.
+#[derive(Clone)]
+struct Wire {
+    memory: Memory,
+    address: String,
+}
+
+impl Service<http::Request<Body>> for Wire {
+    type Response = http::Response<Body>;
+    type Error = TransportError;
+    type Future = BoxFuture<'static, Result<Self::Response, TransportError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), TransportError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Wire { memory, address } = self.clone();
+        async move {
+            let fault = {
+                let mut register = memory.register();
+                register.calls.push(address.clone());
+                register.faults.get_mut(&address).and_then(VecDeque::pop_front).unwrap_or(Fault::Pass)
+            };
+            match fault {
+                Fault::CutBefore => return Err("connection reset".into()),
+                Fault::Say(code) => return Ok(Status::new(code, "as the test wants it").into_http()),
+                Fault::CutStream(answers) => memory.register().cut_stream = Some(answers),
+                Fault::QuietStream => memory.register().is_quiet = true,
+                Fault::Pass | Fault::CutAfter | Fault::Silence => {}
+            }
+            let reply = if request.uri().path().starts_with("/dinhba.v1.Site/") {
+                SiteServer::new(memory).call(request).await
+            } else {
+                RecordsServer::new(memory).call(request).await
+            };
+            match fault {
+                Fault::CutAfter => Err("connection reset".into()),
+                Fault::Silence => futures::future::pending().await,
+                _ => Ok(reply.unwrap_or_else(|never| match never {})),
+            }
+        }
+        .boxed()
+    }
+}
+
+#[tonic::async_trait]
+impl Records for Memory {
+    type EditManyStream = BoxStream<'static, Result<v1::EditManyReply, Status>>;
+    type WatchStream = BoxStream<'static, Result<v1::WatchReply, Status>>;
+    type ExportStream = BoxStream<'static, Result<v1::ExportReply, Status>>;
+
+    async fn edit(&self, request: Request<v1::EditRequest>) -> Result<Response<v1::EditReply>, Status> {
+        self.apply(request.into_inner()).map(Response::new)
+    }
+
+    async fn edit_many(
+        &self,
+        request: Request<Streaming<v1::EditRequest>>,
+    ) -> Result<Response<Self::EditManyStream>, Status> {
+        let memory = self.clone();
+        let cut = self.register().cut_stream.take();
+        let replies = request.into_inner().enumerate().map(move |(index, edit)| {
+            let edit = edit?;
+            let request = edit.request.clone();
+            let outcome = match memory.apply(edit) {
+                Ok(reply) => v1::edit_many_reply::Outcome::Accepted(reply),
+                Err(status) => v1::edit_many_reply::Outcome::Refused(v1::Refused {
+                    code: status.code() as i32,
+                    message: status.message().to_owned(),
+                    stale: v1::Stale::decode(status.details()).ok().filter(|stale| stale.current.is_some()),
+                }),
+            };
+            if cut.is_some_and(|cut| index >= cut) {
+                return Err(Status::unknown("connection reset"));
+            }
+            Ok(v1::EditManyReply { request, outcome: Some(outcome) })
+        });
+        Ok(Response::new(replies.boxed()))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
+        let id = request.into_inner().record;
+        let record = self.register().records.get(&id).cloned();
+        let record = record.ok_or_else(|| Status::not_found(format!("no record {id} here")))?;
+        Ok(Response::new(v1::GetReply { record: Some(record) }))
+    }
+
+    async fn find(&self, _: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
+        let records = self.register().records.values().cloned().collect();
+        Ok(Response::new(v1::FindReply { records, more: false }))
+    }
+
+    async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
+        Ok(Response::new(v1::HistoryReply::default()))
+    }
+
+    async fn conflicts(&self, _: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
+        Ok(Response::new(v1::ConflictsReply::default()))
+    }
+
+    /// One entry for each edit, then the end of the stream, or a cut.
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let from = request.into_inner().from;
+        let cut = self.register().cut_stream.take().unwrap_or(usize::MAX);
+        let count = self.register().applied.len() as u64;
+        let entries = (from..=count)
+            .take(cut)
+            .map(|position| Ok(v1::WatchReply { entry: Some(v1::Entry { position, ..v1::Entry::default() }) }));
+        if std::mem::take(&mut self.register().is_quiet) {
+            let end = tokio::time::sleep(Duration::from_millis(700)).map(|()| Err(Status::unknown("connection reset")));
+            return Ok(Response::new(stream::once(end).boxed()));
+        }
+        let end = Err(Status::unknown("connection reset"));
+        Ok(Response::new(stream::iter(entries.collect::<Vec<_>>()).chain(stream::iter([end])).boxed()))
+    }
+
+    async fn export(&self, _: Request<v1::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let records: Vec<_> = self.register().records.values().cloned().collect();
+        let pages: Vec<_> = records.chunks(2).map(|page| Ok(v1::ExportReply { records: page.to_vec() })).collect();
+        Ok(Response::new(stream::iter(pages).boxed()))
+    }
+
+    async fn access_log(&self, _: Request<v1::AccessLogRequest>) -> Result<Response<v1::AccessLogReply>, Status> {
+        Err(Status::permission_denied("access-log needs the role auditor"))
+    }
+}
+
+#[tonic::async_trait]
+impl Site for Memory {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        Ok(Response::new(status(self.register().shards.clone())))
+    }
+    async fn add_node(&self, _: Request<v1::AddNodeRequest>) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply::default()))
+    }
+    async fn promote_node(&self, _: Request<v1::NodeRequest>) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply::default()))
+    }
+    async fn remove_node(&self, _: Request<v1::NodeRequest>) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply::default()))
+    }
+    async fn transfer_leader(
+        &self,
+        _: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply::default()))
+    }
+    async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Result<Response<v1::SnapshotReply>, Status> {
+        Ok(Response::new(v1::SnapshotReply::default()))
+    }
+    async fn raise_level(
+        &self,
+        request: Request<v1::RaiseLevelRequest>,
+    ) -> Result<Response<v1::RaiseLevelReply>, Status> {
+        Ok(Response::new(v1::RaiseLevelReply { level: request.into_inner().level }))
+    }
+    async fn release_author(
+        &self,
+        _: Request<v1::ReleaseAuthorRequest>,
+    ) -> Result<Response<v1::ReleaseAuthorReply>, Status> {
+        Ok(Response::new(v1::ReleaseAuthorReply {}))
+    }
+}
+
+/// A district of three nodes with one group.
+pub(crate) fn status(shards: Vec<v1::ShardStatus>) -> v1::StatusReply {
+    let node = |id: u64, present| v1::NodeStatus {
+        node: NodeId(id).to_string(),
+        address: format!("10.0.0.{id}:7400"),
+        present,
+    };
+    v1::StatusReply {
+        node: NodeId(1).to_string(),
+        site: SiteId(0x77).to_string(),
+        unit: UnitId(1).to_string(),
+        unit_code: "001".into(),
+        unit_name: "Quận Ba Đình".into(),
+        tier: "district".into(),
+        parent_site: SiteId(0x70).to_string(),
+        nodes: vec![node(1, true), node(2, true), node(3, false)],
+        groups: vec![v1::GroupStatus {
+            group: GroupId(5).to_string(),
+            leader: NodeId(2).to_string(),
+            term: 4,
+            role: "follower".into(),
+            level: 1,
+            shards,
+            ..v1::GroupStatus::default()
+        }],
+        links: vec![v1::LinkStatus {
+            direction: "up".into(),
+            peer_site: SiteId(0x70).to_string(),
+            group: GroupId(5).to_string(),
+            state: "waiting".into(),
+            detail: "no route".into(),
+            since_ms: 1_750_000_000_000,
+        }],
+        version: "0.1.0".into(),
+        level_max: 1,
+    }
+}
+
+pub(crate) fn shard_status(shard: ShardId, unit: UnitId, code: &str, name: &str) -> v1::ShardStatus {
+    v1::ShardStatus {
+        shard: shard.to_string(),
+        unit: unit.to_string(),
+        unit_code: code.into(),
+        unit_name: name.into(),
+        persons: 3,
+        households: 1,
+        edits: 12,
+        pending_up: 2,
+        step: "behind".into(),
+        step_at_ms: 1_750_000_000_000,
+        ..v1::ShardStatus::default()
+    }
+}

@@ -47,6 +47,7 @@ impl Wire {
 
 impl Dial for Wire {
     fn dial(&self, address: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
+        let address = dinhba_client::tls::split_name(&address).1.to_owned();
         let found = self.listeners().get(&address).cloned();
         let simulator = self.simulator.clone();
         Box::pin(async move {

@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dinhba_client::tls::{named, node_name};
 use dinhba_client::transport::{Dial, Transport, TransportError};
-use dinhba_core::ids::GroupId;
+use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::{self as wire, peer_client::PeerClient, peer_server};
 use futures::future::{BoxFuture, TryFutureExt};
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
@@ -175,7 +176,9 @@ impl PeerPool {
         let mut links = lock(&self.links);
         let link = links.entry((node, address.to_owned())).or_insert_with(|| {
             let down = LinkState::Down { retry_at: None, failures: 0, why: String::new() };
-            Arc::new(Link { address: address.to_owned(), state: watch::channel(down).0 })
+            // The certificate must be the peer's own: an address alone may have been given to another node.
+            let address = named(&node_name(NodeId(node)), address);
+            Arc::new(Link { address, state: watch::channel(down).0 })
         });
         Arc::clone(link)
     }

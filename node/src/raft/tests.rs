@@ -38,6 +38,7 @@ struct PlainDial {
 
 impl Dial for PlainDial {
     fn dial(&self, address: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
+        let address = dinhba_client::tls::split_name(&address).1.to_owned();
         *self.dialled.lock().expect("no panic").entry(address.clone()).or_default() += 1;
         Box::pin(async move {
             let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;

@@ -1,0 +1,222 @@
+//! How a site is doing: one row for each group and, below it, one for each of its shards.
+
+use dinhba_proto::v1;
+use serde_json::{Value as Json, json};
+
+use super::show::{align_right, author, hex, instant, plain, table, text};
+
+pub(super) fn status(reply: &v1::StatusReply) -> String {
+    let mut rows = table([
+        "site",
+        "unit",
+        "group or shard",
+        "nodes",
+        "leader",
+        "role",
+        "records",
+        "edits",
+        "pending up",
+        "conflicts",
+        "set aside",
+        "in step",
+        "level",
+    ]);
+    let present = reply.nodes.iter().filter(|node| node.present).count();
+    let nodes = format!("{present}/{}", reply.nodes.len());
+    let unit = plain(&reply.unit_name);
+    let mut remarks = String::new();
+    for group in &reply.groups {
+        let sum = |of: fn(&v1::ShardStatus) -> u64| group.shards.iter().map(of).sum::<u64>().to_string();
+        rows.add_row([
+            reply.site.clone(),
+            unit.clone(),
+            group.group.clone(),
+            nodes.clone(),
+            if group.leader.is_empty() { "none".to_owned() } else { group.leader.clone() },
+            group.role.clone(),
+            sum(|shard| shard.persons + shard.households),
+            sum(|shard| shard.edits),
+            sum(|shard| shard.pending_up),
+            sum(|shard| shard.conflicts),
+            sum(|shard| shard.set_aside),
+            step_of(group),
+            group.level.to_string(),
+        ]);
+        for shard in &group.shards {
+            rows.add_row([
+                String::new(),
+                plain(&shard.unit_name),
+                shard.shard.clone(),
+                String::new(),
+                String::new(),
+                String::new(),
+                (shard.persons + shard.households).to_string(),
+                shard.edits.to_string(),
+                shard.pending_up.to_string(),
+                shard.conflicts.to_string(),
+                shard.set_aside.to_string(),
+                step(&shard.step, shard.step_at_ms),
+                String::new(),
+            ]);
+            for parked in &shard.parked {
+                let author = author(&parked.author);
+                remarks.push_str(&format!(
+                    "parked: {author} of {} in {}: {}; take it again with `site release-author {} {author}`\n",
+                    parked.site, shard.shard, parked.reason, shard.shard
+                ));
+            }
+        }
+    }
+    if reply.groups.is_empty() {
+        let mut row = vec![String::new(); 13];
+        (row[0], row[1], row[2], row[3]) = (reply.site.clone(), unit, "none yet".to_owned(), nodes);
+        rows.add_row(row);
+    }
+    align_right(&mut rows, &[6, 7, 8, 9, 10, 12]);
+    let mut out = format!("{}\n", text(&rows));
+    if !reply.links.is_empty() {
+        let mut links = table(["link", "peer", "group", "state", "since", "detail"]);
+        for link in &reply.links {
+            links.add_row([
+                link.direction.clone(),
+                link.peer_site.clone(),
+                link.group.clone(),
+                link.state.clone(),
+                instant(link.since_ms),
+                plain(&link.detail),
+            ]);
+        }
+        out.push_str(&format!("\n{}\n", text(&links)));
+    }
+    if !remarks.is_empty() {
+        out.push_str(&format!("\n{}", plain(&remarks)));
+    }
+    out.push_str(&format!("\nasked {}, version {}, knows level {}\n", reply.node, reply.version, reply.level_max));
+    out
+}
+
+/// A group is in step if all its shards are; it says the worst of them, and the oldest date.
+fn step_of(group: &v1::GroupStatus) -> String {
+    const WORST_FIRST: [&str; 5] = ["differs", "unknown", "behind", "in_step", "top"];
+    let rank = |shard: &&v1::ShardStatus| {
+        let known = WORST_FIRST.iter().position(|&step| step == shard.step);
+        (known.unwrap_or(0), shard.step_at_ms)
+    };
+    group.shards.iter().min_by_key(rank).map(|worst| step(&worst.step, worst.step_at_ms)).unwrap_or_default()
+}
+
+fn step(word: &str, at_ms: i64) -> String {
+    match word {
+        "top" => "top".to_owned(),
+        "differs" => format!("DIFFERS {}", instant(at_ms)),
+        _ => format!("{} {}", word.replace('_', " "), instant(at_ms)).trim_end().to_owned(),
+    }
+}
+
+pub(super) fn status_json(reply: &v1::StatusReply) -> Json {
+    let nodes = reply.nodes.iter();
+    let links = reply.links.iter().map(|link| {
+        json!({
+            "direction": link.direction, "peer_site": link.peer_site, "group": link.group, "state": link.state,
+            "detail": link.detail, "since_ms": link.since_ms,
+        })
+    });
+    json!({
+        "node": reply.node, "site": reply.site, "unit": reply.unit, "unit_code": reply.unit_code,
+        "unit_name": reply.unit_name, "tier": reply.tier, "parent_site": reply.parent_site,
+        "nodes": nodes.map(|node| json!({ "node": node.node, "address": node.address, "present": node.present }))
+            .collect::<Vec<_>>(),
+        "groups": groups_json(&reply.groups), "links": links.collect::<Vec<_>>(),
+        "version": reply.version, "level_max": reply.level_max,
+    })
+}
+
+pub(super) fn groups_json(groups: &[v1::GroupStatus]) -> Json {
+    let groups = groups.iter().map(|group| {
+        json!({
+            "group": group.group, "leader": group.leader, "term": group.term, "role": group.role,
+            "last_log": group.last_log, "applied": group.applied, "snapshot": group.snapshot, "purged": group.purged,
+            "voters": group.voters, "learners": group.learners, "level": group.level,
+            "shards": group.shards.iter().map(shard_json).collect::<Vec<_>>(),
+            "access_count": group.access_count, "access_hash": hex(&group.access_hash),
+        })
+    });
+    groups.collect()
+}
+
+fn shard_json(shard: &v1::ShardStatus) -> Json {
+    let heads = shard.heads.iter().map(|head| {
+        json!({ "author": author(&head.author), "site": head.site, "number": head.number, "hash": hex(&head.hash) })
+    });
+    let parked = shard
+        .parked
+        .iter()
+        .map(|parked| json!({ "author": author(&parked.author), "site": parked.site, "reason": parked.reason }));
+    let held = shard
+        .held
+        .iter()
+        .map(|held| json!({ "site": held.site, "tier": held.tier, "at_ms": held.at_ms, "missing": held.missing }));
+    json!({
+        "shard": shard.shard, "unit": shard.unit, "unit_code": shard.unit_code, "unit_name": shard.unit_name,
+        "persons": shard.persons, "households": shard.households, "edits": shard.edits,
+        "heads": heads.collect::<Vec<_>>(), "edits_digest": hex(&shard.edits_digest),
+        "state_digest": hex(&shard.state_digest), "conflicts": shard.conflicts, "set_aside": shard.set_aside,
+        "parked": parked.collect::<Vec<_>>(), "pending_up": shard.pending_up, "step": shard.step,
+        "step_at_ms": shard.step_at_ms, "held": held.collect::<Vec<_>>(),
+    })
+}
+
+/// What an administrative call answers with: the groups as they are now.
+pub(super) fn groups(groups: &[v1::GroupStatus]) -> String {
+    let mut rows = table(["group", "leader", "role", "voters", "learners", "last log", "snapshot", "purged", "level"]);
+    for group in groups {
+        rows.add_row([
+            group.group.clone(),
+            group.leader.clone(),
+            group.role.clone(),
+            group.voters.join(" "),
+            group.learners.join(" "),
+            group.last_log.to_string(),
+            group.snapshot.to_string(),
+            group.purged.to_string(),
+            group.level.to_string(),
+        ]);
+    }
+    align_right(&mut rows, &[5, 6, 7, 8]);
+    text(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::ids::{ShardId, UnitId};
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_site_is_a_row_for_each_group_and_each_shard() {
+        let one = testing::shard_status(ShardId(1), UnitId(2), "00001", "Phường Phúc Xá");
+        let two = v1::ShardStatus {
+            step: "differs".into(),
+            parked: vec![v1::ParkedAuthor { author: vec![1; 16], site: "s-1".into(), reason: "bad chain".into() }],
+            ..testing::shard_status(ShardId(2), UnitId(3), "00004", "Phường Trúc Bạch")
+        };
+        let shown = status(&testing::status(vec![one, two]));
+        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        let expected = "s-0000000000000077 Quận Ba Đình g-0000000000000005 2/3 n-0000000000000002 follower 8 24 4 0 0 \
+                        DIFFERS 2025-06-15T15:06:40Z 1";
+        assert_eq!(lines[1].join(" "), expected);
+        assert_eq!(lines[2].join(" "), "Phường Phúc Xá h-0000000000000001 4 12 2 0 0 behind 2025-06-15T15:06:40Z");
+        assert!(shown.contains("up    s-0000000000000070"), "{shown}");
+        assert!(shown.contains("release-author h-0000000000000002 a-01010101"), "{shown}");
+        let object = status_json(&testing::status(Vec::new()));
+        assert_eq!(object["nodes"][2]["present"], json!(false));
+        assert_eq!(object["groups"][0]["role"], json!("follower"));
+    }
+
+    #[test]
+    fn a_site_without_a_group_is_still_a_row() {
+        let shown = status(&v1::StatusReply { groups: Vec::new(), ..testing::status(Vec::new()) });
+        assert!(shown.lines().nth(1).unwrap().starts_with("s-0000000000000077"), "{shown}");
+    }
+}

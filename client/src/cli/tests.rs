@@ -1,0 +1,392 @@
+//! Stories of the command line, against a site in memory.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use dinhba_core::units::{BEFORE_REFORM, Directory, Resolve};
+
+use super::*;
+use crate::client::Client;
+use crate::testing::{Fault, Memory, SHARD, context, shard_status};
+
+#[derive(Debug, Parser)]
+#[command(after_help = EXIT_CODES)]
+struct Top {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+fn parse(line: &str) -> Result<Top, clap::Error> {
+    Top::try_parse_from(std::iter::once("dinhba").chain(line.split_whitespace()))
+}
+
+/// What a command wrote, and how it ended.
+struct Said {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+async fn say(memory: &Memory, words: &[&str]) -> Said {
+    say_with(&memory.client(&["a", "b"]), words).await
+}
+
+async fn say_with(client: &Client, words: &[&str]) -> Said {
+    let top = Top::try_parse_from(std::iter::once(&"dinhba").chain(words)).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json };
+    let done = verbs::run(top.verb, client, &context(), &mut desk).await;
+    let exit = done.unwrap_or_else(|failure| desk.fail(&failure));
+    Said { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// A file in a folder of its own, removed at the end of the test.
+struct Scrap(PathBuf);
+
+impl Scrap {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("dinhba-cli-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Scrap(folder)
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_commands_fit_together() {
+    use clap::CommandFactory;
+    Top::command().debug_assert();
+    let help = Top::command().render_help().to_string();
+    assert!(help.contains("Exit codes:") && help.contains("8  a file was imported but for some rows"), "{help}");
+}
+
+#[test]
+fn a_command_may_run_on_any_thread() {
+    fn is_send<T: Send>(_: impl Fn(Verb, Connection) -> T) {}
+    is_send(run);
+}
+
+#[test]
+fn options_may_stand_anywhere_and_wrong_ones_are_told() {
+    let top = parse("get r-00000000000000000000000000000001 --node a:1,b:2 --node c:3 --json --timeout 3").unwrap();
+    assert_eq!(top.connection.nodes, ["a:1", "b:2", "c:3"]);
+    assert!(top.connection.json && matches!(top.verb, Verb::Get { .. }));
+    for bad in [
+        "get r-1",
+        "find --name An",
+        "find --number 1 --name An --born 1975",
+        "edit",
+        "edit --create alien name=An",
+        "edit r-00000000000000000000000000000001 a=b --shard h-0000000000000001",
+        "import f --shard h-0000000000000001 --unit 00001",
+        "import f --session xyz",
+        "status --timeout 0",
+        "status --unsafe-loopback x --identity y",
+        "resolve r-00000000000000000000000000000001 name An",
+    ] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+    let session = parse("import f --session 000102030405060708090a0b0c0d0e0f").unwrap();
+    assert!(matches!(session.verb, Verb::Import(Import { session: Some(_), .. })));
+}
+
+#[test]
+fn what_is_not_given_comes_from_the_environment_or_is_asked_for() {
+    let env = |name: &str| match name {
+        "DINHBA_NODE" => Some("a:1, b:2".to_owned()),
+        "DINHBA_PURPOSE" => Some("registration".to_owned()),
+        _ => None,
+    };
+    let message = |connection: &Connection, env: &dyn Fn(&str) -> Option<String>| {
+        let failure = connection.open(env).err().expect("it must be refused");
+        assert_eq!(failure.exit(), Exit::Usage);
+        failure.to_string()
+    };
+    let mut connection = parse("status").unwrap().connection;
+    assert!(message(&connection, &|_| None).contains("--purpose"));
+    assert!(message(&connection, &env).contains("--case"));
+    connection.case = Some("hồ sơ".into());
+    assert!(message(&connection, &env).contains("printable ASCII"));
+    connection.case = Some("HS-1".into());
+    assert!(message(&connection, &env).contains("--identity"));
+    connection.identity = Some("/nowhere".into());
+    assert!(message(&connection, &env).contains("/nowhere/ca.pem"));
+    connection.identity = None;
+    connection.unsafe_loopback = Some("spiffe://dinhba/person/lan/chief/u-0000000000000003".into());
+    assert!(message(&connection, &env).contains("not a role"));
+    connection.unsafe_loopback = Some("spiffe://dinhba/person/lan/registrar/u-0000000000000003".into());
+    assert!(connection.open(&env).is_ok());
+    assert!(message(&connection, &|name| env(name).filter(|_| name != "DINHBA_NODE")).contains("--node"));
+    connection.purpose = Some("curiosity".into());
+    assert!(message(&connection, &env).contains("not a purpose"));
+}
+
+#[test]
+fn assignments_are_read_to_the_letter() {
+    let read = |word: &'static str| verbs::assignment(word).map_err(|failure| failure.to_string());
+    assert_eq!(read("name=Nguyễn/Thị/Hòa"), Ok(("name", "", "Nguyễn/Thị/Hòa")));
+    assert_eq!(read("relative[father]=name=An; since=2001"), Ok(("relative", "father", "name=An; since=2001")));
+    assert_eq!(read("email="), Ok(("email", "", "")));
+    for bad in ["name", "=x", "relative[]=x", "relative[father=x", "[father]=x", "a b=x"] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn every_error_has_its_exit_code() {
+    let refused = |code| Exit::of(&Error::Refused { code, text: String::new() });
+    assert_eq!(refused(Code::InvalidArgument), Exit::Usage);
+    assert_eq!(refused(Code::PermissionDenied), Exit::Denied);
+    assert_eq!(refused(Code::NotFound), Exit::NotFound);
+    assert_eq!(refused(Code::AlreadyExists), Exit::Stale);
+    assert_eq!(refused(Code::FailedPrecondition), Exit::Other);
+    assert_eq!(Exit::of(&Error::Unreachable { text: String::new() }), Exit::Unreachable);
+    assert_eq!(Exit::of(&Error::OutcomeUnknown { request: None, text: String::new() }), Exit::Unknown);
+    // The table of the help and the codes are the same.
+    for code in 0..=8 {
+        assert!(EXIT_CODES.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_registered_read_and_changed() {
+    let memory = Memory::default();
+    let said = say(&memory, &["edit", "--create", "person", "name=Nguyễn/Thị/Hòa", "sex=female", "--json"]).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    let id = said.json()["records"][0].as_str().unwrap().to_owned();
+    let said = say(&memory, &["edit", &id, "name=Nguyễn/Thị/Hoa", "relative[father]=name=Nguyễn An"]).await;
+    assert!(said.out.starts_with(&format!("accepted: {id}")), "{}{}", said.out, said.err);
+    let said = say(&memory, &["get", &id]).await;
+    assert!(said.out.contains("Nguyễn/Thị/Hoa") && said.out.contains("relative[father]"), "{}", said.out);
+    let said = say(&memory, &["get", "r-00000000000000000000000000000001", "--json"]).await;
+    assert_eq!(said.exit, Exit::NotFound);
+    let error: Json = serde_json::from_str(&said.err).unwrap();
+    assert_eq!(error["error"], json!("not_found"));
+    let said = say(&memory, &["edit", "Hòa", "name=x"]).await;
+    assert_eq!(said.exit, Exit::Usage);
+    let said = say(&memory, &["edit", &id]).await;
+    assert!(said.exit == Exit::Usage && said.err.contains("add field=value"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_stale_edit_shows_the_record_as_it_is() {
+    let memory = Memory::default();
+    let said = say(&memory, &["edit", "--create", "person", "note=one", "--json"]).await;
+    let id = said.json()["records"][0].as_str().unwrap().to_owned();
+    // Between the reading and the writing a colleague was faster: what is read is a moment old.
+    let client = memory.client(&["a"]);
+    let read = client.get(&context(), id.parse().unwrap()).await.unwrap();
+    say(&memory, &["edit", &id, "note=two"]).await;
+    let mut late = crate::request::EditBuilder::new(&context());
+    let part = late.change(&read);
+    late.set(part, "note", "", "three");
+    let error = client.edit(&client.session(), &late).await.unwrap_err();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = Desk { out: &mut out, err: &mut err, json: false }.fail(&Failure::Client(error));
+    assert_eq!(exit, Exit::Stale);
+    assert!(String::from_utf8(out).unwrap().contains("two"));
+    assert!(String::from_utf8(err).unwrap().contains("has changed since it was read (note)"));
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_names_the_request_and_the_request_finds_it() {
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::CutAfter; 500]);
+    let words = ["edit", "--create", "person", "note=one", "--json"];
+    let said = say_with(&memory.client(&["a"]), &words).await;
+    assert_eq!(said.exit, Exit::Unknown, "{}", said.err);
+    let error: Json = serde_json::from_str(&said.err).unwrap();
+    let request = error["request"].as_str().unwrap();
+    assert!(error["message"].as_str().unwrap().contains(&format!("--request {request}")), "{error}");
+    memory.faults("a", []);
+    let mut again = words.to_vec();
+    again.extend(["--request", request]);
+    let said = say_with(&memory.client(&["a"]), &again).await;
+    assert_eq!(said.json()["replayed"], json!(true));
+    assert_eq!(memory.register().applied.len(), 1);
+}
+
+#[tokio::test]
+async fn a_conflict_is_decided_with_grounds() {
+    let memory = Memory::default();
+    let said = say(&memory, &["edit", "--create", "person", "birth_date=1975", "--json"]).await;
+    let id = said.json()["records"][0].as_str().unwrap().to_owned();
+    let said = say(&memory, &["resolve", &id, "birth_date", "1976", "--grounds", "Giấy khai sinh"]).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    let decision = memory.register().applied[1].clone();
+    assert!(decision.decision && decision.grounds == "Giấy khai sinh");
+    assert_eq!(decision.parts[0].changes[0].overwrites.len(), 1);
+    let said = say(&memory, &["resolve", &id, "sex", "male", "--grounds", "x"]).await;
+    assert_eq!(said.exit, Exit::NotFound);
+}
+
+#[tokio::test]
+async fn the_site_is_looked_at_and_looked_after() {
+    let memory = Memory::default();
+    let said = say(&memory, &["status"]).await;
+    assert!(said.out.contains("Quận Ba Đình"), "{}", said.out);
+    assert_eq!(say(&memory, &["status", "--json"]).await.json()["unit_name"], json!("Quận Ba Đình"));
+    assert_eq!(say(&memory, &["site", "raise-level", "2"]).await.out, "feature level 2\n");
+    assert_eq!(say(&memory, &["site", "snapshot", "--json"]).await.json(), json!({ "groups": [] }));
+    let said = say(&memory, &["access-log"]).await;
+    assert_eq!(said.exit, Exit::Denied);
+    assert_eq!(say(&memory, &["find"]).await.exit, Exit::Usage);
+    memory.register().down.extend(["a".to_owned(), "b".to_owned()]);
+    assert_eq!(say(&memory, &["status"]).await.exit, Exit::Unreachable);
+}
+
+#[tokio::test]
+async fn a_file_is_imported_once_whatever_breaks() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("once"));
+    let people = scrap.0.join("people.ndjson").display().to_string();
+    let top = parse(&format!("generate --persons 200 --unit 00001@2025-06-30 -o {people}")).unwrap();
+    let Verb::Generate(generate) = &top.verb else { panic!("generate") };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    export::generate(generate, &mut Desk { out: &mut out, err: &mut err, json: false }).unwrap();
+    let rows = std::fs::read_to_string(&people).unwrap().lines().count();
+
+    let words = ["import", &people, "--shard", &SHARD.to_string(), "--json"];
+    // The first attempt gets so far and no further.
+    let mut faults = vec![Fault::Pass, Fault::CutStream(20)];
+    faults.extend(vec![Fault::CutStream(0); 500]);
+    memory.faults("a", faults.split_off(1));
+    let said = say_with(&memory.client(&["a"]), &words).await;
+    assert_eq!(said.exit, Exit::Unknown, "{}", said.err);
+    let summary = said.json();
+    assert!(summary["accepted"].as_u64().unwrap() > 0 && summary["unanswered"].as_u64().unwrap() > 0, "{summary}");
+
+    memory.faults("a", []);
+    let summary = say_with(&memory.client(&["a"]), &words).await.json();
+    assert_eq!(summary["rows"], json!(rows));
+    assert!(summary["already_there"].as_u64().unwrap() > 0 && summary["accepted"].as_u64().unwrap() > 0, "{summary}");
+    let said = say_with(&memory.client(&["a"]), &words).await;
+    assert_eq!((said.exit, said.json()["already_there"].clone()), (Exit::Done, json!(rows)));
+    assert_eq!(memory.register().records.len(), rows);
+    // References inside the file are those of the register.
+    let register = memory.register();
+    let heads = register.records.values().flat_map(|record| &record.fields).filter(|field| field.field == "head");
+    assert!(heads.clone().count() > 0);
+    assert!(heads.clone().all(|field| register.records.contains_key(&field.values[0].value)));
+}
+
+const TWO_HOUSEHOLDS: &str = r#"{"kind":"household","id":"@h1","fields":{"head":"@p1"}}
+{"id":"@p1","fields":{"name":"Nguye\u0302\u0303n An","household":"@h1"}}
+{"kind":"household","id":"@h2","fields":{"head":"@p2"}}
+{"id":"@p2","fields":{"name":"Lê Bình","birth_date":"31/02/1975","household":"@h2"}}
+{"id":"@p3","fields":{"name":"Lê Chi","note":"bad"}}
+"#;
+
+#[tokio::test]
+async fn bad_rows_are_told_by_line_and_mended_in_their_places() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("bad"));
+    memory.register().poison = Some("bad".into());
+    let file = scrap.file("people.ndjson", TWO_HOUSEHOLDS);
+    let said = say(&memory, &["import", &file, "--json"]).await;
+    assert_eq!(said.exit, Exit::BadRows, "{}", said.err);
+    let summary = said.json();
+    assert_eq!([&summary["accepted"], &summary["refused"], &summary["bad"]], [&json!(2), &json!(1), &json!(2)]);
+    let lines: Vec<_> = summary["problems"].as_array().unwrap().iter().map(|p| p["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [4, 5]);
+    let names: Vec<String> = memory.register().applied[0].parts[1].changes.iter().map(|c| c.value.clone()).collect();
+    assert!(names.contains(&"Nguyễn An".to_owned()), "in normal form: {names:?}");
+
+    let said = say(&memory, &["import", &file]).await;
+    assert!(said.err.contains("line 4: birth_date"), "{}", said.err);
+    assert!(said.out.starts_with("5 rows: 0 accepted, 2 already there, 1 refused, 2 bad"), "{}", said.out);
+
+    let session = summary["session"].as_str().unwrap();
+    let file = scrap.file("people.ndjson", &TWO_HOUSEHOLDS.replace("31/02", "28/02").replace("bad", "good"));
+    let said = say(&memory, &["import", &file, "--session", session]).await;
+    assert!(said.out.starts_with("5 rows: 3 accepted, 2 already there, 0 refused, 0 bad"), "{}{}", said.out, said.err);
+    assert_eq!(memory.register().records.len(), 5);
+    assert_eq!(say(&memory, &["import", "/nowhere.ndjson"]).await.exit, Exit::Other);
+}
+
+#[tokio::test]
+async fn an_edit_that_grew_since_it_was_accepted_is_not_taken_for_imported() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("grew"));
+    let session = "000102030405060708090a0b0c0d0e0f";
+    let mut text: Vec<&str> = TWO_HOUSEHOLDS.lines().take(2).collect();
+    let file = scrap.file("people.ndjson", &text.join("\n"));
+    assert_eq!(say(&memory, &["import", &file, "--session", session]).await.exit, Exit::Done);
+    text.push(r#"{"id":"@p9","fields":{"name":"Lê Dung","household":"@h1"}}"#);
+    let file = scrap.file("people.ndjson", &text.join("\n"));
+    let said = say(&memory, &["import", &file, "--session", session]).await;
+    assert_eq!(said.exit, Exit::BadRows);
+    assert!(said.err.contains("accepted before with 2 rows"), "{}", said.err);
+    let other = ShardId(0x99).to_string();
+    let file = scrap.file("people.ndjson", &text[..2].join("\n"));
+    let said = say(&memory, &["import", &file, "--session", session, "--shard", &other]).await;
+    assert!(said.exit == Exit::BadRows && said.err.contains("already in shard"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn rows_go_to_the_shard_of_their_home() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("home"));
+    let unit = Directory::vietnam().unwrap().unit("00001", BEFORE_REFORM).unwrap();
+    memory.register().shards = vec![shard_status(ShardId(7), unit, "00001", "Phường Phúc Xá")];
+    let file = scrap
+        .file("people.csv", "name;home\nLê Chi;00001@2025-06-30\nLê Dung;00004@2025-06-30\nLê Em;\nLê Gia;somewhere\n");
+    let said = say(&memory, &["import", &file, "--json"]).await;
+    let summary = said.json();
+    assert_eq!([&summary["accepted"], &summary["bad"]], [&json!(2), &json!(2)], "{summary}");
+    let shards: Vec<String> = memory.register().applied.iter().map(|edit| edit.shard.clone()).collect();
+    assert_eq!(shards, [ShardId(7).to_string(), String::new()]);
+    let said = say(&memory, &["import", &file, "--unit", "00001", "--session", &"ab".repeat(16)]).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert!(memory.register().applied[2..].iter().all(|edit| edit.shard == ShardId(7).to_string()));
+    assert_eq!(say(&memory, &["import", &file, "--unit", "00004"]).await.exit, Exit::NotFound);
+}
+
+#[tokio::test]
+async fn an_extract_can_be_imported_elsewhere() {
+    let (memory, elsewhere, scrap) = (Memory::default(), Memory::default(), Scrap::new("extract"));
+    let file = scrap.file("people.ndjson", &TWO_HOUSEHOLDS.replace("31/02", "28/02"));
+    assert_eq!(say(&memory, &["import", &file]).await.exit, Exit::Done);
+    let extract = scrap.0.join("extract.ndjson").display().to_string();
+    let said = say(&memory, &["export", "--output", &extract]).await;
+    assert!(said.err.contains("5 records"), "{}", said.err);
+    assert_eq!(say(&memory, &["export"]).await.out, std::fs::read_to_string(&extract).unwrap());
+    let said = say(&elsewhere, &["import", &extract]).await;
+    assert!(said.out.starts_with("5 rows: 5 accepted"), "{}{}", said.out, said.err);
+    let register = elsewhere.register();
+    let linked = register.records.values().flat_map(|record| &record.fields).filter(|field| field.field == "household");
+    assert!(
+        linked.clone().count() == 2
+            && linked.clone().all(|field| register.records.contains_key(&field.values[0].value))
+    );
+}
+
+#[tokio::test]
+async fn a_watch_writes_a_line_for_each_edit() {
+    let memory = Memory::default();
+    for _ in 0..3 {
+        say(&memory, &["edit", "--create", "person", "note=x"]).await;
+    }
+    let said = say(&memory, &["watch", "--from", "1", "--count", "3", "--json"]).await;
+    let positions: Vec<_> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Json>(line).unwrap()["position"].as_u64().unwrap())
+        .collect();
+    assert_eq!(positions, [1, 2, 3]);
+}

@@ -1,0 +1,253 @@
+//! What each verb does: parse, ask, show.
+
+use dinhba_core::date::Date;
+use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::units::{Directory, Resolve};
+use dinhba_proto::v1;
+use futures::StreamExt;
+use serde_json::json;
+
+use super::{Desk, Edit, Exit, Failure, Site, Verb, export, import, show, status};
+use crate::client::Client;
+use crate::error::Error;
+use crate::request::{Accepted, Context, EditBuilder};
+
+pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Status => {
+            let reply = client.status(context).await?;
+            desk.show(|| status::status(&reply), || status::status_json(&reply))?;
+        }
+        Verb::Get { record } => {
+            let record = client.get(context, record).await?;
+            desk.show(|| show::record(&record), || show::record_json(&record))?;
+        }
+        Verb::Find { number, name, born } => find(client, context, desk, [number, name, born]).await?,
+        Verb::Edit(edit) => {
+            let accepted = send_edit(client, context, edit).await?;
+            show_accepted(desk, &accepted)?;
+        }
+        Verb::History { record } => {
+            let entries = client.history(context, record).await?;
+            let object = || json!({ "record": record.to_string(), "entries": entries.iter().map(show::entry_json).collect::<Vec<_>>() });
+            desk.show(|| show::history(&entries), object)?;
+        }
+        Verb::Conflicts { shard } => {
+            let reply = client.conflicts(context, shard).await?;
+            let conflicts = || reply.conflicts.iter().map(show::conflict_json).collect::<Vec<_>>();
+            desk.show(|| show::conflicts(&reply), || json!({ "conflicts": conflicts(), "more": reply.more }))?;
+            if reply.conflicts.is_empty() {
+                desk.remark("no open conflicts");
+            }
+            if reply.more {
+                desk.remark("there are more: decide these first, or name a shard");
+            }
+        }
+        Verb::Resolve { record, field, value, grounds, request } => {
+            let (field, element) = field_and_element(&field)?;
+            let record = client.get(context, record).await?;
+            let request = request.unwrap_or_else(|| client.session().next());
+            let accepted = client.resolve(request, context, &record, field, element, &value, &grounds).await;
+            show_accepted(desk, &accepted.map_err(with_request)?)?;
+        }
+        Verb::Watch { shard, from, count } => {
+            let mut entries = std::pin::pin!(client.watch(context, shard, from).take(count.unwrap_or(usize::MAX)));
+            while let Some(entry) = entries.next().await {
+                let entry = entry?;
+                desk.show(|| show::entry_line(&entry), || show::entry_json(&entry))?;
+            }
+        }
+        Verb::Import(command) => return import::run(command, client, context, desk).await,
+        Verb::Export { shard, unit, output } => {
+            let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
+            export::export(client, context, shard, output.as_deref(), desk).await?;
+        }
+        Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
+        Verb::Generate(command) => return export::generate(&command, desk),
+        Verb::Site(command) => administer(client, context, desk, command).await?,
+    }
+    Ok(Exit::Done)
+}
+
+fn show_accepted(desk: &mut Desk<'_>, accepted: &Accepted) -> Result<(), Failure> {
+    desk.show(|| show::accepted(accepted), || show::accepted_json(accepted))
+}
+
+async fn find(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    [number, name, born]: [Option<String>; 3],
+) -> Result<(), Failure> {
+    let text = |given: Option<String>| given.unwrap_or_default();
+    if number.is_none() && name.is_none() {
+        return Err(Failure::usage("say whom to find: give --number, or --name together with --born"));
+    }
+    let reply = client.find(context, &text(number), &text(name), &text(born)).await?;
+    let records = || reply.records.iter().map(show::record_json).collect::<Vec<_>>();
+    desk.show(|| show::found(&reply), || json!({ "records": records(), "more": reply.more }))?;
+    if reply.records.is_empty() {
+        desk.remark("nobody is found here");
+    }
+    if reply.more {
+        desk.remark("there are more: give the full birth date or the personal number");
+    }
+    Ok(())
+}
+
+/// Reads `field=value` and `field[element]=value`.
+pub(super) fn assignment(word: &str) -> Result<(&str, &str, &str), Failure> {
+    let wrong = || Failure::usage("a change is written field=value or field[element]=value; field= clears the field");
+    // An element key has no equals sign, so the first one ends the name.
+    let (name, value) = word.split_once('=').ok_or_else(wrong)?;
+    let (field, element) = field_and_element(name)?;
+    Ok((field, element, value))
+}
+
+pub(super) fn field_and_element(name: &str) -> Result<(&str, &str), Failure> {
+    let wrong = || Failure::usage("a field is written as its name, or name[element] if it repeats");
+    let (field, element) = match name.strip_suffix(']') {
+        Some(name) => name.split_once('[').filter(|(_, element)| !element.is_empty()).ok_or_else(wrong)?,
+        None => (name, ""),
+    };
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if field.is_empty() || !is_name(field) || !is_name(element) {
+        return Err(wrong());
+    }
+    Ok((field, element))
+}
+
+async fn send_edit(client: &Client, context: &Context, command: Edit) -> Result<Accepted, Failure> {
+    let Edit { words, create, valid_from, grounds, shard, request } = command;
+    let mut edit = EditBuilder::new(context);
+    let mut words = words.iter();
+    let part = match create {
+        Some(kind) => edit.create(kind),
+        None => {
+            let record = words.next().and_then(|word| word.parse::<RecordId>().ok()).ok_or_else(|| {
+                Failure::usage("say which record: its id (r-…) stands first; give --create person to make a new one")
+            })?;
+            edit.change(&client.get(context, record).await?)
+        }
+    };
+    let mut count = 0;
+    for word in words {
+        let (field, element, value) = assignment(word)?;
+        edit.set(part, field, element, value);
+        count += 1;
+    }
+    if count == 0 {
+        return Err(Failure::usage("nothing is to be changed: add field=value"));
+    }
+    if let Some(date) = valid_from {
+        edit.valid_from(part, &date);
+    }
+    if let Some(grounds) = grounds {
+        edit.grounds(&grounds);
+    }
+    if let Some(shard) = shard {
+        edit.shard(shard);
+    }
+    let request: RequestId = request.unwrap_or_else(|| client.session().next());
+    client.edit_as(request, &edit).await.map_err(with_request)
+}
+
+/// The same error with what to write on the command line.
+fn with_request(error: Error) -> Failure {
+    Failure::Client(match error {
+        Error::OutcomeUnknown { request: Some(request), text } => {
+            let text = format!("{text}; on the command line: the same with --request {request}");
+            Error::OutcomeUnknown { request: Some(request), text }
+        }
+        error => error,
+    })
+}
+
+/// The shard that is named, or that of the unit that is named; none leaves it to the caller's claims.
+pub(super) async fn choose_shard(
+    client: &Client,
+    context: &Context,
+    shard: Option<ShardId>,
+    unit: Option<&str>,
+) -> Result<Option<ShardId>, Failure> {
+    let (None, Some(unit)) = (shard, unit) else { return Ok(shard) };
+    let reply = client.status(context).await?;
+    shard_of(&reply, unit).map(Some).ok_or_else(|| {
+        let text = format!("this site keeps no records of unit {unit}: look at its status, or ask the site above");
+        Failure::Client(Error::Refused { code: tonic::Code::NotFound, text })
+    })
+}
+
+/// The shard of a unit, by its id, by code and day, or by the code that the site uses today.
+pub(super) fn shard_of(reply: &v1::StatusReply, unit: &str) -> Option<ShardId> {
+    let id: Option<UnitId> = unit.parse().ok().or_else(|| {
+        let (code, day) = unit.split_once('@')?;
+        Directory::vietnam().ok()?.unit(code, day.parse::<Date>().ok()?)
+    });
+    let id = id.map(|id| id.to_string());
+    let mut shards = reply.groups.iter().flat_map(|group| &group.shards);
+    let found = shards.find(|shard| match &id {
+        Some(id) => shard.unit == *id,
+        None => shard.unit_code == unit,
+    });
+    found?.shard.parse().ok()
+}
+
+async fn access_log(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    group: Option<GroupId>,
+    from: u64,
+) -> Result<(), Failure> {
+    let groups = match group {
+        Some(group) => vec![group],
+        None => {
+            let reply = client.status(context).await?;
+            reply.groups.iter().filter_map(|group| group.group.parse().ok()).collect()
+        }
+    };
+    for group in groups {
+        let name = group.to_string();
+        let mut next = from.max(1);
+        let mut last = u64::MAX;
+        while next <= last {
+            let reply = client.access_log(context, group, next).await?;
+            // Every page is an access of its own: what comes after the first is not waited for.
+            last = last.min(reply.count);
+            if desk.json {
+                for access in &reply.entries {
+                    desk.show(String::new, || show::access_json(&name, access))?;
+                }
+            } else if !reply.entries.is_empty() {
+                desk.show(|| format!("{name}\n{}", show::accesses(&reply.entries)), || json!(null))?;
+            }
+            let Some(end) = reply.entries.last().map(|access| access.number).filter(|end| *end >= next) else { break };
+            next = end + 1;
+        }
+    }
+    Ok(())
+}
+
+async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, command: Site) -> Result<(), Failure> {
+    let groups = match command {
+        Site::AddNode { member, address } => client.add_node(context, member, &address).await?.groups,
+        Site::PromoteNode { member } => client.promote_node(context, member).await?.groups,
+        Site::RemoveNode { member } => client.remove_node(context, member).await?.groups,
+        Site::TransferLeader { group, member } => client.transfer_leader(context, group, member).await?.groups,
+        Site::Snapshot => client.snapshot(context).await?.groups,
+        Site::RaiseLevel { level } => {
+            let level = client.raise_level(context, level).await?;
+            return desk.show(|| format!("feature level {level}"), || json!({ "level": level }));
+        }
+        Site::ReleaseAuthor { shard, author } => {
+            client.release_author(context, shard, author).await?;
+            let (shard, author) = (shard.to_string(), author.to_string());
+            return desk.show(
+                || format!("{author} is released in {shard}: its edits come with the next contact"),
+                || json!({ "shard": shard, "author": author, "released": true }),
+            );
+        }
+    };
+    desk.show(|| status::groups(&groups), || json!({ "groups": status::groups_json(&groups) }))
+}

@@ -1,0 +1,218 @@
+//! Stories about nodes that answer late, wrongly or not at all, and edits that are applied once all the same.
+
+use dinhba_core::schema::RecordKind;
+use futures::StreamExt;
+use tonic::Code;
+
+use super::*;
+use crate::testing::{Fault, Memory, SHARD, context};
+
+fn birth() -> EditBuilder {
+    let mut edit = EditBuilder::new(&context());
+    let child = edit.create(RecordKind::Person);
+    edit.set(child, "name", "", "Nguyễn/Thị/Hòa");
+    edit
+}
+
+#[tokio::test]
+async fn an_edit_whose_answer_is_lost_is_applied_once() {
+    for faults in [
+        vec![Fault::CutBefore],
+        vec![Fault::CutAfter],
+        vec![Fault::CutAfter, Fault::CutBefore, Fault::CutAfter],
+        vec![Fault::Say(Code::Unavailable)],
+        vec![Fault::Say(Code::Unknown), Fault::Say(Code::DeadlineExceeded)],
+        vec![Fault::Silence],
+        vec![Fault::Say(Code::ResourceExhausted), Fault::CutAfter],
+    ] {
+        let memory = Memory::default();
+        let client = memory.client(&["a"]);
+        let was_applied = faults.iter().any(|fault| matches!(fault, Fault::CutAfter | Fault::Silence));
+        memory.faults("a", faults.clone());
+        let session = client.session();
+        let accepted = client.edit(&session, &birth()).await.unwrap();
+        assert_eq!(memory.register().applied.len(), 1, "{faults:?}");
+        assert_eq!(accepted.replayed, was_applied, "{faults:?}");
+        let expected = RequestId { session: session.id(), counter: 1 };
+        assert_eq!((accepted.request, &*accepted.records), (expected, &[RecordId::derive(expected, 0)][..]));
+    }
+}
+
+#[tokio::test]
+async fn another_node_of_the_site_takes_over_and_is_kept() {
+    let memory = Memory::default();
+    memory.register().down.push("a".into());
+    memory.faults("b", [Fault::Say(Code::Unavailable)]);
+    let client = memory.client(&["a", "b", "c"]);
+    client.edit(&client.session(), &birth()).await.unwrap();
+    client.edit(&client.session(), &birth()).await.unwrap();
+    assert_eq!(memory.register().calls, ["b", "c", "c"]);
+}
+
+#[tokio::test]
+async fn a_definite_refusal_is_not_repeated() {
+    let memory = Memory::default();
+    memory.faults("a", [Fault::Say(Code::PermissionDenied)]);
+    let client = memory.client(&["a", "b"]);
+    let error = client.edit(&client.session(), &birth()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { code: Code::PermissionDenied, .. }), "{error}");
+    assert_eq!(memory.register().calls, ["a"]);
+}
+
+#[tokio::test]
+async fn nothing_accepted_and_not_known_are_told_apart() {
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::Say(Code::Unavailable); 1000]);
+    let client = memory.client(&["a"]);
+    let error = client.edit(&client.session(), &birth()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+
+    let mut faults = vec![Fault::CutAfter];
+    faults.extend(vec![Fault::Say(Code::Unavailable); 1000]);
+    memory.faults("a", faults);
+    let session = client.session();
+    let error = client.edit(&session, &birth()).await.unwrap_err();
+    let request = RequestId { session: session.id(), counter: 1 };
+    assert!(matches!(error, Error::OutcomeUnknown { request: Some(unknown), .. } if unknown == request), "{error}");
+    // The same request, later: it had been accepted.
+    memory.faults("a", []);
+    assert!(client.edit_as(request, &birth()).await.unwrap().replayed);
+    assert_eq!(memory.register().applied.len(), 1);
+
+    memory.register().down.push("b".into());
+    let client = memory.client(&["b"]);
+    let error = client.get(&context(), RecordId([1; 16])).await.unwrap_err();
+    assert!(error.to_string().contains("connection refused"), "{error}");
+    let error = memory.client(&[]).get(&context(), RecordId([1; 16])).await.unwrap_err();
+    assert!(error.to_string().contains("no address"), "{error}");
+}
+
+#[tokio::test]
+async fn an_administrative_call_that_breaks_points_to_the_status() {
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::CutAfter; 1000]);
+    let error = memory.client(&["a"]).snapshot(&context()).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { request: None, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_edit_of_a_record_that_moved_on_is_stale() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    let id = client.edit(&session, &birth()).await.unwrap().records[0];
+    let read = client.get(&context(), id).await.unwrap();
+    let rename = |name: &str| {
+        let mut edit = EditBuilder::new(&context());
+        let part = edit.change(&read);
+        edit.set(part, "name", "", name);
+        edit
+    };
+    client.edit(&session, &rename("Nguyễn/Thị/Hoa")).await.unwrap();
+    let error = client.edit(&session, &rename("Nguyễn/Thị/Hồng")).await.unwrap_err();
+    let Error::Stale(stale) = error else { panic!("{error}") };
+    assert_eq!(stale.current.unwrap().fields[0].values[0].value, "Nguyễn/Thị/Hoa");
+}
+
+fn births(session: &Session, count: usize) -> Vec<v1::EditRequest> {
+    (0..count).map(|_| birth().build(session.next(), 0)).collect()
+}
+
+#[tokio::test]
+async fn a_stream_of_edits_survives_breaks_and_applies_each_once() {
+    let memory = Memory::default();
+    memory.register().down.push("c".into());
+    memory.faults("a", [Fault::CutStream(50), Fault::CutBefore, Fault::CutStream(0), Fault::Say(Code::Unavailable)]);
+    memory.faults("b", [Fault::CutStream(3), Fault::CutAfter, Fault::Silence]);
+    let client = memory.client(&["a", "b", "c"]);
+    let session = client.session();
+    let edits = births(&session, 400);
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(edits)).collect().await;
+    let counters: Vec<u64> = answers
+        .iter()
+        .map(|answer| {
+            let answer = answer.as_ref().unwrap();
+            let accepted = answer.outcome.as_ref().unwrap();
+            assert!(answer.resent || !accepted.replayed);
+            answer.request.counter
+        })
+        .collect();
+    assert_eq!(counters, (1..=400).collect::<Vec<_>>());
+    assert_eq!(memory.register().applied.len(), 400);
+    assert!(answers.iter().any(|answer| answer.as_ref().unwrap().outcome.as_ref().unwrap().replayed));
+}
+
+#[tokio::test]
+async fn a_refused_edit_of_a_stream_does_not_stop_the_others() {
+    let memory = Memory::default();
+    memory.register().poison = Some("bad".into());
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    let mut edits = births(&session, 5);
+    edits[2].parts[0].changes[0].value = "bad".into();
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(edits)).collect().await;
+    let refused: Vec<bool> = answers.iter().map(|answer| answer.as_ref().unwrap().outcome.is_err()).collect();
+    assert_eq!(refused, [false, false, true, false, false]);
+    assert_eq!(memory.register().applied.len(), 4);
+}
+
+#[tokio::test]
+async fn a_stream_that_reaches_nobody_ends_with_what_is_known() {
+    let memory = Memory::default();
+    memory.register().down.push("a".into());
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(births(&session, 3))).collect().await;
+    assert!(matches!(answers[..], [Err(Error::Unreachable { .. })]), "{answers:?}");
+
+    memory.register().down.clear();
+    memory.faults("a", vec![Fault::Say(Code::Unavailable); 1000]);
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(births(&session, 3))).collect().await;
+    assert!(matches!(answers[..], [Err(Error::Unreachable { .. })]), "{answers:?}");
+
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::CutStream(0); 1000]);
+    let client = memory.client(&["a"]);
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(births(&session, 3))).collect().await;
+    assert!(matches!(answers[..], [Err(Error::OutcomeUnknown { request: Some(_), .. })]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_it_broke() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    for _ in 0..7 {
+        client.edit(&session, &birth()).await.unwrap();
+    }
+    memory.faults("a", [Fault::CutStream(3), Fault::Say(Code::Unavailable), Fault::CutStream(2)]);
+    let entries: Vec<_> = client.watch(&context(), Some(SHARD), 1).take(7).collect().await;
+    let positions: Vec<u64> = entries.into_iter().map(|entry| entry.unwrap().position).collect();
+    assert_eq!(positions, [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_watch_may_be_quiet_for_longer_than_the_deadline() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    client.edit(&client.session(), &birth()).await.unwrap();
+    memory.faults("a", [Fault::QuietStream, Fault::CutBefore]);
+    let entries: Vec<_> = client.watch(&context(), Some(SHARD), 1).take(1).collect().await;
+    assert_eq!(entries[0].as_ref().unwrap().position, 1);
+}
+
+#[tokio::test]
+async fn an_extract_brings_every_record_and_says_if_it_is_cut() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    for _ in 0..5 {
+        client.edit(&session, &birth()).await.unwrap();
+    }
+    memory.faults("a", [Fault::Say(Code::Unavailable)]);
+    let records: Vec<_> = client.export(&context(), None).collect().await;
+    assert_eq!(records.iter().filter(|record| record.is_ok()).count(), 5);
+    memory.faults("a", [Fault::Say(Code::PermissionDenied)]);
+    let records: Vec<_> = client.export(&context(), None).collect().await;
+    assert!(matches!(records[..], [Err(Error::Refused { code: Code::PermissionDenied, .. })]));
+}

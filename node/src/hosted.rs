@@ -1,0 +1,273 @@
+//! A group that this node hosts: commands go in and come back with their answers, reads wait for their entry in the
+//! access log, and whoever follows the state is told when it moves.
+//!
+//! Commands of all callers that wait at one moment share one log entry, so that a burst costs few flushes. A caller is
+//! told exactly one of three things: the answer, that nothing was accepted, or that the outcome is not known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dinhba_core::command::{AccessEntry, Answer, Command};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{GroupId, ShardId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
+use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
+use futures::channel::{mpsc, oneshot};
+use futures::{SinkExt, StreamExt};
+use openraft_rt::watch::{WatchReceiver, WatchSender};
+
+use crate::metrics::Metrics;
+use crate::raft::group::{Accepted, Group, ProposeError};
+use crate::raft::machine::Machine;
+use crate::runtime;
+use crate::runtime::watch;
+
+/// Commands that may wait for their turn. More is refused: by then the disk is seconds behind.
+const QUEUE_MAX: usize = 4_096;
+
+/// Commands in one log entry; also bounded by bytes. Below the registry's own bound.
+const ENTRY_COMMANDS_MAX: usize = 256;
+
+/// Bytes of commands in one log entry: a fraction of what a frame between peers takes.
+const ENTRY_BYTES_MAX: usize = 384 * 1024;
+
+/// Log entries proposed at once: enough to keep the disk busy while the network answers.
+const ENTRIES_IN_FLIGHT_MAX: usize = 8;
+
+/// How long a proposal waits for a leader and a majority before its outcome is called unknown.
+pub const PROPOSE_WAIT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(ENTRY_COMMANDS_MAX <= COMMANDS_MAX);
+
+/// Why a command has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposalFailed {
+    /// Too many commands wait. Nothing was accepted.
+    #[error("overloaded: {QUEUE_MAX} commands wait already; nothing was accepted, try again in a moment")]
+    Overloaded,
+    /// Nothing was accepted.
+    #[error("nothing was accepted: {0}")]
+    NotAccepted(String),
+    /// It may have been accepted.
+    #[error("the outcome is not known, send the same request again to this site: {0}")]
+    Unknown(String),
+    /// This machine's storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The registry as the group's machine.
+pub struct RegistryMachine {
+    engine: Arc<dyn StateEngine>,
+    context: Context,
+    applied: watch::Sender<u64>,
+}
+
+impl Machine for RegistryMachine {
+    fn apply(&mut self, entries: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+        let view = self.engine.snapshot()?;
+        registry::apply(&*view, &self.context, entries)
+    }
+
+    fn applied(&mut self, index: u64) {
+        // Nobody listens while the node starts or stops.
+        let _ = WatchSender::send(&self.applied, index);
+    }
+
+    fn replaced(&mut self) {
+        self.applied.send_if_modified(|_| true);
+    }
+}
+
+struct Waiting {
+    command: Command,
+    bytes: usize,
+    answer: oneshot::Sender<Result<(Answer, u64), ProposalFailed>>,
+}
+
+/// A hosted group; clones are the same.
+#[derive(Clone)]
+pub struct Hosted {
+    /// Raft.
+    pub group: Group,
+    /// Keys and the group's id.
+    pub context: Context,
+    engine: Arc<dyn StateEngine>,
+    applied: watch::Receiver<u64>,
+    queue: mpsc::Sender<Waiting>,
+}
+
+/// What becomes the machine before Raft starts, and follows it afterwards.
+pub struct Parts {
+    /// For [`crate::raft::group::Setup`].
+    pub machine: RegistryMachine,
+    applied: watch::Receiver<u64>,
+    engine: Arc<dyn StateEngine>,
+    context: Context,
+}
+
+impl Parts {
+    /// The machine of a group over `engine`.
+    #[must_use]
+    pub fn new(engine: Arc<dyn StateEngine>, context: Context) -> Self {
+        let (sender, applied) = watch::channel(0);
+        let machine = RegistryMachine { engine: Arc::clone(&engine), context: context.clone(), applied: sender };
+        Parts { machine, applied, engine, context }
+    }
+
+    /// What follows the running group; takes the machine out first.
+    #[must_use]
+    pub fn split(self) -> (RegistryMachine, impl FnOnce(Group, Metrics) -> Hosted) {
+        let Parts { machine, applied, engine, context } = self;
+        let host = move |group: Group, metrics: Metrics| {
+            let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+            runtime::spawn("proposer", propose_all(group.clone(), waiting, metrics));
+            Hosted { group, context, engine, applied, queue }
+        };
+        (machine, host)
+    }
+}
+
+/// Gathers waiting commands into log entries and hands their answers out.
+async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Metrics) {
+    let (mut permits, returned) = mpsc::channel::<()>(ENTRIES_IN_FLIGHT_MAX);
+    let mut returned = returned;
+    let mut waiting = waiting.peekable();
+    let mut in_flight = 0;
+    while let Some(first) = waiting.next().await {
+        while in_flight >= ENTRIES_IN_FLIGHT_MAX {
+            let _ = returned.next().await;
+            in_flight -= 1;
+        }
+        let mut bytes = first.bytes;
+        let mut entry = vec![first];
+        while entry.len() < ENTRY_COMMANDS_MAX {
+            let fits = |next: &Waiting| bytes + next.bytes <= ENTRY_BYTES_MAX;
+            let next = std::pin::Pin::new(&mut waiting).next_if(fits);
+            let Some(Some(next)) = futures::FutureExt::now_or_never(next) else { break };
+            bytes += next.bytes;
+            entry.push(next);
+        }
+        in_flight += 1;
+        let (group, mut permit, metrics) = (group.clone(), permits.clone(), metrics.clone());
+        runtime::spawn("proposal", async move {
+            propose_entry(&group, entry, &metrics).await;
+            let _ = permit.send(()).await;
+        });
+    }
+    permits.close_channel();
+}
+
+async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
+    let (commands, answers): (Vec<Command>, Vec<_>) =
+        entry.into_iter().map(|waiting| (waiting.command, waiting.answer)).unzip();
+    let began = runtime::now();
+    let outcome = group.propose(commands.to_bytes(), PROPOSE_WAIT).await;
+    metrics.proposal(group.id(), runtime::now() - began);
+    let outcome = match outcome {
+        Ok(Accepted { index, answer }) => Vec::<Answer>::from_bytes(&answer)
+            .ok()
+            .filter(|list| list.len() == answers.len())
+            .map(|list| (list, index))
+            .ok_or_else(|| ProposalFailed::Unknown("the leader's answer cannot be read".to_owned())),
+        Err(error) if error.surely_not_accepted() => Err(ProposalFailed::NotAccepted(error.to_string())),
+        Err(error @ (ProposeError::Unknown(_) | ProposeError::Stopped(_))) => {
+            Err(ProposalFailed::Unknown(error.to_string()))
+        }
+        Err(error) => Err(ProposalFailed::Unknown(error.to_string())),
+    };
+    // A caller that has gone away asks again with the same request.
+    match outcome {
+        Ok((list, index)) => {
+            answers.into_iter().zip(list).for_each(|(caller, answer)| _ = caller.send(Ok((answer, index))));
+        }
+        Err(error) => answers.into_iter().for_each(|caller| _ = caller.send(Err(error.clone()))),
+    }
+}
+
+impl Hosted {
+    /// The group's id.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.context.group
+    }
+
+    /// The keys of its state.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.context.keys()
+    }
+
+    /// Looks at a consistent view of the state, as this replica has it.
+    pub fn look<T>(&self, look: impl FnOnce(&dyn StateView) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let view = self.engine.snapshot()?;
+        look(&*view)
+    }
+
+    /// The group's own state, once it is formed.
+    pub fn state(&self) -> Result<Option<GroupState>, StoreError> {
+        self.look(|view| registry::read(view, &self.keys().group()))
+    }
+
+    /// The shards that it hosts, in order.
+    pub fn shards(&self) -> Result<Vec<ShardState>, StoreError> {
+        let shards = self.look(|view| registry::read_range(view, self.keys().shards()))?;
+        Ok(shards.into_iter().map(|(_, shard)| shard).collect())
+    }
+
+    /// A hosted shard.
+    pub fn shard(&self, shard: ShardId) -> Result<Option<ShardState>, StoreError> {
+        self.look(|view| registry::read(view, &self.keys().shard(shard)))
+    }
+
+    /// Proposes one command and waits for its answer and its place in the log.
+    pub async fn propose(&self, command: Command) -> Result<(Answer, u64), ProposalFailed> {
+        let bytes = command.to_bytes().len();
+        if bytes > ENTRY_BYTES_MAX {
+            let text = format!("a command may have {ENTRY_BYTES_MAX} bytes, this one has {bytes}: split it");
+            return Err(ProposalFailed::NotAccepted(text));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue.clone().try_send(Waiting { command, bytes, answer }).map_err(|error| {
+            if error.is_full() {
+                ProposalFailed::Overloaded
+            } else {
+                ProposalFailed::NotAccepted("this node is stopping".to_owned())
+            }
+        })?;
+        answered.await.unwrap_or_else(|_| Err(ProposalFailed::Unknown("this node is stopping".to_owned())))
+    }
+
+    /// Writes reads into the access log; returns which of them may go on. When it returns, this replica shows everything
+    /// that was acknowledged before the call: the entries' place in the log is the read's point in time.
+    pub async fn log_accesses(&self, entries: Vec<AccessEntry>) -> Result<Vec<bool>, ProposalFailed> {
+        let (answer, index) = self.propose(Command::Access(entries)).await?;
+        self.wait_applied(index).await?;
+        match answer {
+            Answer::Access(allowed) => Ok(allowed),
+            other => Err(ProposalFailed::NotAccepted(format!("the access log answered {other:?}"))),
+        }
+    }
+
+    /// Waits until this replica has applied a place in the log.
+    pub async fn wait_applied(&self, index: u64) -> Result<(), ProposalFailed> {
+        let mut applied = self.applied.clone();
+        let waited = runtime::timeout(PROPOSE_WAIT, WatchReceiver::wait_until_ge(&mut applied, &index)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ProposalFailed::NotAccepted(format!("this replica did not reach log entry {index} in time"))),
+        }
+    }
+
+    /// Follows the state: `changed` returns after each move.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+
+    /// Makes everything applied durable.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.engine.sync()
+    }
+}

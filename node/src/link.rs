@@ -1,0 +1,408 @@
+//! The links between sites: the driver around `dinhba_core::sync`'s sessions, at both ends.
+//!
+//! On the leader of each group that hosts shards, the child asks the parent where it hosts them, and opens one session
+//! with each group's leader there. A session ends when either leader changes, the connection breaks, or the session
+//! says so; the child then tries again after a pause that doubles, with jitter. What a session changes goes through
+//! its group's log, so a session may end at any point.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dinhba_client::tls::{MESSAGE_BYTES_MAX, named, node_name, site_name};
+use dinhba_core::command::{Answer, Branch, Command, MergeCommand, Renew, Statement, StatementBody};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
+use dinhba_core::sync::{Effect, Event, Here, Message, Session};
+use dinhba_proto::v1::link_client::LinkClient;
+use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use futures::channel::mpsc;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt};
+use openraft_rt::watch::WatchReceiver;
+use tonic::{Code, Status};
+
+use crate::hosted::{Hosted, ProposalFailed};
+use crate::node::Shared;
+use crate::runtime;
+
+/// Time between two ticks of a session: how soon news is looked for that no event told of, and how soon the loss of
+/// leadership ends it.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long the first words of a connection may take: three slow round trips.
+const GREETING_WAIT: Duration = Duration::from_secs(10);
+
+/// Messages above this size are compressed; below, the frame costs more than it saves.
+const COMPRESS_FROM: usize = 512;
+
+/// What a compressed message may grow to: several times the largest batch, and a bound on a hostile one.
+const MESSAGE_BYTES_MAX_DECOMPRESSED: usize = 8 << 20;
+
+/// Fast, and within a few percent of the best for batches of this size.
+const ZSTD_LEVEL: i32 = 3;
+
+/// How a link is doing, for the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkReport {
+    /// Whether this site dialled.
+    pub up: bool,
+    /// Whether a session runs.
+    pub connected: bool,
+    /// The peer, or why there is none.
+    pub detail: String,
+    /// Since when, UTC milliseconds.
+    pub since_ms: i64,
+}
+
+/// The links of a node, by group and peer site.
+#[derive(Debug, Default)]
+pub struct LinkReports(Mutex<BTreeMap<(GroupId, SiteId), LinkReport>>);
+
+impl LinkReports {
+    /// All links, in order.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<(GroupId, SiteId), LinkReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, group: GroupId, peer: SiteId, up: bool, connected: bool, detail: String) {
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = reports.get(&(group, peer)).is_none_or(|old| old.connected != connected || old.detail != detail);
+        if changed {
+            if connected {
+                tracing::info!(%group, %peer, "link is up");
+            } else {
+                tracing::info!(%group, %peer, detail, "link is down");
+            }
+            let report = LinkReport { up, connected, detail, since_ms: runtime::utc_ms() };
+            reports.insert((group, peer), report);
+        }
+    }
+}
+
+/// What goes over the wire in one direction.
+type Outgoing = mpsc::UnboundedSender<LinkFrame>;
+/// What comes from the other.
+pub(crate) type Incoming = Pin<Box<dyn Stream<Item = Result<LinkFrame, Status>> + Send>>;
+
+/// A message as a frame.
+fn frame(message: &Message) -> Result<LinkFrame, String> {
+    let bytes = message.to_bytes();
+    if bytes.len() < COMPRESS_FROM {
+        return Ok(LinkFrame { group: String::new(), message: bytes, compressed: false });
+    }
+    let packed = zstd::bulk::compress(&bytes, ZSTD_LEVEL).map_err(|error| format!("compression: {error}"))?;
+    Ok(LinkFrame { group: String::new(), message: packed, compressed: true })
+}
+
+/// The message in a frame.
+fn message(frame: &LinkFrame) -> Result<Message, String> {
+    let unpacked;
+    let bytes = if frame.compressed {
+        unpacked = zstd::bulk::decompress(&frame.message, MESSAGE_BYTES_MAX_DECOMPRESSED)
+            .map_err(|error| format!("a message that cannot be decompressed: {error}"))?;
+        &unpacked
+    } else {
+        &frame.message
+    };
+    Message::from_bytes(bytes).map_err(|error| error.to_string())
+}
+
+/// One session from its first word to its last.
+pub(crate) struct Conversation {
+    shared: Arc<Shared>,
+    hosted: Hosted,
+    peer: SiteId,
+    peer_is_child: bool,
+    session: Session,
+    outgoing: Outgoing,
+}
+
+impl Conversation {
+    /// A session of a group with a peer site, about `offered` shards.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        hosted: Hosted,
+        peer: SiteId,
+        peer_is_child: bool,
+        offered: BTreeSet<ShardId>,
+        outgoing: Outgoing,
+    ) -> Self {
+        let session = Session::new(peer, peer_is_child, offered);
+        Conversation { shared, hosted, peer, peer_is_child, session, outgoing }
+    }
+
+    /// Speaks until the session ends; returns why it did.
+    pub(crate) async fn run(mut self, mut incoming: Incoming) -> String {
+        let (reports, group) = (Arc::clone(&self.shared), self.hosted.id());
+        reports.links.set(group, self.peer, !self.peer_is_child, true, format!("with {}", self.peer));
+        let (peer, up) = (self.peer, !self.peer_is_child);
+        let why = match self.converse(&mut incoming).await {
+            Ok(()) => "ended".to_owned(),
+            Err(why) => why,
+        };
+        reports.links.set(group, peer, up, false, why.clone());
+        why
+    }
+
+    async fn converse(&mut self, incoming: &mut Incoming) -> Result<(), String> {
+        self.handle(Event::Opened).await?;
+        let mut moved = self.hosted.follow();
+        let mut stopping = self.shared.stopping();
+        let mut tick = Box::pin(runtime::sleep(TICK));
+        loop {
+            // Biased, in an order that lets time pass even under a flood of messages.
+            futures::select_biased! {
+                _ = WatchReceiver::changed(&mut stopping).fuse() => return Err("this node is stopping".to_owned()),
+                () = (&mut tick).fuse() => {
+                    if !self.hosted.group.is_leader() {
+                        return Err("this node no longer leads the group".to_owned());
+                    }
+                    self.handle(Event::Tick(runtime::utc_ms())).await?;
+                    tick = Box::pin(runtime::sleep(TICK));
+                }
+                frame = incoming.next().fuse() => match frame {
+                    Some(Ok(frame)) => self.handle(Event::Received(message(&frame)?)).await?,
+                    Some(Err(status)) => return Err(format!("the peer: {}", status.message())),
+                    None => return Err("the peer closed the link".to_owned()),
+                },
+                _ = WatchReceiver::changed(&mut moved).fuse() => self.handle(Event::Advanced).await?,
+            }
+        }
+    }
+
+    /// Takes one event and what follows from it.
+    async fn handle(&mut self, event: Event) -> Result<(), String> {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let keys = self.hosted.keys();
+            let session = &mut self.session;
+            let effects = self
+                .hosted
+                .look(|view| session.handle(&Here { view, keys }, event))
+                .map_err(|error| format!("this node's storage: {error}"))?;
+            for effect in effects {
+                match effect {
+                    Effect::Send(message) => self.send(&message)?,
+                    Effect::Merge(batch) => {
+                        #[cfg(feature = "faults")]
+                        let batch = crate::faults::drop_one_edit(batch);
+                        let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
+                        match self.propose(Command::Merge(Box::new(merge))).await? {
+                            Answer::Merged(merged) => {
+                                self.report(&merged);
+                                events.push(Event::Merged(merged));
+                            }
+                            other => return Err(format!("a batch was not taken: {other:?}")),
+                        }
+                    }
+                    Effect::Renew { shard, author, common } => {
+                        tracing::warn!(%shard, %author, common, "own edits forked: renewing the incarnation");
+                        let renew = Renew {
+                            shard,
+                            author,
+                            common,
+                            incarnation: Incarnation(random()),
+                            epoch: random(),
+                            now_ms: runtime::utc_ms(),
+                        };
+                        self.propose(Command::Renew(renew)).await?;
+                        return Err("the incarnation was renewed".to_owned());
+                    }
+                    Effect::Reissue(branch) => {
+                        let branch = Branch { now_ms: runtime::utc_ms(), ..branch };
+                        tracing::warn!(shard = %branch.shard, edits = branch.items.len(), "taking back a lost branch");
+                        self.propose(Command::Reissue(branch)).await?;
+                    }
+                    Effect::State(body) => {
+                        let statement = self.sign(body);
+                        self.send(&Message::Statement(Box::new(statement)))?;
+                    }
+                    Effect::Keep(statement) => {
+                        if self.is_genuine(&statement) {
+                            self.propose(Command::Keep(statement)).await?;
+                        } else {
+                            let site = statement.body.site;
+                            tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
+                        }
+                    }
+                    Effect::Close(why) => return Err(why),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, merged: &dinhba_core::command::Merged) {
+        for author in &merged.parked {
+            tracing::error!(shard = %merged.shard, %author, peer = %self.peer, "an author's chain broke: parked");
+        }
+        if merged.poisoned > 0 {
+            tracing::warn!(shard = %merged.shard, edits = merged.poisoned, peer = %self.peer, "edits were set aside");
+        }
+    }
+
+    fn send(&self, message: &Message) -> Result<(), String> {
+        self.outgoing.unbounded_send(frame(message)?).map_err(|_| "the link is closed".to_owned())
+    }
+
+    async fn propose(&self, command: Command) -> Result<Answer, String> {
+        match self.hosted.propose(command).await {
+            Ok((Answer::Refused(refusal), _)) => Err(format!("refused by this site: {}", refusal.text)),
+            Ok((answer, index)) => {
+                // The session reads its own replica: it must show what was just decided.
+                self.hosted.wait_applied(index).await.map_err(|error| error.to_string())?;
+                Ok(answer)
+            }
+            Err(error @ (ProposalFailed::Overloaded | ProposalFailed::NotAccepted(_))) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn sign(&self, body: StatementBody) -> Statement {
+        let signature = self.shared.signing_key.sign(&body.to_bytes()).to_bytes();
+        Statement { body, signature }
+    }
+
+    fn is_genuine(&self, statement: &Statement) -> bool {
+        let place = self.shared.place();
+        let key = place.sites.get(&statement.body.site).and_then(|site| VerifyingKey::from_bytes(&site.public_key).ok());
+        let signature = Signature::from_bytes(&statement.signature);
+        key.is_some_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok())
+    }
+}
+
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    runtime::fill_random(&mut bytes);
+    bytes
+}
+
+/// Keeps the links of one group with the parent, for as long as this node runs.
+pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
+    let Some(parent) = shared.config.parent.clone() else { return };
+    let (mut pause, mut running) = (shared.backoff_min(), FuturesUnordered::new());
+    let mut covered: BTreeSet<ShardId> = BTreeSet::new();
+    while !shared.is_stopping() {
+        let wanted: BTreeSet<ShardId> = match hosted.shards() {
+            Ok(shards) if hosted.group.is_leader() => {
+                shards.iter().map(|shard| shard.info.shard).filter(|shard| !covered.contains(shard)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        if wanted.is_empty() {
+            wait(&shared, TICK, &mut running, &mut covered).await;
+            continue;
+        }
+        match locate(&shared, parent.site, &wanted).await {
+            Ok(groups) if !groups.is_empty() => {
+                for group in groups {
+                    let shards: BTreeSet<ShardId> =
+                        group.shards.iter().filter_map(|shard| shard.parse().ok()).filter(|s| wanted.contains(s)).collect();
+                    covered.extend(&shards);
+                    let (shared, hosted) = (Arc::clone(&shared), hosted.clone());
+                    let parent = parent.site;
+                    running.push(async move { (speak(shared, hosted, parent, &group, &shards).await, shards) }.boxed());
+                }
+            }
+            Ok(_) => {
+                let detail = format!("the parent {} hosts none of the shards", parent.site);
+                shared.links.set(hosted.id(), parent.site, true, false, detail);
+            }
+            Err(why) => shared.links.set(hosted.id(), parent.site, true, false, why),
+        }
+        let began = runtime::now();
+        wait(&shared, runtime::jitter(pause), &mut running, &mut covered).await;
+        let lasted = runtime::now() - began;
+        pause = if lasted > pause * 2 || !covered.is_empty() { shared.backoff_min() } else { (pause * 2).min(shared.backoff_max()) };
+    }
+}
+
+type Running<'a> = FuturesUnordered<futures::future::BoxFuture<'a, (String, BTreeSet<ShardId>)>>;
+
+/// Lets the sessions run for `pause`; of those that end, the shards are wanted again.
+async fn wait(shared: &Shared, pause: Duration, running: &mut Running<'_>, covered: &mut BTreeSet<ShardId>) {
+    let mut stopping = shared.stopping();
+    let mut pause = Box::pin(runtime::sleep(pause).fuse());
+    loop {
+        futures::select_biased! {
+            _ = WatchReceiver::changed(&mut stopping).fuse() => return,
+            ended = running.select_next_some() => {
+                let (why, shards) = ended;
+                tracing::debug!(why, "session ended");
+                covered.retain(|shard| !shards.contains(shard));
+            }
+            () = pause => return,
+        }
+    }
+}
+
+/// Asks the parent's nodes in turn where the shards are.
+async fn locate(
+    shared: &Shared,
+    parent: SiteId,
+    wanted: &BTreeSet<ShardId>,
+) -> Result<Vec<LocatedGroup>, String> {
+    let addresses = shared.config.parent.iter().flat_map(|parent| &parent.addresses);
+    let mut last = "no address of the parent is configured".to_owned();
+    for address in addresses {
+        let ask = async {
+            let transport = shared.dial.dial(named(&site_name(parent), &address.to_string())).await;
+            let mut client = LinkClient::new(transport.map_err(|error| format!("{address}: {error}"))?);
+            let shards = wanted.iter().map(ToString::to_string).collect();
+            let reply = client.locate(LocateRequest { shards }).await;
+            reply.map(|reply| reply.into_inner().groups).map_err(|status| format!("{address}: {}", status.message()))
+        };
+        match runtime::timeout(GREETING_WAIT, ask).await {
+            Ok(Ok(groups)) => {
+                let led: Vec<_> = groups.into_iter().filter(|group| !group.address.is_empty()).collect();
+                if !led.is_empty() {
+                    return Ok(led);
+                }
+                last = format!("{address}: the parent has no leader for the shards now");
+            }
+            Ok(Err(why)) => last = why,
+            Err(_) => last = format!("{address}: no answer in time"),
+        }
+    }
+    Err(last)
+}
+
+/// One session with one of the parent's groups.
+async fn speak(
+    shared: Arc<Shared>,
+    hosted: Hosted,
+    parent: SiteId,
+    group: &LocatedGroup,
+    shards: &BTreeSet<ShardId>,
+) -> String {
+    let (outgoing, frames) = mpsc::unbounded();
+    let naming = LinkFrame { group: group.group.clone(), message: Vec::new(), compressed: false };
+    if outgoing.unbounded_send(naming).is_err() {
+        return "the link is closed".to_owned();
+    }
+    let opened = runtime::timeout(GREETING_WAIT, async {
+        let leader: NodeId = group.leader.parse().map_err(|_| "the parent names its leader wrongly".to_owned())?;
+        let address = shared.parent_address(leader, &group.address);
+        let transport = shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| error.to_string())?;
+        let mut client = LinkClient::new(transport)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        client.session(frames).await.map_err(|status| status.message().to_owned())
+    });
+    match opened.await {
+        Ok(Ok(reply)) => {
+            let conversation =
+                Conversation::new(Arc::clone(&shared), hosted, parent, false, shards.clone(), outgoing);
+            conversation.run(Box::pin(reply.into_inner())).await
+        }
+        Ok(Err(why)) => {
+            shared.links.set(hosted.id(), parent, true, false, why.clone());
+            why
+        }
+        Err(_) => "no answer in time".to_owned(),
+    }
+}

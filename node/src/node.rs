@@ -1,0 +1,477 @@
+//! A node: everything that runs in one process, started and stopped in the order that keeps its promises.
+//!
+//! Start: configuration checked, data directory locked and its owner compared, engines opened, the door opened; then a
+//! node whose directory is empty asks its site whether its id had joined before (a node that forgot its vote must never
+//! vote under its old name); then the groups start, and the founding node forms the site. Stop: the door closes, links
+//! and groups end, the state is synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use dinhba_client::transport::Dial;
+use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::place::{GroupEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
+use dinhba_core::registry::{Context, read_range};
+use dinhba_core::store::{LogEngine, StateEngine, StoreError};
+use dinhba_core::units::Directory;
+use dinhba_proto::peer::v1::App as AppFrame;
+use ed25519_dalek::SigningKey;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use openraft_rt::watch::{WatchReceiver, WatchSender};
+
+use crate::call::{Call, Joined};
+use crate::config::Config;
+use crate::datadir::{DataDir, Owner};
+use crate::disk::{Disk, RealDisk};
+use crate::hosted::{Hosted, Parts, ProposalFailed};
+use crate::link::{LinkReports, keep_parent_links};
+use crate::log::GroupCommit;
+use crate::metrics::Metrics;
+use crate::place_file::{self, PlaceFile};
+use crate::raft::group::{Group, Settings, Setup};
+use crate::raft::peer::{App, Body, Groups, PeerPool};
+use crate::runtime::{self, watch};
+use crate::seal::Unsealed;
+use crate::state::{self, EngineKind};
+use crate::tls::Door;
+use crate::{link, pki, server};
+
+/// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
+const LEVEL_FIRST: u16 = 1;
+
+/// How often founding, registration and figures are looked after.
+const CHORES_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a peer may take to answer a call of [`Call`].
+const CALL_WAIT: Duration = Duration::from_secs(3);
+
+/// How long open connections may go on when the node stops.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// What a node is started with, beside its configuration: the seams.
+pub struct Seams {
+    /// The folded state.
+    pub state: Arc<dyn StateEngine>,
+    /// The Raft log.
+    pub log: Arc<dyn LogEngine>,
+    /// Snapshots.
+    pub disk: Arc<dyn Disk>,
+    /// Where snapshots lie.
+    pub snapshots: PathBuf,
+    /// Reaches other nodes.
+    pub dial: Arc<dyn Dial>,
+    /// Whether the data directory was empty.
+    pub is_new: bool,
+}
+
+/// What all parts of a node share.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The country's units.
+    pub directory: Directory,
+    /// Figures.
+    pub metrics: Metrics,
+    /// How the links are doing.
+    pub links: LinkReports,
+    pub(crate) signing_key: SigningKey,
+    pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) pool: PeerPool,
+    pub(crate) groups: Groups,
+    hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
+    place: RwLock<Arc<Place>>,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// The groups that run here; none before they have started.
+    pub fn hosted(&self) -> impl Iterator<Item = &Hosted> {
+        self.hosted.get().into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// A group that runs here.
+    pub fn group(&self, group: GroupId) -> Option<&Hosted> {
+        self.hosted.get()?.get(&group)
+    }
+
+    /// The group that hosts a shard here.
+    pub fn host_of(&self, shard: ShardId) -> Option<&Hosted> {
+        let group = self.place().shards.get(&shard)?.group;
+        self.group(group)
+    }
+
+    /// The site's first group, which keeps the directory.
+    pub fn site_group(&self) -> Option<&Hosted> {
+        self.hosted.get()?.values().next()
+    }
+
+    /// The directory of sites, nodes, groups and shards, as this replica has it.
+    pub fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This site.
+    pub fn site(&self) -> SiteId {
+        self.config.node.site
+    }
+
+    /// Whether the node is stopping.
+    pub fn is_stopping(&self) -> bool {
+        *WatchReceiver::borrow_watched(&self.stopping)
+    }
+
+    /// Changes when the node stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+
+    /// Where to dial a node of the parent that advertises `address`.
+    pub(crate) fn parent_address(&self, node: NodeId, address: &str) -> String {
+        let known = self.config.parent.iter().flat_map(|parent| &parent.nodes).find(|known| known.id == node);
+        known.map_or_else(|| address.to_owned(), |known| known.address.to_string())
+    }
+
+    pub(crate) fn backoff_min(&self) -> Duration {
+        Duration::from_millis(self.config.link.backoff_min_ms)
+    }
+
+    pub(crate) fn backoff_max(&self) -> Duration {
+        Duration::from_millis(self.config.link.backoff_max_ms)
+    }
+
+    /// The units from the centre down to `unit`, inclusive.
+    pub fn path(&self, unit: UnitId) -> Vec<UnitId> {
+        let mut path: Vec<UnitId> = self.directory.ancestors(unit).map(|above| above.id).collect();
+        path.reverse();
+        path.push(unit);
+        path
+    }
+
+    fn refresh_place(&self) -> Result<(), StoreError> {
+        let Some(hosted) = self.site_group() else { return Ok(()) };
+        let mut place = Place::default();
+        for (_, entry) in hosted.look(|view| read_range::<PlaceEntry>(view, hosted.keys().places()))? {
+            place.put(entry);
+        }
+        *self.place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(place);
+        Ok(())
+    }
+}
+
+/// The answering side of [`Call`].
+struct Calls(Arc<Shared>);
+
+impl App for Calls {
+    fn app(&self, group: GroupId, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        let shared = Arc::clone(&self.0);
+        async move {
+            match Call::from_bytes(&request).map_err(|error| error.to_string())? {
+                Call::Joined(node) => {
+                    let place = shared.place();
+                    let formed = !place.nodes.is_empty();
+                    Ok(Joined { joined: place.nodes.contains_key(&node), formed }.to_bytes())
+                }
+                Call::Change(change) => {
+                    let hosted = shared.group(group).ok_or("the group does not run here")?;
+                    change.carry_out(&hosted.group).await.map_err(|error| error.to_string())?;
+                    Ok(Vec::new())
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A running node.
+pub struct Node {
+    /// What its parts share.
+    pub shared: Arc<Shared>,
+}
+
+impl Node {
+    /// Starts the node's groups over the seams; the door is the caller's: see [`run`] and `server`.
+    pub async fn prepare(config: Config, seams: &Seams, signing_key: SigningKey) -> anyhow::Result<Node> {
+        let directory = Directory::vietnam()?;
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            directory,
+            metrics: Metrics::new(),
+            links: LinkReports::default(),
+            signing_key,
+            dial: Arc::clone(&seams.dial),
+            pool: PeerPool::new(Arc::clone(&seams.dial)),
+            groups: Groups::default(),
+            hosted: OnceLock::new(),
+            place: RwLock::default(),
+            stop,
+            stopping,
+            config,
+        });
+        Ok(Node { shared })
+    }
+
+    /// What answers the calls of peers.
+    #[must_use]
+    pub fn calls(&self) -> Arc<dyn App> {
+        Arc::new(Calls(Arc::clone(&self.shared)))
+    }
+
+    /// Starts the groups and what follows them.
+    pub async fn start(&self, seams: Seams) -> anyhow::Result<()> {
+        let shared = &self.shared;
+        if seams.is_new {
+            refuse_a_forgotten_vote(shared).await?;
+        }
+        let own: BTreeSet<GroupId> = shared
+            .config
+            .site
+            .members
+            .iter()
+            .find(|member| member.id == shared.config.node.id)
+            .map(|member| member.groups.iter().copied().collect())
+            .unwrap_or_else(|| shared.config.site.groups.iter().map(|group| group.id).collect());
+        let mut hosted = BTreeMap::new();
+        for group in own {
+            let context = Context {
+                group,
+                index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
+                digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
+            };
+            let (machine, host) = Parts::new(Arc::clone(&seams.state), context).split();
+            let raft = &shared.config.raft;
+            let setup = Setup {
+                group,
+                node: shared.config.node.id,
+                log: Arc::clone(&seams.log),
+                state: Arc::clone(&seams.state),
+                disk: Arc::clone(&seams.disk),
+                snapshot_dir: seams.snapshots.join(group.to_string()),
+                machine: Box::new(machine),
+                pool: shared.pool.clone(),
+                groups: shared.groups.clone(),
+                settings: Settings {
+                    heartbeat_ms: raft.heartbeat_ms,
+                    election_ms_min: raft.election_min_ms,
+                    election_ms_max: raft.election_max_ms,
+                    snapshot_every: raft.snapshot_every_entries,
+                    log_keep: raft.keep_entries,
+                },
+            };
+            hosted.insert(group, host(Group::start(setup).await?, shared.metrics.clone()));
+        }
+        anyhow::ensure!(!hosted.is_empty(), "site.groups: this node hosts no group; list at least one");
+        for group in hosted.values() {
+            runtime::spawn("links", keep_parent_links(Arc::clone(shared), group.clone()));
+        }
+        anyhow::ensure!(shared.hosted.set(hosted).is_ok(), "a node starts once");
+        shared.refresh_place()?;
+        runtime::spawn("place", follow_place(Arc::clone(shared)));
+        runtime::spawn("chores", do_chores(Arc::clone(shared)));
+        Ok(())
+    }
+
+    /// Ends links and groups, and makes the state durable.
+    pub async fn stop(&self) {
+        let _ = WatchSender::send(&self.shared.stop, true);
+        for hosted in self.shared.hosted() {
+            hosted.group.shutdown().await;
+            if let Err(error) = hosted.sync() {
+                tracing::error!(group = %hosted.id(), %error, "the state could not be synced");
+            }
+        }
+        self.shared.pool.disconnect();
+    }
+}
+
+/// Refuses to take part under an id that has joined before: its data is lost, and with it its votes.
+async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
+    let config = &shared.config;
+    let others: Vec<_> = config.site.members.iter().filter(|member| member.id != config.node.id).collect();
+    let mut answered = BTreeSet::new();
+    while answered.len() < others.len() && !shared.is_stopping() {
+        for other in others.iter().filter(|other| !answered.contains(&other.id)).collect::<Vec<_>>() {
+            let request = Body::App(AppFrame { payload: Call::Joined(config.node.id).to_bytes() });
+            let group = other.groups.first().copied().unwrap_or_default();
+            let called = shared.pool.call(other.id.0, &other.address.to_string(), group, request, CALL_WAIT).await;
+            let Ok(Body::AppAnswer(answer)) = called else { continue };
+            let Ok(answer) = Joined::from_bytes(&answer.payload) else { continue };
+            answered.insert(other.id);
+            anyhow::ensure!(
+                !answer.joined,
+                "node.id: {} has joined this site before, and its data directory is empty: a node that lost its data must \
+                 not vote under its old name. Remove it (`dinhba site remove-node`), then start with a new id and add it",
+                config.node.id
+            );
+            if answer.formed {
+                return Ok(());
+            }
+        }
+        if answered.len() < others.len() {
+            tracing::info!(answered = answered.len(), of = others.len(), "waiting for the other nodes of a new site");
+            runtime::sleep(CHORES_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the directory in memory in step with the site's first group.
+async fn follow_place(shared: Arc<Shared>) {
+    let Some(mut moved) = shared.site_group().map(Hosted::follow) else { return };
+    while WatchReceiver::changed(&mut moved).await.is_ok() {
+        if let Err(error) = shared.refresh_place() {
+            tracing::error!(%error, "the directory cannot be read");
+            return;
+        }
+    }
+}
+
+/// Founds the site, registers this node, keeps the figures: again and again until done, and after every change.
+async fn do_chores(shared: Arc<Shared>) {
+    let mut founded = !shared.config.site.bootstrap;
+    let mut stopping = shared.stopping();
+    while !shared.is_stopping() {
+        if !founded {
+            match found_site(&shared).await {
+                Ok(done) => founded = done,
+                Err(error) => tracing::info!(%error, "the site is not founded yet"),
+            }
+        } else if let Err(error) = register_node(&shared).await {
+            tracing::debug!(%error, "the node is not registered yet");
+        }
+        shared.keep_figures();
+        let pause = runtime::timeout(CHORES_EVERY, WatchReceiver::changed(&mut stopping)).await;
+        if pause.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Forms every group of a new site and writes its directory. All steps are repeated safely.
+async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
+    let config = &shared.config;
+    let file = match &config.place {
+        Some(place) => place_file::read(&place.file)?,
+        None => PlaceFile::default(),
+    };
+    for hosted in shared.hosted() {
+        let group = hosted.id();
+        if hosted.group.status().members.is_empty() {
+            let voters = config.site.members.iter().filter(|member| member.groups.contains(&group));
+            let voters = voters.map(|member| (member.id, member.address.to_string())).collect();
+            if let Err(error) = hosted.group.initialize(voters).await {
+                tracing::debug!(%group, %error, "not initialized now");
+            }
+        }
+        done(hosted, Command::Form(Form { site: config.node.site, level: LEVEL_FIRST })).await?;
+        let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
+        for shard in shards {
+            let unit = *file.shards.get(shard).ok_or_else(|| {
+                anyhow::anyhow!("place.file: has no line for the shard {shard} of site.groups; add its home commune")
+            })?;
+            if hosted.shard(*shard)?.is_none() {
+                let info = ShardInfo { shard: *shard, path: shared.path(unit) };
+                let (incarnation, epoch) = (Incarnation(link::random()), link::random());
+                done(hosted, Command::Adopt(Adopt { info, incarnation, epoch })).await?;
+            }
+        }
+    }
+    let Some(first) = shared.site_group() else { return Ok(false) };
+    let mut entries: Vec<PlaceEntry> = file.sites.values().cloned().map(PlaceEntry::Site).collect();
+    for group in &config.site.groups {
+        let members = config.site.members.iter().filter(|member| member.groups.contains(&group.id));
+        let members = members.map(|member| member.id).collect();
+        entries.push(PlaceEntry::Group(GroupEntry { group: group.id, members }));
+        for shard in &group.shards {
+            let unit = file.shards[shard];
+            entries.push(PlaceEntry::Shard(ShardEntry { shard: *shard, unit, group: group.id }));
+        }
+    }
+    let place = shared.place();
+    entries.retain(|entry| !is_in(&place, entry));
+    if !entries.is_empty() {
+        for part in entries.chunks(512) {
+            done(first, Command::Place(part.to_vec())).await?;
+        }
+        tracing::info!(site = %config.node.site, "the site is founded");
+    }
+    Ok(true)
+}
+
+fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
+    match entry {
+        PlaceEntry::Site(entry) => place.sites.contains_key(&entry.site),
+        PlaceEntry::Node(entry) => place.nodes.contains_key(&entry.node),
+        PlaceEntry::Group(entry) => place.groups.contains_key(&entry.group),
+        PlaceEntry::Shard(entry) => place.shards.contains_key(&entry.shard),
+    }
+}
+
+/// Writes this node into the directory when it has joined, or listens elsewhere than before.
+async fn register_node(shared: &Shared) -> anyhow::Result<()> {
+    let (config, place) = (&shared.config, shared.place());
+    let Some(first) = shared.site_group() else { return Ok(()) };
+    let is_member = first.group.status().members.contains_key(&config.node.id);
+    let entry =
+        NodeEntry { node: config.node.id, address: config.node.advertise.to_string(), present: true };
+    if is_member && first.state()?.is_some() && place.nodes.get(&entry.node) != Some(&entry) {
+        done(first, Command::Place(vec![PlaceEntry::Node(entry)])).await?;
+    }
+    Ok(())
+}
+
+async fn done(hosted: &Hosted, command: Command) -> Result<(), ProposalFailed> {
+    match hosted.propose(command).await? {
+        (Answer::Done(_), _) => Ok(()),
+        (Answer::Refused(refusal), _) => Err(ProposalFailed::NotAccepted(refusal.text)),
+        (other, _) => Err(ProposalFailed::NotAccepted(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
+pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    let signing_key = pki::read_signing_key(&config.site.signing_key)?;
+    let door = Door::open(&config)?;
+    // First the port: it is the error that people make most, and nothing on the disk is touched by it.
+    let incoming = door.listen(&config.node.listen)?;
+    let owner = Owner {
+        node: config.node.id,
+        site: config.node.site,
+        engine: config.storage.engine,
+        country: "vietnam".to_owned(),
+    };
+    let data = DataDir::open(&config.node.data_dir, &owner)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let kind: EngineKind = config.storage.engine.name().parse()?;
+    let seams = Seams {
+        state: state::open(kind, &data.path().join("state"), Arc::new(Unsealed))?,
+        log: GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?,
+        disk,
+        snapshots: data.path().join("snapshots"),
+        dial: door.dialer(),
+        is_new: data.created(),
+    };
+    let node = Arc::new(Node::prepare(config, &seams, signing_key).await?);
+    let (closed, closing) = futures::channel::oneshot::channel::<()>();
+    let serving = runtime::spawn("server", server::serve(Arc::clone(&node), door, incoming, closing));
+    let started = node.start(seams).await;
+    let result = match started {
+        Ok(()) => {
+            tracing::info!(node = %node.shared.config.node.id, site = %node.shared.site(), "the node runs");
+            stop.await;
+            tracing::info!("stopping");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    node.stop().await;
+    let _ = closed.send(());
+    let _ = runtime::timeout(STOP_WAIT, serving).await;
+    drop(data);
+    result
+}

@@ -1,0 +1,105 @@
+//! The node's door: one gRPC server with all services, and the page of metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dinhba_client::tls::MESSAGE_BYTES_MAX;
+use dinhba_core::claims::Identity;
+use dinhba_proto::peer::v1::Frame;
+use dinhba_proto::v1::link_server::LinkServer;
+use dinhba_proto::v1::records_server::RecordsServer;
+use dinhba_proto::v1::site_server::SiteServer;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status, Streaming};
+use tonic_health::ServingStatus;
+
+use crate::node::{Node, Shared};
+use crate::pki::peer_identity;
+use crate::raft::peer::{Admit, PeerService};
+use crate::service::{LinkService, RecordsService, SiteService};
+use crate::tls::{Door, listen_plain};
+use crate::{metrics, runtime};
+
+/// How often the health that callers see is looked after.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// Lets the nodes of this site in to the peer stream, and nobody else.
+struct SameSite(Arc<Shared>);
+
+impl Admit for SameSite {
+    fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<(), Status> {
+        match peer_identity(request)? {
+            Identity::Node { site, .. } if site == self.0.site() => Ok(()),
+            _ => Err(Status::permission_denied("only the nodes of this site speak here: use the records service")),
+        }
+    }
+}
+
+/// Serves until `closing`.
+pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: oneshot::Receiver<()>) {
+    let shared = Arc::clone(&node.shared);
+    let closing = closing.map(|_| ()).shared();
+    if let Some(address) = &shared.config.node.metrics_listen {
+        match listen_plain(address) {
+            Ok(incoming) => {
+                let health = Arc::clone(&shared);
+                let page = metrics::serve(
+                    incoming,
+                    shared.metrics.clone(),
+                    Arc::new(move || health.health()),
+                    closing.clone(),
+                );
+                runtime::spawn("metrics", page);
+            }
+            Err(error) => tracing::error!(%error, "node.metrics_listen: no metrics page"),
+        }
+    }
+    let peers = PeerService::new(shared.groups.clone(), node.calls(), Arc::new(SameSite(Arc::clone(&shared))));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    runtime::spawn("health", keep_health(Arc::clone(&shared), reporter));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(dinhba_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let (server, reflection) = match (door.server(), reflection) {
+        (Ok(server), Ok(reflection)) => (server, reflection),
+        (server, reflection) => {
+            let error = server.err().map(|e| e.to_string()).or_else(|| reflection.err().map(|e| e.to_string()));
+            tracing::error!(error, "the door cannot open");
+            return;
+        }
+    };
+    let mut server = server;
+    let served = server
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(peers.into_server())
+        .add_service(
+            RecordsServer::new(RecordsService(Arc::clone(&shared)))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(SiteServer::new(SiteService(Arc::clone(&shared))))
+        .add_service(
+            LinkServer::new(LinkService(shared))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .serve_with_incoming_shutdown(incoming, closing)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the door closed");
+    }
+}
+
+/// Tells the standard health service whether this node serves.
+async fn keep_health(shared: Arc<Shared>, reporter: tonic_health::server::HealthReporter) {
+    while !shared.is_stopping() {
+        let status = if shared.health().is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        runtime::sleep(HEALTH_EVERY).await;
+    }
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+}

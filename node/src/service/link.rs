@@ -1,0 +1,108 @@
+//! The parent's end of the links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dinhba_core::claims::Identity;
+use dinhba_core::ids::{GroupId, ShardId, SiteId};
+use dinhba_proto::v1::link_server::Link;
+use dinhba_proto::v1::{LinkFrame, LocateReply, LocateRequest, LocatedGroup};
+use futures::channel::mpsc;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{broken, id, ready};
+use crate::link::Conversation;
+use crate::node::Shared;
+use crate::pki::peer_identity;
+use crate::runtime;
+
+/// Shards that one question may name: all communes of the country, with room.
+const SHARDS_MAX: usize = 20_000;
+
+/// The service.
+pub struct LinkService(pub Arc<Shared>);
+
+impl LinkService {
+    /// The child site that calls, by its certificate and the directory.
+    fn child<T>(&self, request: &Request<T>) -> Result<SiteId, Status> {
+        let Identity::Node { site, .. } = peer_identity(request)? else {
+            return Err(Status::permission_denied("links are for the nodes of child sites"));
+        };
+        let place = self.0.place();
+        let is_child = place.sites.get(&site).is_some_and(|entry| entry.parent == Some(self.0.site()));
+        if is_child {
+            return Ok(site);
+        }
+        Err(Status::permission_denied(format!("{site} is not a child of {} in the directory", self.0.site())))
+    }
+
+    /// The shards of a group here that lie in the child's area.
+    fn shards_of_child(&self, group: GroupId, child: SiteId) -> Result<BTreeSet<ShardId>, Status> {
+        let hosted = self.0.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?;
+        let place = self.0.place();
+        let unit = place.sites.get(&child).map(|entry| entry.unit);
+        let shards = hosted.shards().map_err(|error| broken(&error))?;
+        let inside = shards.into_iter().filter(|shard| unit.is_some_and(|unit| shard.info.path.contains(&unit)));
+        Ok(inside.map(|shard| shard.info.shard).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl Link for LinkService {
+    async fn locate(&self, request: Request<LocateRequest>) -> Result<Response<LocateReply>, Status> {
+        ready(&self.0)?;
+        let child = self.child(&request)?;
+        let shards = request.into_inner().shards;
+        if shards.len() > SHARDS_MAX {
+            return Err(Status::invalid_argument(format!("at most {SHARDS_MAX} shards at once")));
+        }
+        let place = self.0.place();
+        let mut groups: BTreeMap<GroupId, Vec<ShardId>> = BTreeMap::new();
+        for text in shards {
+            let shard: ShardId = id("shards", &text)?;
+            if let Some(entry) = place.shards.get(&shard) {
+                groups.entry(entry.group).or_default().push(shard);
+            }
+        }
+        let mut located = Vec::new();
+        for (group, wanted) in groups {
+            let Some(hosted) = self.0.group(group) else { continue };
+            let allowed = self.shards_of_child(group, child)?;
+            let shards: Vec<String> =
+                wanted.iter().filter(|shard| allowed.contains(shard)).map(ToString::to_string).collect();
+            let (leader, address) = match hosted.group.leader() {
+                Some((node, address)) => (node.to_string(), address),
+                None => (String::new(), String::new()),
+            };
+            if !shards.is_empty() {
+                located.push(LocatedGroup { group: group.to_string(), shards, leader, address });
+            }
+        }
+        Ok(Response::new(LocateReply { groups: located }))
+    }
+
+    type SessionStream = BoxStream<'static, Result<LinkFrame, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<LinkFrame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        ready(&self.0)?;
+        let child = self.child(&request)?;
+        let mut incoming = request.into_inner();
+        let shared = Arc::clone(&self.0);
+        let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
+        let group: GroupId = id("group", &first.group)?;
+        let offered = self.shards_of_child(group, child)?;
+        let hosted = shared.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?.clone();
+        if !hosted.group.is_leader() {
+            return Err(Status::unavailable(format!("this node does not lead {group}: locate its leader again")));
+        }
+        let (outgoing, frames) = mpsc::unbounded();
+        let conversation = Conversation::new(Arc::clone(&shared), hosted, child, true, offered, outgoing);
+        runtime::spawn("session", conversation.run(incoming.into_stream().boxed()));
+        Ok(Response::new(frames.map(Ok).boxed()))
+    }
+}
