@@ -23,3 +23,20 @@ pub mod pki;
 pub mod tls;
 
 pub mod raft;
+
+pub mod call;
+
+pub mod hosted;
+
+pub mod link;
+
+pub mod place_file;
+
+pub mod node;
+
+pub mod service;
+
+pub mod server;
+
+#[cfg(feature = "faults")]
+pub mod faults;

@@ -188,8 +188,6 @@ impl Conversation {
                 match effect {
                     Effect::Send(message) => self.send(&message)?,
                     Effect::Merge(batch) => {
-                        #[cfg(feature = "faults")]
-                        let batch = crate::faults::drop_one_edit(batch);
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
                         match self.propose(Command::Merge(Box::new(merge))).await? {
                             Answer::Merged(merged) => {
