@@ -57,6 +57,9 @@ pub const KEYS: &[(&str, &str)] = &[
     ("site.groups[].shards", "the ids of its shards, for example [\"h-0000000000000001\"]"),
     ("parent.site", "the id of the parent's site, for example \"s-0000000000000001\"; the centre has no [parent]"),
     ("parent.addresses", "host:port of 1 to 7 nodes of the parent, for example [\"10.0.0.1:7400\"]"),
+    ("parent.nodes", "one [[parent.nodes]] per node of the parent that has another address from here"),
+    ("parent.nodes[].id", "a node's id, for example \"n-0000000000000001\""),
+    ("parent.nodes[].address", "host:port at which this site reaches that node, for example \"10.0.0.1:7400\""),
     ("storage.engine", "\"fjall\" (the default), \"sled\" (experimental) or \"memory\" (loses everything at exit)"),
     ("raft.heartbeat_ms", "10 to 10000; the default is 250"),
     ("raft.election_min_ms", "at least 3 heartbeats, at most 60000; the default is 1000"),
@@ -311,6 +314,21 @@ pub struct Parent {
     /// Where its nodes are, to be tried in this order.
     #[serde(serialize_with = "as_texts")]
     pub addresses: Vec<Address>,
+    /// Where this site reaches a node of the parent, if not at the address under which the parent knows it (behind a
+    /// forwarder, for one); in order of their ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<ParentNode>,
+}
+
+/// `[[parent.nodes]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParentNode {
+    /// The node.
+    #[serde(serialize_with = "as_text")]
+    pub id: NodeId,
+    /// How this site reaches it.
+    #[serde(serialize_with = "as_text")]
+    pub address: Address,
 }
 
 /// The state engine.

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     ADDRESSES_MAX, Address, Config, ConfigError, Engine, Format, GROUPS_MAX, Group, KEYS, Level, Link, Log,
-    MEMBERS_MAX, Member, Node, Parent, Place, Raft, Site, Storage, Tls,
+    MEMBERS_MAX, Member, Node, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
 };
 
 type Text = Option<Spanned<String>>;
@@ -88,6 +88,14 @@ struct RawGroup {
 struct RawParent {
     site: Text,
     addresses: Texts,
+    nodes: Vec<Spanned<RawParentNode>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+struct RawParentNode {
+    id: Text,
+    address: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -510,7 +518,32 @@ impl Source<'_> {
             let reason = format!("cannot be dialed with {wildcard}");
             return Err(self.error("parent.addresses", Some(texts.span()), reason));
         }
-        Ok(Parent { site, addresses })
+        let nodes = self.parent_nodes(&raw.nodes)?;
+        Ok(Parent { site, addresses, nodes })
+    }
+
+    fn parent_nodes(&self, raw: &[Spanned<RawParentNode>]) -> Result<Vec<ParentNode>, ConfigError> {
+        if let Some(beyond) = raw.get(ADDRESSES_MAX) {
+            let reason = format!("has more than {ADDRESSES_MAX} entries");
+            return Err(self.error("parent.nodes", Some(beyond.span()), reason));
+        }
+        let mut nodes: Vec<ParentNode> = Vec::with_capacity(raw.len());
+        for (i, spanned) in raw.iter().enumerate() {
+            let key = |name: &str| format!("parent.nodes[{i}].{name}");
+            let raw = spanned.get_ref();
+            let id: NodeId = self.required_in(&key("id"), raw.id.as_ref(), spanned)?;
+            if nodes.iter().any(|node| node.id == id) {
+                return Err(self.error(&key("id"), raw.id.as_ref().map(Spanned::span), format!("repeats {id}")));
+            }
+            let address: Address = self.required_in(&key("address"), raw.address.as_ref(), spanned)?;
+            if address.is_wildcard() {
+                let reason = format!("cannot be dialed with {address}");
+                return Err(self.error(&key("address"), raw.address.as_ref().map(Spanned::span), reason));
+            }
+            nodes.push(ParentNode { id, address });
+        }
+        nodes.sort_by_key(|node| node.id);
+        Ok(nodes)
     }
 
     fn storage(&self, raw: RawStorage) -> Result<Storage, ConfigError> {

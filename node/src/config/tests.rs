@@ -99,6 +99,7 @@ fn the_example_says_everything() {
         parent: Some(Parent {
             site: SiteId(1),
             addresses: vec!["10.0.1.1:7400".parse().unwrap(), "10.0.1.2:7400".parse().unwrap()],
+            nodes: vec![ParentNode { id: NodeId(1), address: "192.168.7.1:7400".parse().unwrap() }],
         }),
         storage: Storage { engine: Engine::Fjall },
         raft: Raft::default(),
@@ -512,5 +513,27 @@ fn a_parent_is_another_site_that_can_be_dialed() {
     refused(
         &parent("s-0000000000000001", "[\"0.0.0.0:7400\"]"),
         &format!("`parent.addresses` (line 13) cannot be dialed with 0.0.0.0:7400: {instead}"),
+    );
+}
+
+#[test]
+fn a_node_of_the_parent_may_be_reached_at_an_address_of_its_own() {
+    let parent = |nodes: &str| {
+        format!("{LEAST}[parent]\nsite = \"s-0000000000000001\"\naddresses = [\"10.0.0.1:7400\"]\n{nodes}")
+    };
+    let node = |id: u64, address: &str| format!("[[parent.nodes]]\nid = \"{}\"\naddress = \"{address}\"\n", NodeId(id));
+    let config = parse(&parent(&(node(2, "10.9.0.2:1") + &node(1, "10.9.0.1:1")))).unwrap();
+    let nodes = config.parent.as_ref().unwrap().nodes.iter().map(|node| (node.id, node.address.to_string()));
+    assert_eq!(nodes.collect::<Vec<_>>(), [(NodeId(1), "10.9.0.1:1".into()), (NodeId(2), "10.9.0.2:1".into())]);
+    assert_eq!(parse(&config.to_toml().unwrap()), Ok(config));
+    refused(
+        &parent(&(node(1, "10.9.0.1:1") + &node(1, "10.9.0.2:1"))),
+        "`parent.nodes[1].id` (line 18) repeats n-0000000000000001: \
+         write a node's id, for example \"n-0000000000000001\"",
+    );
+    refused(
+        &parent(&node(1, "0.0.0.0:1")),
+        "`parent.nodes[0].address` (line 16) cannot be dialed with 0.0.0.0:1: \
+         write host:port at which this site reaches that node, for example \"10.0.0.1:7400\"",
     );
 }
