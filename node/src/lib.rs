@@ -38,5 +38,7 @@ pub mod service;
 
 pub mod server;
 
+pub mod command_line;
+
 #[cfg(feature = "faults")]
 pub mod faults;

@@ -53,8 +53,7 @@ pub(super) fn date_from_wire(what: &str, text: &str) -> Result<Vec<u8>, Status> 
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let date: PartialDate =
-        text.parse().map_err(|error| Status::invalid_argument(format!("{what}: {error}")))?;
+    let date: PartialDate = text.parse().map_err(|error| Status::invalid_argument(format!("{what}: {error}")))?;
     Ok(date.to_bytes())
 }
 
@@ -76,7 +75,9 @@ pub(super) fn change_from_wire(
         .map_err(|reference| Status::invalid_argument(format!("{field}: {reference} names no part of this edit")))?;
     let value = parse(field, &text, &shared.directory).map_err(|error| Status::invalid_argument(error.to_string()))?;
     if !knows_units(shared, value.content()) {
-        return Err(Status::invalid_argument(format!("{field}: there is no such administrative unit; write code@date")));
+        return Err(Status::invalid_argument(format!(
+            "{field}: there is no such administrative unit; write code@date"
+        )));
     }
     let overwrites: Result<Vec<Dot>, Status> = change.overwrites.into_iter().map(dot_from_wire).collect();
     let mut overwrites = overwrites?;
@@ -256,12 +257,7 @@ pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, Status> {
     if !is_nfc(grounds) {
         return Err(Status::invalid_argument("grounds: send text in Unicode normal form NFC"));
     }
-    Ok(Some(Change {
-        field: GROUNDS,
-        element: Vec::new(),
-        value: grounds.as_bytes().to_vec(),
-        overwrites: Vec::new(),
-    }))
+    Ok(Some(Change { field: GROUNDS, element: Vec::new(), value: grounds.as_bytes().to_vec(), overwrites: Vec::new() }))
 }
 
 /// An edit from its stored bytes.

@@ -90,7 +90,9 @@ impl RecordsService {
     /// A hosted shard by its id.
     fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
         let unknown = || {
-            Status::not_found(format!("shard {shard} is not hosted by this node: ask a site of its area or one above it"))
+            Status::not_found(format!(
+                "shard {shard} is not hosted by this node: ask a site of its area or one above it"
+            ))
         };
         let hosted = self.0.host_of(shard).ok_or_else(unknown)?;
         let shard = hosted.shard(shard).map_err(|error| broken(&error))?.ok_or_else(unknown)?;
@@ -199,7 +201,8 @@ impl RecordsService {
         #[cfg(feature = "faults")]
         if crate::faults::swallows_edit() {
             let first = Dot { actor: place.shard.own.id(), counter: 1 };
-            let receipt = v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
+            let receipt =
+                v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
             return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
         }
         match place.hosted.propose(Command::Edit(Box::new(command))).await.map_err(failed)?.0 {
@@ -240,12 +243,7 @@ impl RecordsService {
         tiers.into_iter().map(|(_, name)| name.to_owned()).collect()
     }
 
-    fn entries(
-        &self,
-        hosted: &Hosted,
-        shard: ShardId,
-        dots: &[Dot],
-    ) -> Result<Vec<v1::Entry>, Status> {
+    fn entries(&self, hosted: &Hosted, shard: ShardId, dots: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
         let keys = hosted.keys();
         let found = hosted.look(|view| {
             let statements: Vec<Statement> =
@@ -274,22 +272,23 @@ impl RecordsService {
     /// The conflicts of one shard, oldest first.
     fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<v1::Conflict>, Status> {
         let (id, keys) = (shard.info.shard, hosted.keys());
-        let listed = hosted.look(|view| {
-            let mut records: BTreeMap<RecordId, Record> = BTreeMap::new();
-            let mut listed = Vec::new();
-            for (key, entry) in read_range::<ConflictEntry>(view, keys.conflicts(id, None))? {
-                let (record, conflict) = conflict_key(&key)?;
-                if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(record) {
-                    let record_key = keys.record(id, record);
-                    let found: Option<Record> = read(view, &record_key)?;
-                    vacant.insert(
-                        found.ok_or_else(|| corrupt(&record_key, Malformed { what: "conflict: its record is missing" }))?,
-                    );
+        let listed =
+            hosted.look(|view| {
+                let mut records: BTreeMap<RecordId, Record> = BTreeMap::new();
+                let mut listed = Vec::new();
+                for (key, entry) in read_range::<ConflictEntry>(view, keys.conflicts(id, None))? {
+                    let (record, conflict) = conflict_key(&key)?;
+                    if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(record) {
+                        let record_key = keys.record(id, record);
+                        let found: Option<Record> = read(view, &record_key)?;
+                        vacant.insert(found.ok_or_else(|| {
+                            corrupt(&record_key, Malformed { what: "conflict: its record is missing" })
+                        })?);
+                    }
+                    listed.push((record, conflict, entry));
                 }
-                listed.push((record, conflict, entry));
-            }
-            Ok((records, listed))
-        });
+                Ok((records, listed))
+            });
         let (records, listed) = listed.map_err(|error| broken(&error))?;
         let mut conflicts: Vec<v1::Conflict> = listed
             .into_iter()
@@ -472,9 +471,7 @@ impl Records for RecordsService {
                 refusal = Some(status);
                 continue;
             }
-            for (shard, record) in
-                hosted.look(|view| lookup(view, hosted, &term)).map_err(|error| broken(&error))?
-            {
+            for (shard, record) in hosted.look(|view| lookup(view, hosted, &term)).map_err(|error| broken(&error))? {
                 let place = self.place_of(shard)?;
                 if caller.may(Action::Find, &place.shard.info.path).is_ok() {
                     records.push(self.record_at(&place, record)?);
@@ -504,10 +501,7 @@ impl Records for RecordsService {
         Ok(Response::new(v1::HistoryReply { entries: self.entries(place.hosted, shard, &dots)? }))
     }
 
-    async fn conflicts(
-        &self,
-        request: Request<v1::ConflictsRequest>,
-    ) -> Result<Response<v1::ConflictsReply>, Status> {
+    async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let only = &request.get_ref().shard;
@@ -593,10 +587,7 @@ impl Records for RecordsService {
         Ok(Response::new(pages.boxed()))
     }
 
-    async fn access_log(
-        &self,
-        request: Request<v1::AccessLogRequest>,
-    ) -> Result<Response<v1::AccessLogReply>, Status> {
+    async fn access_log(&self, request: Request<v1::AccessLogRequest>) -> Result<Response<v1::AccessLogReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let group: GroupId = id("group", &request.get_ref().group)?;
