@@ -8,17 +8,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
 use dinhba_proto::v1;
-use futures::future::MapErr;
-use futures::{Stream, TryFutureExt};
-use tonic::body::Body;
+use futures::Stream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
-use tower::Service;
 use v1::records_client::RecordsClient;
 use v1::site_client::SiteClient;
 
@@ -27,7 +23,8 @@ use crate::error::{Error, Verdict};
 use crate::request::{Accepted, Context, EditBuilder, Session, field_of};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX};
-use crate::transport::{Dial, Transport, TransportError};
+use crate::transport::Line;
+use crate::transport::{Dial, Transport};
 
 /// How long a client waits for what.
 #[derive(Debug, Clone, Copy)]
@@ -96,28 +93,6 @@ impl Failure {
             Failure::GaveUp { may_be_accepted: true, text } => Error::OutcomeUnknown { request, text },
             other => other.of_read(),
         }
-    }
-}
-
-/// A transport whose errors are of a plain type: with the boxed ones, the compiler cannot see that tonic's futures are `Send`.
-#[derive(Clone)]
-pub(crate) struct Line(Transport);
-
-/// An error of a transport.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Broken(#[source] TransportError);
-
-impl Service<http::Request<Body>> for Line {
-    type Response = http::Response<Body>;
-    type Error = Broken;
-    type Future = MapErr<<Transport as Service<http::Request<Body>>>::Future, fn(TransportError) -> Broken>;
-
-    fn poll_ready(&mut self, task: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
-        self.0.poll_ready(task).map_err(Broken as fn(TransportError) -> Broken)
-    }
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.0.call(request).map_err(Broken as fn(TransportError) -> Broken)
     }
 }
 

@@ -23,3 +23,22 @@ pub mod pki;
 pub mod tls;
 
 pub mod raft;
+
+pub mod call;
+
+pub mod hosted;
+
+pub mod link;
+
+pub mod place_file;
+
+pub mod node;
+
+pub mod service;
+
+pub mod server;
+
+pub mod command_line;
+
+#[cfg(feature = "faults")]
+pub mod faults;

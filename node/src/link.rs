@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, named, node_name, site_name};
+use dinhba_client::transport::Line;
 use dinhba_core::command::{Answer, Branch, Command, MergeCommand, Renew, Statement, StatementBody};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
@@ -19,10 +20,11 @@ use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use futures::channel::mpsc;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft_rt::watch::WatchReceiver;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::hosted::{Hosted, ProposalFailed};
 use crate::node::Shared;
@@ -188,8 +190,6 @@ impl Conversation {
                 match effect {
                     Effect::Send(message) => self.send(&message)?,
                     Effect::Merge(batch) => {
-                        #[cfg(feature = "faults")]
-                        let batch = crate::faults::drop_one_edit(batch);
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
                         match self.propose(Command::Merge(Box::new(merge))).await? {
                             Answer::Merged(merged) => {
@@ -269,7 +269,8 @@ impl Conversation {
 
     fn is_genuine(&self, statement: &Statement) -> bool {
         let place = self.shared.place();
-        let key = place.sites.get(&statement.body.site).and_then(|site| VerifyingKey::from_bytes(&site.public_key).ok());
+        let key =
+            place.sites.get(&statement.body.site).and_then(|site| VerifyingKey::from_bytes(&site.public_key).ok());
         let signature = Signature::from_bytes(&statement.signature);
         key.is_some_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok())
     }
@@ -300,12 +301,16 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
         match locate(&shared, parent.site, &wanted).await {
             Ok(groups) if !groups.is_empty() => {
                 for group in groups {
-                    let shards: BTreeSet<ShardId> =
-                        group.shards.iter().filter_map(|shard| shard.parse().ok()).filter(|s| wanted.contains(s)).collect();
+                    let shards: BTreeSet<ShardId> = group
+                        .shards
+                        .iter()
+                        .filter_map(|shard| shard.parse().ok())
+                        .filter(|s| wanted.contains(s))
+                        .collect();
                     covered.extend(&shards);
                     let (shared, hosted) = (Arc::clone(&shared), hosted.clone());
                     let parent = parent.site;
-                    running.push(async move { (speak(shared, hosted, parent, &group, &shards).await, shards) }.boxed());
+                    running.push(speak(shared, hosted, parent, group, shards).boxed());
                 }
             }
             Ok(_) => {
@@ -317,11 +322,15 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
         let began = runtime::now();
         wait(&shared, runtime::jitter(pause), &mut running, &mut covered).await;
         let lasted = runtime::now() - began;
-        pause = if lasted > pause * 2 || !covered.is_empty() { shared.backoff_min() } else { (pause * 2).min(shared.backoff_max()) };
+        pause = if lasted > pause * 2 || !covered.is_empty() {
+            shared.backoff_min()
+        } else {
+            (pause * 2).min(shared.backoff_max())
+        };
     }
 }
 
-type Running<'a> = FuturesUnordered<futures::future::BoxFuture<'a, (String, BTreeSet<ShardId>)>>;
+type Running<'a> = FuturesUnordered<BoxFuture<'a, (String, BTreeSet<ShardId>)>>;
 
 /// Lets the sessions run for `pause`; of those that end, the shards are wanted again.
 async fn wait(shared: &Shared, pause: Duration, running: &mut Running<'_>, covered: &mut BTreeSet<ShardId>) {
@@ -341,17 +350,13 @@ async fn wait(shared: &Shared, pause: Duration, running: &mut Running<'_>, cover
 }
 
 /// Asks the parent's nodes in turn where the shards are.
-async fn locate(
-    shared: &Shared,
-    parent: SiteId,
-    wanted: &BTreeSet<ShardId>,
-) -> Result<Vec<LocatedGroup>, String> {
+async fn locate(shared: &Shared, parent: SiteId, wanted: &BTreeSet<ShardId>) -> Result<Vec<LocatedGroup>, String> {
     let addresses = shared.config.parent.iter().flat_map(|parent| &parent.addresses);
     let mut last = "no address of the parent is configured".to_owned();
     for address in addresses {
         let ask = async {
             let transport = shared.dial.dial(named(&site_name(parent), &address.to_string())).await;
-            let mut client = LinkClient::new(transport.map_err(|error| format!("{address}: {error}"))?);
+            let mut client = LinkClient::new(Line(transport.map_err(|error| format!("{address}: {error}"))?));
             let shards = wanted.iter().map(ToString::to_string).collect();
             let reply = client.locate(LocateRequest { shards }).await;
             reply.map(|reply| reply.into_inner().groups).map_err(|status| format!("{address}: {}", status.message()))
@@ -376,27 +381,27 @@ async fn speak(
     shared: Arc<Shared>,
     hosted: Hosted,
     parent: SiteId,
-    group: &LocatedGroup,
-    shards: &BTreeSet<ShardId>,
-) -> String {
+    group: LocatedGroup,
+    shards: BTreeSet<ShardId>,
+) -> (String, BTreeSet<ShardId>) {
     let (outgoing, frames) = mpsc::unbounded();
     let naming = LinkFrame { group: group.group.clone(), message: Vec::new(), compressed: false };
     if outgoing.unbounded_send(naming).is_err() {
-        return "the link is closed".to_owned();
+        return ("the link is closed".to_owned(), shards);
     }
     let opened = runtime::timeout(GREETING_WAIT, async {
         let leader: NodeId = group.leader.parse().map_err(|_| "the parent names its leader wrongly".to_owned())?;
         let address = shared.parent_address(leader, &group.address);
-        let transport = shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| error.to_string())?;
-        let mut client = LinkClient::new(transport)
+        let transport =
+            shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| error.to_string())?;
+        let mut client = LinkClient::new(Line(transport))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         client.session(frames).await.map_err(|status| status.message().to_owned())
     });
-    match opened.await {
+    let why = match opened.await {
         Ok(Ok(reply)) => {
-            let conversation =
-                Conversation::new(Arc::clone(&shared), hosted, parent, false, shards.clone(), outgoing);
+            let conversation = Conversation::new(Arc::clone(&shared), hosted, parent, false, shards.clone(), outgoing);
             conversation.run(Box::pin(reply.into_inner())).await
         }
         Ok(Err(why)) => {
@@ -404,5 +409,6 @@ async fn speak(
             why
         }
         Err(_) => "no answer in time".to_owned(),
-    }
+    };
+    (why, shards)
 }

@@ -1,1 +1,8 @@
-fn main() {}
+//! `dinhba`: runs a node, a whole country for trying, the development authority, and the verbs of applications and
+//! operators.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dinhba_node::command_line::main()
+}

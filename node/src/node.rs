@@ -417,8 +417,7 @@ async fn register_node(shared: &Shared) -> anyhow::Result<()> {
     let (config, place) = (&shared.config, shared.place());
     let Some(first) = shared.site_group() else { return Ok(()) };
     let is_member = first.group.status().members.contains_key(&config.node.id);
-    let entry =
-        NodeEntry { node: config.node.id, address: config.node.advertise.to_string(), present: true };
+    let entry = NodeEntry { node: config.node.id, address: config.node.advertise.to_string(), present: true };
     if is_member && first.state()?.is_some() && place.nodes.get(&entry.node) != Some(&entry) {
         done(first, Command::Place(vec![PlaceEntry::Node(entry)])).await?;
     }

@@ -13,19 +13,17 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dinhba_client::tls::{named, node_name};
-use dinhba_client::transport::{Dial, Transport, TransportError};
+use dinhba_client::transport::{Dial, Line};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::{self as wire, peer_client::PeerClient, peer_server};
-use futures::future::{BoxFuture, TryFutureExt};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::body::Body as Payload;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::runtime::watch::{self, WatchReceiver, WatchSender};
@@ -102,27 +100,6 @@ struct Pending {
     calls: BTreeMap<u64, oneshot::Sender<Body>>,
     /// Since when calls wait and nothing has come.
     silent_since: Option<Instant>,
-}
-
-/// A transport with types that have names: the compiler cannot prove a boxed error `Send` across an `await`.
-struct Channel(Transport);
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct TransportFailed(TransportError);
-
-impl tower::Service<http::Request<Payload>> for Channel {
-    type Response = http::Response<Payload>;
-    type Error = TransportFailed;
-    type Future = BoxFuture<'static, Result<Self::Response, TransportFailed>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), TransportFailed>> {
-        self.0.poll_ready(context).map_err(TransportFailed)
-    }
-
-    fn call(&mut self, request: http::Request<Payload>) -> Self::Future {
-        Box::pin(self.0.call(request).map_err(TransportFailed))
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -238,7 +215,7 @@ impl Link {
 
     async fn connect(self: &Arc<Self>, dial: &dyn Dial) -> Result<Connection, String> {
         let transport = dial.dial(self.address.clone()).await.map_err(|error| error.to_string())?;
-        let mut client = PeerClient::new(Channel(transport))
+        let mut client = PeerClient::new(Line(transport))
             .max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX);
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);

@@ -85,18 +85,17 @@ impl Link for LinkService {
 
     type SessionStream = BoxStream<'static, Result<LinkFrame, Status>>;
 
-    async fn session(
-        &self,
-        request: Request<Streaming<LinkFrame>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(&self, request: Request<Streaming<LinkFrame>>) -> Result<Response<Self::SessionStream>, Status> {
         ready(&self.0)?;
         let child = self.child(&request)?;
         let mut incoming = request.into_inner();
         let shared = Arc::clone(&self.0);
-        let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
+        let first =
+            incoming.message().await?.ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
         let group: GroupId = id("group", &first.group)?;
         let offered = self.shards_of_child(group, child)?;
-        let hosted = shared.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?.clone();
+        let hosted =
+            shared.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?.clone();
         if !hosted.group.is_leader() {
             return Err(Status::unavailable(format!("this node does not lead {group}: locate its leader again")));
         }

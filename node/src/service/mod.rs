@@ -55,7 +55,9 @@ impl Caller {
 fn person<T>(request: &Request<T>) -> Result<Claims, Status> {
     match peer_identity(request)? {
         Identity::Person(claims) => Ok(claims),
-        Identity::Node { .. } => Err(Status::permission_denied("nodes do not ask for records: use a person's identity")),
+        Identity::Node { .. } => {
+            Err(Status::permission_denied("nodes do not ask for records: use a person's identity"))
+        }
     }
 }
 

@@ -132,9 +132,7 @@ impl SiteService {
     fn shard_status(&self, hosted: &Hosted, place: &Place, state: &ShardState) -> Result<ShardStatus, Status> {
         let shared = &self.0;
         let shard = state.info.shard;
-        let known = hosted
-            .look(|view| authors(view, hosted.keys(), shard))
-            .map_err(|error| broken(&error))?;
+        let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
         let heads: Heads = known
             .iter()
             .filter(|(_, author)| author.number > 0)
@@ -251,7 +249,10 @@ impl SiteService {
                     return Err(Status::failed_precondition(text));
                 }
                 Err(error) => {
-                    return Err(Status::unknown(format!("{}: {error:?}; see the status for what was done", hosted.id())));
+                    return Err(Status::unknown(format!(
+                        "{}: {error:?}; see the status for what was done",
+                        hosted.id()
+                    )));
                 }
             }
         }
@@ -289,7 +290,8 @@ impl Site for SiteService {
             }
         }
         for entry in place.nodes.values() {
-            let shown = NodeStatus { node: entry.node.to_string(), address: entry.address.clone(), present: entry.present };
+            let shown =
+                NodeStatus { node: entry.node.to_string(), address: entry.address.clone(), present: entry.present };
             nodes.insert(entry.node, shown);
         }
         let links = shared.links.all().into_iter().map(|((group, peer), report)| LinkStatus {
@@ -327,7 +329,7 @@ impl Site for SiteService {
             let text = format!("{} left this site for good: start the node with a new id", entry.node);
             return Err(Status::failed_precondition(text));
         }
-        self.change(&Change { kind: ChangeKind::Add, node, address, }, None).await?;
+        self.change(&Change { kind: ChangeKind::Add, node, address }, None).await?;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
     }
 
@@ -348,10 +350,7 @@ impl Site for SiteService {
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
     }
 
-    async fn transfer_leader(
-        &self,
-        request: Request<TransferLeaderRequest>,
-    ) -> Result<Response<MembersReply>, Status> {
+    async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Result<Response<MembersReply>, Status> {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let TransferLeaderRequest { group, node, .. } = request.into_inner();
         let (group, node): (GroupId, NodeId) = (id("group", &group)?, id("node", &node)?);
@@ -374,10 +373,7 @@ impl Site for SiteService {
         Ok(Response::new(SnapshotReply { groups: self.groups_status()? }))
     }
 
-    async fn raise_level(
-        &self,
-        request: Request<RaiseLevelRequest>,
-    ) -> Result<Response<RaiseLevelReply>, Status> {
+    async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelReply>, Status> {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let level = u16::try_from(request.into_inner().level)
             .map_err(|_| Status::invalid_argument(format!("level: at most {LEVEL_MAX}")))?;
@@ -397,8 +393,9 @@ impl Site for SiteService {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let ReleaseAuthorRequest { shard, author, .. } = request.into_inner();
         let shard: ShardId = id("shard", &shard)?;
-        let author: [u8; 16] =
-            author.try_into().map_err(|_| Status::invalid_argument("author: give its 16 bytes, as the status shows"))?;
+        let author: [u8; 16] = author
+            .try_into()
+            .map_err(|_| Status::invalid_argument("author: give its 16 bytes, as the status shows"))?;
         let hosted =
             self.0.host_of(shard).ok_or_else(|| Status::not_found(format!("{shard} is not hosted by this node")))?;
         let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;

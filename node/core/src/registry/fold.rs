@@ -134,8 +134,14 @@ fn replace(
         (Some(record), Some(bytes)) => {
             *lens::counter(shard, record.kind) += 1;
             tx.put_bytes(keys.record(home, id), bytes);
+            if old_record.is_none() {
+                tx.put_bytes(keys.index(&id.0, home, id), Vec::new());
+            }
         }
-        _ => tx.delete(keys.record(home, id)),
+        _ => {
+            tx.delete(keys.record(home, id));
+            tx.delete(keys.index(&id.0, home, id));
+        }
     }
 }
 

@@ -1,0 +1,160 @@
+//! The command line of `dinhba`: the node's own subcommands here, the client's verbs from the SDK.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use dinhba_client::cli::{Connection, EXIT_CODES, Verb};
+use dinhba_core::claims::Role;
+use dinhba_core::ids::{NodeId, SiteId, UnitId};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::pki::DevAuthority;
+use crate::{node, telemetry};
+
+/// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
+const WORKERS: usize = 2;
+
+#[derive(Parser)]
+#[command(name = "dinhba", version, about = "A distributed, replicated store of population records", after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Runs one node until SIGTERM or Ctrl-C.
+    Node(NodeOptions),
+    /// Makes keys and certificates.
+    #[command(subcommand)]
+    Pki(Pki),
+    #[command(flatten)]
+    Verb(Verb),
+}
+
+#[derive(Args)]
+struct NodeOptions {
+    /// The node's configuration; `node/dinhba.example.toml` documents every key.
+    #[arg(long)]
+    config: PathBuf,
+    /// Stop when standard input ends: for a parent process whose death must end this one.
+    #[arg(long)]
+    end_with_stdin: bool,
+}
+
+#[derive(Subcommand)]
+enum Pki {
+    /// A development authority: good for one laptop, never for real data.
+    #[command(subcommand)]
+    Dev(Dev),
+}
+
+#[derive(Subcommand)]
+enum Dev {
+    /// Makes the authority.
+    Create {
+        /// Where its files go.
+        dir: PathBuf,
+    },
+    /// Makes a node's certificate.
+    Node {
+        /// The authority's directory.
+        dir: PathBuf,
+        /// The node's site.
+        #[arg(long)]
+        site: SiteId,
+        /// The node.
+        #[arg(long = "id")]
+        id: NodeId,
+    },
+    /// Makes a person's certificate.
+    Person {
+        /// The authority's directory.
+        dir: PathBuf,
+        /// The account: 1 to 64 of a-z, 0-9, dot, underscore and dash.
+        #[arg(long)]
+        subject: String,
+        /// operator, registrar or auditor.
+        #[arg(long)]
+        role: Role,
+        /// The unit for which the person acts.
+        #[arg(long = "for-unit")]
+        for_unit: UnitId,
+    },
+    /// Makes a site's signing key.
+    Site {
+        /// The authority's directory.
+        dir: PathBuf,
+        /// The site.
+        #[arg(long)]
+        site: SiteId,
+    },
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let CommandLine { connection, action } = CommandLine::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into()),
+    };
+    match action {
+        Action::Node(options) => {
+            runtime.block_on(run_node(options)).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
+        }
+        Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
+        Action::Verb(verb) => runtime.block_on(dinhba_client::cli::run(verb, connection)),
+    }
+}
+
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("dinhba: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
+    let config = Config::load(&options.config)?;
+    telemetry::init(&config.log)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        let stdin_ends = async {
+            if !options.end_with_stdin {
+                return std::future::pending().await;
+            }
+            let mut ignored = tokio::io::sink();
+            let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut ignored).await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = stdin_ends => {}
+        }
+    };
+    node::run(config, stop).await
+}
+
+fn make_keys(dev: Dev) -> anyhow::Result<()> {
+    match dev {
+        Dev::Create { dir } => println!("{}", DevAuthority::create(&dir)?.ca_path().display()),
+        Dev::Node { dir, site, id } => {
+            let paths = DevAuthority::open(&dir)?.issue_node(site, id)?;
+            println!("{}\n{}", paths.certificate.display(), paths.key.display());
+        }
+        Dev::Person { dir, subject, role, for_unit } => {
+            let paths = DevAuthority::open(&dir)?.issue_person(&subject, role, for_unit)?;
+            println!("{}\n{}", paths.certificate.display(), paths.key.display());
+        }
+        Dev::Site { dir, site } => {
+            let paths = DevAuthority::open(&dir)?.issue_site_key(site)?;
+            println!("{}\n{}", paths.signing.display(), paths.public.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Deliberate faults, armed by name in test builds only: a check that cannot fail proves nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The edit that is swallowed, counted in this process; 0 for none.
+const SWALLOWED: u64 = 40;
+
+static ARMED: AtomicU64 = AtomicU64::new(0);
+static EDITS: AtomicU64 = AtomicU64::new(0);
+
+/// Arms a fault.
+///
+/// # Errors
+/// A name that is no fault.
+pub fn arm(name: &str) -> Result<(), String> {
+    match name {
+        "drop-edit" => ARMED.store(SWALLOWED, Ordering::SeqCst),
+        other => return Err(format!("{other:?} is no fault: there is drop-edit")),
+    }
+    Ok(())
+}
+
+/// Whether this edit is to be acknowledged and forgotten.
+pub(crate) fn swallows_edit() -> bool {
+    let armed = ARMED.load(Ordering::SeqCst);
+    armed > 0 && EDITS.fetch_add(1, Ordering::SeqCst) + 1 == armed
+}

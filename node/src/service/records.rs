@@ -1,0 +1,636 @@
+//! What applications and officers do with records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dinhba_core::access::Action;
+use dinhba_core::claims::Claims;
+use dinhba_core::command::{
+    AccessEntry, Answer, Command, ConflictEntry, ConflictKey, EditCommand, LoggedAccess, Looked, PartDraft, Statement,
+};
+use dinhba_core::edit::{Dot, Edit, EditKind, Origin};
+use dinhba_core::encoding::{Malformed, Wire};
+use dinhba_core::ids::{GroupId, RecordId, ShardId};
+use dinhba_core::keys::suffix;
+use dinhba_core::lens::{self, name_term, number_term};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{Arrival, Poison, ShardState, StoredEdit, corrupt, read, read_range};
+use dinhba_core::store::{StateView, StoreError};
+use dinhba_proto::v1;
+use dinhba_proto::v1::records_server::Records;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use openraft_rt::watch::WatchReceiver;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{
+    change_from_wire, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, person_number, receipt_to_wire,
+    record_to_wire, request_from_wire, request_to_wire, spoken_name, stale_to_status, status_to_refused, stored_edit,
+    values_to_wire,
+};
+use super::{Caller, broken, failed, id, person, ready, refused};
+use crate::hosted::Hosted;
+use crate::node::Shared;
+use crate::runtime;
+
+/// Records that a search answers with: more is a list, and there is no "list all".
+const FOUND_MAX: usize = 50;
+
+/// Conflicts in one work list.
+const CONFLICTS_MAX: usize = 500;
+
+/// Entries of the access log in one page.
+const ACCESS_PAGE: usize = 500;
+
+/// Records in one message of an extract.
+const EXPORT_PAGE: usize = 100;
+
+/// Edits of a stream that are decided at once: as many as one log entry takes.
+const EDITS_AT_ONCE: usize = 128;
+
+/// Entries of the change feed read at once.
+const WATCH_PAGE: usize = 100;
+
+/// The service; clones are the same.
+#[derive(Clone)]
+pub struct RecordsService(pub Arc<Shared>);
+
+/// A hosted shard that a caller reads.
+struct Place<'a> {
+    hosted: &'a Hosted,
+    shard: ShardState,
+}
+
+impl RecordsService {
+    /// Writes one read into the access log of each group that it touches, before anything is read.
+    async fn log(
+        &self,
+        caller: &Caller,
+        looked: Looked,
+        group: &Hosted,
+        shard: Option<ShardId>,
+        subject: [u8; 16],
+    ) -> Result<(), Status> {
+        let entry = AccessEntry {
+            claims: caller.claims.clone(),
+            purpose: caller.purpose,
+            case: caller.case.clone(),
+            looked,
+            shard,
+            subject,
+            at_ms: runtime::utc_ms(),
+        };
+        self.0.metrics.read(looked.name());
+        match group.log_accesses(vec![entry]).await.map_err(failed)?.as_slice() {
+            [true] => Ok(()),
+            _ => Err(Status::permission_denied("the caller's claims do not reach there; the attempt is logged")),
+        }
+    }
+
+    /// A hosted shard by its id.
+    fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
+        let unknown = || {
+            Status::not_found(format!(
+                "shard {shard} is not hosted by this node: ask a site of its area or one above it"
+            ))
+        };
+        let hosted = self.0.host_of(shard).ok_or_else(unknown)?;
+        let shard = hosted.shard(shard).map_err(|error| broken(&error))?.ok_or_else(unknown)?;
+        Ok(Place { hosted, shard })
+    }
+
+    /// The shard that a record lives in, among those hosted here.
+    fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
+        for hosted in self.0.hosted() {
+            let shard = hosted
+                .look(|view| {
+                    let (from, to) = hosted.keys().index_term(&record.0);
+                    let found = view.scan(&from, &to).next().transpose()?;
+                    found.map(|(key, _)| index_key(&key).map(|(shard, _)| shard)).transpose()
+                })
+                .map_err(|error| broken(&error))?;
+            if let Some(shard) = shard {
+                return self.place_of(shard);
+            }
+        }
+        Err(Status::not_found(format!("no record {record} at this site: ask a site above it, or check the id")))
+    }
+
+    /// The shard that an edit means: named, or the home of the caller's unit.
+    fn shard_of(&self, text: &str, claims: &Claims) -> Result<ShardId, Status> {
+        if !text.is_empty() {
+            return id("shard", text);
+        }
+        let place = self.0.place();
+        let home = place.shards.values().find(|entry| entry.unit == claims.unit).map(|entry| entry.shard);
+        home.ok_or_else(|| Status::invalid_argument("shard: name the shard; the caller's unit is not a commune here"))
+    }
+
+    /// An edit from the wire to a command, stamped.
+    fn edit_command(&self, claims: &Claims, request: v1::EditRequest) -> Result<EditCommand, Status> {
+        let caller = Caller::with(claims.clone(), request.context.as_ref())?;
+        let request_id = request_from_wire(request.request)?;
+        let shard = self.shard_of(&request.shard, claims)?;
+        let kind = if request.decision { EditKind::Decision } else { EditKind::Change };
+        let records: Result<Vec<RecordId>, Status> = request
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| match part.record.is_empty() {
+                true => Ok(RecordId::derive(request_id, u32::try_from(index).unwrap_or(u32::MAX))),
+                false => id("record", &part.record),
+            })
+            .collect();
+        let records = records?;
+        let mut parts = Vec::with_capacity(request.parts.len());
+        for (part, record) in request.parts.into_iter().zip(&records) {
+            let record_kind = kind_from_wire(&part.kind)?;
+            let mut changes = Vec::with_capacity(part.changes.len() + 1);
+            changes.extend(grounds_change(&request.grounds)?);
+            for change in part.changes {
+                changes.push(change_from_wire(&self.0, record_kind, change, &records)?);
+            }
+            changes.sort_by(|one, two| (one.field, &one.element).cmp(&(two.field, &two.element)));
+            parts.push(PartDraft {
+                record: *record,
+                record_kind,
+                create: part.record.is_empty(),
+                valid_from: date_from_wire("valid_from", &part.valid_from)?,
+                changes,
+            });
+        }
+        let mut secret = [0; 32];
+        runtime::fill_random(&mut secret);
+        let origin = Origin {
+            request: request_id,
+            claims: claims.clone(),
+            purpose: caller.purpose,
+            case: caller.case,
+            authored_ms: request.authored_ms,
+            received_ms: runtime::utc_ms(),
+        };
+        Ok(EditCommand { shard, kind, origin, secret, parts })
+    }
+
+    /// Decides one edit at the door, proposes it, and says what became of it.
+    async fn edit_one(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
+        let outcome = self.edit_uncounted(claims, request).await;
+        self.0.metrics.edit(match &outcome {
+            Ok(reply) if reply.replayed => "replayed",
+            Ok(_) => "accepted",
+            Err(status) => match status.code() {
+                tonic::Code::Aborted => "stale",
+                tonic::Code::PermissionDenied => "denied",
+                tonic::Code::InvalidArgument => "invalid",
+                tonic::Code::NotFound => "unknown",
+                tonic::Code::ResourceExhausted => "overloaded",
+                _ => "failed",
+            },
+        });
+        outcome
+    }
+
+    async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
+        let command = self.edit_command(claims, request)?;
+        let place = self.place_of(command.shard)?;
+        let caller =
+            Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };
+        let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
+        caller.may(action, &place.shard.info.path)?;
+        let records = command.parts.iter().map(|part| part.record.to_string()).collect();
+        #[cfg(feature = "faults")]
+        if crate::faults::swallows_edit() {
+            let first = Dot { actor: place.shard.own.id(), counter: 1 };
+            let receipt =
+                v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
+            return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
+        }
+        match place.hosted.propose(Command::Edit(Box::new(command))).await.map_err(failed)?.0 {
+            Answer::Accepted(accepted) => Ok(v1::EditReply {
+                receipt: Some(receipt_to_wire(&accepted.receipt)),
+                replayed: accepted.replayed,
+                records,
+            }),
+            Answer::Stale(stale) => Err(stale_to_status(&self.0, &place.shard, &stale)),
+            Answer::Refused(refusal) => Err(refused(&refusal)),
+            other => Err(Status::internal(format!("an edit was answered with {other:?}"))),
+        }
+    }
+
+    /// A record at a place, after its access was logged.
+    fn record_at(&self, place: &Place<'_>, record: RecordId) -> Result<v1::Record, Status> {
+        let shard = place.shard.info.shard;
+        let found: Option<Record> = place
+            .hosted
+            .look(|view| read(view, &place.hosted.keys().record(shard, record)))
+            .map_err(|error| broken(&error))?;
+        let found = found.ok_or_else(|| Status::not_found(format!("no record {record} in {shard}")))?;
+        Ok(record_to_wire(&self.0, &place.shard, record, &found))
+    }
+
+    /// Who is known to hold an edit: this site, and those whose statements cover it.
+    fn held_by(&self, statements: &[Statement], dot: &Dot) -> Vec<String> {
+        let place = self.0.place();
+        let covers = |statement: &&Statement| {
+            statement.body.heads.get(&dot.actor).is_some_and(|(number, _)| *number >= dot.counter)
+        };
+        let others = statements.iter().filter(covers).map(|statement| statement.body.site);
+        let tiers: BTreeSet<_> = others
+            .chain([self.0.site()])
+            .filter_map(|site| self.0.tier_of(&place, site))
+            .map(|tier| (std::cmp::Reverse(tier), tier.name()))
+            .collect();
+        tiers.into_iter().map(|(_, name)| name.to_owned()).collect()
+    }
+
+    fn entries(&self, hosted: &Hosted, shard: ShardId, dots: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
+        let keys = hosted.keys();
+        let found = hosted.look(|view| {
+            let statements: Vec<Statement> =
+                read_range(view, keys.statements(shard))?.into_iter().map(|(_, statement)| statement).collect();
+            let mut found = Vec::with_capacity(dots.len());
+            for dot in dots {
+                let key = keys.edit(shard, dot);
+                let stored: StoredEdit = read(view, &key)?
+                    .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
+                let poison: Option<Poison> = read(view, &keys.poison(shard, dot))?;
+                found.push((stored, poison));
+            }
+            Ok((statements, found))
+        });
+        let (statements, found) = found.map_err(|error| broken(&error))?;
+        found
+            .into_iter()
+            .map(|(stored, poison)| {
+                let edit: Edit = stored_edit(&stored)?;
+                let held_by = self.held_by(&statements, &edit.dot());
+                Ok(entry_to_wire(&self.0, &stored, &edit, poison, held_by))
+            })
+            .collect()
+    }
+
+    /// The conflicts of one shard, oldest first.
+    fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<v1::Conflict>, Status> {
+        let (id, keys) = (shard.info.shard, hosted.keys());
+        let listed =
+            hosted.look(|view| {
+                let mut records: BTreeMap<RecordId, Record> = BTreeMap::new();
+                let mut listed = Vec::new();
+                for (key, entry) in read_range::<ConflictEntry>(view, keys.conflicts(id, None))? {
+                    let (record, conflict) = conflict_key(&key)?;
+                    if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(record) {
+                        let record_key = keys.record(id, record);
+                        let found: Option<Record> = read(view, &record_key)?;
+                        vacant.insert(found.ok_or_else(|| {
+                            corrupt(&record_key, Malformed { what: "conflict: its record is missing" })
+                        })?);
+                    }
+                    listed.push((record, conflict, entry));
+                }
+                Ok((records, listed))
+            });
+        let (records, listed) = listed.map_err(|error| broken(&error))?;
+        let mut conflicts: Vec<v1::Conflict> = listed
+            .into_iter()
+            .map(|(id, conflict, entry)| {
+                let record = &records[&id];
+                let (field, element, rule, values) = match conflict {
+                    ConflictKey::Field(key) => {
+                        let values = values_to_wire(&self.0, record, &key);
+                        (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
+                    }
+                    ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
+                };
+                v1::Conflict {
+                    record: id.to_string(),
+                    record_kind: record.kind.to_string(),
+                    shard: shard.info.shard.to_string(),
+                    field,
+                    element,
+                    rule,
+                    values,
+                    since_ms: entry.since_ms,
+                }
+            })
+            .collect();
+        conflicts.sort_by_key(|conflict| conflict.since_ms);
+        Ok(conflicts)
+    }
+
+    /// The next entries of a shard's change feed.
+    fn feed(&self, hosted: &Hosted, shard: ShardId, from: u64) -> Result<Vec<v1::Entry>, Status> {
+        let dots = hosted
+            .look(|view| {
+                let (from, to) = hosted.keys().arrivals(shard, from);
+                view.scan(&from, &to)
+                    .take(WATCH_PAGE)
+                    .map(|item| {
+                        let (key, value) = item?;
+                        Ok(Arrival::from_bytes(&value).map_err(|error| corrupt(&key, error))?.dot)
+                    })
+                    .collect::<Result<Vec<Dot>, StoreError>>()
+            })
+            .map_err(|error| broken(&error))?;
+        self.entries(hosted, shard, &dots)
+    }
+
+    /// The next page of an extract, and where the one after it begins.
+    fn export_page(
+        &self,
+        hosted: &Hosted,
+        shard: &ShardState,
+        from: Option<Vec<u8>>,
+    ) -> Result<(Vec<v1::Record>, Option<Vec<u8>>), Status> {
+        let (start, to) = hosted.keys().records(shard.info.shard);
+        let from = from.unwrap_or(start);
+        let page = hosted
+            .look(|view| {
+                view.scan(&from, &to)
+                    .take(EXPORT_PAGE)
+                    .map(|item| {
+                        let (key, value) = item?;
+                        let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+                        Ok((key, record))
+                    })
+                    .collect::<Result<Vec<_>, StoreError>>()
+            })
+            .map_err(|error| broken(&error))?;
+        let next = page.last().map(|(key, _)| [key.as_slice(), &[0]].concat()).filter(|_| page.len() == EXPORT_PAGE);
+        let records: Result<Vec<v1::Record>, StoreError> =
+            page.iter().map(|(key, record)| Ok(record_to_wire(&self.0, shard, record_key(key)?, record))).collect();
+        Ok((records.map_err(|error| broken(&error))?, next))
+    }
+}
+
+fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
+    let part = suffix(key, at).first_chunk::<N>().copied();
+    part.ok_or_else(|| corrupt(key, Malformed { what: "key" }))
+}
+
+/// Shard and record of a key of the index.
+fn index_key(key: &[u8]) -> Result<(ShardId, RecordId), StoreError> {
+    Ok((ShardId(u64::from_be_bytes(chunk(key, 16)?)), RecordId(chunk(key, 24)?)))
+}
+
+/// The record of a key of a record.
+fn record_key(key: &[u8]) -> Result<RecordId, StoreError> {
+    Ok(RecordId(chunk(key, 8)?))
+}
+
+/// The record and the conflict of a key of a conflict.
+fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
+    let conflict = ConflictKey::from_bytes(suffix(key, 24)).map_err(|error| corrupt(key, error))?;
+    Ok((RecordId(chunk(key, 8)?), conflict))
+}
+
+/// The records to which a search term points.
+fn lookup(view: &dyn StateView, hosted: &Hosted, term: &[u8; 16]) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
+    let (from, to) = hosted.keys().index_term(term);
+    view.scan(&from, &to).take(FOUND_MAX + 1).map(|item| index_key(&item?.0)).collect()
+}
+
+#[tonic::async_trait]
+impl Records for RecordsService {
+    async fn edit(&self, request: Request<v1::EditRequest>) -> Result<Response<v1::EditReply>, Status> {
+        ready(&self.0)?;
+        let claims = person(&request)?;
+        Ok(Response::new(self.edit_one(&claims, request.into_inner()).await?))
+    }
+
+    type EditManyStream = BoxStream<'static, Result<v1::EditManyReply, Status>>;
+
+    async fn edit_many(
+        &self,
+        request: Request<Streaming<v1::EditRequest>>,
+    ) -> Result<Response<Self::EditManyStream>, Status> {
+        ready(&self.0)?;
+        let claims = person(&request)?;
+        let service = self.clone();
+        let decide = move |request: v1::EditRequest| {
+            let (service, claims) = (service.clone(), claims.clone());
+            async move {
+                let name = request_from_wire(request.request.clone()).map(request_to_wire).ok();
+                let outcome = match service.edit_one(&claims, request).await {
+                    Ok(reply) => v1::edit_many_reply::Outcome::Accepted(reply),
+                    Err(status) => v1::edit_many_reply::Outcome::Refused(status_to_refused(&status)),
+                };
+                Ok(v1::EditManyReply { request: name, outcome: Some(outcome) })
+            }
+        };
+        let edits = request.into_inner().map_ok(decide);
+        Ok(Response::new(edits.try_buffered(EDITS_AT_ONCE).boxed()))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let record: RecordId = id("record", &request.get_ref().record)?;
+        // Found or not, the attempt is logged; where nothing is found, in the first group.
+        let place = match self.find_record(record) {
+            Ok(place) => place,
+            Err(status) => {
+                let mut found = None;
+                for hosted in self.0.hosted() {
+                    // A replica may lag: the access log's entry is also the barrier that brings it up to date.
+                    if self.log(&caller, Looked::Record, hosted, None, record.0).await.is_ok() {
+                        found = self.find_record(record).ok();
+                    }
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                found.ok_or(status)?
+            }
+        };
+        self.log(&caller, Looked::Record, place.hosted, Some(place.shard.info.shard), record.0).await?;
+        Ok(Response::new(v1::GetReply { record: Some(self.record_at(&place, record)?) }))
+    }
+
+    async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let v1::FindRequest { number, name, birth_date, .. } = request.into_inner();
+        let index_key = self.0.hosted().next().map(|hosted| hosted.context.index_key).unwrap_or_default();
+        let term = match (number.is_empty(), name.is_empty(), birth_date.is_empty()) {
+            (false, true, true) => number_term(&index_key, &person_number(&number)?),
+            (true, false, false) => {
+                date_from_wire("birth_date", &birth_date)?;
+                name_term(&index_key, &spoken_name(&name, &self.0), &birth_date)
+            }
+            _ => {
+                let text = "find by a personal number alone, or by a name together with a birth date or year";
+                return Err(Status::invalid_argument(text));
+            }
+        };
+        let (mut records, mut refusal) = (Vec::new(), None);
+        for hosted in self.0.hosted() {
+            if hosted.shards().map_err(|error| broken(&error))?.is_empty() {
+                continue;
+            }
+            if let Err(status) = self.log(&caller, Looked::Find, hosted, None, term).await {
+                refusal = Some(status);
+                continue;
+            }
+            for (shard, record) in hosted.look(|view| lookup(view, hosted, &term)).map_err(|error| broken(&error))? {
+                let place = self.place_of(shard)?;
+                if caller.may(Action::Find, &place.shard.info.path).is_ok() {
+                    records.push(self.record_at(&place, record)?);
+                }
+            }
+        }
+        if let (true, Some(refusal)) = (records.is_empty(), refusal) {
+            return Err(refusal);
+        }
+        let more = records.len() > FOUND_MAX;
+        records.truncate(FOUND_MAX);
+        Ok(Response::new(v1::FindReply { records, more }))
+    }
+
+    async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let record: RecordId = id("record", &request.get_ref().record)?;
+        let place = self.find_record(record)?;
+        let shard = place.shard.info.shard;
+        self.log(&caller, Looked::History, place.hosted, Some(shard), record.0).await?;
+        let dots = place
+            .hosted
+            .look(|view| read_range::<Dot>(view, place.hosted.keys().history(shard, record)))
+            .map_err(|error| broken(&error))?;
+        let dots: Vec<Dot> = dots.into_iter().map(|(_, dot)| dot).collect();
+        Ok(Response::new(v1::HistoryReply { entries: self.entries(place.hosted, shard, &dots)? }))
+    }
+
+    async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let only = &request.get_ref().shard;
+        let only: Option<ShardId> = if only.is_empty() { None } else { Some(id("shard", only)?) };
+        if let Some(shard) = only {
+            self.place_of(shard)?;
+        }
+        let (mut conflicts, mut refusal) = (Vec::new(), None);
+        for hosted in self.0.hosted() {
+            let shards = hosted.shards().map_err(|error| broken(&error))?;
+            let wanted: Vec<ShardState> =
+                shards.into_iter().filter(|shard| only.is_none_or(|only| only == shard.info.shard)).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            if let Err(status) = self.log(&caller, Looked::Conflicts, hosted, only, [0; 16]).await {
+                refusal = Some(status);
+                continue;
+            }
+            for shard in wanted.iter().filter(|shard| caller.may(Action::Resolve, &shard.info.path).is_ok()) {
+                conflicts.extend(self.conflicts_of(hosted, shard)?);
+            }
+        }
+        if let (true, Some(refusal)) = (conflicts.is_empty(), refusal) {
+            return Err(refusal);
+        }
+        conflicts.sort_by_key(|conflict| conflict.since_ms);
+        let more = conflicts.len() > CONFLICTS_MAX;
+        conflicts.truncate(CONFLICTS_MAX);
+        Ok(Response::new(v1::ConflictsReply { conflicts, more }))
+    }
+
+    type WatchStream = BoxStream<'static, Result<v1::WatchReply, Status>>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims)?;
+        let place = self.place_of(shard)?;
+        self.log(&caller, Looked::Watch, place.hosted, Some(shard), [0; 16]).await?;
+        let from = match request.get_ref().from {
+            0 => place.hosted.shard(shard).map_err(|error| broken(&error))?.map_or(0, |state| state.arrivals) + 1,
+            from => from,
+        };
+        let (service, hosted) = (self.clone(), place.hosted.clone());
+        let moved = hosted.follow();
+        let feed = stream::try_unfold((from, moved), move |(from, mut moved)| {
+            let (service, hosted) = (service.clone(), hosted.clone());
+            async move {
+                loop {
+                    let entries = service.feed(&hosted, shard, from)?;
+                    if let Some(last) = entries.last() {
+                        return Ok::<_, Status>(Some((stream::iter(entries.clone()), (last.position + 1, moved))));
+                    }
+                    if service.0.is_stopping() || WatchReceiver::changed(&mut moved).await.is_err() {
+                        return Ok(None);
+                    }
+                }
+            }
+        });
+        let replies = feed.map_ok(|page| page.map(|entry| Ok(v1::WatchReply { entry: Some(entry) }))).try_flatten();
+        Ok(Response::new(replies.boxed()))
+    }
+
+    type ExportStream = BoxStream<'static, Result<v1::ExportReply, Status>>;
+
+    async fn export(&self, request: Request<v1::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims)?;
+        let place = self.place_of(shard)?;
+        self.log(&caller, Looked::Export, place.hosted, Some(shard), [0; 16]).await?;
+        let (service, hosted, state) = (self.clone(), place.hosted.clone(), place.shard);
+        let pages = stream::try_unfold(Some(None), move |from| {
+            let page = match from {
+                None => Ok(None),
+                Some(from) => service
+                    .export_page(&hosted, &state, from)
+                    .map(|(records, next)| Some((v1::ExportReply { records }, next.map(Some)))),
+            };
+            async move { page }
+        });
+        Ok(Response::new(pages.boxed()))
+    }
+
+    async fn access_log(&self, request: Request<v1::AccessLogRequest>) -> Result<Response<v1::AccessLogReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let group: GroupId = id("group", &request.get_ref().group)?;
+        let hosted =
+            self.0.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run on this node")))?;
+        self.log(&caller, Looked::AccessLog, hosted, None, [0; 16]).await?;
+        let from = request.get_ref().from.max(1);
+        let (state, page) = hosted
+            .look(|view| {
+                let state = read(view, &hosted.keys().group())?;
+                let (from, to) = hosted.keys().access_from(from);
+                let page: Result<Vec<(u64, LoggedAccess)>, StoreError> = view
+                    .scan(&from, &to)
+                    .take(ACCESS_PAGE)
+                    .map(|item| {
+                        let (key, value) = item?;
+                        let logged = LoggedAccess::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+                        Ok((u64::from_be_bytes(chunk(&key, 0)?), logged))
+                    })
+                    .collect();
+                Ok((state, page?))
+            })
+            .map_err(|error| broken(&error))?;
+        let state: dinhba_core::registry::GroupState =
+            state.ok_or_else(|| Status::unavailable("the group is not formed yet"))?;
+        let entries = page.into_iter().map(|(number, logged)| v1::Access {
+            number,
+            subject: logged.entry.claims.subject.to_string(),
+            role: logged.entry.claims.role.to_string(),
+            unit: logged.entry.claims.unit.to_string(),
+            purpose: logged.entry.purpose.to_string(),
+            case: logged.entry.case.to_string(),
+            looked: logged.entry.looked.name().to_owned(),
+            shard: logged.entry.shard.map(|shard| shard.to_string()).unwrap_or_default(),
+            target: RecordId(logged.entry.subject).to_string(),
+            at_ms: logged.entry.at_ms,
+            allowed: logged.allowed,
+            hash: logged.hash.0.to_vec(),
+        });
+        Ok(Response::new(v1::AccessLogReply {
+            entries: entries.collect(),
+            count: state.access_count,
+            head: state.access_hash.0.to_vec(),
+        }))
+    }
+}
