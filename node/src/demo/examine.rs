@@ -97,7 +97,8 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
             found.extend(findings.found);
         }
         if site.parent.is_none() {
-            at_centre = Some(at_centre.map_or_else(|| found.clone(), |before| before.intersection(&found).copied().collect()));
+            at_centre =
+                Some(at_centre.map_or_else(|| found.clone(), |before| before.intersection(&found).copied().collect()));
         }
         done += 1;
         progress(done, all);
@@ -111,8 +112,7 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
 }
 
 fn words(place: &str, problems: &BTreeSet<Problem>) -> Vec<String> {
-    let mut words: Vec<String> =
-        problems.iter().take(SHOWN_MAX).map(|problem| format!("{place}: {problem}")).collect();
+    let mut words: Vec<String> = problems.iter().take(SHOWN_MAX).map(|problem| format!("{place}: {problem}")).collect();
     if problems.len() > SHOWN_MAX {
         words.push(format!("{place}: and {} more", problems.len() - SHOWN_MAX));
     }

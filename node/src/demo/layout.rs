@@ -249,9 +249,10 @@ impl Country {
         let pki = self.dir.join("pki");
         let address = |text: String| text.parse::<Address>().map_err(|error| anyhow!("{text}: {error}"));
         let groups: Vec<GroupId> = site.groups.iter().map(|(group, _)| *group).collect();
-        let members = site.nodes.iter().map(|member| {
-            Ok(Member { id: member.id, address: address(member.address())?, groups: groups.clone() })
-        });
+        let members = site
+            .nodes
+            .iter()
+            .map(|member| Ok(Member { id: member.id, address: address(member.address())?, groups: groups.clone() }));
         let parent = match site.parent {
             None => None,
             Some(above) => {
@@ -323,12 +324,6 @@ impl Country {
         let credentials = dinhba_client::tls::Credentials::read(&ca, &certificate, &key)?;
         let addresses = nodes.map(|node| named(&node_name(node.id), &node.address()));
         Ok(Client::new(Arc::new(TlsDialer::new(&credentials)), addresses, Arc::new(Machine::default()), limits))
-    }
-
-    /// The shard of an id.
-    #[must_use]
-    pub fn home(&self, shard: ShardId) -> Option<&Home> {
-        self.homes.iter().find(|home| home.shard == shard)
     }
 
     /// Which shards have their home in which commune, as records write it.

@@ -182,7 +182,9 @@ async fn tell(options: &Options, place: &Place, slot: &mut Option<Story>, say: &
     for _ in 0..STARTS {
         let country = Country::plan(&place.dir, options.seed)?;
         let (lines, dialed) = lay_lines(&country).await?;
-        country.write(options.engine, |site, node| dialed.iter().find(|there| there.0 == (site, node)).map(|there| there.1.clone()))?;
+        country.write(options.engine, |site, node| {
+            dialed.iter().find(|there| there.0 == (site, node)).map(|there| there.1.clone())
+        })?;
         let mut story = Story::new(country, lines, options.seed);
         options.engine.name().clone_into(&mut story.facts.engine);
         // In the caller's hands before anything runs, so that whatever is started is also ended.
@@ -226,13 +228,20 @@ fn report(options: &Options, told: &Result<bool>, story: Option<&Story>) {
         Ok(true) => None,
         Ok(false) => {
             let facts = facts.map(|facts| (facts.lost, facts.broken.clone())).unwrap_or_default();
-            Some(format!("{} edits lost, {} promises broken:\n  {}", grouped(facts.0), facts.1.len(), facts.1.join("\n  ")))
+            Some(format!(
+                "{} edits lost, {} promises broken:\n  {}",
+                grouped(facts.0),
+                facts.1.len(),
+                facts.1.join("\n  ")
+            ))
         }
         Err(error) => Some(format!("{error:#}")),
     };
     if let Some(failure) = &failure {
         eprintln!("\nFAILED: {failure}");
-        for (path, lines) in story.iter().flat_map(|story| tails(story.country.sites.iter().flat_map(|site| &site.nodes))) {
+        for (path, lines) in
+            story.iter().flat_map(|story| tails(story.country.sites.iter().flat_map(|site| &site.nodes)))
+        {
             if !lines.is_empty() {
                 eprintln!("\n{}:\n  {}", path.display(), lines.join("\n  "));
             }

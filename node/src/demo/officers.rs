@@ -42,12 +42,6 @@ impl Ledger {
         Ledger { directory, oracle: Mutex::default(), acknowledged: AtomicU64::new(0) }
     }
 
-    /// The units, to read values with.
-    #[must_use]
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
     /// How many edits were acknowledged until now.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
@@ -313,7 +307,8 @@ mod tests {
         let ledger = &officer.ledger;
         let commune = ledger.directory.by_code("02683", BEFORE_REFORM).unwrap().id;
         let context = Context::parse("registration", "HS-1").unwrap();
-        let draft = generate(&ledger.directory, &[commune], 20, 1).unwrap().find(|draft| draft.records.len() > 2).unwrap();
+        let draft =
+            generate(&ledger.directory, &[commune], 20, 1).unwrap().find(|draft| draft.records.len() > 2).unwrap();
         let edit = officer.registration(&context, ShardId(1), &draft).unwrap();
         let (request, sent) = ledger.sent(&edit).unwrap();
         assert_eq!(sent.len(), draft.records.len());

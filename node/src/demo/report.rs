@@ -28,7 +28,8 @@ impl Say {
     pub fn new(quiet: bool) -> Self {
         // Draws nothing where standard error is no terminal.
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        let style = ProgressStyle::with_template("          {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("          {spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         Say { since: now(), quiet, bar: bar.with_style(style) }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dinhba_client::generate::{Draft, generate};
 use dinhba_client::request::field_of;
-use dinhba_client::{Client, Context, Limits};
+use dinhba_client::{Context, Limits};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{NodeId, RecordId, ShardId};
 use dinhba_core::schema::RecordKind;
@@ -146,10 +146,11 @@ impl Story {
                 .flat_map(|(at, site)| site.nodes.iter().map(move |node| (at, node.clone())))
                 .filter(|(_, node)| !serving.contains(&node.id))
                 .collect();
-            let looks = waiting.iter().map(|(at, node)| async {
-                let client = self.country.client_of(std::iter::once(node), *at, Role::Operator, short()).ok()?;
+            let country = &self.country;
+            let looks = waiting.iter().map(|(at, node)| async move {
+                let client = country.client_of(std::iter::once(node), *at, Role::Operator, short()).ok()?;
                 let status = client.status(&maintenance()).await.ok()?;
-                serves(&self.country, *at, &status).then_some(node.id)
+                serves(country, *at, &status).then_some(node.id)
             });
             serving.extend(join_all(looks).await.into_iter().flatten());
             say.progress(format!("{} of {} nodes serve", serving.len(), nodes.len()));
@@ -195,7 +196,11 @@ impl Story {
         let ledger = Arc::clone(&self.ledger);
         let (sent, ()) = futures::join!(try_join_all(sends), self.show(say, total as u64));
         sent?;
-        say.step(format!("{} edits acknowledged in {:.1} s", grouped(ledger.acknowledged()), (now() - since).as_secs_f64()));
+        say.step(format!(
+            "{} edits acknowledged in {:.1} s",
+            grouped(ledger.acknowledged()),
+            (now() - since).as_secs_f64()
+        ));
         self.wait_in_step(say, "registration").await;
         self.phase("register", since);
         Ok(people)
@@ -203,7 +208,12 @@ impl Story {
 
     /// A commune loses its line; everybody works on; the province's leader and the commune itself are killed.
     /// Returns the cells in which the story set up conflicts.
-    async fn cut_off(&mut self, drafts: &[Draft], people: &[RecordId], say: &Say) -> Result<BTreeSet<(RecordId, Cell)>> {
+    async fn cut_off(
+        &mut self,
+        drafts: &[Draft],
+        people: &[RecordId],
+        say: &Say,
+    ) -> Result<BTreeSet<(RecordId, Cell)>> {
         let since = now();
         let [commune, district, province, _] = self.country.homes[0].way_up;
         if people.len() < SCRIPTED_PERSONS + RANDOM_PERSONS {
@@ -239,10 +249,7 @@ impl Story {
             works.push(work_at_random(officer, random.to_vec(), edits, self.country.clone(), rng));
         }
         let at_work = async {
-            let ((), changed) = futures::try_join!(
-                async { try_join_all(sends).await.map(drop) },
-                try_join_all(works)
-            )?;
+            let ((), changed) = futures::try_join!(async { try_join_all(sends).await.map(drop) }, try_join_all(works))?;
             anyhow::Ok(changed.into_iter().sum::<usize>())
         };
         let country = self.country.clone();
@@ -293,7 +300,8 @@ impl Story {
         CONFLICTS
             .iter()
             .map(|(person, field, _)| {
-                let id = dinhba_core::schema::FieldId::named(RecordKind::Person, field).context("a field of the story")?;
+                let id =
+                    dinhba_core::schema::FieldId::named(RecordKind::Person, field).context("a field of the story")?;
                 Ok((people[*person], (id, String::new())))
             })
             .collect()
@@ -321,10 +329,12 @@ impl Story {
                     .collect();
                 let found: BTreeSet<(RecordId, Cell)> = listed.iter().filter_map(cell_of).collect();
                 let rules = listed.iter().filter(|conflict| conflict.field.is_empty()).count();
-                let (missing, too_many) = (wanted.difference(&found).count(), found.difference(&wanted).count() + rules);
+                let (missing, too_many) =
+                    (wanted.difference(&found).count(), found.difference(&wanted).count() + rules);
                 if missing + too_many > 0 {
                     let name = self.country.sites[at].name.clone();
-                    let text = format!("{name}, {shard}: {missing} conflicts not found, {too_many} where none should be");
+                    let text =
+                        format!("{name}, {shard}: {missing} conflicts not found, {too_many} where none should be");
                     self.broken(say, text);
                 }
                 if at == home.way_up[0] {
@@ -354,7 +364,8 @@ impl Story {
     async fn decide(&mut self, conflicts: &[v1::Conflict], say: &Say) -> Result<()> {
         let since = now();
         let [commune, district, ..] = self.country.homes[0].way_up;
-        let officers = [(commune, "Theo sổ hộ tịch gốc lưu tại xã"), (district, "Theo bản chính giấy tờ công dân xuất trình")];
+        let officers =
+            [(commune, "Theo sổ hộ tịch gốc lưu tại xã"), (district, "Theo bản chính giấy tờ công dân xuất trình")];
         let mut decided: Vec<(usize, &v1::Conflict, String)> = Vec::new();
         for (place, conflict) in conflicts.iter().filter(|conflict| !conflict.field.is_empty()).enumerate() {
             let (site, grounds) = officers[place % officers.len()];
@@ -374,7 +385,9 @@ impl Story {
         }
         self.facts.conflicts_decided = arrived;
         let by_district = decided.iter().filter(|(site, ..)| *site == district).count();
-        say.step(format!("{arrived} conflicts decided, {by_district} of them at the district, and back at the commune"));
+        say.step(format!(
+            "{arrived} conflicts decided, {by_district} of them at the district, and back at the commune"
+        ));
         if arrived < decided.len() as u64 {
             self.broken(say, format!("{} decisions did not arrive at the commune", decided.len() as u64 - arrived));
         }
@@ -449,8 +462,9 @@ impl Story {
             };
             batches.entry((self.country.homes[home].way_up[step], home)).or_default().push(draft.clone());
         }
-        let batch = |((site, home), drafts)| Batch { site, shard: self.country.homes[home].shard, drafts };
-        Ok(batches.into_iter().map(|((site, home), drafts)| batch(((site, home), drafts))).collect())
+        let homes = &self.country.homes;
+        let batches = batches.into_iter();
+        Ok(batches.map(|((site, home), drafts)| Batch { site, shard: homes[home].shard, drafts }).collect())
     }
 
     fn registrations(&self, officer: &Officer, batch: &Batch) -> Result<Vec<v1::EditRequest>> {
@@ -506,7 +520,11 @@ impl Story {
             let at_centre: u64 = at_centre.map(|shard| shard.edits).sum();
             let took = now() - since;
             if behind.is_empty() {
-                say.step(format!("all {} edits are at the centre, and every site has the proof ({:.1} s)", grouped(total), took.as_secs_f64()));
+                say.step(format!(
+                    "all {} edits are at the centre, and every site has the proof ({:.1} s)",
+                    grouped(total),
+                    took.as_secs_f64()
+                ));
                 return Some(took);
             }
             if took > STEP_WAIT {
@@ -514,7 +532,12 @@ impl Story {
                 self.broken(say, text);
                 return None;
             }
-            say.progress(format!("{} of {} edits at the centre; {} shards behind", grouped(at_centre), grouped(total), behind.len()));
+            say.progress(format!(
+                "{} of {} edits at the centre; {} shards behind",
+                grouped(at_centre),
+                grouped(total),
+                behind.len()
+            ));
             sleep(LOOK_EVERY).await;
         }
     }
@@ -579,7 +602,10 @@ async fn kill_two(
         let since = now();
         processes.kill(node.id).await?;
         let what = if plan.tier == Tier::Commune { "the commune's only node" } else { "the province's leader" };
-        say.step(format!("{what} is killed ({}, {} of {of} edits of its batch acknowledged)", plan.name, acknowledged_before));
+        say.step(format!(
+            "{what} is killed ({}, {} of {of} edits of its batch acknowledged)",
+            plan.name, acknowledged_before
+        ));
         if plan.tier == Tier::Commune {
             sleep(DARK).await;
             processes.start(node)?;
@@ -610,9 +636,8 @@ async fn wait_for_leader(country: &Country, site: usize, nodes: &[&NodePlan], ki
     while now() - since < LEADER_WAIT {
         let client = country.client_of(nodes.iter().copied(), site, Role::Operator, short())?;
         if let Ok(status) = client.status(&maintenance()).await {
-            let elected = |group: &v1::GroupStatus| {
-                !group.leader.is_empty() && (nodes.len() == 1 || group.leader != killed)
-            };
+            let elected =
+                |group: &v1::GroupStatus| !group.leader.is_empty() && (nodes.len() == 1 || group.leader != killed);
             if !status.groups.is_empty() && status.groups.iter().all(elected) {
                 return Ok(());
             }
