@@ -214,8 +214,8 @@ pub fn table(country: &Country, facts: &Facts) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED);
     table.set_header(["unit", "nodes", "leader", "records", "edits", "pending upward", "open conflicts", "in step"]);
-    for (at, site) in facts.sites.iter().enumerate() {
-        let depth = std::iter::successors(country.sites[at].parent, |&above| country.sites[above].parent).count();
+    for (at, depth) in country.in_tree_order() {
+        let Some(site) = facts.sites.get(at) else { continue };
         let step = match site.step.as_str() {
             "in_step" => format!("yes, proved {} UTC", site.proved_at),
             "top" => "(the centre)".to_owned(),

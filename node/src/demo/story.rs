@@ -20,6 +20,7 @@ use dinhba_proto::v1;
 use futures::future::{join_all, try_join_all};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::Mutex;
 
 use super::cutter::Line;
 use super::examine::examine;
@@ -46,11 +47,11 @@ const PACE: Duration = Duration::from_millis(30);
 const FIRST_PART: usize = 62;
 /// Every so many-th household is registered at the district, and at the province, instead of the commune.
 const AT_DISTRICT_EVERY: usize = 9;
-const AT_PROVINCE_EVERY: usize = 12;
+const AT_PROVINCE_EVERY: usize = 8;
 /// A machine is killed when this share (of a hundred) of its batch is acknowledged.
 const KILL_AT: u64 = 35;
 /// Persons whom officers at three sites edit at random, and how many edits each of the three makes.
-const RANDOM_PERSONS: usize = 60;
+const RANDOM_PERSONS: usize = 40;
 const RANDOM_EDITS: [(usize, usize); 3] = [(0, 110), (1, 60), (3, 60)];
 /// Persons who are kept for the edits that the story sets up.
 const SCRIPTED_PERSONS: usize = 6;
@@ -87,11 +88,10 @@ pub struct Story {
     seed: u64,
 }
 
-/// Registrations that wait to be sent: the site that sends them, the shard, the households.
+/// Registrations that wait to be sent: the site that sends them, and each household with its shard.
 struct Batch {
     site: usize,
-    shard: ShardId,
-    drafts: Vec<Draft>,
+    drafts: Vec<(ShardId, Draft)>,
 }
 
 impl Story {
@@ -234,10 +234,7 @@ impl Story {
             let edits = self.registrations(&officer, batch)?;
             let parts: usize = edits.iter().map(|edit| edit.parts.len()).sum();
             if [commune, province].contains(&batch.site) {
-                let longer = watched.get(&batch.site).is_none_or(|(_, of)| *of < parts as u64);
-                if longer {
-                    watched.insert(batch.site, (Arc::clone(&officer), parts as u64));
-                }
+                watched.insert(batch.site, (Arc::clone(&officer), parts as u64));
             }
             sends.push(async move { officer.send_all(edits, Some(PACE)).await });
         }
@@ -253,12 +250,16 @@ impl Story {
             anyhow::Ok(changed.into_iter().sum::<usize>())
         };
         let country = self.country.clone();
-        let kills = kill_two(&country, &mut self.processes, &watched, [commune, province], say);
-        let (changed, kills) = futures::join!(at_work, kills);
-        self.facts.kills = kills?;
-        let changed = changed?;
+        let processes = Mutex::new(&mut self.processes);
+        let kills = try_join_all(
+            watched.iter().map(|(site, batch)| kill_in_mid_batch(&country, &processes, *site, batch, say)),
+        );
+        // An officer who fails ends the wait for a batch that will not come.
+        let (changed, kills) = futures::try_join!(at_work, kills)?;
+        self.facts.kills = kills;
         say.step(format!("{changed} random edits of {RANDOM_PERSONS} persons by officers at three sites"));
         for kill in self.facts.kills.clone() {
+            // A kill after the last answer would prove nothing.
             if kill.acknowledged_before == 0 || kill.acknowledged_before >= kill.of {
                 self.broken(say, format!("{} was not killed in the middle of its batch", kill.what));
             }
@@ -407,6 +408,9 @@ impl Story {
     /// Everything is read back from every node and compared with what clients were told.
     async fn read_back(&mut self, say: &Say) -> Result<()> {
         let since = now();
+        for (node, how) in self.processes.ended() {
+            self.broken(say, format!("node {node} ended by itself: {how}"));
+        }
         say.step(format!("reading everything back from all {} nodes", self.facts.nodes));
         let ledger = Arc::clone(&self.ledger);
         let verdict = examine(&self.country, &ledger, |done, all| {
@@ -451,25 +455,24 @@ impl Story {
     /// Who registers which households: mostly the commune, some the district, some the province.
     fn batches(&self, drafts: &[Draft]) -> Result<Vec<Batch>> {
         let communes = self.country.shards_by_commune();
-        let mut batches: BTreeMap<(usize, usize), Vec<Draft>> = BTreeMap::new();
+        let mut batches: BTreeMap<usize, Vec<(ShardId, Draft)>> = BTreeMap::new();
         for (place, draft) in drafts.iter().enumerate() {
             let written = draft.records.first().and_then(|household| household.home.as_deref());
             let home = *written.and_then(|written| communes.get(written)).context("a household without a commune")?;
+            let home = &self.country.homes[home];
             let step = match place {
                 place if place % AT_DISTRICT_EVERY == 4 => 1,
                 place if place % AT_PROVINCE_EVERY == 7 => 2,
                 _ => 0,
             };
-            batches.entry((self.country.homes[home].way_up[step], home)).or_default().push(draft.clone());
+            batches.entry(home.way_up[step]).or_default().push((home.shard, draft.clone()));
         }
-        let homes = &self.country.homes;
-        let batches = batches.into_iter();
-        Ok(batches.map(|((site, home), drafts)| Batch { site, shard: homes[home].shard, drafts }).collect())
+        Ok(batches.into_iter().map(|(site, drafts)| Batch { site, drafts }).collect())
     }
 
     fn registrations(&self, officer: &Officer, batch: &Batch) -> Result<Vec<v1::EditRequest>> {
         let context = Context::parse("registration", "HS-2024-001")?;
-        batch.drafts.iter().map(|draft| officer.registration(&context, batch.shard, draft)).collect()
+        batch.drafts.iter().map(|(shard, draft)| officer.registration(&context, *shard, draft)).collect()
     }
 
     /// Shows the count of acknowledged edits until it has grown by `total`.
@@ -513,6 +516,7 @@ impl Story {
         let since = now();
         let wanted = self.ledger.oracle().per_shard();
         let total: u64 = wanted.values().sum();
+        let mut told = since;
         loop {
             let statuses = self.statuses().await;
             let behind = behind(&self.country, &wanted, &statuses);
@@ -575,60 +579,52 @@ fn serves(country: &Country, at: usize, status: &v1::StatusReply) -> bool {
         && site.shards().iter().all(|shard| shards.contains(shard.to_string().as_str()))
 }
 
-/// Kills the commune and the province's leader in the middle of their batches, and starts both again.
-async fn kill_two(
+/// Kills a commune's only node, or the leader of a site above, in the middle of a batch of `of` edits that `officer` sends
+/// there; and starts it again.
+async fn kill_in_mid_batch(
     country: &Country,
-    processes: &mut Processes,
-    watched: &BTreeMap<usize, (Arc<Officer>, u64)>,
-    sites: [usize; 2],
+    processes: &Mutex<&mut Processes>,
+    site: usize,
+    (officer, of): &(Arc<Officer>, u64),
     say: &Say,
-) -> Result<Vec<Kill>> {
-    let mut waiting: Vec<usize> = sites.to_vec();
-    let mut kills = Vec::new();
-    while !waiting.is_empty() {
+) -> Result<Kill> {
+    let plan = &country.sites[site];
+    while officer.acknowledged() * 100 < of * KILL_AT {
         // Finer than the pace of the batch.
         sleep(PACE / 3).await;
-        let due = waiting.iter().position(|site| {
-            watched.get(site).is_none_or(|(officer, of)| officer.acknowledged() * 100 >= of * KILL_AT)
-        });
-        let Some(due) = due else { continue };
-        let site = waiting.remove(due);
-        let (acknowledged_before, of) =
-            watched.get(&site).map_or((0, 0), |(officer, of)| (officer.acknowledged(), *of));
-        let plan = &country.sites[site];
-        let status = country.client(site, site, Role::Operator, Limits::default())?.status(&maintenance()).await?;
-        let leader = status.groups.first().map(|group| group.leader.clone()).unwrap_or_default();
-        let node = plan.nodes.iter().find(|node| node.id.to_string() == leader).unwrap_or(&plan.nodes[0]);
-        let since = now();
-        processes.kill(node.id).await?;
-        let what = if plan.tier == Tier::Commune { "the commune's only node" } else { "the province's leader" };
-        say.step(format!(
-            "{what} is killed ({}, {} of {of} edits of its batch acknowledged)",
-            plan.name, acknowledged_before
-        ));
-        if plan.tier == Tier::Commune {
-            sleep(DARK).await;
-            processes.start(node)?;
-        }
-        // The others elect one of them; a commune's only node elects itself.
-        let others: Vec<&NodePlan> =
-            plan.nodes.iter().filter(|other| plan.nodes.len() == 1 || other.id != node.id).collect();
-        wait_for_leader(country, site, &others, &node.id.to_string()).await?;
-        let took = now() - since;
-        if plan.tier != Tier::Commune {
-            processes.start(node)?;
-        }
-        say.step(format!("{} serves again after {:.1} s; the killed node is back", plan.name, took.as_secs_f64()));
-        kills.push(Kill {
-            what: what.to_owned(),
-            unit: plan.name.clone(),
-            node: node.id.to_string(),
-            acknowledged_before,
-            of,
-            served_again_after_seconds: rounded(took),
-        });
     }
-    Ok(kills)
+    let status = country.client(site, site, Role::Operator, Limits::default())?.status(&maintenance()).await?;
+    let leader = status.groups.first().map(|group| group.leader.clone()).unwrap_or_default();
+    let node = plan.nodes.iter().find(|node| node.id.to_string() == leader).unwrap_or(&plan.nodes[0]);
+    let is_alone = plan.nodes.len() == 1;
+    let what = if is_alone { "the commune's only node" } else { "the province's leader" };
+    let since = now();
+    processes.lock().await.kill(node.id).await?;
+    let acknowledged_before = officer.acknowledged();
+    say.step(format!(
+        "{what} is killed ({}: {acknowledged_before} of {of} edits of its batch acknowledged)",
+        plan.name
+    ));
+    if is_alone {
+        sleep(DARK).await;
+        processes.lock().await.start(node)?;
+    }
+    // The others elect one of them; a commune's only node elects itself.
+    let others: Vec<&NodePlan> = plan.nodes.iter().filter(|other| is_alone || other.id != node.id).collect();
+    wait_for_leader(country, site, &others, &node.id.to_string()).await?;
+    let took = now() - since;
+    if !is_alone {
+        processes.lock().await.start(node)?;
+    }
+    say.step(format!("{} serves again after {:.1} s; the killed node is back", plan.name, took.as_secs_f64()));
+    Ok(Kill {
+        what: what.to_owned(),
+        unit: plan.name.clone(),
+        node: node.id.to_string(),
+        acknowledged_before,
+        of: *of,
+        served_again_after_seconds: rounded(took),
+    })
 }
 
 async fn wait_for_leader(country: &Country, site: usize, nodes: &[&NodePlan], killed: &str) -> Result<()> {
