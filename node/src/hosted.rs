@@ -117,7 +117,6 @@ impl Parts {
     }
 
     /// What follows the running group; takes the machine out first.
-    #[must_use]
     pub fn split(self) -> (RegistryMachine, impl FnOnce(Group, Metrics) -> Hosted) {
         let Parts { machine, applied, engine, context } = self;
         let host = move |group: Group, metrics: Metrics| {
