@@ -39,6 +39,8 @@ const STEP_WAIT: Duration = Duration::from_secs(45);
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Between two lines of progress, where it is longer in coming.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a killed commune stays dark: until somebody has gone over and pressed the button.
 const DARK: Duration = Duration::from_secs(1);
 /// Between two registrations of an office that works while machines die: then the batch lasts some seconds.
@@ -536,12 +538,17 @@ impl Story {
                 self.broken(say, text);
                 return None;
             }
-            say.progress(format!(
-                "{} of {} edits at the centre; {} shards behind",
+            let text = format!(
+                "{} of {} edits at the centre; {} copies of shards behind",
                 grouped(at_centre),
                 grouped(total),
                 behind.len()
-            ));
+            );
+            if now() - told > TELL_EVERY {
+                told = now();
+                say.step(&text);
+            }
+            say.progress(text);
             sleep(LOOK_EVERY).await;
         }
     }
