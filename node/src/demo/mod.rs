@@ -33,7 +33,7 @@ use crate::runtime;
 use cutter::Line;
 use layout::Country;
 use processes::tails;
-use report::{Say, endpoints, grouped, table};
+use report::{Facts, Say, endpoints, grouped, table};
 use story::Story;
 
 /// Persons of the synthetic population: with households, officers and decisions about 5,500 acknowledged edits.
@@ -44,6 +44,8 @@ const PERSONS_MIN: u64 = 1_000;
 const PERSONS_MAX: u64 = 200_000;
 /// How often a start is tried anew because somebody took a port between its choice and its use.
 const STARTS: usize = 3;
+/// Broken promises that are shown at the end: one broken chain shows at many nodes.
+const BROKEN_SHOWN_MAX: usize = 20;
 /// The exit code of a program that was told to stop, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -226,15 +228,7 @@ fn report(options: &Options, told: &Result<bool>, story: Option<&Story>) {
     }
     let failure = match told {
         Ok(true) => None,
-        Ok(false) => {
-            let facts = facts.map(|facts| (facts.lost, facts.broken.clone())).unwrap_or_default();
-            Some(format!(
-                "{} edits lost, {} promises broken:\n  {}",
-                grouped(facts.0),
-                facts.1.len(),
-                facts.1.join("\n  ")
-            ))
-        }
+        Ok(false) => facts.map(in_words),
         Err(error) => Some(format!("{error:#}")),
     };
     if let Some(failure) = &failure {
@@ -255,13 +249,25 @@ fn report(options: &Options, told: &Result<bool>, story: Option<&Story>) {
         }
         println!("{json}");
     }
-    if let (None, false, Some(story)) = (told.as_ref().err(), options.exit, story)
-        && matches!(told, Ok(true))
-    {
+    if let (Ok(true), Some(story), false) = (told, story, options.exit) {
         let program = std::env::current_exe().map_or_else(|_| "dinhba".to_owned(), |path| path.display().to_string());
-        let text = endpoints(&story.country, &program);
+        let text = endpoints(&story.country, &story.facts, &program);
         if options.json { eprintln!("{text}") } else { println!("{text}") }
     }
+}
+
+/// Which promises were broken; the first of them.
+fn in_words(facts: &Facts) -> String {
+    let Facts { lost, broken, .. } = facts;
+    let mut text = format!("{} edits lost, {} promises broken:", grouped(*lost), broken.len());
+    for broken in broken.iter().take(BROKEN_SHOWN_MAX) {
+        text.push_str("\n  ");
+        text.push_str(broken);
+    }
+    if broken.len() > BROKEN_SHOWN_MAX {
+        text.push_str("\n  and more, see --json");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -136,6 +136,8 @@ pub struct Facts {
     pub conflicts_by_chance: u64,
     /// Conflicts that officers decided, with the decision back at the commune.
     pub conflicts_decided: u64,
+    /// One of the records with a decided conflict, to look at.
+    pub decided_record: String,
     /// Concurrent edits of one person, set up so that no conflict may come of them.
     pub concurrent_without_conflict: u64,
     /// Edits that the commune accepted while it was cut off.
@@ -273,7 +275,7 @@ pub fn grouped(number: u64) -> String {
 
 /// Where everything is, and what to try.
 #[must_use]
-pub fn endpoints(country: &Country, program: &str) -> String {
+pub fn endpoints(country: &Country, facts: &Facts, program: &str) -> String {
     let mut text = String::from("\nThe country stays up. Its nodes:\n");
     for site in &country.sites {
         let addresses: Vec<String> = site.nodes.iter().map(super::layout::NodePlan::address).collect();
@@ -293,7 +295,7 @@ pub fn endpoints(country: &Country, program: &str) -> String {
     text.push_str(&ask("status", 0, Role::Operator, "maintenance"));
     text.push_str(&ask("status", commune, Role::Operator, "maintenance"));
     text.push_str(&ask("conflicts", 0, Role::Registrar, "adjudication"));
-    text.push_str(&ask("export", commune, Role::Registrar, "statistics"));
+    text.push_str(&ask(&format!("history {}", facts.decided_record), commune, Role::Registrar, "verification"));
     let _ = writeln!(text, "\nLogs and data are in {}. Ctrl-C ends it.", country.dir.display());
     text
 }

@@ -387,6 +387,7 @@ impl Story {
             arrived += u64::from(is_there);
         }
         self.facts.conflicts_decided = arrived;
+        self.facts.decided_record = decided.first().map(|(_, conflict, _)| conflict.record.clone()).unwrap_or_default();
         let by_district = decided.iter().filter(|(site, ..)| *site == district).count();
         say.step(format!(
             "{arrived} conflicts decided, {by_district} of them at the district, and back at the commune"
