@@ -302,7 +302,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Their communes, by code and day (00001@2025-06-30); a code alone means today's unit
-    #[arg(long = "unit", required = true, value_delimiter = ',')]
+    #[arg(long, required = true, value_delimiter = ',')]
     units: Vec<String>,
     /// The file (.ndjson or .csv); without it, NDJSON on the standard output
     #[arg(long, short)]

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_core::command::{AccessEntry, Answer, Command};
+use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
+use dinhba_core::sync::BATCH_BYTES;
 use futures::channel::{mpsc, oneshot};
 use futures::{SinkExt, StreamExt};
 use openraft_rt::watch::{WatchReceiver, WatchSender};
@@ -39,6 +41,8 @@ const ENTRIES_IN_FLIGHT_MAX: usize = 8;
 pub const PROPOSE_WAIT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(ENTRY_COMMANDS_MAX <= COMMANDS_MAX);
+// A batch holds at most one command beyond its usual size, and headers are a fraction of that.
+const _: () = assert!(COMMAND_BYTES_MAX + 2 * BATCH_BYTES <= ENTRY_BYTES_MAX);
 
 /// Why a command has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +121,6 @@ impl Parts {
     }
 
     /// What follows the running group; takes the machine out first.
-    #[must_use]
     pub fn split(self) -> (RegistryMachine, impl FnOnce(Group, Metrics) -> Hosted) {
         let Parts { machine, applied, engine, context } = self;
         let host = move |group: Group, metrics: Metrics| {

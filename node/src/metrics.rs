@@ -450,9 +450,12 @@ mod tests {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = incoming.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(incoming, metrics, health, async move {
-            let _ = stopped.await;
-        }));
+        let server = crate::runtime::spawn(
+            "page",
+            serve(incoming, metrics, health, async move {
+                let _ = stopped.await;
+            }),
+        );
 
         let (status, kind, page) = get(address, "GET /metrics").await;
         assert_eq!((&*status, &*kind), ("HTTP/1.1 200 OK", OPEN_METRICS));
@@ -465,6 +468,6 @@ mod tests {
         assert_eq!(get(address, "POST /metrics").await.0, "HTTP/1.1 405 Method Not Allowed");
 
         stop.send(()).unwrap();
-        tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+        crate::runtime::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
     }
 }

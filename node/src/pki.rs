@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use dinhba_client::tls::{Credentials, DialError, IDENTITY_HEADER, node_name, site_name};
 pub use dinhba_core::claims::Identity;
@@ -35,6 +35,8 @@ use rcgen::{
 };
 use tonic::Status;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::runtime;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Certificates are valid from two days ago: a commune's clock may be hours off.
@@ -328,7 +330,7 @@ impl DevAuthority {
     pub fn issue_site_key(&self, site: SiteId) -> Result<KeyPaths, PkiError> {
         let what = || format!("the signing key of {site}");
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| material(what(), error))?;
+        runtime::fill_random(&mut secret);
         let signing = SigningKey::from_bytes(&secret);
         let private = signing.to_pkcs8_pem(LineEnding::LF).map_err(|error| material(what(), error))?;
         let public =
@@ -354,7 +356,7 @@ pub fn read_public_key(path: &Path) -> Result<VerifyingKey, PkiError> {
 
 fn params(common_name: &str, days: u32) -> CertificateParams {
     let mut params = CertificateParams::default();
-    let now = SystemTime::now();
+    let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(runtime::utc_ms()).unwrap_or(0));
     params.not_before = (now - BACKDATED).into();
     params.not_after = (now + DAY * days).into();
     params.distinguished_name.push(DnType::CommonName, common_name);

@@ -8,7 +8,7 @@ use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{Format, Log};
+use crate::config::{Format, Level, Log};
 
 /// The variable that replaces `log.level`.
 pub const FILTER_VARIABLE: &str = "DINHBA_LOG";
@@ -44,7 +44,12 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let text = variable.filter(|text| !text.trim().is_empty()).unwrap_or(log.level.name());
+    // What openraft calls information is its trace of every election and every vote.
+    let usual = match log.level {
+        Level::Info => "info,openraft=warn".to_owned(),
+        other => other.name().to_owned(),
+    };
+    let text = variable.filter(|text| !text.trim().is_empty()).unwrap_or(&usual);
     let filter = text
         .parse::<EnvFilter>()
         .map_err(|error: ParseError| TelemetryError::Filter { text: text.to_owned(), reason: error.to_string() })?;
@@ -61,7 +66,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::config::Level;
 
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);

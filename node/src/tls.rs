@@ -227,13 +227,13 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use crate::runtime::JoinHandle;
     use dinhba_client::tls::{IDENTITY_HEADER, named, node_name, site_name};
     use dinhba_client::transport::Transport;
     use dinhba_core::claims::Role;
     use dinhba_core::ids::{NodeId, SiteId, UnitId};
     use futures::future::BoxFuture;
     use tokio::sync::{mpsc, oneshot};
-    use tokio::task::JoinHandle;
     use tonic::codegen::http;
     use tonic_health::ServingStatus;
     use tonic_health::pb::HealthCheckRequest;
@@ -290,7 +290,7 @@ mod tests {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = incoming.local_addr().unwrap().port();
         let router = door.server().unwrap().add_service(HealthServer::new(Witness { seen: sender }));
-        let task = tokio::spawn(async move {
+        let task = crate::runtime::spawn("server", async move {
             let until = async {
                 let _ = stopped.await;
             };
@@ -302,7 +302,7 @@ mod tests {
     async fn call(transport: Transport) -> Result<(), Status> {
         let mut client = HealthClient::new(transport);
         let call = client.check(HealthCheckRequest { service: String::new() });
-        tokio::time::timeout(Duration::from_secs(5), call).await.expect("an answer or a refusal").map(|_| ())
+        crate::runtime::timeout(Duration::from_secs(5), call).await.expect("an answer or a refusal").map(|_| ())
     }
 
     async fn dial_and_call(dialer: &dyn Dial, address: String) -> Result<(), String> {

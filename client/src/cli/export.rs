@@ -10,7 +10,7 @@ use std::path::Path;
 use dinhba_core::date::Date;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
 use dinhba_core::schema::{FieldId, RecordKind, Type};
-use dinhba_core::units::{Directory, REFORM, Resolve};
+use dinhba_core::units::{BEFORE_REFORM, Directory, REFORM, Resolve};
 use dinhba_proto::v1;
 use futures::StreamExt;
 
@@ -50,8 +50,9 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
 
 fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
     let (code, day) = unit.split_once('@').unwrap_or((unit, ""));
-    let day = if day.is_empty() { Ok(REFORM) } else { day.parse::<Date>() };
-    let found = unit.parse().ok().or_else(|| directory.unit(code, day.ok()?));
+    // A code alone means today's unit, or else the last one that had it.
+    let days = if day.is_empty() { vec![REFORM, BEFORE_REFORM] } else { day.parse::<Date>().into_iter().collect() };
+    let found = unit.parse().ok().or_else(|| days.into_iter().find_map(|day| directory.unit(code, day)));
     found.ok_or_else(|| {
         Failure::usage(format!(
             "no unit is known as {unit}: write its code and a day (00001@2025-06-30), or its id (u-…)"

@@ -33,6 +33,10 @@ pub const PARTS_MAX: usize = 64;
 /// The encoded size of an edit: all fields of a person with long texts are under 20 kB; engines take values under 128 kB.
 pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 
+/// All edits of one command together: with what a batch may hold before it, it must still fit one log entry at every site
+/// above, or it would block the stream there.
+pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
 /// The pseudo-field that carries an edit's grounds (a decision's reason): it hides and travels like any change and is
 /// never folded into the record.
 pub const GROUNDS: FieldId = FieldId(0);

@@ -8,7 +8,7 @@ use dinhba_core::claims::Claims;
 use dinhba_core::command::{
     AccessEntry, Answer, Command, ConflictEntry, ConflictKey, EditCommand, LoggedAccess, Looked, PartDraft, Statement,
 };
-use dinhba_core::edit::{Dot, Edit, EditKind, Origin};
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Edit, EditKind, Origin};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId};
 use dinhba_core::keys::suffix;
@@ -192,6 +192,11 @@ impl RecordsService {
 
     async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
         let command = self.edit_command(claims, request)?;
+        let bytes = command.to_bytes().len();
+        if bytes > COMMAND_BYTES_MAX {
+            let text = format!("an edit may have {COMMAND_BYTES_MAX} bytes in all, this one has {bytes}: split it");
+            return Err(Status::invalid_argument(text));
+        }
         let place = self.place_of(command.shard)?;
         let caller =
             Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };

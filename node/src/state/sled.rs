@@ -68,6 +68,7 @@ pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, Store
 }
 
 /// Opens, and waits while the lock is held: sled's threads keep it for a moment after the database was dropped.
+#[allow(clippy::disallowed_methods, reason = "sled starts threads of its own and stays out of the simulator")]
 fn open_unlocked(config: &Config) -> sled::Result<Db> {
     for _ in 0..LOCK_TRIES {
         match config.open() {

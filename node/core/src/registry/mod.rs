@@ -295,7 +295,15 @@ impl Tx<'_> {
 
     fn place(&mut self, entries: &[PlaceEntry]) -> Result<Answer, StoreError> {
         for entry in entries {
-            self.put(self.keys().place(&entry.key()), entry);
+            let key = self.keys().place(&entry.key());
+            if let (PlaceEntry::Node(new), Some(PlaceEntry::Node(old))) = (entry, self.get(&key)?)
+                && new.present
+                && !old.present
+            {
+                let text = format!("{} left this site for good: start the node with a new id", new.node);
+                return Ok(Answer::refused(RefusalCode::Exists, text));
+            }
+            self.put(key, entry);
         }
         Ok(Answer::Done(Nothing))
     }

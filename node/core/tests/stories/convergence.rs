@@ -124,7 +124,7 @@ impl Country {
         } else {
             let record = known[usize::from(which) % known.len()];
             let (field, text) = match value % 3 {
-                0 => (field::SEX, if value % 2 == 0 { "male" } else { "female" }.to_owned()),
+                0 => (field::SEX, if value.is_multiple_of(2) { "male" } else { "female" }.to_owned()),
                 1 => (field::NOTE, format!("note {value}")),
                 _ => (field::NAME, format!("Lê//An{}", ["a", "b", "c"][usize::from(value) % 3])),
             };
