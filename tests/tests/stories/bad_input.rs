@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_client::tls::{TlsDialer, named, node_name};
@@ -75,7 +74,8 @@ async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
         ("unknown unit", with("permanent_residence", "unit=99999@2024-01-01"), Code::InvalidArgument, &["permanent_residence"]),
         ("impossible date", with("birth_date", "2024-02-30"), Code::InvalidArgument, &["birth_date"]),
         ("not a code", with("sex", "x"), Code::InvalidArgument, &["sex"]),
-        ("too long", with("note", &"a".repeat(1 << 20)), Code::InvalidArgument, &["note", "1000"]),
+        ("too long", with("note", &"a".repeat(1_001)), Code::InvalidArgument, &["note", "1000"]),
+        ("a megabyte", with("note", &"a".repeat(1 << 20)), Code::InvalidArgument, &["note", "at most"]),
         ("ten megabytes", with("note", &"a".repeat(10 << 20)), Code::OutOfRange, &["4194304"]),
         ("not NFC", with("note", "Ho\u{61}\u{300}"), Code::InvalidArgument, &["note", "NFC"]),
         ("a control character", with("note", "a\u{7}b"), Code::InvalidArgument, &["note"]),
@@ -167,8 +167,8 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
     };
     expect("port in use", trial(&|_| {}), &["cannot listen at", &node.address(), "choose another address"]);
     expect("directory in use", trial(&free), &["in use by a running process", &country.process(node.id).id().to_string()]);
-    let (ended, _) = country.terminate(node.id);
-    assert!(ended.is_some_and(|status| status.success()));
+    let (ended, took) = country.terminate(node.id);
+    assert!(ended.is_some_and(|status| status.success()), "ended with {ended:?} after {took:?}");
 
     let trial = |change: &dyn Fn(&mut NodePlan)| {
         let mut trial = node.clone();
@@ -177,7 +177,10 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
         trial.write();
         refusal(country.program(), &trial.config_file(), REFUSAL_WAIT)
     };
-    let other = trial(&|trial| trial.config.node.id = NodeId(0xdead));
+    let other = trial(&|trial| {
+        trial.config.node.id = NodeId(0xdead);
+        trial.config.site.bootstrap = false;
+    });
     expect("another node's directory", other, &["belongs to node", "000000000000dead", "node.id"]);
     let engine = trial(&|trial| trial.config.storage.engine = dinhba_node::config::Engine::Sled);
     expect("another engine", engine, &["belongs to engine", "storage.engine"]);
