@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::pki::DevAuthority;
-use crate::{node, telemetry};
+use crate::{demo, node, telemetry};
 
 /// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
 const WORKERS: usize = 2;
@@ -29,6 +29,8 @@ struct CommandLine {
 enum Action {
     /// Runs one node until SIGTERM or Ctrl-C.
     Node(NodeOptions),
+    /// Runs a country of eight sites on this machine, and shows that nothing is lost.
+    Demo(demo::Options),
     /// Makes keys and certificates.
     #[command(subcommand)]
     Pki(Pki),
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
         Action::Node(options) => {
             runtime.block_on(run_node(options)).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
         }
+        Action::Demo(options) => runtime.block_on(demo::run(options)),
         Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
         Action::Verb(verb) => runtime.block_on(dinhba_client::cli::run(verb, connection)),
     };

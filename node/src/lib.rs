@@ -38,6 +38,8 @@ pub mod service;
 
 pub mod server;
 
+pub mod demo;
+
 pub mod command_line;
 
 #[cfg(feature = "faults")]

@@ -249,9 +249,10 @@ impl Country {
         let pki = self.dir.join("pki");
         let address = |text: String| text.parse::<Address>().map_err(|error| anyhow!("{text}: {error}"));
         let groups: Vec<GroupId> = site.groups.iter().map(|(group, _)| *group).collect();
-        let members = site.nodes.iter().map(|member| {
-            Ok(Member { id: member.id, address: address(member.address())?, groups: groups.clone() })
-        });
+        let members = site
+            .nodes
+            .iter()
+            .map(|member| Ok(Member { id: member.id, address: address(member.address())?, groups: groups.clone() }));
         let parent = match site.parent {
             None => None,
             Some(above) => {
@@ -325,10 +326,17 @@ impl Country {
         Ok(Client::new(Arc::new(TlsDialer::new(&credentials)), addresses, Arc::new(Machine::default()), limits))
     }
 
-    /// The shard of an id.
+    /// The sites as one reads a tree: each followed by those below it; with their depth.
     #[must_use]
-    pub fn home(&self, shard: ShardId) -> Option<&Home> {
-        self.homes.iter().find(|home| home.shard == shard)
+    pub fn in_tree_order(&self) -> Vec<(usize, usize)> {
+        let mut order = Vec::with_capacity(self.sites.len());
+        let mut open = vec![(0, 0)];
+        while let Some((at, depth)) = open.pop() {
+            order.push((at, depth));
+            let below = self.sites.iter().enumerate().rev().filter(|(_, site)| site.parent == Some(at));
+            open.extend(below.map(|(child, _)| (child, depth + 1)));
+        }
+        order
     }
 
     /// Which shards have their home in which commune, as records write it.
@@ -383,6 +391,8 @@ mod tests {
                 assert!(site.shards().contains(&home.shard), "{}", site.name);
             }
         }
+        let order = [(0, 0), (1, 1), (2, 2), (4, 3), (5, 3), (3, 2), (6, 3), (7, 3)];
+        assert_eq!(country.in_tree_order(), order);
         assert_eq!(country.sites.iter().map(|site| site.shards().len()).collect::<Vec<_>>(), [4, 4, 2, 2, 1, 1, 1, 1]);
         let mut ports: Vec<_> = country.sites.iter().flat_map(|site| &site.nodes).map(|node| node.port).collect();
         ports.dedup();

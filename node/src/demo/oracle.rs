@@ -240,7 +240,9 @@ impl Oracle {
         }
         for (dot, entry) in &copy.entries {
             let is_open = self.open.get(&entry.request).is_some_and(|parts| {
-                parts.iter().any(|sent| sent.record == entry.record && same_changes(&entry.changes, &sent.changes, true))
+                parts
+                    .iter()
+                    .any(|sent| sent.record == entry.record && same_changes(&entry.changes, &sent.changes, true))
             });
             if !known.contains(dot) && !is_open {
                 findings.problems.insert(Problem::Uninvited(*dot));
@@ -257,7 +259,8 @@ impl Oracle {
 /// Whether two edits do the same. What a re-issued edit replaces may have been re-issued itself, so it is not compared.
 fn same_changes(one: &BTreeMap<Cell, Change>, other: &BTreeMap<Cell, Change>, with_overwrites: bool) -> bool {
     let same = |a: &Change, b: &Change| a.value == b.value && (!with_overwrites || a.overwrites == b.overwrites);
-    one.len() == other.len() && one.iter().all(|(cell, change)| other.get(cell).is_some_and(|there| same(change, there)))
+    one.len() == other.len()
+        && one.iter().all(|(cell, change)| other.get(cell).is_some_and(|there| same(change, there)))
 }
 
 /// The values that count: all that were written, but those that a later edit named.

@@ -1,0 +1,192 @@
+//! Reading back what every node holds, all of it, and comparing it with what clients were told.
+//!
+//! Promises: nothing here comes from a node's own figures: the history is read edit by edit and the records value by value,
+//! from each node that hosts a shard, leader or not, over a connection to that node alone. Leaves to others: the
+//! comparison (`oracle`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use dinhba_client::{Client, Context, Limits};
+use dinhba_core::claims::Role;
+use dinhba_core::ids::{NodeId, RequestId, ShardId};
+use dinhba_core::units::Directory;
+use dinhba_proto::v1;
+use futures::{StreamExt, stream};
+
+use super::layout::{Country, NodePlan};
+use super::officers::{Ledger, changes, dot_of, next_within, request_of, value_of};
+use super::oracle::{Copy, Dot, Entry, Problem, Shown};
+
+/// Nodes that are read at once: enough to keep two cores busy, few enough for their memory.
+const READ_AT_ONCE: usize = 3;
+/// How long a history may fall silent before what has not come counts as absent. All of it is there by then: it is read
+/// from the node's own disk.
+const SILENCE: Duration = Duration::from_secs(3);
+/// Attempts to read one copy; a stream may break while leaders change.
+const ATTEMPTS: usize = 3;
+/// Problems of one copy that are shown: the first few say what kind it is.
+const SHOWN_MAX: usize = 5;
+
+/// What all copies together come to.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Copies of shards that were read.
+    pub copies: usize,
+    /// Edits read from them.
+    pub edits_read: usize,
+    /// Records read from them.
+    pub records_read: usize,
+    /// Acknowledged edits that some node does not hold, or whose value is gone there.
+    pub lost: BTreeSet<Dot>,
+    /// Acknowledged edits that every node of the centre holds.
+    pub at_centre: usize,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+}
+
+/// Reads every copy of every shard.
+pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize, usize)) -> Result<Verdict> {
+    let mut nodes: Vec<(usize, &NodePlan)> = Vec::new();
+    for (at, site) in country.sites.iter().enumerate() {
+        nodes.extend(site.nodes.iter().map(|node| (at, node)));
+    }
+    let counts = ledger.oracle().per_shard();
+    let all = nodes.len();
+    let mut examined = stream::iter(nodes.into_iter().map(|(at, node)| {
+        let (country, counts, node, directory) =
+            (country.clone(), counts.clone(), node.clone(), std::sync::Arc::clone(&country.directory));
+        // A task of its own, so that decoding uses all cores.
+        crate::runtime::spawn("examining a node", async move {
+            let client = country.client_of(std::iter::once(&node), 0, Role::Registrar, Limits::default())?;
+            let mut copies = Vec::new();
+            for shard in country.sites[at].shards() {
+                let expected = counts.get(&shard).copied().unwrap_or(0);
+                copies.push((shard, read_copy(&client, shard, expected, &directory).await));
+            }
+            anyhow::Ok((at, node.id, copies))
+        })
+    }))
+    .buffer_unordered(READ_AT_ONCE);
+
+    let mut verdict = Verdict::default();
+    let mut digests: BTreeMap<ShardId, BTreeMap<[u8; 32], Vec<NodeId>>> = BTreeMap::new();
+    let mut at_centre: Option<BTreeSet<Dot>> = None;
+    let mut done = 0;
+    while let Some(joined) = examined.next().await {
+        let (at, node, copies) = joined??;
+        let site = &country.sites[at];
+        let mut found: BTreeSet<Dot> = BTreeSet::new();
+        for (shard, copy) in copies {
+            let place = format!("{}, node {node}, shard {shard}", site.name);
+            let copy = match copy {
+                Ok(copy) => copy,
+                Err(error) => {
+                    verdict.problems.push(format!("{place}: cannot be read: {error:#}"));
+                    continue;
+                }
+            };
+            let findings = ledger.oracle().examine(shard, &copy);
+            verdict.copies += 1;
+            verdict.edits_read += copy.entries.len();
+            verdict.records_read += copy.records.len();
+            verdict.lost.extend(findings.problems.iter().filter_map(Problem::loses));
+            verdict.problems.extend(words(&place, &findings.problems));
+            digests.entry(shard).or_default().entry(findings.digest).or_default().push(node);
+            found.extend(findings.found);
+        }
+        if site.parent.is_none() {
+            at_centre =
+                Some(at_centre.map_or_else(|| found.clone(), |before| before.intersection(&found).copied().collect()));
+        }
+        done += 1;
+        progress(done, all);
+    }
+    for (shard, copies) in digests.iter().filter(|(_, copies)| copies.len() > 1) {
+        let groups: Vec<String> = copies.values().map(|nodes| format!("{nodes:?}")).collect();
+        verdict.problems.push(format!("shard {shard}: nodes hold different copies: {}", groups.join(" against ")));
+    }
+    verdict.at_centre = at_centre.map_or(0, |found| found.len());
+    Ok(verdict)
+}
+
+fn words(place: &str, problems: &BTreeSet<Problem>) -> Vec<String> {
+    let mut words: Vec<String> = problems.iter().take(SHOWN_MAX).map(|problem| format!("{place}: {problem}")).collect();
+    if problems.len() > SHOWN_MAX {
+        words.push(format!("{place}: and {} more", problems.len() - SHOWN_MAX));
+    }
+    words
+}
+
+async fn read_copy(client: &Client, shard: ShardId, expected: u64, directory: &Directory) -> Result<Copy> {
+    let context = Context::parse("inspection", "KT-2024-001")?;
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match read_once(client, &context, shard, expected, directory).await {
+            Ok(copy) => return Ok(copy),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("at least one attempt was made")?)
+}
+
+async fn read_once(
+    client: &Client,
+    context: &Context,
+    shard: ShardId,
+    expected: u64,
+    directory: &Directory,
+) -> Result<Copy> {
+    let mut copy = Copy::default();
+    // The node may hold more than anybody was told of: its own count says how far to read at least, never how little.
+    let status = client.status(context).await?;
+    let claimed = status.groups.iter().flat_map(|group| &group.shards).filter(|there| there.shard == shard.to_string());
+    let wanted = claimed.map(|there| there.edits).max().unwrap_or(0).max(expected);
+    let mut history = std::pin::pin!(client.watch(context, Some(shard), 1));
+    let (mut read, mut position) = (0, 0);
+    while read < wanted {
+        let Some(entry) = next_within(&mut history, SILENCE).await else { break };
+        let entry = entry?;
+        if entry.position <= position {
+            bail!("the history is out of order at position {}", entry.position);
+        }
+        (read, position) = (read + 1, entry.position);
+        let (dot, entry) = entry_of(&entry, directory)?;
+        if copy.entries.insert(dot, entry).is_some() {
+            bail!("edit {} of {} is in the history twice", dot.1, dot.0);
+        }
+    }
+    let mut records = std::pin::pin!(client.export(context, Some(shard)));
+    while let Some(record) = records.next().await {
+        let record = record?;
+        let shown = copy.records.entry(record.id.parse()?).or_default();
+        for field in &record.fields {
+            let mut at = Shown { disputed: field.disputed, ..Shown::default() };
+            let mut id = None;
+            for value in &field.values {
+                let (field, bytes) = value_of(&record.kind, &field.field, &value.value, directory)?;
+                id = Some(field);
+                at.values.insert(dot_of(value.dot.as_ref().context("a value without a dot")?)?, bytes);
+            }
+            if let Some(id) = id {
+                shown.cells.insert((id, field.element.clone()), at);
+            }
+        }
+        shown.broken_rules = record.broken_rules;
+    }
+    Ok(copy)
+}
+
+fn entry_of(wire: &v1::Entry, directory: &Directory) -> Result<(Dot, Entry)> {
+    let request: RequestId = request_of(wire.request.as_ref()).context("an edit without a request")?;
+    let entry = Entry {
+        record: wire.record.parse()?,
+        request,
+        changes: changes(&wire.record_kind, &wire.changes, directory)?,
+        hash: wire.hash.clone(),
+        set_aside: !wire.set_aside.is_empty(),
+        reissue_of: wire.reissue_of.as_ref().map(dot_of).transpose()?,
+    };
+    Ok((dot_of(wire.dot.as_ref().context("an edit without a dot")?)?, entry))
+}

@@ -1,0 +1,325 @@
+//! Officers: what they send, and the ledger of what they were told.
+//!
+//! Promises: nothing is sent without being known here first, so that whatever the nodes keep can be accounted for; an edit
+//! enters the oracle as acknowledged only with its receipt in hand. An edit without an answer is sent again, under its
+//! name, until there is one or patience ends.
+//! Leaves to others: who edits what and when (`story`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use dinhba_client::generate::Draft;
+use dinhba_client::request::field_of;
+use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Session};
+use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};
+use dinhba_core::schema::{FieldId, RecordKind, parse};
+use dinhba_core::units::Directory;
+use dinhba_proto::v1;
+use futures::{Stream, StreamExt, stream};
+
+use super::oracle::{Cell, Change, Dot, Oracle, Sent};
+use crate::runtime::{sleep, timeout};
+
+/// How often one edit is tried anew after it was found stale: each time somebody else was faster.
+const STALE_ROUNDS: usize = 5;
+/// Sends of one request before its outcome counts as unknown; each takes the client's whole patience.
+const SEND_ROUNDS: usize = 3;
+
+/// What clients were told, and a count that can be watched meanwhile.
+pub struct Ledger {
+    directory: Arc<Directory>,
+    oracle: Mutex<Oracle>,
+    acknowledged: AtomicU64,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Ledger { directory, oracle: Mutex::default(), acknowledged: AtomicU64::new(0) }
+    }
+
+    /// How many edits were acknowledged until now.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// All that was told.
+    pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        // A poisoned lock guards plain data, and whoever panicked is not forgotten by the caller.
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self, edit: &v1::EditRequest) -> Result<(RequestId, Vec<Sent>)> {
+        let request = request_of(edit.request.as_ref()).context("an edit without a name")?;
+        let shard: ShardId = edit.shard.parse()?;
+        let mut sent = Vec::with_capacity(edit.parts.len());
+        for (part, index) in edit.parts.iter().zip(0..) {
+            let record = match part.record.as_str() {
+                "" => RecordId::derive(request, index),
+                id => id.parse()?,
+            };
+            let changes = changes(&part.kind, &part.changes, &self.directory)?;
+            sent.push(Sent { shard, record, request, changes });
+        }
+        Ok((request, sent))
+    }
+
+    fn acknowledge(&self, sent: Vec<Sent>, accepted: &Accepted) -> Result<()> {
+        let receipt = &accepted.receipt;
+        let first = dot_of(receipt.first.as_ref().context("a receipt without a name")?)?;
+        let expected: Vec<RecordId> = sent.iter().map(|part| part.record).collect();
+        if receipt.count as usize != sent.len() || accepted.records != expected {
+            bail!("the receipt of request {} does not fit what was sent", accepted.request);
+        }
+        self.acknowledged.fetch_add(sent.len() as u64, Ordering::Relaxed);
+        self.oracle().acknowledge(first, sent);
+        Ok(())
+    }
+}
+
+/// The changes of an edit, with values in their canonical bytes.
+pub fn changes(kind: &str, wire: &[v1::FieldChange], directory: &Directory) -> Result<BTreeMap<Cell, Change>> {
+    let mut changes = BTreeMap::new();
+    for change in wire {
+        let (field, value) = value_of(kind, &change.field, &change.value, directory)?;
+        let overwrites = change.overwrites.iter().map(dot_of).collect::<Result<BTreeSet<Dot>>>()?;
+        changes.insert((field, change.element.clone()), Change { value, overwrites });
+    }
+    Ok(changes)
+}
+
+/// A field by its name, and a value of it in its canonical bytes.
+pub fn value_of(kind: &str, field: &str, value: &str, directory: &Directory) -> Result<(FieldId, Vec<u8>)> {
+    let kind = RecordKind::named(kind).with_context(|| format!("{kind:?} is no kind of record"))?;
+    let id = FieldId::named(kind, field).with_context(|| format!("{field:?} is no field of a {kind}"))?;
+    // Without the value: it is personal.
+    let value = parse(id, value, directory).map_err(|error| anyhow!("{error}"))?;
+    Ok((id, value.encode()))
+}
+
+/// A dot, from the wire.
+pub fn dot_of(wire: &v1::Dot) -> Result<Dot> {
+    let author: [u8; 16] = wire.author.as_slice().try_into().context("an author of other than 16 bytes")?;
+    Ok((AuthorId(author), wire.number))
+}
+
+/// A request's name, from the wire.
+#[must_use]
+pub fn request_of(wire: Option<&v1::RequestId>) -> Option<RequestId> {
+    let wire = wire?;
+    Some(RequestId { session: SessionId(wire.session.as_slice().try_into().ok()?), counter: wire.counter })
+}
+
+/// An officer at one site.
+pub struct Officer {
+    /// The way to the site.
+    pub client: Client,
+    session: Session,
+    ledger: Arc<Ledger>,
+    acknowledged: AtomicU64,
+}
+
+impl Officer {
+    /// An officer who uses `client`.
+    #[must_use]
+    pub fn new(client: Client, ledger: Arc<Ledger>) -> Self {
+        let session = client.session();
+        Officer { client, session, ledger, acknowledged: AtomicU64::new(0) }
+    }
+
+    /// How many of this officer's edits were acknowledged until now.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    fn acknowledge(&self, sent: Vec<Sent>, accepted: &Accepted) -> Result<()> {
+        let count = sent.len() as u64;
+        self.ledger.acknowledge(sent, accepted)?;
+        self.acknowledged.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The edit that registers a household with its people in `shard`.
+    pub fn registration(&self, context: &Context, shard: ShardId, draft: &Draft) -> Result<v1::EditRequest> {
+        let request = self.session.next();
+        // The records' ids are known beforehand, so they can name each other.
+        let ids: BTreeMap<&str, RecordId> = draft
+            .records
+            .iter()
+            .zip(0..)
+            .map(|(record, part)| (record.id.as_str(), RecordId::derive(request, part)))
+            .collect();
+        let mut edit = EditBuilder::new(context);
+        edit.shard(shard);
+        for record in &draft.records {
+            let mut linked = record.clone();
+            linked.link(|temporary| ids.get(temporary).copied())?;
+            let part = edit.create(linked.kind);
+            for value in &linked.fields {
+                edit.set(part, &value.field.to_string(), &value.element, &value.text);
+            }
+        }
+        Ok(edit.build(request, self.client.ambient().utc_ms()))
+    }
+
+    /// Sends edits over one stream, one every `pace`, again after every break, until each has an answer. All must be
+    /// accepted.
+    pub async fn send_all(&self, edits: Vec<v1::EditRequest>, pace: Option<Duration>) -> Result<()> {
+        let mut unanswered = BTreeMap::new();
+        for edit in edits {
+            let (request, sent) = self.ledger.sent(&edit)?;
+            unanswered.insert(request, (edit, sent));
+        }
+        let mut last = String::new();
+        for _ in 0..SEND_ROUNDS {
+            if unanswered.is_empty() {
+                return Ok(());
+            }
+            let edits: Vec<v1::EditRequest> = unanswered.values().map(|(edit, _)| edit.clone()).collect();
+            let paced = stream::iter(edits).then(|edit| async move {
+                if let Some(pace) = pace {
+                    sleep(pace).await;
+                }
+                edit
+            });
+            let mut answers = std::pin::pin!(self.client.edit_many(paced.boxed()));
+            while let Some(answer) = answers.next().await {
+                let answered = match answer {
+                    Ok(answered) => answered,
+                    Err(error) => {
+                        last = error.to_string();
+                        break;
+                    }
+                };
+                let (_, sent) = unanswered.remove(&answered.request).context("an answer to no request")?;
+                match answered.outcome {
+                    Ok(accepted) => self.acknowledge(sent, &accepted)?,
+                    Err(error) => bail!("a registration was refused: {error}"),
+                }
+            }
+        }
+        if unanswered.is_empty() {
+            return Ok(());
+        }
+        let count = unanswered.len();
+        for (request, (_, sent)) in unanswered {
+            self.ledger.oracle().leave_open(request, sent);
+        }
+        bail!("{count} registrations have no answer: {last}")
+    }
+
+    /// Reads a record, writes a value into one of its fields, and does so again if somebody else was faster. Returns
+    /// false, having changed nothing, if the field is in dispute or holds that value already.
+    pub async fn change(
+        &self,
+        context: &Context,
+        record: RecordId,
+        field: &str,
+        element: &str,
+        value: &str,
+    ) -> Result<bool> {
+        for _ in 0..STALE_ROUNDS {
+            let current = self.client.get(context, record).await?;
+            if let Some(found) = field_of(&current, field, element)
+                && (found.disputed || found.values.iter().any(|there| there.value == value))
+            {
+                return Ok(false);
+            }
+            let mut edit = EditBuilder::new(context);
+            let part = edit.change(&current);
+            edit.set(part, field, element, value);
+            match self.send(&edit).await? {
+                Some(()) => return Ok(true),
+                None => continue,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Decides a conflict: of the values in the field, that at place `choice` (counted round) is right. Returns the value.
+    pub async fn decide(&self, conflict: &v1::Conflict, choice: usize, grounds: &str) -> Result<String> {
+        let context = Context::parse("adjudication", "XD-2024-017")?;
+        let record = self.client.get(&context, conflict.record.parse()?).await?;
+        let found = field_of(&record, &conflict.field, &conflict.element).context("the disputed field is not there")?;
+        let value = found.values[choice % found.values.len().max(1)].value.clone();
+        let mut edit = EditBuilder::new(&context);
+        let part = edit.change(&record);
+        edit.set(part, &conflict.field, &conflict.element, &value).decision().grounds(grounds);
+        self.send(&edit).await?.context("the record changed while its conflict was being decided")?;
+        Ok(value)
+    }
+
+    /// Sends one edit until there is an answer; none if it was stale.
+    async fn send(&self, edit: &EditBuilder) -> Result<Option<()>> {
+        let request = self.session.next();
+        let (_, sent) = self.ledger.sent(&edit.build(request, 0))?;
+        let mut last = String::new();
+        for _ in 0..SEND_ROUNDS {
+            match self.client.edit_as(request, edit).await {
+                Ok(accepted) => return self.acknowledge(sent, &accepted).map(Some),
+                Err(Error::Stale(_)) => return Ok(None),
+                Err(error @ (Error::OutcomeUnknown { .. } | Error::Unreachable { .. })) => last = error.to_string(),
+                Err(error) => bail!("an edit was refused: {error}"),
+            }
+        }
+        self.ledger.oracle().leave_open(request, sent);
+        bail!("an edit has no answer: {last}")
+    }
+}
+
+/// The next item, if one comes within `wait`.
+pub async fn next_within<T>(stream: &mut (impl Stream<Item = T> + Unpin), wait: Duration) -> Option<T> {
+    timeout(wait, stream.next()).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_client::Limits;
+    use dinhba_client::ambient::Machine;
+    use dinhba_client::generate::generate;
+    use dinhba_client::tls::LoopbackDialer;
+    use dinhba_core::claims::{Claims, Identity, Role};
+    use dinhba_core::ids::{EvidenceId, UnitId};
+    use dinhba_core::units::BEFORE_REFORM;
+
+    use super::*;
+
+    fn officer() -> Officer {
+        let claims = Claims::new("lan", Role::Registrar, UnitId(1), EvidenceId::default()).unwrap();
+        let dial = Arc::new(LoopbackDialer::new(&Identity::Person(claims)));
+        let client = Client::new(dial, [], Arc::new(Machine::default()), Limits::default());
+        Officer::new(client, Arc::new(Ledger::new(Arc::new(Directory::vietnam().unwrap()))))
+    }
+
+    fn receipt(request: RequestId, count: u32, records: Vec<RecordId>) -> Accepted {
+        let first = Some(v1::Dot { author: vec![3; 16], number: 5 });
+        let receipt = v1::Receipt { shard: ShardId(1).to_string(), first, count, hash: vec![] };
+        Accepted { request, receipt, replayed: false, records }
+    }
+
+    #[test]
+    fn every_part_of_a_registration_is_in_the_ledger_once_it_is_acknowledged() {
+        let officer = officer();
+        let ledger = &officer.ledger;
+        let commune = ledger.directory.by_code("02683", BEFORE_REFORM).unwrap().id;
+        let context = Context::parse("registration", "HS-1").unwrap();
+        let draft =
+            generate(&ledger.directory, &[commune], 20, 1).unwrap().find(|draft| draft.records.len() > 2).unwrap();
+        let edit = officer.registration(&context, ShardId(1), &draft).unwrap();
+        let (request, sent) = ledger.sent(&edit).unwrap();
+        assert_eq!(sent.len(), draft.records.len());
+        let ids: Vec<RecordId> = sent.iter().map(|part| part.record).collect();
+
+        let short = receipt(request, 1, ids[..1].to_vec());
+        assert!(ledger.acknowledge(sent.clone(), &short).is_err());
+        assert_eq!(ledger.acknowledged(), 0);
+        let count = sent.len();
+        ledger.acknowledge(sent, &receipt(request, count as u32, ids)).unwrap();
+        assert_eq!(ledger.acknowledged(), count as u64);
+        assert_eq!(ledger.oracle().acknowledged(), count);
+    }
+}
