@@ -8,7 +8,6 @@ use std::time::Duration;
 use dinhba_client::tls::{TlsDialer, named, node_name};
 use dinhba_client::transport::{Dial, Line, Transport};
 use dinhba_core::claims::Role;
-use dinhba_core::ids::NodeId;
 use dinhba_node::config::Tls;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_client::RecordsClient;
@@ -170,6 +169,13 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
     let (ended, took) = country.terminate(node.id);
     assert!(ended.is_some_and(|status| status.success()), "ended with {ended:?} after {took:?}");
 
+    let mut other = country.new_node(COMMUNE);
+    other.config.node.data_dir = node.data();
+    other.write();
+    let other_id = other.id.to_string();
+    let other = refusal(country.program(), &other.config_file(), REFUSAL_WAIT);
+    expect("another node's directory", other, &["belongs to node", &node.id.to_string(), &other_id, "node.id"]);
+
     let trial = |change: &dyn Fn(&mut NodePlan)| {
         let mut trial = node.clone();
         trial.dir = country.dir().join("trial");
@@ -177,11 +183,6 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
         trial.write();
         refusal(country.program(), &trial.config_file(), REFUSAL_WAIT)
     };
-    let other = trial(&|trial| {
-        trial.config.node.id = NodeId(0xdead);
-        trial.config.site.bootstrap = false;
-    });
-    expect("another node's directory", other, &["belongs to node", "000000000000dead", "node.id"]);
     let engine = trial(&|trial| trial.config.storage.engine = dinhba_node::config::Engine::Sled);
     expect("another engine", engine, &["belongs to engine", "storage.engine"]);
     let [ca, certificate, key] = country.identity(Role::Registrar, COMMUNE);
