@@ -42,7 +42,7 @@ async fn a_hundred_cuts_in_the_middle_of_messages_lose_nothing_and_double_nothin
     let file = country.dir().join("people.ndjson");
     let home = format!("{COMMUNE}@2025-06-30");
     let generated = Command::new(PROGRAM)
-        .args(["generate", "--persons", PERSONS, "--seed", "7", "--unit", &home, "--output"])
+        .args(["generate", "--persons", PERSONS, "--seed", "7", "--units", &home, "--output"])
         .arg(&file)
         .status()
         .await
