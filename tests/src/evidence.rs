@@ -1,0 +1,123 @@
+//! What nodes hold, compared with what officers were told.
+//!
+//! Checks, for a shard at a node: every acknowledged request is there with all its edits, each once, under the dots of its
+//! receipt or as their re-issue; the numbers of every author are 1, 2, 3 and so on without a gap; nothing is there twice.
+//! Not checked: that what nobody was told is absent; a request without an answer may have been accepted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dinhba_client::Context;
+use dinhba_core::claims::Role;
+use dinhba_core::ids::ShardId;
+use dinhba_proto::v1;
+use futures::StreamExt;
+
+use crate::country::{Country, NodePlan, eventually};
+use crate::officer::{Dot, Ledger, dot_of};
+
+/// How long sites may take to agree once nothing stands in their way.
+pub const AGREE_WAIT: Duration = Duration::from_secs(40);
+
+/// How long a node may take to send a shard's whole history.
+const FEED_WAIT: Duration = Duration::from_secs(30);
+
+/// The status of a shard at a node.
+pub async fn shard_status(country: &Country, code: &str, node: &NodePlan, shard: ShardId) -> Option<v1::ShardStatus> {
+    let status = country.status(code, node).await?;
+    let mut shards = status.groups.into_iter().flat_map(|group| group.shards);
+    shards.find(|found| found.shard == shard.to_string())
+}
+
+/// What two replicas that agree have in common.
+type Fingerprint = (Vec<(Vec<u8>, u64, Vec<u8>)>, Vec<u8>, Vec<u8>);
+
+fn fingerprint(status: &v1::ShardStatus) -> Fingerprint {
+    let heads = status.heads.iter().map(|head| (head.author.clone(), head.number, head.hash.clone())).collect();
+    (heads, status.edits_digest.clone(), status.state_digest.clone())
+}
+
+/// Waits until a shard has equal heads and digests at all nodes of these sites; returns its status.
+pub async fn agree(country: &Country, codes: &[&str], shard: ShardId) -> v1::ShardStatus {
+    let nodes: Vec<(&str, NodePlan)> = codes
+        .iter()
+        .flat_map(|code| country.sites[*code].nodes.iter().map(|node| (*code, node.clone())))
+        .collect();
+    agree_at(country, &nodes, shard).await
+}
+
+/// Waits until a shard has equal heads and digests at these nodes; returns its status.
+pub async fn agree_at(country: &Country, nodes: &[(&str, NodePlan)], shard: ShardId) -> v1::ShardStatus {
+    let mut last = None;
+    eventually(&format!("{shard} is equal at {} nodes", nodes.len()), AGREE_WAIT, async || {
+        let mut seen = BTreeSet::new();
+        for (code, node) in nodes {
+            let Some(status) = shard_status(country, code, node, shard).await else { return false };
+            seen.insert(fingerprint(&status));
+            last = Some(status);
+        }
+        seen.len() == 1
+    })
+    .await;
+    last.expect("at least one node was asked")
+}
+
+/// Waits until a child's status proves a shard in step with the parent.
+pub async fn in_step(country: &Country, code: &str, shard: ShardId) {
+    let leader = country.leader(code).await;
+    let node = country.node(code, leader);
+    eventually(&format!("{shard} of {code} is in step"), AGREE_WAIT, async || {
+        shard_status(country, code, &node, shard).await.is_some_and(|status| status.step == "in_step")
+    })
+    .await;
+}
+
+/// A shard's whole change feed at one node, read as a registrar of `unit`.
+pub async fn feed(country: &Country, code: &str, node: &NodePlan, shard: ShardId, unit: &str) -> Vec<v1::Entry> {
+    let status = shard_status(country, code, node, shard).await.expect("the node tells its status");
+    let client = country.client([node], Role::Registrar, unit);
+    let context = Context::parse("verification", "KT-1").expect("a purpose and a case");
+    let entries = client.watch(&context, Some(shard), 1).take(usize::try_from(status.edits).expect("a small shard"));
+    let entries: Vec<_> = tokio::time::timeout(FEED_WAIT, entries.collect()).await.expect("the feed ends in time");
+    entries.into_iter().collect::<Result<_, _>>().expect("the feed has no error")
+}
+
+/// Panics unless what the ledger was told of this shard is in `entries`, once, and the numbers are without gaps.
+pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId) {
+    let mut numbers: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
+    let mut by_request: BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> = BTreeMap::new();
+    for entry in entries {
+        let (author, number) = dot_of(entry.dot.as_ref());
+        numbers.entry(author).or_default().push(number);
+        if let Some(request) = &entry.request {
+            by_request.entry((request.session.clone(), request.counter)).or_default().push(entry);
+        }
+    }
+    for (author, mut numbers) in numbers {
+        numbers.sort_unstable();
+        let gapless: Vec<u64> = (1..=numbers.len() as u64).collect();
+        assert_eq!(numbers, gapless, "{place}: the numbers of author {author:02x?} in {shard}");
+    }
+    for (request, told) in ledger.told().iter().filter(|(_, told)| told.shard == shard.to_string()) {
+        let found = by_request.get(&(request.session.0.to_vec(), request.counter)).cloned().unwrap_or_default();
+        // A change of a record that was accepted as one edit is one entry; a re-issue names the dot that it replaces.
+        let dots: BTreeSet<Dot> = found
+            .iter()
+            .map(|entry| dot_of(entry.reissue_of.as_ref().or(entry.dot.as_ref())))
+            .collect();
+        let (author, first) = &told.first;
+        let expected: BTreeSet<Dot> = (0..u64::from(told.count)).map(|at| (author.clone(), first + at)).collect();
+        assert_eq!(dots, expected, "{place}: the edits of request {request} in {shard}");
+        assert_eq!(found.len(), expected.len(), "{place}: request {request} in {shard} is there more than once");
+    }
+}
+
+/// Panics unless every node of these sites holds what the ledger was told of `shard`, as a registrar of `unit` reads it.
+pub async fn all_hold(country: &Country, codes: &[&str], shard: ShardId, unit: &str, ledger: &Ledger) {
+    for code in codes {
+        for node in &country.sites[*code].nodes {
+            let entries = feed(country, code, node, shard, unit).await;
+            holds(&format!("{} of {code}", node.id), &entries, ledger, shard);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What people and machines send by mistake: each is refused with an error that says what to do, nothing changes, and the
+//! node goes on serving.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dinhba_client::tls::{TlsDialer, named, node_name};
+use dinhba_client::transport::{Dial, Line, Transport};
+use dinhba_core::claims::Role;
+use dinhba_core::ids::NodeId;
+use dinhba_node::config::Tls;
+use dinhba_proto::v1;
+use dinhba_proto::v1::records_client::RecordsClient;
+use dinhba_tests::country::{Country, NodePlan, site};
+use dinhba_tests::evidence::shard_status;
+use dinhba_tests::officer::{Ledger, Officer};
+use dinhba_tests::process::refusal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tower::{Service, ServiceExt};
+
+use crate::PROGRAM;
+
+const COMMUNE: &str = "02683";
+const NEIGHBOUR: &str = "02686";
+const REFUSAL_WAIT: Duration = Duration::from_secs(10);
+
+async fn dial(country: &Country, node: &NodePlan, role: Role, unit: &str) -> Transport {
+    let dialer = TlsDialer::new(&country.credentials(role, unit));
+    dialer.dial(named(&node_name(node.id), &node.address())).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
+    let country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
+    let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));
+    let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
+    let record = officer.register("Chảo/Thị/Mẩy").await.unwrap();
+    let before = shard_status(&country, COMMUNE, &node, shard).await.unwrap();
+
+    let good = || {
+        let edit = officer.birth("Chảo/Láo/Tả");
+        edit.build(officer.client.session().next(), 0)
+    };
+    let with = |field: &str, value: &str| {
+        let mut edit = good();
+        let change = v1::FieldChange { field: field.into(), value: value.into(), ..v1::FieldChange::default() };
+        edit.parts[0].changes.retain(|change| change.field != field);
+        edit.parts[0].changes.push(change);
+        edit
+    };
+    let context = |purpose: &str, case: &str| {
+        let context = Some(v1::Context { purpose: purpose.into(), case: case.into() });
+        v1::EditRequest { context, ..good() }
+    };
+    let mut unread = with("note", "x");
+    unread.parts[0].record = record.to_string();
+    unread.parts[0].changes.retain(|change| change.field == "birth_date");
+    let elsewhere = v1::EditRequest { shard: country.shard(NEIGHBOUR).to_string(), ..good() };
+    let unnamed = v1::EditRequest { request: None, ..good() };
+    let empty = v1::EditRequest { parts: Vec::new(), ..good() };
+    let undecided = v1::EditRequest { decision: true, ..good() };
+    #[rustfmt::skip]
+    let cases: Vec<(&str, v1::EditRequest, Code, &[&str])> = vec![
+        ("no context", v1::EditRequest { context: None, ..good() }, Code::InvalidArgument, &["purpose"]),
+        ("no purpose", context("", "HS-1"), Code::InvalidArgument, &["purpose"]),
+        ("no case", context("registration", ""), Code::InvalidArgument, &["case"]),
+        ("unknown purpose", context("curiosity", "HS-1"), Code::InvalidArgument, &["purpose", "registration"]),
+        ("no request id", unnamed, Code::InvalidArgument, &["request"]),
+        ("no parts", empty, Code::InvalidArgument, &[]),
+        ("unknown field", with("shoe_size", "42"), Code::InvalidArgument, &["shoe_size", "schema"]),
+        ("unknown unit", with("permanent_residence", "unit=99999@2024-01-01"), Code::InvalidArgument, &["permanent_residence"]),
+        ("impossible date", with("birth_date", "2024-02-30"), Code::InvalidArgument, &["birth_date"]),
+        ("not a code", with("sex", "x"), Code::InvalidArgument, &["sex"]),
+        ("too long", with("note", &"a".repeat(1 << 20)), Code::InvalidArgument, &["note", "1000"]),
+        ("ten megabytes", with("note", &"a".repeat(10 << 20)), Code::OutOfRange, &["4194304"]),
+        ("not NFC", with("note", "Ho\u{61}\u{300}"), Code::InvalidArgument, &["note", "NFC"]),
+        ("a control character", with("note", "a\u{7}b"), Code::InvalidArgument, &["note"]),
+        ("another area's shard", elsewhere, Code::NotFound, &["shard", "ask"]),
+        ("a decision without grounds", undecided, Code::InvalidArgument, &["grounds"]),
+        ("an edit that has not seen the value", unread, Code::Aborted, &["birth_date"]),
+    ];
+    let mut client = RecordsClient::new(Line(dial(&country, &node, Role::Registrar, COMMUNE).await))
+        .max_encoding_message_size(64 << 20);
+    let mut wrong = Vec::new();
+    for (what, request, code, words) in cases {
+        match client.edit(request).await {
+            Ok(accepted) => wrong.push(format!("{what}: accepted: {accepted:?}")),
+            Err(status) => {
+                let text = status.message();
+                if status.code() != code || !words.iter().all(|word| text.contains(word)) {
+                    wrong.push(format!("{what}: wanted {code:?} with {words:?}, got {:?}: {text}", status.code()));
+                }
+                if text.contains("aaaa") || text.contains("2024-02-30") {
+                    wrong.push(format!("{what}: a value of a record is in the message"));
+                }
+            }
+        }
+    }
+    // A registrar of the neighbouring commune, for a record that is not theirs.
+    let mut neighbour = RecordsClient::new(Line(dial(&country, &node, Role::Registrar, NEIGHBOUR).await));
+    let denied = neighbour.edit(good()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+
+    // Bytes that are no message.
+    for body in ["\0\0\0\0\u{4}\u{7f}\u{7f}\u{7f}\u{7f}", "\0\0\0\0\u{9}abc", "garbage"] {
+        let request = http::Request::post("https://node/dinhba.v1.Records/Edit")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(tonic::body::Body::new(body.to_owned()))
+            .unwrap();
+        let mut transport = dial(&country, &node, Role::Registrar, COMMUNE).await;
+        let reply = transport.ready().await.unwrap().call(request).await.unwrap();
+        let status = tonic::Status::from_header_map(reply.headers()).map(|status| status.code());
+        if status.is_none_or(|code| code == Code::Ok) {
+            wrong.push(format!("malformed bytes {body:?}: answered {status:?}"));
+        }
+    }
+    // Garbage on the port, and connections that say nothing.
+    let mut silent = Vec::new();
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"\x16\x03\x01\xff\xff\x01", b""] {
+        let mut stream = TcpStream::connect(node.address()).await.unwrap();
+        let _ = stream.write_all(garbage).await;
+        if garbage.is_empty() {
+            silent.push(stream);
+        } else {
+            let mut said = Vec::new();
+            let _ = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut said)).await;
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+
+    let after = shard_status(&country, COMMUNE, &node, shard).await.unwrap();
+    assert_eq!((before.heads, before.state_digest), (after.heads, after.state_digest), "nothing changed");
+    client.edit(good()).await.unwrap();
+    officer.write(record, "note", "", "still serving").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone() {
+    let mut country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
+    let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));
+    let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
+    officer.register("Chảo/Thị/Mẩy").await.unwrap();
+
+    let trial = |change: &dyn Fn(&mut NodePlan)| {
+        let mut trial = node.clone();
+        trial.dir = country.dir().join("trial");
+        fs::create_dir_all(&trial.dir).unwrap();
+        change(&mut trial);
+        trial.write();
+        refusal(country.program(), &trial.config_file(), REFUSAL_WAIT)
+    };
+    let free = |trial: &mut NodePlan| {
+        // Another port than that of the running node: here it is the data directory that matters.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        trial.config.node.listen = format!("127.0.0.1:{port}").parse().unwrap();
+    };
+    let mut wrong = Vec::new();
+    let mut expect = |what: &str, (code, text): (Option<i32>, String), words: &[&str]| {
+        if code != Some(1) || !words.iter().all(|word| text.contains(word)) || text.contains("panicked") {
+            wrong.push(format!("{what}: exit code {code:?}, wanted {words:?}: {text}"));
+        }
+    };
+    expect("port in use", trial(&|_| {}), &["cannot listen at", &node.address(), "choose another address"]);
+    expect("directory in use", trial(&free), &["in use by a running process", &country.process(node.id).id().to_string()]);
+    let (ended, _) = country.terminate(node.id);
+    assert!(ended.is_some_and(|status| status.success()));
+
+    let trial = |change: &dyn Fn(&mut NodePlan)| {
+        let mut trial = node.clone();
+        trial.dir = country.dir().join("trial");
+        change(&mut trial);
+        trial.write();
+        refusal(country.program(), &trial.config_file(), REFUSAL_WAIT)
+    };
+    let other = trial(&|trial| trial.config.node.id = NodeId(0xdead));
+    expect("another node's directory", other, &["belongs to node", "000000000000dead", "node.id"]);
+    let engine = trial(&|trial| trial.config.storage.engine = dinhba_node::config::Engine::Sled);
+    expect("another engine", engine, &["belongs to engine", "storage.engine"]);
+    let [ca, certificate, key] = country.identity(Role::Registrar, COMMUNE);
+    let foreign = trial(&|trial| {
+        let Tls::Mutual { key: own, .. } = &mut trial.config.tls else { unreachable!("stories use TLS") };
+        own.clone_from(&key);
+    });
+    expect("a key that does not fit the certificate", foreign, &["key"]);
+    let person = trial(&|trial| {
+        trial.config.tls = Tls::Mutual { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+    });
+    expect("a person's certificate", person, &["certificate"]);
+    let absent = trial(&|trial| trial.config.site.signing_key = "/nowhere/key".into());
+    expect("no signing key", absent, &["/nowhere/key"]);
+
+    let identity = node.data().join("identity");
+    let written = fs::read_to_string(&identity).unwrap();
+    fs::write(&identity, written.replace("format = 1", "format = 2")).unwrap();
+    expect("a newer format", trial(&|_| {}), &["has format 2", "newer program"]);
+    fs::write(&identity, written.replace("node", "mode")).unwrap();
+    expect("a damaged identity", trial(&|_| {}), &["identity", "damaged", "backup"]);
+    fs::write(&identity, &written).unwrap();
+
+    let text = fs::read_to_string(node.config_file()).unwrap();
+    let broken = country.dir().join("broken.toml");
+    for (what, from, to, words) in [
+        ("an unknown key", "[raft]", "[raft]\nspeed = 9", &["raft.speed", "line"][..]),
+        ("a bad value", "heartbeat_ms = 250", "heartbeat_ms = 0", &["raft.heartbeat_ms", "line", "10 to 10000"][..]),
+        ("a bad id", "s-", "t-", &["node.site", "line"][..]),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(&broken, text.replacen(from, to, 1)).unwrap();
+        expect(what, refusal(country.program(), &broken, REFUSAL_WAIT), words);
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+
+    country.start_node(&node);
+    country.site_ready(COMMUNE).await;
+    officer.register("Chảo/Láo/Lở").await.unwrap();
+    assert_eq!(shard_status(&country, COMMUNE, &node, shard).await.unwrap().edits, 2);
+}

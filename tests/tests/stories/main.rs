@@ -1,0 +1,24 @@
+//! Stories with real processes, sockets and disks. Each is a file; each node is a process of its own.
+
+mod access;
+mod bad_input;
+mod full_disk;
+mod link_cut;
+mod load;
+mod membership;
+mod node_killed_under_load;
+mod offline_commune;
+mod rebuilt_node;
+mod restored_backup;
+mod shutdown;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dinhba-tested");
+
+/// A seed of this run's random choices, printed so that a failure can be told again: `DINHBA_SEED=…`.
+fn seed() -> u64 {
+    let given = std::env::var("DINHBA_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    eprintln!("DINHBA_SEED={seed}");
+    seed
+}

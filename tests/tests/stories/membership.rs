@@ -1,0 +1,85 @@
+//! A centre with the groups of two provinces: a node joins, learns, votes; another is taken out by command, the leader at
+//! that; officers notice nothing, and the id of the one that left is never taken again.
+
+use std::fs;
+use std::time::Duration;
+
+use dinhba_client::Error;
+use dinhba_core::claims::Role;
+use dinhba_tests::country::{Country, Wish, operating};
+use dinhba_tests::evidence::{agree, all_hold};
+use dinhba_tests::officer::Ledger;
+use dinhba_tests::process::refusal;
+
+use crate::PROGRAM;
+use crate::load::Load;
+
+const CENTRE: &str = "00";
+/// Two communes of Lào Cai share a group; one of Hà Nội has another.
+const COMMUNES: [&str; 3] = ["02683", "02686", "00001"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_come_and_go_while_officers_work() {
+    let [one, two, three] = COMMUNES;
+    let wish = Wish { code: CENTRE, nodes: 3, parent: None, groups: vec![vec![one, two], vec![three]] };
+    let mut country = Country::start(PROGRAM, &[wish]).await;
+    let ledger = Ledger::default();
+    let load: Vec<Load> =
+        COMMUNES.iter().map(|commune| Load::start(&country, CENTRE, CENTRE, commune, 1, &ledger)).collect();
+
+    let new = country.new_node(CENTRE);
+    country.start_node(&new);
+    let operator = country.site_client(CENTRE, Role::Operator, CENTRE);
+    let added = operator.add_node(&operating(), new.id, &new.address()).await.unwrap();
+    assert_eq!(added.groups.len(), 2);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = country.status(CENTRE, &new).await.unwrap();
+    for group in &status.groups {
+        assert_eq!((group.role.as_str(), &group.learners), ("learner", &vec![new.id.to_string()]));
+    }
+    operator.promote_node(&operating(), new.id).await.unwrap();
+
+    let leaving = country.node(CENTRE, country.leader(CENTRE).await);
+    let others: Vec<_> =
+        country.sites[CENTRE].nodes.iter().filter(|node| node.id != leaving.id).cloned().chain([new.clone()]).collect();
+    let operator = country.client(&others, Role::Operator, CENTRE);
+    operator.remove_node(&operating(), leaving.id).await.unwrap();
+    country.sites.get_mut(CENTRE).unwrap().nodes = others;
+    country.site_ready(CENTRE).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for load in load {
+        load.stop().await;
+    }
+    assert!(ledger.len() > 20, "only {} edits", ledger.len());
+
+    let mut voters: Vec<String> = country.sites[CENTRE].nodes.iter().map(|node| node.id.to_string()).collect();
+    voters.sort();
+    for node in &country.sites[CENTRE].nodes {
+        let status = country.status(CENTRE, node).await.unwrap();
+        let mut hosted: Vec<usize> = status.groups.iter().map(|group| group.shards.len()).collect();
+        hosted.sort_unstable();
+        assert_eq!(hosted, [1, 2]);
+        assert!(status.groups.iter().all(|group| group.voters == voters && group.learners.is_empty()));
+    }
+    for commune in COMMUNES {
+        agree(&country, &[CENTRE], country.shard(commune)).await;
+        all_hold(&country, &[CENTRE], country.shard(commune), CENTRE, &ledger).await;
+    }
+
+    // The one that left: it is not taken back by command, nor with its old data, nor without it.
+    let refused = operator.add_node(&operating(), leaving.id, &leaving.address()).await.unwrap_err();
+    let Error::Refused { text, .. } = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("for good") && text.contains("new id"), "{text}");
+    country.kill(leaving.id);
+    country.start_node(&leaving);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for node in &country.sites[CENTRE].nodes {
+        let status = country.status(CENTRE, node).await.unwrap();
+        assert!(status.groups.iter().all(|group| group.voters == voters && !group.leader.is_empty()));
+    }
+    country.kill(leaving.id);
+    fs::remove_dir_all(leaving.data()).unwrap();
+    let (code, text) = refusal(country.program(), &leaving.config_file(), Duration::from_secs(10));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("has joined this site before") && text.contains("new id"), "{text}");
+}
