@@ -17,7 +17,7 @@ use futures::{StreamExt, stream};
 
 use super::layout::{Country, NodePlan};
 use super::officers::{Ledger, changes, dot_of, next_within, request_of, value_of};
-use super::oracle::{Copy, Dot, Entry, Problem, Shown};
+use super::oracle::{Copy, Dot, Entry, Problem, Shown, Told};
 
 /// Nodes that are read at once: enough to keep two cores busy, few enough for their memory.
 const READ_AT_ONCE: usize = 3;
@@ -26,9 +26,6 @@ const READ_AT_ONCE: usize = 3;
 const SILENCE: Duration = Duration::from_secs(3);
 /// Attempts to read one copy; a stream may break while leaders change.
 const ATTEMPTS: usize = 3;
-/// Problems of one copy that are shown: the first few say what kind it is.
-const SHOWN_MAX: usize = 5;
-
 /// What all copies together come to.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -39,7 +36,7 @@ pub struct Verdict {
     /// Records read from them.
     pub records_read: usize,
     /// Acknowledged edits that some node does not hold, or whose value is gone there.
-    pub lost: BTreeSet<Dot>,
+    pub lost: BTreeSet<Told>,
     /// Acknowledged edits that every node of the centre holds.
     pub at_centre: usize,
     /// What is wrong, in words.
@@ -72,18 +69,21 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
 
     let mut verdict = Verdict::default();
     let mut digests: BTreeMap<ShardId, BTreeMap<[u8; 32], Vec<NodeId>>> = BTreeMap::new();
-    let mut at_centre: Option<BTreeSet<Dot>> = None;
+    let mut at_centre: Option<BTreeSet<Told>> = None;
+    // The same loss shows at many nodes.
+    let mut problems: BTreeMap<(ShardId, Problem), BTreeMap<usize, usize>> = BTreeMap::new();
     let mut done = 0;
     while let Some(joined) = examined.next().await {
         let (at, node, copies) = joined??;
         let site = &country.sites[at];
-        let mut found: BTreeSet<Dot> = BTreeSet::new();
+        let mut found: BTreeSet<Told> = BTreeSet::new();
         for (shard, copy) in copies {
-            let place = format!("{}, node {node}, shard {shard}", site.name);
             let copy = match copy {
                 Ok(copy) => copy,
                 Err(error) => {
-                    verdict.problems.push(format!("{place}: cannot be read: {error:#}"));
+                    verdict
+                        .problems
+                        .push(format!("{}, node {node}, shard {shard}: cannot be read: {error:#}", site.name));
                     continue;
                 }
             };
@@ -92,7 +92,9 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
             verdict.edits_read += copy.entries.len();
             verdict.records_read += copy.records.len();
             verdict.lost.extend(findings.problems.iter().filter_map(Problem::loses));
-            verdict.problems.extend(words(&place, &findings.problems));
+            for problem in findings.problems {
+                *problems.entry((shard, problem)).or_default().entry(at).or_default() += 1;
+            }
             digests.entry(shard).or_default().entry(findings.digest).or_default().push(node);
             found.extend(findings.found);
         }
@@ -103,20 +105,17 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
         done += 1;
         progress(done, all);
     }
+    for ((shard, problem), places) in &problems {
+        let places: Vec<String> =
+            places.iter().map(|(at, nodes)| format!("{} ({nodes})", country.sites[*at].name)).collect();
+        verdict.problems.push(format!("{shard}: {problem}; at (nodes): {}", places.join(", ")));
+    }
     for (shard, copies) in digests.iter().filter(|(_, copies)| copies.len() > 1) {
         let groups: Vec<String> = copies.values().map(|nodes| format!("{nodes:?}")).collect();
         verdict.problems.push(format!("shard {shard}: nodes hold different copies: {}", groups.join(" against ")));
     }
     verdict.at_centre = at_centre.map_or(0, |found| found.len());
     Ok(verdict)
-}
-
-fn words(place: &str, problems: &BTreeSet<Problem>) -> Vec<String> {
-    let mut words: Vec<String> = problems.iter().take(SHOWN_MAX).map(|problem| format!("{place}: {problem}")).collect();
-    if problems.len() > SHOWN_MAX {
-        words.push(format!("{place}: and {} more", problems.len() - SHOWN_MAX));
-    }
-    words
 }
 
 async fn read_copy(client: &Client, shard: ShardId, expected: u64, directory: &Directory) -> Result<Copy> {

@@ -44,6 +44,9 @@ const COMMUNES_EACH: usize = 2;
 const NODES_ABOVE: usize = 3;
 /// Where ports are looked for: below the range of outgoing connections (32768 and up, as Linux has it).
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// Slower than the default: sixteen nodes share one machine's cores and disk, and a late heartbeat costs more of both.
+const HEARTBEAT_MS: u64 = 500;
+const ELECTION_MS: (u64, u64) = (1_500, 3_000);
 /// A child that was cut off tries again at least this often, so that its return is noticed by people who watch.
 const BACKOFF_MAX_MS: u64 = 1_000;
 const BACKOFF_MIN_MS: u64 = 200;
@@ -289,7 +292,12 @@ impl Country {
             },
             parent,
             storage: Storage { engine },
-            raft: Raft::default(),
+            raft: Raft {
+                heartbeat_ms: HEARTBEAT_MS,
+                election_min_ms: ELECTION_MS.0,
+                election_max_ms: ELECTION_MS.1,
+                ..Raft::default()
+            },
             link: Link { backoff_min_ms: BACKOFF_MIN_MS, backoff_max_ms: BACKOFF_MAX_MS, ..Link::default() },
             log: Log::default(),
             place: Some(Place { file: self.dir.join("place.csv") }),

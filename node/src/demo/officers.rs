@@ -32,6 +32,7 @@ const SEND_ROUNDS: usize = 3;
 pub struct Ledger {
     directory: Arc<Directory>,
     oracle: Mutex<Oracle>,
+    complaints: Mutex<Vec<String>>,
     acknowledged: AtomicU64,
 }
 
@@ -39,7 +40,7 @@ impl Ledger {
     /// An empty ledger.
     #[must_use]
     pub fn new(directory: Arc<Directory>) -> Self {
-        Ledger { directory, oracle: Mutex::default(), acknowledged: AtomicU64::new(0) }
+        Ledger { directory, oracle: Mutex::default(), complaints: Mutex::default(), acknowledged: AtomicU64::new(0) }
     }
 
     /// How many edits were acknowledged until now.
@@ -51,6 +52,11 @@ impl Ledger {
     pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
         // A poisoned lock guards plain data, and whoever panicked is not forgotten by the caller.
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was wrong with receipts.
+    pub fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn sent(&self, edit: &v1::EditRequest) -> Result<(RequestId, Vec<Sent>)> {
@@ -73,7 +79,9 @@ impl Ledger {
         let first = dot_of(receipt.first.as_ref().context("a receipt without a name")?)?;
         let expected: Vec<RecordId> = sent.iter().map(|part| part.record).collect();
         if receipt.count as usize != sent.len() || accepted.records != expected {
-            bail!("the receipt of request {} does not fit what was sent", accepted.request);
+            // A false receipt is one nevertheless: its holder believes that the edit is safe.
+            let text = format!("the receipt of request {} does not fit what was sent", accepted.request);
+            self.complaints.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
         self.acknowledged.fetch_add(sent.len() as u64, Ordering::Relaxed);
         self.oracle().acknowledge(first, sent);
@@ -314,12 +322,13 @@ mod tests {
         assert_eq!(sent.len(), draft.records.len());
         let ids: Vec<RecordId> = sent.iter().map(|part| part.record).collect();
 
-        let short = receipt(request, 1, ids[..1].to_vec());
-        assert!(ledger.acknowledge(sent.clone(), &short).is_err());
-        assert_eq!(ledger.acknowledged(), 0);
         let count = sent.len();
-        ledger.acknowledge(sent, &receipt(request, count as u32, ids)).unwrap();
+        ledger.acknowledge(sent.clone(), &receipt(request, count as u32, ids.clone())).unwrap();
+        assert_eq!(ledger.complaints(), Vec::<String>::new());
         assert_eq!(ledger.acknowledged(), count as u64);
         assert_eq!(ledger.oracle().acknowledged(), count);
+        let short = receipt(request, 1, ids[..1].to_vec());
+        ledger.acknowledge(sent, &short).unwrap();
+        assert_eq!(ledger.complaints().len(), 1);
     }
 }

@@ -17,6 +17,8 @@ use dinhba_core::schema::{Class, FieldId};
 pub type Dot = (AuthorId, u64);
 /// A field of a record: the field and its element key.
 pub type Cell = (FieldId, String);
+/// What names an acknowledged edit here: its dot, and its request too if a node gave its dot to another edit as well.
+pub type Told = (Dot, Option<RequestId>);
 /// The values of a cell, by the edits that wrote them.
 type Values = BTreeMap<Dot, Vec<u8>>;
 
@@ -91,6 +93,8 @@ pub struct Copy {
 pub enum Problem {
     /// An acknowledged edit is not in the history.
     Missing(Dot),
+    /// An acknowledged edit, whose name was given to another as well, is not in the history.
+    SameName(Dot, RequestId),
     /// An edit's value is gone, and no edit named it.
     Gone(Dot, RecordId, Cell),
     /// An edit in the history is not the one that was acknowledged under that name.
@@ -112,9 +116,10 @@ pub enum Problem {
 impl Problem {
     /// The acknowledged edit that is lost by it.
     #[must_use]
-    pub fn loses(&self) -> Option<Dot> {
+    pub fn loses(&self) -> Option<Told> {
         match self {
-            Problem::Missing(dot) | Problem::Gone(dot, ..) | Problem::Altered(dot) => Some(*dot),
+            Problem::Missing(dot) | Problem::Gone(dot, ..) | Problem::Altered(dot) => Some((*dot, None)),
+            Problem::SameName(dot, request) => Some((*dot, Some(*request))),
             _ => None,
         }
     }
@@ -129,6 +134,9 @@ impl fmt::Display for Problem {
         };
         match self {
             Problem::Missing(dot) => write!(f, "{} was acknowledged and is not in the history", name(dot)),
+            Problem::SameName(dot, request) => {
+                write!(f, "{}, request {request}, was acknowledged, shares its name and is not there", name(dot))
+            }
             Problem::Gone(dot, record, at) => {
                 write!(f, "{} of {record}: the value of {} is gone, and no edit named it", cell(at), name(dot))
             }
@@ -153,7 +161,7 @@ pub struct Findings {
     /// What is wrong; none if all promises are kept.
     pub problems: BTreeSet<Problem>,
     /// The acknowledged edits that are in the history as they were sent.
-    pub found: BTreeSet<Dot>,
+    pub found: BTreeSet<Told>,
     /// A hash over all of the copy: two nodes whose copies are equal have equal ones.
     pub digest: [u8; 32],
 }
@@ -162,6 +170,8 @@ pub struct Findings {
 #[derive(Default)]
 pub struct Oracle {
     acknowledged: BTreeMap<Dot, Sent>,
+    /// Acknowledged under a name that another edit has too.
+    same_name: Vec<(Dot, Sent)>,
     /// Requests without a definite answer: they may be in a history or not.
     open: BTreeMap<RequestId, Vec<Sent>>,
 }
@@ -170,8 +180,12 @@ impl Oracle {
     /// An edit was acknowledged under the names from `first` on, one per part.
     pub fn acknowledge(&mut self, first: Dot, parts: Vec<Sent>) {
         for (number, part) in (first.1..).zip(parts) {
+            let dot = (first.0, number);
             self.open.remove(&part.request);
-            self.acknowledged.insert((first.0, number), part);
+            match self.acknowledged.get(&dot) {
+                Some(before) if *before != part => self.same_name.push((dot, part)),
+                _ => drop(self.acknowledged.insert(dot, part)),
+            }
         }
     }
 
@@ -183,14 +197,15 @@ impl Oracle {
     /// How many edits were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.acknowledged.len()
+        self.acknowledged.len() + self.same_name.len()
     }
 
     /// How many edits of each shard were acknowledged.
     #[must_use]
     pub fn per_shard(&self) -> BTreeMap<ShardId, u64> {
         let mut counts = BTreeMap::new();
-        self.acknowledged.values().for_each(|sent| *counts.entry(sent.shard).or_default() += 1);
+        let sent = self.acknowledged.values().chain(self.same_name.iter().map(|(_, sent)| sent));
+        sent.for_each(|sent| *counts.entry(sent.shard).or_default() += 1);
         counts
     }
 
@@ -233,9 +248,23 @@ impl Oracle {
             let same = (entry.record, entry.request) == (sent.record, sent.request)
                 && same_changes(&entry.changes, &sent.changes, dot == told);
             if same {
-                findings.found.insert(*told);
+                findings.found.insert((*told, None));
             } else {
                 findings.problems.insert(Problem::Altered(*told));
+            }
+        }
+        // At most one of two edits can be in the history under one name; the other must be there under some name.
+        for (told, sent) in self.same_name.iter().filter(|(_, sent)| sent.shard == shard) {
+            let is_it = |entry: &Entry| {
+                (entry.record, entry.request) == (sent.record, sent.request)
+                    && same_changes(&entry.changes, &sent.changes, true)
+            };
+            match copy.entries.iter().find(|(_, entry)| is_it(entry)) {
+                Some((dot, _)) => {
+                    known.insert(*dot);
+                    findings.found.insert((*told, Some(sent.request)));
+                }
+                None => drop(findings.problems.insert(Problem::SameName(*told, sent.request))),
             }
         }
         for (dot, entry) in &copy.entries {
@@ -421,7 +450,7 @@ mod tests {
         shown(&mut copy, NAME).values.remove(&dot(1, 2));
         shown(&mut copy, NAME).disputed = false;
         assert_eq!(problems(&oracle, &copy), [Problem::Missing(dot(1, 2))]);
-        assert_eq!(Problem::Missing(dot(1, 2)).loses(), Some(dot(1, 2)));
+        assert_eq!(Problem::Missing(dot(1, 2)).loses(), Some((dot(1, 2), None)));
     }
 
     #[test]
@@ -434,7 +463,7 @@ mod tests {
         let at = (NAME, String::new());
         let expected = [Problem::Gone(dot(1, 2), LAN, at.clone()), Problem::Undisputed(LAN, at)];
         assert_eq!(problems(&oracle, &copy), expected);
-        assert_eq!(expected[0].loses(), Some(dot(1, 2)));
+        assert_eq!(expected[0].loses(), Some((dot(1, 2), None)));
         assert_eq!(expected[1].loses(), None);
     }
 
@@ -462,6 +491,23 @@ mod tests {
         oracle.acknowledge(dot(2, 2), vec![sent(4, NAME, "Lan", &[dot(1, 2), dot(2, 1)])]);
         assert_eq!(oracle.conflicts(), BTreeSet::new());
         assert_eq!(problems(&oracle, &faithful(&oracle)), []);
+    }
+
+    #[test]
+    fn a_name_that_was_given_twice_hides_no_loss() {
+        let mut oracle = story(NAME);
+        let copy = faithful(&oracle);
+        let mail = sent(7, field::EMAIL, "lan@example.com", &[]);
+        oracle.acknowledge(dot(2, 1), vec![mail.clone()]);
+        assert_eq!(oracle.acknowledged(), 4);
+        let lost = Problem::SameName(dot(2, 1), mail.request);
+        assert_eq!(lost.loses(), Some((dot(2, 1), Some(mail.request))));
+        assert_eq!(problems(&oracle, &copy), [lost]);
+        // Told the same again, as after a retry: no harm.
+        let mut oracle = story(NAME);
+        oracle.acknowledge(dot(2, 1), vec![sent(3, NAME, "Lam", &[dot(1, 1)])]);
+        assert_eq!(oracle.acknowledged(), 3);
+        assert_eq!(problems(&oracle, &copy), []);
     }
 
     #[test]

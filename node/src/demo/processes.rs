@@ -24,7 +24,9 @@ use crate::runtime::timeout;
 /// How long a node may take to end: its last flush, and what it waits for open connections.
 const END_WAIT: Duration = Duration::from_secs(5);
 /// Lines at the end of a log that are shown when something went wrong.
-const TAIL_LINES: usize = 12;
+const TAIL_LINES: usize = 6;
+/// Of a longer line, the beginning.
+const LINE_CHARS_MAX: usize = 240;
 /// What a node says when somebody else has its port.
 const PORT_TAKEN: &str = "cannot listen at";
 
@@ -104,19 +106,27 @@ pub fn port_was_taken(node: &NodePlan) -> bool {
     fs::read_to_string(node.log()).is_ok_and(|log| log.contains(PORT_TAKEN))
 }
 
-/// The last lines of the logs that have something to say: warnings and errors, or else the last lines of all.
+/// The last lines of the nodes' logs that matter: errors, and warnings of our own. Where none does, the very last ones.
 #[must_use]
 pub fn tails<'a>(nodes: impl Iterator<Item = &'a NodePlan>) -> Vec<(PathBuf, Vec<String>)> {
-    let mut tails = Vec::new();
-    for node in nodes {
-        let text = String::from_utf8_lossy(&fs::read(node.log()).unwrap_or_default()).into_owned();
-        let matters = |line: &&str| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked");
-        let mut lines: Vec<&str> = text.lines().filter(matters).collect();
-        if lines.is_empty() {
-            lines = text.lines().collect();
-        }
+    let logs: Vec<(PathBuf, String)> = nodes
+        .map(|node| (node.log(), String::from_utf8_lossy(&fs::read(node.log()).unwrap_or_default()).into_owned()))
+        .collect();
+    // Raft's library warns of every message that a busy machine was late with.
+    let matters = |line: &&str| {
+        line.contains("ERROR") || line.contains("panicked") || (line.contains("WARN") && !line.contains(" openraft::"))
+    };
+    let tail = |lines: Vec<&str>| -> Vec<String> {
         let from = lines.len().saturating_sub(TAIL_LINES);
-        tails.push((node.log(), lines[from..].iter().map(|line| (*line).to_owned()).collect()));
+        lines[from..].iter().map(|line| line.chars().take(LINE_CHARS_MAX).collect()).collect()
+    };
+    let worried: Vec<_> = logs
+        .iter()
+        .map(|(path, log)| (path.clone(), tail(log.lines().filter(matters).collect())))
+        .filter(|(_, lines)| !lines.is_empty())
+        .collect();
+    if !worried.is_empty() {
+        return worried;
     }
-    tails
+    logs.iter().map(|(path, log)| (path.clone(), tail(log.lines().collect()))).collect()
 }

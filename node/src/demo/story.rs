@@ -5,6 +5,7 @@
 //! the judgement of what nodes hold (`oracle`, `examine`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ use crate::runtime::{Instant, now, sleep};
 const SERVE_WAIT: Duration = Duration::from_secs(60);
 /// How long all sites may take to be in step once the lines are whole.
 const STEP_WAIT: Duration = Duration::from_secs(45);
+/// How long nothing may move meanwhile: an election and the longest pause of a link, twice.
+const STILL_WAIT: Duration = Duration::from_secs(10);
 /// How long a site may go without a leader after one of its nodes died: an election and a slow disk.
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at what is waited for.
@@ -196,8 +199,10 @@ impl Story {
         let total: usize = drafts.iter().map(|draft| draft.records.len()).sum();
         say.step(format!("registering {} persons and households at {} offices", grouped(total as u64), sends.len()));
         let ledger = Arc::clone(&self.ledger);
-        let (sent, ()) = futures::join!(try_join_all(sends), self.show(say, total as u64));
-        sent?;
+        tokio::select! {
+            sent = try_join_all(sends) => drop(sent?),
+            never = self.show(say, total as u64) => match never {},
+        }
         say.step(format!(
             "{} edits acknowledged in {:.1} s",
             grouped(ledger.acknowledged()),
@@ -427,9 +432,8 @@ impl Story {
         self.facts.copies_compared = verdict.copies as u64;
         self.facts.edits_compared = verdict.edits_read as u64;
         self.facts.records_compared = verdict.records_read as u64;
-        for problem in verdict.problems {
-            self.broken(say, problem);
-        }
+        self.facts.broken.extend(ledger.complaints());
+        self.facts.broken.extend(verdict.problems);
         if self.facts.at_centre < self.facts.acknowledged {
             let missing = self.facts.acknowledged - self.facts.at_centre;
             self.broken(say, format!("{missing} acknowledged edits are not at the centre"));
@@ -478,17 +482,12 @@ impl Story {
         batch.drafts.iter().map(|(shard, draft)| officer.registration(&context, *shard, draft)).collect()
     }
 
-    /// Shows the count of acknowledged edits until it has grown by `total`.
-    async fn show(&self, say: &Say, total: u64) {
+    /// Shows the count of acknowledged edits, as long as it is asked to.
+    async fn show(&self, say: &Say, total: u64) -> Infallible {
         let before = self.ledger.acknowledged();
-        let since = now();
         loop {
             let grown = self.ledger.acknowledged() - before;
             say.progress(format!("{} of {} edits acknowledged", grouped(grown), grouped(total)));
-            // A send that fails ends the story by itself; this one must end too.
-            if grown >= total || now() - since > SERVE_WAIT {
-                return;
-            }
             sleep(LOOK_EVERY).await;
         }
     }
@@ -519,7 +518,7 @@ impl Story {
         let since = now();
         let wanted = self.ledger.oracle().per_shard();
         let total: u64 = wanted.values().sum();
-        let mut told = since;
+        let (mut told, mut moved, mut behind_before) = (since, since, Vec::new());
         loop {
             let statuses = self.statuses().await;
             let behind = behind(&self.country, &wanted, &statuses);
@@ -534,8 +533,12 @@ impl Story {
                 ));
                 return Some(took);
             }
-            if took > STEP_WAIT {
-                let text = format!("{what}: not in step after {} s: {}", STEP_WAIT.as_secs(), behind.join("; "));
+            if behind != behind_before {
+                behind_before.clone_from(&behind);
+                moved = now();
+            }
+            if took > STEP_WAIT || now() - moved > STILL_WAIT {
+                let text = format!("{what}: not in step after {:.0} s: {}", took.as_secs_f64(), behind.join("; "));
                 self.broken(say, text);
                 return None;
             }
