@@ -104,7 +104,9 @@ pub struct Session {
     /// The heads that this site has said first: against these the peer compares its own.
     said: BTreeMap<ShardId, Heads>,
     stated: BTreeMap<ShardId, (Heads, i64)>,
-    relayed: BTreeMap<(ShardId, SiteId), i64>,
+    /// The last statement of each site that was passed on, by its signature.
+    relayed: BTreeMap<(ShardId, SiteId), [u8; 64]>,
+    batch_bytes: usize,
 }
 
 /// The way of one shard's edits to the peer.
@@ -154,7 +156,15 @@ impl Session {
             said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            batch_bytes: BATCH_BYTES,
         }
+    }
+
+    /// Sends smaller batches than [`BATCH_BYTES`].
+    #[must_use]
+    pub fn with_batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes.min(BATCH_BYTES);
+        self
     }
 
     /// The shards that are flowing.
@@ -415,7 +425,7 @@ impl Session {
             return Ok(());
         }
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
-            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, BATCH_BYTES)?;
+            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
             let silent = batch.items.is_empty();
             if silent && batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX {
@@ -443,8 +453,8 @@ impl Session {
             if self.peer_is_child {
                 for statement in here.statements(*shard)? {
                     let site = statement.body.site;
-                    let last = self.relayed.insert((*shard, site), statement.body.at_ms);
-                    if site != self.peer && last.is_none_or(|at_ms| at_ms < statement.body.at_ms) {
+                    let last = self.relayed.insert((*shard, site), statement.signature);
+                    if site != self.peer && last != Some(statement.signature) {
                         effects.push(Effect::Send(Message::Statement(Box::new(statement))));
                     }
                 }
