@@ -43,6 +43,13 @@ pub const HASHES_MAX: u64 = 256;
 /// cure backs off instead of spinning.
 pub const AGAIN_MAX: u32 = 16;
 
+/// Branches of authors in the heads of one shard: an author is one life of one site, so a shard of a century has fewer.
+pub const HEADS_MAX: usize = 4_096;
+
+/// A statement whose date is further ahead than this is dropped: it would silence its site until then. Clocks may be
+/// hours off.
+pub const STATEMENT_AHEAD_MAX_MS: i64 = 24 * 3_600_000;
+
 /// A statement is repeated after this time even if nothing changed, so that "in step" carries a fresh date.
 pub const STATEMENT_EVERY_MS: i64 = 30_000;
 
@@ -105,6 +112,8 @@ pub struct Session {
     said: BTreeMap<ShardId, Heads>,
     stated: BTreeMap<ShardId, (Heads, i64)>,
     relayed: BTreeMap<(ShardId, SiteId), i64>,
+    /// The last tick.
+    now_ms: Option<i64>,
 }
 
 /// The way of one shard's edits to the peer.
@@ -154,6 +163,7 @@ impl Session {
             said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            now_ms: None,
         }
     }
 
@@ -184,6 +194,7 @@ impl Session {
             }
             Event::Advanced => self.pump_all(here, &mut effects)?,
             Event::Tick(now_ms) => {
+                self.now_ms = Some(now_ms);
                 self.pump_all(here, &mut effects)?;
                 self.state(here, now_ms, &mut effects)?;
             }
@@ -192,6 +203,10 @@ impl Session {
     }
 
     fn receive(&mut self, here: &Here<'_>, message: Message, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        if heads_of(&message).any(|heads| heads.len() > HEADS_MAX) {
+            effects.push(Effect::Close(format!("the peer names more than {HEADS_MAX} authors of one shard")));
+            return Ok(());
+        }
         match message {
             Message::Hello(hello) => {
                 for there in hello.shards {
@@ -235,6 +250,8 @@ impl Session {
             Message::Statement(statement) => {
                 let body = &statement.body;
                 let credible = body.site == self.peer || !self.peer_is_child;
+                let latest = self.now_ms.map(|now_ms| now_ms.saturating_add(STATEMENT_AHEAD_MAX_MS));
+                let credible = credible && latest.is_none_or(|latest| body.at_ms <= latest);
                 if credible && self.offered.contains(&body.shard) && here.is_news(&statement)? {
                     effects.push(Effect::Keep(*statement));
                 }
@@ -326,8 +343,10 @@ impl Session {
             effects.push(Effect::Close("the peer answers with hashes that were not asked for".to_owned()));
             return Ok(());
         }
-        let Some(tip) = self.said_tip(here, (shard, author))? else { return Ok(()) };
-        let ours = here.hashes(shard, tip, probe.from, probe.to)?;
+        let ours = match self.said_tip(here, (shard, author))? {
+            Some(tip) => here.hashes(shard, tip, probe.from, probe.to)?,
+            None => Vec::new(),
+        };
         let pairs = (probe.from..).zip(ours.iter().zip(&hashes.hashes));
         match pairs.filter(|(_, (ours, theirs))| ours == theirs).last() {
             Some((number, (hash, _))) => self.found_common((shard, author), Some((number, *hash))),
@@ -454,6 +473,17 @@ impl Session {
     }
 }
 
+/// All heads in a message.
+fn heads_of(message: &Message) -> impl Iterator<Item = &Heads> {
+    let (hello, other) = match message {
+        Message::Hello(hello) => (hello.shards.as_slice(), None),
+        Message::Again(again) => (&[][..], Some(&again.heads)),
+        Message::Statement(statement) => (&[][..], Some(&statement.body.heads)),
+        _ => (&[][..], None),
+    };
+    hello.iter().map(|shard| &shard.heads).chain(other)
+}
+
 /// Lowers heads to what is common.
 fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     for (branch, common) in common {
@@ -464,13 +494,14 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
-/// How many edits of `heads` are above `below`.
+/// How many edits of `heads` are above `below`: a figure for people. Of a branch that `below` does not know it counts
+/// what is under the fork, too.
 #[must_use]
 pub fn edits_above(heads: &Heads, below: &Heads) -> u64 {
     heads
         .iter()
         .map(|(author, (number, _))| number.saturating_sub(below.get(author).map_or(0, |(known, _)| *known)))
-        .sum()
+        .fold(0, u64::saturating_add)
 }
 
 /// Whether a statement proves that its site holds exactly these edits and records.
