@@ -30,7 +30,7 @@ use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::hosted::{Hosted, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
-use crate::log::GroupCommit;
+use crate::log::{GroupCommit, Measured};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
@@ -242,6 +242,7 @@ impl Node {
             .find(|member| member.id == shared.config.node.id)
             .map(|member| member.groups.iter().copied().collect())
             .unwrap_or_else(|| shared.config.site.groups.iter().map(|group| group.id).collect());
+        let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
             let context = Context {
@@ -249,12 +250,12 @@ impl Node {
                 index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
                 digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
             };
-            let (machine, host) = Parts::new(Arc::clone(&seams.state), context).split();
+            let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let raft = &shared.config.raft;
             let setup = Setup {
                 group,
                 node: shared.config.node.id,
-                log: Arc::clone(&seams.log),
+                log: Arc::clone(&log),
                 state: Arc::clone(&seams.state),
                 disk: Arc::clone(&seams.disk),
                 snapshot_dir: seams.snapshots.join(group.to_string()),
@@ -269,7 +270,7 @@ impl Node {
                     log_keep: raft.keep_entries,
                 },
             };
-            hosted.insert(group, host(Group::start(setup).await?, shared.metrics.clone()));
+            hosted.insert(group, host(Group::start(setup).await?));
         }
         anyhow::ensure!(!hosted.is_empty(), "site.groups: this node hosts no group; list at least one");
         for group in hosted.values() {

@@ -165,7 +165,11 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
         }
     };
     expect("port in use", trial(&|_| {}), &["cannot listen at", &node.address(), "choose another address"]);
-    expect("directory in use", trial(&free), &["in use by a running process", &country.process(node.id).id().to_string()]);
+    expect(
+        "directory in use",
+        trial(&free),
+        &["in use by a running process", &country.process(node.id).id().to_string()],
+    );
     let (ended, took) = country.terminate(node.id);
     assert!(ended.is_some_and(|status| status.success()), "ended with {ended:?} after {took:?}");
 

@@ -289,11 +289,10 @@ impl Tx<'_> {
         }
     }
 
-    /// Keeps a statement unless a later one of the same site is here. Its signature was checked at the door.
+    /// Keeps a statement unless one that says more is here. Its signature was checked at the door.
     fn keep(&mut self, statement: &Statement) -> Result<Answer, StoreError> {
         let key = self.keys().statement(statement.body.shard, statement.body.site);
-        let older = self.get::<Statement>(&key)?.is_none_or(|kept| kept.body.at_ms <= statement.body.at_ms);
-        if older {
+        if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
             self.put(key, statement);
         }
         Ok(Answer::Done(Nothing))
@@ -325,6 +324,17 @@ impl Tx<'_> {
         }
         Ok(Answer::Done(Nothing))
     }
+}
+
+/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life.
+/// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year. Single heads do
+/// not either, since a branch ends where a fork becomes known; but the sum of their numbers never falls then.
+#[must_use]
+pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
+    let said = |statement: &Statement| {
+        statement.body.heads.values().fold(0_u128, |sum, (number, _)| sum + u128::from(*number))
+    };
+    new != kept && (new.body.incarnation != kept.body.incarnation || said(new) >= said(kept))
 }
 
 /// A shard's heads: every branch of every author with at least one edit here.

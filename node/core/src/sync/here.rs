@@ -9,7 +9,7 @@ use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::keys::Keys;
 use crate::registry::{
-    Arrival, AuthorState, ITEMS_MAX, ShardState, StoredEdit, Way, authors, corrupt, heads, read, read_range,
+    Arrival, AuthorState, ITEMS_MAX, ShardState, StoredEdit, Way, authors, corrupt, heads, read, read_range, supersedes,
 };
 use crate::store::{StateView, StoreError};
 
@@ -244,11 +244,11 @@ impl Here<'_> {
         Ok(read_range(self.view, self.keys.statements(shard))?.into_iter().map(|(_, statement)| statement).collect())
     }
 
-    /// Whether a statement is later than what is kept of its site.
+    /// Whether a statement says more than what is kept of its site.
     pub(super) fn is_news(&self, statement: &Statement) -> Result<bool, StoreError> {
         let key = self.keys.statement(statement.body.shard, statement.body.site);
         let kept: Option<Statement> = read(self.view, &key)?;
-        Ok(kept.is_none_or(|kept| kept.body.at_ms < statement.body.at_ms))
+        Ok(kept.is_none_or(|kept| supersedes(statement, &kept)))
     }
 }
 

@@ -46,10 +46,6 @@ pub const AGAIN_MAX: u32 = 16;
 /// Branches of authors in the heads of one shard: an author is one life of one site, so a shard of a century has fewer.
 pub const HEADS_MAX: usize = 4_096;
 
-/// A statement whose date is further ahead than this is dropped: it would silence its site until then. Clocks may be
-/// hours off.
-pub const STATEMENT_AHEAD_MAX_MS: i64 = 24 * 3_600_000;
-
 /// A statement is repeated after this time even if nothing changed, so that "in step" carries a fresh date.
 pub const STATEMENT_EVERY_MS: i64 = 30_000;
 
@@ -111,9 +107,9 @@ pub struct Session {
     /// The heads that this site has said first: against these the peer compares its own.
     said: BTreeMap<ShardId, Heads>,
     stated: BTreeMap<ShardId, (Heads, i64)>,
-    relayed: BTreeMap<(ShardId, SiteId), i64>,
-    /// The last tick.
-    now_ms: Option<i64>,
+    /// The last statement of each site that was passed on, by its signature.
+    relayed: BTreeMap<(ShardId, SiteId), [u8; 64]>,
+    batch_bytes: usize,
 }
 
 /// The way of one shard's edits to the peer.
@@ -163,8 +159,15 @@ impl Session {
             said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
-            now_ms: None,
+            batch_bytes: BATCH_BYTES,
         }
+    }
+
+    /// Sends smaller batches than [`BATCH_BYTES`].
+    #[must_use]
+    pub fn with_batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes.min(BATCH_BYTES);
+        self
     }
 
     /// The shards that are flowing.
@@ -194,7 +197,6 @@ impl Session {
             }
             Event::Advanced => self.pump_all(here, &mut effects)?,
             Event::Tick(now_ms) => {
-                self.now_ms = Some(now_ms);
                 self.pump_all(here, &mut effects)?;
                 self.state(here, now_ms, &mut effects)?;
             }
@@ -250,8 +252,6 @@ impl Session {
             Message::Statement(statement) => {
                 let body = &statement.body;
                 let credible = body.site == self.peer || !self.peer_is_child;
-                let latest = self.now_ms.map(|now_ms| now_ms.saturating_add(STATEMENT_AHEAD_MAX_MS));
-                let credible = credible && latest.is_none_or(|latest| body.at_ms <= latest);
                 if credible && self.offered.contains(&body.shard) && here.is_news(&statement)? {
                     effects.push(Effect::Keep(*statement));
                 }
@@ -434,7 +434,7 @@ impl Session {
             return Ok(());
         }
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
-            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, BATCH_BYTES)?;
+            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
             let silent = batch.items.is_empty();
             if silent && batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX {
@@ -462,8 +462,8 @@ impl Session {
             if self.peer_is_child {
                 for statement in here.statements(*shard)? {
                     let site = statement.body.site;
-                    let last = self.relayed.insert((*shard, site), statement.body.at_ms);
-                    if site != self.peer && last.is_none_or(|at_ms| at_ms < statement.body.at_ms) {
+                    let last = self.relayed.insert((*shard, site), statement.signature);
+                    if site != self.peer && last != Some(statement.signature) {
                         effects.push(Effect::Send(Message::Statement(Box::new(statement))));
                     }
                 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, value};
-use dinhba_core::command::{Batch, Cursor, Digest, Heads, Item, Statement, StatementBody};
+use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Statement, StatementBody};
 use dinhba_core::edit::{Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
@@ -14,10 +14,7 @@ use dinhba_core::registry::{
     Arrival, ITEMS_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
 };
 use dinhba_core::schema::{RecordKind, field};
-use dinhba_core::sync::{
-    Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, STATEMENT_AHEAD_MAX_MS, Session, ShardHello,
-    Skip,
-};
+use dinhba_core::sync::{Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, Session, ShardHello, Skip};
 use proptest::prelude::*;
 
 const PEER: SiteId = SiteId(2);
@@ -412,25 +409,38 @@ fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard(
 }
 
 #[test]
-fn a_statement_of_a_clock_that_is_far_ahead_or_of_another_site_below_is_dropped() {
-    let (here, peer) = office();
-    let state = peer.shard();
+fn a_child_states_for_itself_only_and_takes_nothing_back() {
+    let (mut here, peer) = office();
     let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
-    session.handle(&here.here(), Event::Tick(1_000)).unwrap();
-    let mut keeps = |site: SiteId, at_ms: i64| {
-        let body = StatementBody {
+    let statement = |site: SiteId, heads: Heads, at_ms| Statement {
+        body: StatementBody {
             site,
             shard: SHARD,
             incarnation: Incarnation::default(),
-            heads: Heads::new(),
-            edits: state.edits_digest,
-            state: state.state_digest,
+            heads,
+            edits: peer.shard().edits_digest,
+            state: peer.shard().state_digest,
             at_ms,
-        };
-        let statement = Message::Statement(Box::new(Statement { body, signature: [0; 64] }));
-        !session.handle(&here.here(), Event::Received(statement)).unwrap().is_empty()
+        },
+        signature: [0; 64],
     };
-    assert!(keeps(PEER, 1_000 + STATEMENT_AHEAD_MAX_MS));
-    assert!(!keeps(PEER, 1_001 + STATEMENT_AHEAD_MAX_MS));
-    assert!(!keeps(SiteId(7), 1_000), "a child speaks for itself only");
+    let mut hears = |here: &mut Office, statement: Statement| {
+        let event = Event::Received(Message::Statement(Box::new(statement)));
+        match session.handle(&here.here(), event).unwrap().pop() {
+            Some(Effect::Keep(statement)) => {
+                here.run(Command::Keep(statement));
+                true
+            }
+            _ => false,
+        }
+    };
+    let author = AuthorId([1; 16]);
+    let heads = |entries: &[(AuthorId, u64)]| -> Heads {
+        entries.iter().map(|(author, number)| (*author, (*number, Hash::default()))).collect()
+    };
+    assert!(!hears(&mut here, statement(SiteId(7), heads(&[(author, 1)]), 1)), "another site's word");
+    assert!(hears(&mut here, statement(PEER, heads(&[(author, 8)]), i64::MAX)), "a clock far ahead");
+    assert!(!hears(&mut here, statement(PEER, heads(&[(author, 7)]), 2)), "less than before");
+    let forked = heads(&[(author, 5), (AuthorId([2; 16]), 8), (AuthorId([3; 16]), 6)]);
+    assert!(hears(&mut here, statement(PEER, forked, 3)), "a fork became known: the branch ends earlier");
 }
