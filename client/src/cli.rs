@@ -222,6 +222,12 @@ pub enum Verb {
     },
     /// Brings in a file of records; run again after a break, it takes only what is not there yet
     Import(Import),
+    /// Shows the permanent id, name and place of units, by code
+    Units {
+        /// Codes, each with a day if not today's is meant (00001@2025-06-30), or ids (u-…)
+        #[arg(required = true)]
+        units: Vec<String>,
+    },
     /// Writes all records of a unit as NDJSON that import reads
     Export {
         /// The shard (h-…); without it, the one of the caller's unit
@@ -425,6 +431,9 @@ pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
     let done = async {
         if let Verb::Generate(generate) = &verb {
             return export::generate(generate, &mut desk);
+        }
+        if let Verb::Units { units } = &verb {
+            return export::units(units, &mut desk);
         }
         let (client, context) = connection.open(&|name| std::env::var(name).ok())?;
         verbs::run(verb, &client, &context, &mut desk).await

@@ -106,14 +106,17 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error.into()),
     };
-    match action {
+    let code = match action {
         Action::Node(options) => {
             runtime.block_on(run_node(options)).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
         }
         Action::Demo(options) => runtime.block_on(demo::run(options)),
         Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
         Action::Verb(verb) => runtime.block_on(dinhba_client::cli::run(verb, connection)),
-    }
+    };
+    // Not dropped: that would wait for the thread that reads standard input, for as long as it stays open.
+    runtime.shutdown_background();
+    code
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {

@@ -68,7 +68,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("raft.keep_entries", "0 to 10000000; the default is 10000"),
     ("link.backoff_min_ms", "10 to 60000; the default is 500"),
     ("link.backoff_max_ms", "at least backoff_min_ms, at most 3600000; the default is 60000"),
-    ("link.batch_bytes_max", "1024 to 1048576; the default is 16384"),
+    ("link.batch_bytes_max", "1024 to 49152; the default is 49152"),
     ("log.level", "\"error\", \"warn\", \"info\" (the default), \"debug\" or \"trace\""),
     ("log.format", "\"text\" (the default) or \"json\""),
     ("place.file", "the path of the country's place file"),
@@ -406,7 +406,7 @@ pub struct Link {
     pub backoff_min_ms: u64,
     /// The longest wait between dials.
     pub backoff_max_ms: u64,
-    /// The largest batch of edits on the wire.
+    /// Edits in one batch, before compression: what a cut can cost on a thin link. A larger command travels alone.
     pub batch_bytes_max: u64,
 }
 
@@ -414,7 +414,7 @@ impl Default for Link {
     fn default() -> Self {
         // 16 kB take two seconds on a 64 kbit/s link: what a cut can cost. A minute bounds how late a link is noticed
         // back.
-        Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 16_384 }
+        Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 49_152 }
     }
 }
 

@@ -30,6 +30,8 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 /// Where the identity is written before it is renamed. Left over by a crash, it is overwritten.
 const IDENTITY_NEW: &str = "identity.new";
+/// Empty; there once the node may take part under its id.
+const ADMITTED: &str = "admitted";
 /// The longest country id: a short name or a hash in hex.
 const COUNTRY_BYTES_MAX: usize = 64;
 
@@ -239,6 +241,23 @@ impl DataDir {
     pub fn created(&self) -> bool {
         self.created
     }
+
+    /// Whether [`admit`](Self::admit) was called for it, at this opening or an earlier one.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.path.join(ADMITTED).exists()
+    }
+
+    /// Notes for ever that the node may take part: nobody knew it under its id when it had no data yet. On disk when it
+    /// returns. A start that was refused leaves an identity, but not this.
+    pub fn admit(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(ADMITTED);
+        let write = || -> io::Result<()> {
+            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?.sync_all()?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|error| io_error(&path, &error))
+    }
 }
 
 fn check_country(country: &str) -> Result<(), DataDirError> {
@@ -381,6 +400,19 @@ mod tests {
         let second = DataDir::open(&path, &owner()).unwrap();
         assert!(!second.created());
         assert_eq!((second.path(), second.owner()), (&*path, &owner()));
+    }
+
+    #[test]
+    fn a_node_stays_admitted_and_a_refused_start_does_not_admit_it() {
+        let (_parent, path) = place();
+        let first = DataDir::open(&path, &owner()).unwrap();
+        assert!(!first.is_admitted());
+        drop(first);
+        let second = DataDir::open(&path, &owner()).unwrap();
+        assert!(!second.created() && !second.is_admitted());
+        second.admit().unwrap();
+        drop(second);
+        assert!(DataDir::open(&path, &owner()).unwrap().is_admitted());
     }
 
     #[test]

@@ -66,12 +66,13 @@ pub struct RegistryMachine {
     engine: Arc<dyn StateEngine>,
     context: Context,
     applied: watch::Sender<u64>,
+    metrics: Metrics,
 }
 
 impl Machine for RegistryMachine {
     fn apply(&mut self, entries: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
-        let view = self.engine.snapshot()?;
-        registry::apply(&*view, &self.context, entries)
+        let folded = self.engine.snapshot().and_then(|view| registry::apply(&*view, &self.context, entries));
+        folded.inspect_err(|error| self.metrics.store_error(error))
     }
 
     fn applied(&mut self, index: u64) {
@@ -109,21 +110,27 @@ pub struct Parts {
     applied: watch::Receiver<u64>,
     engine: Arc<dyn StateEngine>,
     context: Context,
+    metrics: Metrics,
 }
 
 impl Parts {
     /// The machine of a group over `engine`.
     #[must_use]
-    pub fn new(engine: Arc<dyn StateEngine>, context: Context) -> Self {
+    pub fn new(engine: Arc<dyn StateEngine>, context: Context, metrics: Metrics) -> Self {
         let (sender, applied) = watch::channel(0);
-        let machine = RegistryMachine { engine: Arc::clone(&engine), context: context.clone(), applied: sender };
-        Parts { machine, applied, engine, context }
+        let machine = RegistryMachine {
+            engine: Arc::clone(&engine),
+            context: context.clone(),
+            applied: sender,
+            metrics: metrics.clone(),
+        };
+        Parts { machine, applied, engine, context, metrics }
     }
 
     /// What follows the running group; takes the machine out first.
-    pub fn split(self) -> (RegistryMachine, impl FnOnce(Group, Metrics) -> Hosted) {
-        let Parts { machine, applied, engine, context } = self;
-        let host = move |group: Group, metrics: Metrics| {
+    pub fn split(self) -> (RegistryMachine, impl FnOnce(Group) -> Hosted) {
+        let Parts { machine, applied, engine, context, metrics } = self;
+        let host = move |group: Group| {
             let (queue, waiting) = mpsc::channel(QUEUE_MAX);
             runtime::spawn("proposer", propose_all(group.clone(), waiting, metrics));
             Hosted { group, context, engine, applied, queue }

@@ -133,7 +133,8 @@ impl Conversation {
         offered: BTreeSet<ShardId>,
         outgoing: Outgoing,
     ) -> Self {
-        let session = Session::new(peer, peer_is_child, offered);
+        let batch_bytes = usize::try_from(shared.config.link.batch_bytes_max).unwrap_or(usize::MAX);
+        let session = Session::new(peer, peer_is_child, offered).with_batch_bytes(batch_bytes);
         Conversation { shared, hosted, peer, peer_is_child, session, outgoing }
     }
 

@@ -200,10 +200,10 @@ impl Metrics {
         let help = "Age of the oldest edit of the shard that the peer does not hold yet";
         registry.register_with_unit("link_lag", help, Unit::Seconds, link_lag_seconds.clone());
         let log_flush_seconds = seconds_histogram();
-        let help = "Flushes of the log to the disk";
+        let help = "From an append to the flush that covers it";
         registry.register_with_unit("log_flush", help, Unit::Seconds, log_flush_seconds.clone());
         let log_flush_entries = entries_histogram();
-        registry.register("log_flush_entries", "Log entries that one flush covered", log_flush_entries.clone());
+        registry.register("log_flush_entries", "Log entries of one append", log_flush_entries.clone());
         let store_errors = Family::default();
         registry.register("store_errors", "Errors of the disk or of what is on it, by kind", store_errors.clone());
         Metrics {
@@ -282,7 +282,7 @@ impl Metrics {
         self.link_lag_seconds.remove(&LinkLabel { shard, peer });
     }
 
-    /// One flush of the log took so long and covered so many entries.
+    /// An append of so many entries waited so long for the flush that covers it.
     pub fn log_flush(&self, took: Duration, entries: usize) {
         self.log_flush_seconds.observe(took.as_secs_f64());
         // Exact below 2^53, far above what one flush covers.

@@ -21,7 +21,7 @@ use dinhba_core::units::Directory;
 use dinhba_proto::peer::v1::App as AppFrame;
 use ed25519_dalek::SigningKey;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use openraft_rt::watch::{WatchReceiver, WatchSender};
 
 use crate::call::{Call, Joined};
@@ -30,7 +30,7 @@ use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::hosted::{Hosted, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
-use crate::log::GroupCommit;
+use crate::log::{GroupCommit, Measured};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
@@ -222,6 +222,12 @@ impl Node {
         Arc::new(Calls(Arc::clone(&self.shared)))
     }
 
+    /// Asks the other nodes whether this one, which has no data, ever joined under its id; an error if so. Waits until
+    /// they can tell. [`start`](Self::start) does it too if the seams say that the node is new.
+    pub async fn admit(&self) -> anyhow::Result<()> {
+        refuse_a_forgotten_vote(&self.shared).await
+    }
+
     /// Starts the groups and what follows them.
     pub async fn start(&self, seams: Seams) -> anyhow::Result<()> {
         let shared = &self.shared;
@@ -236,6 +242,7 @@ impl Node {
             .find(|member| member.id == shared.config.node.id)
             .map(|member| member.groups.iter().copied().collect())
             .unwrap_or_else(|| shared.config.site.groups.iter().map(|group| group.id).collect());
+        let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
             let context = Context {
@@ -243,12 +250,12 @@ impl Node {
                 index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
                 digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
             };
-            let (machine, host) = Parts::new(Arc::clone(&seams.state), context).split();
+            let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let raft = &shared.config.raft;
             let setup = Setup {
                 group,
                 node: shared.config.node.id,
-                log: Arc::clone(&seams.log),
+                log: Arc::clone(&log),
                 state: Arc::clone(&seams.state),
                 disk: Arc::clone(&seams.disk),
                 snapshot_dir: seams.snapshots.join(group.to_string()),
@@ -263,7 +270,7 @@ impl Node {
                     log_keep: raft.keep_entries,
                 },
             };
-            hosted.insert(group, host(Group::start(setup).await?, shared.metrics.clone()));
+            hosted.insert(group, host(Group::start(setup).await?));
         }
         anyhow::ensure!(!hosted.is_empty(), "site.groups: this node hosts no group; list at least one");
         for group in hosted.values() {
@@ -447,26 +454,43 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let data = DataDir::open(&config.node.data_dir, &owner)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
-    let seams = Seams {
+    let mut seams = Seams {
         state: state::open(kind, &data.path().join("state"), Arc::new(Unsealed))?,
         log: GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?,
         disk,
         snapshots: data.path().join("snapshots"),
         dial: door.dialer(),
-        is_new: data.created(),
+        is_new: !data.is_admitted(),
     };
     let node = Arc::new(Node::prepare(config, &seams, signing_key).await?);
     let (closed, closing) = futures::channel::oneshot::channel::<()>();
     let serving = runtime::spawn("server", server::serve(Arc::clone(&node), door, incoming, closing));
-    let started = node.start(seams).await;
-    let result = match started {
-        Ok(()) => {
-            tracing::info!(node = %node.shared.config.node.id, site = %node.shared.site(), "the node runs");
-            stop.await;
-            tracing::info!("stopping");
-            Ok(())
+    let mut stop = std::pin::pin!(stop.fuse());
+    // The only part of a start that may wait for others, so the only one that must be left on request.
+    let admission = async {
+        if seams.is_new {
+            node.admit().await?;
+            data.admit()?;
         }
-        Err(error) => Err(error),
+        anyhow::Ok(())
+    };
+    let admitted = match futures::future::select(std::pin::pin!(admission), stop.as_mut()).await {
+        Either::Left((admitted, _)) => Some(admitted),
+        Either::Right(_) => None,
+    };
+    seams.is_new = false;
+    let result = match admitted {
+        Some(Ok(())) => match node.start(seams).await {
+            Ok(()) => {
+                tracing::info!(node = %node.shared.config.node.id, site = %node.shared.site(), "the node runs");
+                stop.await;
+                tracing::info!("stopping");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
     };
     node.stop().await;
     let _ = closed.send(());

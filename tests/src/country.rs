@@ -17,7 +17,9 @@ use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{BEFORE_REFORM, Directory};
-use dinhba_node::config::{Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls};
+use dinhba_node::config::{
+    Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
+};
 use dinhba_node::pki::{DevAuthority, read_public_key};
 use dinhba_proto::v1;
 use tempfile::TempDir;
@@ -400,7 +402,8 @@ impl Country {
         let dir = self.dir.path().join(format!("people-{role}-{unit}"));
         let files = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.join(name));
         if !dir.exists() {
-            let paths = self.authority.issue_person(&format!("{role}.{unit}"), role, self.unit(unit)).expect("a person");
+            let paths =
+                self.authority.issue_person(&format!("{role}.{unit}"), role, self.unit(unit)).expect("a person");
             fs::create_dir_all(&dir).expect("disk");
             for (from, to) in [paths.ca, paths.certificate, paths.key].iter().zip(&files) {
                 fs::copy(from, to).expect("disk");
@@ -452,9 +455,10 @@ impl Country {
             for node in site.nodes.iter().filter(|node| self.running.contains_key(&node.id)) {
                 let Some(status) = self.status(code, node).await else { continue };
                 let leader = status.groups.first().map(|group| group.leader.clone()).unwrap_or_default();
-                let at = site.nodes.iter().position(|node| {
-                    node.id.to_string() == leader && self.running.contains_key(&node.id)
-                });
+                let at = site
+                    .nodes
+                    .iter()
+                    .position(|node| node.id.to_string() == leader && self.running.contains_key(&node.id));
                 if at.is_some() {
                     found = at;
                     return true;

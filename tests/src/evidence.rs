@@ -39,10 +39,8 @@ fn fingerprint(status: &v1::ShardStatus) -> Fingerprint {
 
 /// Waits until a shard has equal heads and digests at all nodes of these sites; returns its status.
 pub async fn agree(country: &Country, codes: &[&str], shard: ShardId) -> v1::ShardStatus {
-    let nodes: Vec<(&str, NodePlan)> = codes
-        .iter()
-        .flat_map(|code| country.sites[*code].nodes.iter().map(|node| (*code, node.clone())))
-        .collect();
+    let nodes: Vec<(&str, NodePlan)> =
+        codes.iter().flat_map(|code| country.sites[*code].nodes.iter().map(|node| (*code, node.clone()))).collect();
     agree_at(country, &nodes, shard).await
 }
 
@@ -101,10 +99,8 @@ pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId
     for (request, told) in ledger.told().iter().filter(|(_, told)| told.shard == shard.to_string()) {
         let found = by_request.get(&(request.session.0.to_vec(), request.counter)).cloned().unwrap_or_default();
         // A change of a record that was accepted as one edit is one entry; a re-issue names the dot that it replaces.
-        let dots: BTreeSet<Dot> = found
-            .iter()
-            .map(|entry| dot_of(entry.reissue_of.as_ref().or(entry.dot.as_ref())))
-            .collect();
+        let dots: BTreeSet<Dot> =
+            found.iter().map(|entry| dot_of(entry.reissue_of.as_ref().or(entry.dot.as_ref()))).collect();
         let (author, first) = &told.first;
         let expected: BTreeSet<Dot> = (0..u64::from(told.count)).map(|at| (author.clone(), first + at)).collect();
         assert_eq!(dots, expected, "{place}: the edits of request {request} in {shard}");

@@ -48,6 +48,21 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
+/// Says which units codes mean.
+pub(super) fn units(units: &[String], desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+    let directory = directory()?;
+    let found: Vec<UnitId> = units.iter().map(|unit| find_unit(&directory, unit)).collect::<Result<_, _>>()?;
+    for unit in found.into_iter().filter_map(|id| directory.get(id)) {
+        let (id, tier, path) =
+            (unit.id.to_string(), unit.tier.name(), directory.path_name(unit.id).unwrap_or_default());
+        desk.show(
+            || format!("{id}  {tier:<8}  {:<5}  {path}", unit.code),
+            || serde_json::json!({ "unit": id, "code": unit.code, "name": unit.name, "tier": tier, "path": path }),
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
 fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
     let (code, day) = unit.split_once('@').unwrap_or((unit, ""));
     // A code alone means today's unit, or else the last one that had it.

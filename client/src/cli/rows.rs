@@ -23,7 +23,7 @@ use crate::generate::files::{Format, Row, read_from};
 use crate::generate::{DraftRecord, TEMPORARY};
 
 /// Bytes of texts in one edit: above what 64 ordinary persons need, and half a minute on a link of 64 kbit/s.
-pub(super) const GROUP_BYTES_MAX: usize = 256 * 1024;
+pub(super) const GROUP_BYTES_MAX: usize = 128 * 1024;
 
 /// A row that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

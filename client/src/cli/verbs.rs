@@ -64,6 +64,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         }
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Generate(command) => return export::generate(&command, desk),
+        Verb::Units { units } => return export::units(&units, desk),
         Verb::Site(command) => administer(client, context, desk, command).await?,
     }
     Ok(Exit::Done)

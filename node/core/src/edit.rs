@@ -243,7 +243,11 @@ impl Wire for Header {
             extensions: Wire::decode(input)?,
         };
         let rising = header.extensions.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        if header.number == 0 || header.part >= header.of || header.of as usize > PARTS_MAX || !rising {
+        if header.number <= u64::from(header.part)
+            || header.part >= header.of
+            || header.of as usize > PARTS_MAX
+            || !rising
+        {
             return Err(Malformed { what: "edit header" });
         }
         Ok(header)

@@ -12,20 +12,18 @@
 //! | `Record` | shard record | [`Record`](crate::record::Record) |
 //! | `History` | shard record position | the dot of an edit of the record |
 //! | `Request` | session counter | [`Receipt`](crate::command::Receipt) |
-//! | `Secret` | shard author session | the secret that salts the commitments |
+//! | `Secret` | shard author session | the secrets that salt the commitments: one, unless a backup was restored in mid-session |
 //! | `Conflict` | shard record conflict | when it was first seen |
 //! | `Poison` | shard author number | why the edit is set aside |
 //! | `Cursor` | shard site | how far the stream of a neighbour site has been taken |
 //! | `Statement` | shard site | the last signed statement of another site |
-//! | `Alias` | shard author number hash | the dot under which a forked edit was re-issued |
 //! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
 //! | `Access` | number | an entry of the access log |
-//! | `Stranded` | shard author number hash | [`StoredEdit`](crate::registry::StoredEdit): of an abandoned branch, not re-issued yet |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 
 use crate::edit::Dot;
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, GroupId, Hash, RecordId, RequestId, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
 
 /// The spaces, in key order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,16 +57,12 @@ pub enum Space {
     Cursor = 12,
     /// Signed statements of other sites.
     Statement = 13,
-    /// Re-issued edits.
-    Alias = 14,
     /// Search.
     Index = 15,
     /// The access log.
     Access = 16,
     /// The directory of units and sites.
     Place = 17,
-    /// Edits of an abandoned branch that wait for their re-issue.
-    Stranded = 18,
 }
 
 /// Builds the keys of one group.
@@ -225,12 +219,6 @@ impl Keys {
         self.key(Space::Cursor, &[&shard.to_bytes(), &peer.to_bytes()])
     }
 
-    /// All cursors of a shard.
-    #[must_use]
-    pub fn cursors(self, shard: ShardId) -> Range {
-        self.range(Space::Cursor, &[&shard.to_bytes()])
-    }
-
     /// The last statement of `site` about a shard.
     #[must_use]
     pub fn statement(self, shard: ShardId, site: SiteId) -> Vec<u8> {
@@ -241,24 +229,6 @@ impl Keys {
     #[must_use]
     pub fn statements(self, shard: ShardId) -> Range {
         self.range(Space::Statement, &[&shard.to_bytes()])
-    }
-
-    /// Where an edit of an abandoned branch was re-issued.
-    #[must_use]
-    pub fn alias(self, shard: ShardId, dot: &Dot, hash: &Hash) -> Vec<u8> {
-        self.key(Space::Alias, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes(), &hash.0])
-    }
-
-    /// An edit of an abandoned branch.
-    #[must_use]
-    pub fn stranded(self, shard: ShardId, dot: &Dot, hash: &Hash) -> Vec<u8> {
-        self.key(Space::Stranded, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes(), &hash.0])
-    }
-
-    /// All edits of abandoned branches of a shard.
-    #[must_use]
-    pub fn all_stranded(self, shard: ShardId) -> Range {
-        self.range(Space::Stranded, &[&shard.to_bytes()])
     }
 
     /// A search term's pointer to a record.

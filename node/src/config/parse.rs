@@ -592,7 +592,7 @@ impl Source<'_> {
             return Err(self.error("link.backoff_max_ms", raw.backoff_max_ms.map(|number| number.span()), reason));
         }
         let batch_bytes_max =
-            self.number("link.batch_bytes_max", &raw.batch_bytes_max, 1024..=1_048_576, default.batch_bytes_max)?;
+            self.number("link.batch_bytes_max", &raw.batch_bytes_max, 1024..=49_152, default.batch_bytes_max)?;
         Ok(Link { backoff_min_ms, backoff_max_ms, batch_bytes_max })
     }
 

@@ -146,7 +146,7 @@ fn the_least_file_gets_defaults() {
         keep_entries: 10_000,
     };
     assert_eq!(config.raft, raft);
-    assert_eq!(config.link, Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 16_384 });
+    assert_eq!(config.link, Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 49_152 });
     assert_eq!(config.log, Log { level: Level::Info, format: Format::Text });
 }
 
@@ -421,7 +421,7 @@ fn a_number_out_of_bounds_is_shown_with_the_bounds() {
     );
     refused(
         &link("batch_bytes_max = 100"),
-        "`link.batch_bytes_max` (line 12) is out of bounds with 100: write 1024 to 1048576; the default is 16384",
+        "`link.batch_bytes_max` (line 12) is out of bounds with 100: write 1024 to 49152; the default is 49152",
     );
 }
 

@@ -600,13 +600,14 @@ async fn kill_in_mid_batch(
     say: &Say,
 ) -> Result<Kill> {
     let plan = &country.sites[site];
+    // Asked beforehand: a short batch would be over when the answer comes.
+    let status = country.client(site, site, Role::Operator, Limits::default())?.status(&maintenance()).await?;
+    let leader = status.groups.first().map(|group| group.leader.clone()).unwrap_or_default();
+    let node = plan.nodes.iter().find(|node| node.id.to_string() == leader).unwrap_or(&plan.nodes[0]);
     while officer.acknowledged() * 100 < of * KILL_AT {
         // Finer than the pace of the batch.
         sleep(PACE / 3).await;
     }
-    let status = country.client(site, site, Role::Operator, Limits::default())?.status(&maintenance()).await?;
-    let leader = status.groups.first().map(|group| group.leader.clone()).unwrap_or_default();
-    let node = plan.nodes.iter().find(|node| node.id.to_string() == leader).unwrap_or(&plan.nodes[0]);
     let is_alone = plan.nodes.len() == 1;
     let what = if is_alone { "the commune's only node" } else { "the province's leader" };
     let since = now();

@@ -20,9 +20,11 @@ mod model;
 mod commit;
 mod frame;
 mod index;
+mod measured;
 mod recover;
 mod segments;
 mod writer;
 
 pub use commit::{GroupCommit, Inline};
+pub use measured::Measured;
 pub use segments::{LogOptions, MARK_BYTES_MAX, PAYLOAD_BYTES_MAX, SegmentLog};

@@ -116,6 +116,25 @@ impl RecordsService {
         Err(Status::not_found(format!("no record {record} at this site: ask a site above it, or check the id")))
     }
 
+    /// The shard that a record lives in, once the read is in the access log; an attempt that finds nothing is logged too.
+    async fn find_logged(&self, caller: &Caller, looked: Looked, record: RecordId) -> Result<Place<'_>, Status> {
+        let mut found = self.find_record(record);
+        if found.is_err() {
+            for hosted in self.0.hosted() {
+                // This replica may lag: the entry's place in the log is also the barrier that brings it up to date.
+                if self.log(caller, looked, hosted, None, record.0).await.is_ok() {
+                    found = self.find_record(record);
+                }
+                if found.is_ok() {
+                    break;
+                }
+            }
+        }
+        let place = found?;
+        self.log(caller, looked, place.hosted, Some(place.shard.info.shard), record.0).await?;
+        Ok(place)
+    }
+
     /// The shard that an edit means: named, or the home of the caller's unit.
     fn shard_of(&self, text: &str, claims: &Claims) -> Result<ShardId, Status> {
         if !text.is_empty() {
@@ -430,24 +449,7 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let record: RecordId = id("record", &request.get_ref().record)?;
-        // Found or not, the attempt is logged; where nothing is found, in the first group.
-        let place = match self.find_record(record) {
-            Ok(place) => place,
-            Err(status) => {
-                let mut found = None;
-                for hosted in self.0.hosted() {
-                    // A replica may lag: the access log's entry is also the barrier that brings it up to date.
-                    if self.log(&caller, Looked::Record, hosted, None, record.0).await.is_ok() {
-                        found = self.find_record(record).ok();
-                    }
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                found.ok_or(status)?
-            }
-        };
-        self.log(&caller, Looked::Record, place.hosted, Some(place.shard.info.shard), record.0).await?;
+        let place = self.find_logged(&caller, Looked::Record, record).await?;
         Ok(Response::new(v1::GetReply { record: Some(self.record_at(&place, record)?) }))
     }
 
@@ -495,9 +497,8 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let record: RecordId = id("record", &request.get_ref().record)?;
-        let place = self.find_record(record)?;
+        let place = self.find_logged(&caller, Looked::History, record).await?;
         let shard = place.shard.info.shard;
-        self.log(&caller, Looked::History, place.hosted, Some(shard), record.0).await?;
         let dots = place
             .hosted
             .look(|view| read_range::<Dot>(view, place.hosted.keys().history(shard, record)))

@@ -32,6 +32,9 @@ use crate::runtime;
 /// How long a change of members may take: a learner must catch up.
 const CHANGE_WAIT: Duration = Duration::from_secs(120);
 
+/// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
+const PURGE_WAIT: Duration = Duration::from_secs(5);
+
 /// The service.
 pub struct SiteService(pub Arc<Shared>);
 
@@ -369,6 +372,8 @@ impl Site for SiteService {
             let taken = hosted.group.wait_for(CHANGE_WAIT, |status| status.snapshot >= target).await;
             let Some(target) = target.filter(|_| taken) else { continue };
             hosted.group.purge(target).await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+            // What the reply shows is what was done: the purge itself happens behind the call.
+            hosted.group.wait_for(PURGE_WAIT, |status| status.purged >= Some(target)).await;
         }
         Ok(Response::new(SnapshotReply { groups: self.groups_status()? }))
     }

@@ -141,7 +141,8 @@ async fn nobody_sees_what_lies_outside_their_role_and_their_unit() {
     // What was refused is in the log as well.
     let entries = log_from(&auditor, group, 1).await;
     for subject in ["registrar.02686", "operator.082", "auditor.082"] {
-        let refused = entries.iter().filter(|entry| entry.subject == subject && !entry.allowed && entry.looked == "record");
+        let refused =
+            entries.iter().filter(|entry| entry.subject == subject && !entry.allowed && entry.looked == "record");
         assert_eq!(refused.count(), 1, "the refused read of {subject}");
     }
     // A refusal tells nothing: no record, and a record that is not theirs, look alike to the neighbour.

@@ -3,13 +3,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_client::tls::{TlsDialer, named, node_name};
 use dinhba_client::transport::{Dial, Line, Transport};
 use dinhba_core::claims::Role;
-use dinhba_core::ids::NodeId;
 use dinhba_node::config::Tls;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_client::RecordsClient;
@@ -75,7 +73,8 @@ async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
         ("unknown unit", with("permanent_residence", "unit=99999@2024-01-01"), Code::InvalidArgument, &["permanent_residence"]),
         ("impossible date", with("birth_date", "2024-02-30"), Code::InvalidArgument, &["birth_date"]),
         ("not a code", with("sex", "x"), Code::InvalidArgument, &["sex"]),
-        ("too long", with("note", &"a".repeat(1 << 20)), Code::InvalidArgument, &["note", "1000"]),
+        ("too long", with("note", &"a".repeat(1_001)), Code::InvalidArgument, &["note", "1000"]),
+        ("a megabyte", with("note", &"a".repeat(1 << 20)), Code::InvalidArgument, &["note", "at most"]),
         ("ten megabytes", with("note", &"a".repeat(10 << 20)), Code::OutOfRange, &["4194304"]),
         ("not NFC", with("note", "Ho\u{61}\u{300}"), Code::InvalidArgument, &["note", "NFC"]),
         ("a control character", with("note", "a\u{7}b"), Code::InvalidArgument, &["note"]),
@@ -166,9 +165,20 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
         }
     };
     expect("port in use", trial(&|_| {}), &["cannot listen at", &node.address(), "choose another address"]);
-    expect("directory in use", trial(&free), &["in use by a running process", &country.process(node.id).id().to_string()]);
-    let (ended, _) = country.terminate(node.id);
-    assert!(ended.is_some_and(|status| status.success()));
+    expect(
+        "directory in use",
+        trial(&free),
+        &["in use by a running process", &country.process(node.id).id().to_string()],
+    );
+    let (ended, took) = country.terminate(node.id);
+    assert!(ended.is_some_and(|status| status.success()), "ended with {ended:?} after {took:?}");
+
+    let mut other = country.new_node(COMMUNE);
+    other.config.node.data_dir = node.data();
+    other.write();
+    let other_id = other.id.to_string();
+    let other = refusal(country.program(), &other.config_file(), REFUSAL_WAIT);
+    expect("another node's directory", other, &["belongs to node", &node.id.to_string(), &other_id, "node.id"]);
 
     let trial = |change: &dyn Fn(&mut NodePlan)| {
         let mut trial = node.clone();
@@ -177,8 +187,6 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
         trial.write();
         refusal(country.program(), &trial.config_file(), REFUSAL_WAIT)
     };
-    let other = trial(&|trial| trial.config.node.id = NodeId(0xdead));
-    expect("another node's directory", other, &["belongs to node", "000000000000dead", "node.id"]);
     let engine = trial(&|trial| trial.config.storage.engine = dinhba_node::config::Engine::Sled);
     expect("another engine", engine, &["belongs to engine", "storage.engine"]);
     let [ca, certificate, key] = country.identity(Role::Registrar, COMMUNE);

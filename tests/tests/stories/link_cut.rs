@@ -42,7 +42,7 @@ async fn a_hundred_cuts_in_the_middle_of_messages_lose_nothing_and_double_nothin
     let file = country.dir().join("people.ndjson");
     let home = format!("{COMMUNE}@2025-06-30");
     let generated = Command::new(PROGRAM)
-        .args(["generate", "--persons", PERSONS, "--seed", "7", "--unit", &home, "--output"])
+        .args(["generate", "--persons", PERSONS, "--seed", "7", "--units", &home, "--output"])
         .arg(&file)
         .status()
         .await
@@ -56,7 +56,14 @@ async fn a_hundred_cuts_in_the_middle_of_messages_lose_nothing_and_double_nothin
     let import = Command::new(PROGRAM)
         .args(["import", "--json", "--purpose", "registration", "--case", "HS-9"])
         .args(["--node", &format!("{}.node.dinhba@{}", node.id, node.address())])
-        .args([OsStr::new("--ca"), ca.as_ref(), "--cert".as_ref(), certificate.as_ref(), "--key".as_ref(), key.as_ref()])
+        .args([
+            OsStr::new("--ca"),
+            ca.as_ref(),
+            "--cert".as_ref(),
+            certificate.as_ref(),
+            "--key".as_ref(),
+            key.as_ref(),
+        ])
         .arg(&file)
         .kill_on_drop(true)
         .output();

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod demo;
 mod full_disk;
 mod link_cut;
 mod load;

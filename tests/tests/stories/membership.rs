@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dinhba_client::Error;
 use dinhba_core::claims::Role;
-use dinhba_tests::country::{Country, Wish, operating};
+use dinhba_tests::country::{Country, Wish, eventually, operating};
 use dinhba_tests::evidence::{agree, all_hold};
 use dinhba_tests::officer::Ledger;
 use dinhba_tests::process::refusal;
@@ -32,11 +32,12 @@ async fn nodes_come_and_go_while_officers_work() {
     let operator = country.site_client(CENTRE, Role::Operator, CENTRE);
     let added = operator.add_node(&operating(), new.id, &new.address()).await.unwrap();
     assert_eq!(added.groups.len(), 2);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let status = country.status(CENTRE, &new).await.unwrap();
-    for group in &status.groups {
-        assert_eq!((group.role.as_str(), &group.learners), ("learner", &vec![new.id.to_string()]));
-    }
+    eventually("the new node is a learner of both groups", Duration::from_secs(10), async || {
+        let Some(status) = country.status(CENTRE, &new).await else { return false };
+        let learners = vec![new.id.to_string()];
+        status.groups.len() == 2 && status.groups.iter().all(|g| g.role == "learner" && g.learners == learners)
+    })
+    .await;
     operator.promote_node(&operating(), new.id).await.unwrap();
 
     let leaving = country.node(CENTRE, country.leader(CENTRE).await);

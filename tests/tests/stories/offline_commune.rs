@@ -54,14 +54,18 @@ async fn a_commune_without_a_line_works_on_and_nothing_is_lost() {
     let adjudication = Context::parse("adjudication", "XD-1").unwrap();
     let conflicts = commune.client.conflicts(&adjudication, Some(shard)).await.unwrap().conflicts;
     assert_eq!(conflicts.len(), 1);
-    assert_eq!((conflicts[0].record.as_str(), conflicts[0].field.as_str()), (disputed.to_string().as_str(), "birth_date"));
+    assert_eq!(
+        (conflicts[0].record.as_str(), conflicts[0].field.as_str()),
+        (disputed.to_string().as_str(), "birth_date")
+    );
     let mut both: Vec<&str> = conflicts[0].values.iter().map(|value| value.value.as_str()).collect();
     both.sort_unstable();
     assert_eq!(both, ["2024-05-07", "2024-05-08"]);
 
     let record = commune.read(disputed).await.unwrap();
     let (request, client) = (commune.client.session().next(), &commune.client);
-    let decision = client.resolve(request, &adjudication, &record, "birth_date", "", "2024-05-08", "the hospital's paper");
+    let decision =
+        client.resolve(request, &adjudication, &record, "birth_date", "", "2024-05-08", "the hospital's paper");
     decision.await.unwrap();
     eventually("the decision arrives above", AGREE_WAIT, async || {
         let seen = values(&district.read(disputed).await.unwrap(), "birth_date");

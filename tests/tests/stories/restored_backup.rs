@@ -24,8 +24,8 @@ async fn a_restored_commune_takes_back_what_the_district_has_and_keeps_what_it_d
     in_step(&country, COMMUNE, shard).await;
 
     // The copy.
-    let (ended, _) = country.terminate(node.id);
-    assert!(ended.is_some_and(|status| status.success()));
+    let (ended, took) = country.terminate(node.id);
+    assert!(ended.is_some_and(|status| status.success()), "ended with {ended:?} after {took:?}");
     let backup = country.dir().join("backup");
     copy_dir(&node.data(), &backup);
 

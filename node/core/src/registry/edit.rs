@@ -146,13 +146,11 @@ fn number(
     let author: Author = shard.own;
     let (id, session) = (author.id(), command.origin.request.session);
     let secret_key = tx.keys().secret(shard.info.shard, id, session);
-    let secret: [u8; 32] = match tx.get(&secret_key)? {
-        Some(secret) => secret,
-        None => {
-            tx.put(secret_key, &command.secret);
-            command.secret
-        }
-    };
+    let mut secrets: Vec<[u8; 32]> = tx.get(&secret_key)?.unwrap_or_default();
+    if secrets.is_empty() {
+        secrets.push(command.secret);
+    }
+    let secret = secrets[0];
     let (mut number, mut previous) = tx.head(shard.info.shard, id)?;
     let (first, of, now_ms) = (number + 1, command.parts.len() as u32, command.origin.received_ms);
     let mut edits = Vec::with_capacity(command.parts.len());
@@ -184,6 +182,7 @@ fn number(
         previous = edit.hash(&secret);
         edits.push((edit, bytes, previous));
     }
+    tx.put(secret_key, &secrets);
     for (edit, bytes, hash) in edits {
         enter(tx, shard, Entering { edit: &edit, bytes, hash, from: None, poison: None }, now_ms)?;
     }

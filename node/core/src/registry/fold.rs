@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use crdts::CmRDT;
 
-use super::{Arrival, AuthorState, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
+use super::family::{grow, is_entangled, resolve};
+use super::{Arrival, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
 use crate::edit::{Dot, Edit};
 use crate::encoding::Wire;
@@ -41,8 +42,8 @@ pub(super) fn enter(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let Entering { edit, bytes, hash, from, poison } = entering;
-    let (id, header, dot) = (shard.info.shard, &edit.header, edit.dot());
-    let keys = tx.keys();
+    let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
+    let dot = grow(tx, shard, edit, hash, from, now_ms)?;
 
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
@@ -51,33 +52,36 @@ pub(super) fn enter(
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
     tx.put(keys.edit(id, &dot), &StoredEdit { position: shard.arrivals, hash, bytes });
     tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
-    let head = AuthorState { author: header.author, number: header.number, hash, from, parked: None };
-    tx.put(keys.author(id, dot.actor), &head);
-    if let Some((old, old_hash)) = edit.reissue_of() {
-        tx.put(keys.alias(id, &old, &old_hash), &dot);
-    }
     if arrival.last {
-        remember_request(tx, id, edit, hash)?;
+        remember_request(tx, id, edit, &dot, hash)?;
     }
     if let Some(poison) = poison {
         shard.poisoned += 1;
         tx.put(keys.poison(id, &dot), &poison);
         return Ok(());
     }
+    if is_entangled(tx, id, edit, &dot)? {
+        return refold(tx, shard, header.record, now_ms);
+    }
     let old = tx.record(id, header.record)?;
     let mut new = old.as_ref().map_or_else(|| Record::new(header.record_kind), |(record, _)| record.clone());
-    new.apply(Write::from(edit));
+    fold_in(&mut new, edit, &dot);
     replace(tx, shard, header.record, old, Some(&new), now_ms);
     Ok(())
 }
 
+/// Folds an edit into its record under its name. If edits disagree about the record's kind, the lowest counts, so that
+/// the order in which they came does not.
+fn fold_in(record: &mut Record, edit: &Edit, name: &Dot) {
+    record.kind = record.kind.min(edit.header.record_kind);
+    record.apply(Write { dot: name.clone(), ..Write::from(edit) });
+}
+
 /// The first acceptance of a request that comes here is the one that a retry is told.
-fn remember_request(tx: &mut Tx<'_>, shard: ShardId, edit: &Edit, hash: Hash) -> Result<(), StoreError> {
+fn remember_request(tx: &mut Tx<'_>, shard: ShardId, edit: &Edit, name: &Dot, hash: Hash) -> Result<(), StoreError> {
     let key = tx.keys().request(edit.header.origin.request);
-    let known: Option<Receipt> = tx.get(&key)?;
-    let replaces = known.is_none_or(|receipt| edit.reissue_of().is_some() && receipt.shard == shard);
-    if replaces {
-        let first = Dot { actor: edit.dot().actor, counter: edit.header.number - u64::from(edit.header.part) };
+    if tx.get::<Receipt>(&key)?.is_none() {
+        let first = Dot { actor: name.actor, counter: name.counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
     }
     Ok(())
@@ -159,15 +163,18 @@ pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
 pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let old = tx.record(home, id)?;
-    let mut new: Option<Record> = None;
+    let mut edits: Vec<(Dot, Edit)> = Vec::new();
     for (_, dot) in tx.range::<Dot>(tx.keys().history(home, id))? {
-        if tx.get::<Poison>(&tx.keys().poison(home, &dot))?.is_some() {
-            continue;
-        }
         let key = tx.keys().edit(home, &dot);
         let stored: StoredEdit = tx.must(&key)?;
-        let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
-        new.get_or_insert_with(|| Record::new(edit.header.record_kind)).apply(Write::from(&edit));
+        edits.push((dot, Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?));
+    }
+    resolve(tx, home, &mut edits)?;
+    let mut new: Option<Record> = None;
+    for (dot, edit) in &edits {
+        if tx.get::<Poison>(&tx.keys().poison(home, dot))?.is_none() {
+            fold_in(new.get_or_insert_with(|| Record::new(edit.header.record_kind)), edit, dot);
+        }
     }
     replace(tx, shard, id, old, new.as_ref(), now_ms);
     Ok(())

@@ -1,35 +1,26 @@
 //! A batch of a neighbour's stream: taken only if it begins where the cursor stands, so doubled batches and old leaders
-//! are harmless; its edits enter if they chain, are skipped if they are here, are set aside if they cannot be folded. A
-//! broken chain parks its author only.
+//! are harmless. Its commands enter whole if the edit before them is here, are passed over if they are here, and their
+//! edits are set aside if they cannot be folded. What does not chain parks its author only, and the neighbour is asked
+//! once to go by heads.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::fold::{Entering, enter, poison_of};
-use super::renew::supersede;
+use super::renew::leave;
 use super::{AuthorState, GroupState, Parked, ShardState, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode};
-use crate::edit::{Dot, Edit};
+use crate::edit::{Author, Dot, EDIT_BYTES_MAX, Edit};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, Hash, Incarnation, SessionId, SiteId};
 use crate::store::StoreError;
 
-/// What to do with one item of a batch.
-enum Verdict {
-    /// It is the author's next edit. If the author was parked, its chain is whole again.
-    Enter {
-        edit: Box<Edit>,
-        hash: Hash,
-        parked: bool,
-    },
-    Known {
-        parked: bool,
-    },
-    Park(Parked),
-    /// It follows what its author was parked for, was re-issued under another name, or is a fork of this site's own.
-    Skip,
-    /// Edits before it are missing: the sender must go by heads.
-    Gap,
-}
+/// Edits in one batch: several times what a full batch holds of the smallest edits.
+pub const ITEMS_MAX: usize = 4_096;
+
+/// Secrets of one session of one author: more than one only if its site came back from a backup meanwhile.
+pub const SECRETS_MAX: usize = 16;
+
+type Secrets = BTreeMap<(AuthorId, SessionId), [u8; 32]>;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) -> Result<Answer, StoreError> {
     let MergeCommand { peer, batch, now_ms } = command;
@@ -50,45 +41,24 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         rewound: false,
         parked: Vec::new(),
     };
-    if !(begins || cursor == Some(batch.start)) || has_gap(tx, &shard, &batch)? {
+    if !(begins || cursor == Some(batch.start)) || batch.items.len() > ITEMS_MAX {
         return Ok(Answer::Merged(merged));
     }
-    keep_secrets(tx, batch.shard, &batch.secrets)?;
-    for item in &batch.items {
-        match judge(tx, &shard, item)? {
-            Verdict::Enter { edit, hash, parked } => {
-                merged.rewound |= parked;
-                let poison = poison_of(&edit, group.level);
-                let bytes = item.bytes.clone();
-                if let Some((old, old_hash)) = edit.reissue_of() {
-                    merged.rewound |= supersede(tx, &mut shard, &edit, &old, &old_hash, now_ms)?;
-                }
-                enter(tx, &mut shard, Entering { edit: &edit, bytes, hash, from: Some(peer), poison }, now_ms)?;
-                *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
-            }
-            Verdict::Known { parked } => {
-                merged.known += 1;
-                if parked {
-                    release(tx, &shard, item)?;
-                    merged.rewound = true;
-                }
-            }
-            Verdict::Park(reason) => {
-                park(tx, &shard, item, peer, reason)?;
-                merged.parked.push(item.dot.actor);
-            }
-            Verdict::Skip => {}
-            Verdict::Gap => {
-                // `has_gap` looked at every item; a gap can only follow an edit that was just parked.
-                park(tx, &shard, item, peer, Parked::Chain)?;
-                merged.parked.push(item.dot.actor);
-            }
+    let Batch { items, secrets, end, .. } = batch;
+    let secrets: Secrets = secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
+    let mut rest = items.as_slice();
+    while let Some(first) = rest.first() {
+        let (command, after) = take_command(rest, &shard, &secrets);
+        rest = after;
+        match command {
+            Ok(parts) => take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?,
+            Err(reason) => park(tx, &shard, (&first.dot, None), peer, reason, &mut merged)?,
         }
     }
     tx.put_shard(&shard);
     merged.taken = true;
     // What the sender left out for heads that no longer hold must come again, also if the link is cut right now.
-    merged.cursor = (!merged.rewound).then_some(batch.end);
+    merged.cursor = (!merged.rewound).then_some(end);
     match &merged.cursor {
         Some(cursor) => tx.put(cursor_key, cursor),
         None => tx.delete(cursor_key),
@@ -96,88 +66,148 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     Ok(Answer::Merged(merged))
 }
 
-/// Whether the batch jumps over edits of an author whose chain is whole so far.
-fn has_gap(tx: &Tx<'_>, shard: &ShardState, batch: &Batch) -> Result<bool, StoreError> {
-    let mut checked: BTreeSet<AuthorId> = BTreeSet::new();
-    for item in batch.items.iter().filter(|item| checked.insert(item.dot.actor)) {
-        let state: Option<AuthorState> = tx.get(&tx.keys().author(shard.info.shard, item.dot.actor))?;
-        let (number, parked) = state.map_or((0, None), |state| (state.number, state.parked));
-        if parked.is_none() && item.dot.counter > number + 1 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// A part of a command, read and hashed.
+struct Part<'b> {
+    edit: Edit,
+    hash: Hash,
+    bytes: &'b [u8],
 }
 
-/// Keeps the secrets of sessions that are not known yet.
-pub(super) fn keep_secrets(
+/// Reads the edits of one command from the front, or why they are none; returns what follows them.
+fn take_command<'b>(
+    items: &'b [Item],
+    shard: &ShardState,
+    secrets: &Secrets,
+) -> (Result<Vec<Part<'b>>, Parked>, &'b [Item]) {
+    let mut parts: Vec<Part<'b>> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let read = match read_part(item, shard, secrets) {
+            Ok(part) => part,
+            Err(reason) => return (Err(reason), &items[index + 1..]),
+        };
+        let header = &read.edit.header;
+        let follows = parts.last().map_or(header.part == 0, |before| {
+            let last = &before.edit.header;
+            header.author == last.author
+                && header.part == last.part + 1
+                && header.number == last.number + 1
+                && header.previous == before.hash
+                && (header.of, &header.origin) == (last.of, &last.origin)
+        });
+        if !follows {
+            // What does not follow may be the beginning of the next command.
+            return (Err(Parked::Chain), &items[index.max(1)..]);
+        }
+        let is_last = header.part + 1 == header.of;
+        parts.push(read);
+        if is_last {
+            return (Ok(parts), &items[index + 1..]);
+        }
+    }
+    (Err(Parked::Chain), &[])
+}
+
+fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Result<Part<'b>, Parked> {
+    if item.bytes.len() > EDIT_BYTES_MAX {
+        return Err(Parked::Unreadable);
+    }
+    let edit = Edit::from_bytes(&item.bytes).map_err(|_| Parked::Unreadable)?;
+    if edit.dot() != item.dot || edit.header.author.shard != shard.info.shard {
+        return Err(Parked::Unreadable);
+    }
+    let secret = secrets.get(&(item.dot.actor, edit.header.origin.request.session)).ok_or(Parked::Chain)?;
+    let hash = edit.hash(secret);
+    Ok(Part { edit, hash, bytes: &item.bytes })
+}
+
+/// Takes a whole command: what of it is here is passed over, the rest enters.
+fn take(
     tx: &mut Tx<'_>,
-    shard: ShardId,
-    secrets: &[(AuthorId, SessionId, [u8; 32])],
+    shard: &mut ShardState,
+    level: u16,
+    secrets: &Secrets,
+    parts: Vec<Part<'_>>,
+    (peer, now_ms): (SiteId, i64),
+    merged: &mut Merged,
 ) -> Result<(), StoreError> {
-    for (author, session, secret) in secrets {
-        let key = tx.keys().secret(shard, *author, *session);
-        if tx.get::<[u8; 32]>(&key)?.is_none() {
-            tx.put(key, secret);
+    let id = shard.info.shard;
+    let Some(first) = parts.first() else { return Ok(()) };
+    let (header, dot) = (first.edit.header.clone(), first.edit.dot());
+    let is_next = match header.number {
+        1 => header.previous == Hash::default(),
+        number => tx.locate(id, dot.actor, number - 1, &header.previous)?.is_some(),
+    };
+    let secret_of = (dot.actor, header.origin.request.session);
+    if !is_next || !keep_secret(tx, id, secret_of, secrets)? {
+        return park(tx, shard, (&dot, Some(header.author)), peer, Parked::Chain, merged);
+    }
+    for Part { edit, hash, bytes } in parts {
+        if tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some() {
+            merged.known += 1;
+            continue;
         }
+        if dot.actor == shard.own.id() {
+            leave(shard, now_ms);
+        }
+        merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
+        let poison = poison_of(&edit, level);
+        let entering = Entering { edit: &edit, bytes: bytes.to_vec(), hash, from: Some(peer), poison };
+        enter(tx, shard, entering, now_ms)?;
+        *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
     }
     Ok(())
 }
 
-fn judge(tx: &Tx<'_>, shard: &ShardState, item: &Item) -> Result<Verdict, StoreError> {
-    let (id, dot) = (shard.info.shard, &item.dot);
-    let state: Option<AuthorState> = tx.get(&tx.keys().author(id, dot.actor))?;
-    let parked = state.as_ref().is_some_and(|state| state.parked.is_some());
-    let (number, head) = state.map_or((0, Hash::default()), |state| (state.number, state.hash));
-    if dot.counter > number + 1 {
-        return Ok(if parked { Verdict::Skip } else { Verdict::Gap });
+/// Keeps a session's secret beside those that are known of it. A site that came back from a backup in the middle of a
+/// session has drawn another one.
+fn keep_secret(
+    tx: &mut Tx<'_>,
+    shard: crate::ids::ShardId,
+    of: (AuthorId, SessionId),
+    secrets: &Secrets,
+) -> Result<bool, StoreError> {
+    let Some(secret) = secrets.get(&of) else { return Ok(false) };
+    let key = tx.keys().secret(shard, of.0, of.1);
+    let mut known: Vec<[u8; 32]> = tx.get(&key)?.unwrap_or_default();
+    if known.contains(secret) {
+        return Ok(true);
     }
-    let Ok(edit) = Edit::from_bytes(&item.bytes) else { return Ok(Verdict::Park(Parked::Unreadable)) };
-    if edit.dot() != *dot || edit.header.author.shard != id {
-        return Ok(Verdict::Park(Parked::Unreadable));
+    if known.len() >= SECRETS_MAX {
+        return Ok(false);
     }
-    let secret: Option<[u8; 32]> = tx.get(&tx.keys().secret(id, dot.actor, edit.header.origin.request.session))?;
-    let Some(secret) = secret else { return Ok(Verdict::Park(Parked::Chain)) };
-    let hash = edit.hash(&secret);
-    if tx.get::<Dot>(&tx.keys().alias(id, dot, &hash))?.is_some() {
-        return Ok(Verdict::Skip);
-    }
-    // A fork of this site's own edits is found by comparing heads, and repaired by `renew`.
-    let is_own = edit.header.author.site == shard.own.site;
-    let fits = if dot.counter <= number {
-        tx.edit(id, dot)?.is_some_and(|held| held.hash == hash)
-    } else {
-        edit.header.previous == head
-    };
-    Ok(match (fits, dot.counter <= number) {
-        (true, true) => Verdict::Known { parked },
-        (true, false) => Verdict::Enter { edit: Box::new(edit), hash, parked },
-        (false, _) if is_own => Verdict::Skip,
-        (false, true) => Verdict::Park(Parked::Fork),
-        (false, false) => Verdict::Park(Parked::Chain),
-    })
+    known.push(*secret);
+    tx.put(key, &known);
+    Ok(true)
 }
 
-/// Takes an author's edits again: what held it up was another branch, and this neighbour has the one that is held here.
-fn release(tx: &mut Tx<'_>, shard: &ShardState, item: &Item) -> Result<(), StoreError> {
-    let key = tx.keys().author(shard.info.shard, item.dot.actor);
-    let state: AuthorState = tx.must(&key)?;
-    tx.put(key, &AuthorState { parked: None, ..state });
-    Ok(())
-}
-
-/// Takes nothing more of an author until an edit comes that fits its chain.
-fn park(tx: &mut Tx<'_>, shard: &ShardState, item: &Item, peer: SiteId, reason: Parked) -> Result<(), StoreError> {
-    let key = tx.keys().author(shard.info.shard, item.dot.actor);
-    let mut state = match (tx.get::<AuthorState>(&key)?, Edit::from_bytes(&item.bytes)) {
-        (Some(state), _) => state,
-        (None, Ok(edit)) if edit.dot() == item.dot => {
-            AuthorState { author: edit.header.author, number: 0, hash: Hash::default(), from: Some(peer), parked: None }
-        }
-        // Nothing readable is known of this author: the batch's sender is told by `Merged::parked`.
-        (None, _) => return Ok(()),
-    };
-    state.parked = Some(reason);
-    tx.put(key, &state);
+/// Remembers that an author's chain does not fit, until an edit comes that does. The first time, the neighbour is to go
+/// by heads: it may have left out what is missing.
+fn park(
+    tx: &mut Tx<'_>,
+    shard: &ShardState,
+    (dot, author): (&Dot, Option<Author>),
+    peer: SiteId,
+    reason: Parked,
+    merged: &mut Merged,
+) -> Result<(), StoreError> {
+    let key = tx.keys().author(shard.info.shard, dot.actor);
+    let known: Option<AuthorState> = tx.get(&key)?;
+    if known.as_ref().is_some_and(|state| state.parked.is_some()) {
+        return Ok(());
+    }
+    merged.parked.push(dot.actor);
+    merged.rewound = true;
+    // Of an author of whom nothing could be read, only the neighbour that named it is known.
+    let unknown = Author { site: peer, shard: shard.info.shard, incarnation: Incarnation::default() };
+    let state = known.unwrap_or(AuthorState {
+        author: author.unwrap_or(unknown),
+        number: 0,
+        hash: Hash::default(),
+        from: Some(peer),
+        parked: None,
+        trunk: None,
+        forked: false,
+    });
+    tx.put(key, &AuthorState { parked: Some(reason), ..state });
     Ok(())
 }

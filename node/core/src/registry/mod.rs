@@ -4,11 +4,13 @@
 //! concerns this machine only and stops its replica. Every command is decided anew against the state at its place in the
 //! log, whatever the door decided before.
 //!
-//! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` repairs a fork, `access` keeps the log of
-//! reads; all of them end in `fold`, the one place where an edit enters log, chain, record, indexes and digests.
+//! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
+//! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
+//! and digests; `family` names them where an author's chain branches.
 
 mod access;
 mod edit;
+mod family;
 mod fold;
 mod merge;
 mod renew;
@@ -28,7 +30,10 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::next_access_hash;
+pub(crate) use family::Way;
+pub use family::branch_id;
 pub use fold::{conflicts_of, running_hash};
+pub use merge::{ITEMS_MAX, SECRETS_MAX};
 pub use tx::{Tx, corrupt};
 
 /// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
@@ -100,7 +105,7 @@ pub struct ShardState {
     pub poisoned: u64,
 }
 
-/// A head: how far an author's chain is held.
+/// A head: how far an author's chain, or one of its branches, is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorState {
     /// Who.
@@ -113,6 +118,10 @@ pub struct AuthorState {
     pub from: Option<SiteId>,
     /// Set when its chain broke.
     pub parked: Option<Parked>,
+    /// The edit from which this branch of the author's chain grew; none for the chain's beginning.
+    pub trunk: Option<Dot>,
+    /// Whether the chain goes on in several branches from here; nothing is added to this one.
+    pub forked: bool,
 }
 
 /// Why an author's edits are not taken any more.
@@ -120,10 +129,8 @@ pub struct AuthorState {
 pub enum Parked {
     /// An edit's bytes cannot be read, so what follows cannot be chained.
     Unreadable,
-    /// An edit does not chain to the one before it.
+    /// The edit before it is not held, or its command is not whole.
     Chain,
-    /// Another edit with the same number is held: its site forked and must renew its incarnation.
-    Fork,
 }
 
 /// An edit as it is kept.
@@ -164,11 +171,11 @@ pub enum Poison {
 wire_struct! {
     GroupState { site, level, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
-    AuthorState { author, number, hash, from, parked }
+    AuthorState { author, number, hash, from, parked, trunk, forked }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }
 }
-wire_code! { Parked, "reason of parking" { 1 => Unreadable, 2 => Chain, 3 => Fork } }
+wire_code! { Parked, "reason of parking" { 1 => Unreadable, 2 => Chain } }
 wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value } }
 
 impl Parked {
@@ -178,7 +185,6 @@ impl Parked {
         match self {
             Parked::Unreadable => "unreadable",
             Parked::Chain => "chain",
-            Parked::Fork => "fork",
         }
     }
 }
@@ -233,7 +239,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Merge(command) => merge::apply(tx, &group, *command),
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
-        Command::Reissue(branch) => renew::reissue_branch(tx, &branch),
+        Command::Reissue(_) => Ok(Answer::Done(Nothing)),
         Command::Keep(statement) => tx.keep(&statement),
         Command::Raise(raise) => fold::raise(tx, group, &raise),
         Command::Place(entries) => tx.place(&entries),
@@ -283,11 +289,10 @@ impl Tx<'_> {
         }
     }
 
-    /// Keeps a statement unless a later one of the same site is here. Its signature was checked at the door.
+    /// Keeps a statement unless one that says more is here. Its signature was checked at the door.
     fn keep(&mut self, statement: &Statement) -> Result<Answer, StoreError> {
         let key = self.keys().statement(statement.body.shard, statement.body.site);
-        let older = self.get::<Statement>(&key)?.is_none_or(|kept| kept.body.at_ms <= statement.body.at_ms);
-        if older {
+        if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
             self.put(key, statement);
         }
         Ok(Answer::Done(Nothing))
@@ -321,7 +326,17 @@ impl Tx<'_> {
     }
 }
 
-/// A shard's heads: every author with at least one edit here.
+/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life.
+/// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year.
+#[must_use]
+pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
+    let holds_on = |(author, (number, _)): (&AuthorId, &(u64, Hash))| {
+        new.body.heads.get(author).is_some_and(|(now, _)| now >= number)
+    };
+    new != kept && (new.body.incarnation != kept.body.incarnation || kept.body.heads.iter().all(holds_on))
+}
+
+/// A shard's heads: every branch of every author with at least one edit here.
 pub fn heads(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Heads, StoreError> {
     Ok(authors(view, keys, shard)?
         .into_iter()
@@ -330,7 +345,7 @@ pub fn heads(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Heads, 
         .collect())
 }
 
-/// All authors of a shard, those whose first edit was refused included.
+/// All authors of a shard by the names of their branches, those whose first edit was refused included.
 pub fn authors(
     view: &dyn StateView,
     keys: Keys,
@@ -341,9 +356,16 @@ pub fn authors(
     for item in view.scan(&from, &to) {
         let (key, value) = item?;
         let state = AuthorState::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-        authors.insert(state.author.id(), state);
+        authors.insert(author_of(&key), state);
     }
     Ok(authors)
+}
+
+/// The author, or the branch of one, in the key of its state.
+fn author_of(key: &[u8]) -> AuthorId {
+    let mut id = AuthorId::default();
+    id.0.iter_mut().zip(crate::keys::suffix(key, 8)).for_each(|(to, from)| *to = *from);
+    id
 }
 
 /// Reads and decodes one value.

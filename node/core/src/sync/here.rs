@@ -1,42 +1,46 @@
 //! What a session reads of its own site.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{BEGINNING, ShardHello};
-use crate::command::{Batch, Branch, Cursor, Heads, Item, Statement, StatementBody};
-use crate::edit::{Author, Dot, Edit};
+use super::ShardHello;
+use crate::command::{Batch, Cursor, Heads, Item, Statement, StatementBody};
+use crate::edit::{Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::keys::Keys;
-use crate::registry::{Arrival, AuthorState, ShardState, StoredEdit, authors, corrupt, heads, read, read_range};
+use crate::registry::{
+    Arrival, AuthorState, ITEMS_MAX, ShardState, StoredEdit, Way, authors, corrupt, heads, read, read_range, supersedes,
+};
 use crate::store::{StateView, StoreError};
 
 /// The edits of a batch before compression, about 16 kB after it: a few seconds of a 64 kbit/s link, so that a cut
 /// wastes little. A command that is larger travels alone.
 pub const BATCH_BYTES: usize = 48 * 1024;
 
-/// The edits of a branch in one message; the rest follows when these were re-issued.
-const BRANCH_BYTES: usize = 512 * 1024;
-
 /// Positions scanned for one batch: bounds the time that one event takes.
 const SCAN_MAX: usize = 4_096;
 
-/// Which edits of the stream the peer does not need.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Skip {
-    /// Those that came from this neighbour.
-    From(SiteId),
-    /// Those that these heads cover.
-    Heads(Heads),
-}
+/// Edits in one batch; a command more may follow, and stays below what a receiver takes.
+const BATCH_ITEMS: usize = ITEMS_MAX - PARTS_MAX;
+
+/// The edits of the stream that the peer has: per branch of an author, as this site names it, up to a number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skip(BTreeMap<AuthorId, u64>);
 
 impl Skip {
-    fn covers(&self, arrival: &Arrival) -> bool {
-        match self {
-            Skip::From(peer) => arrival.from == Some(*peer),
-            Skip::Heads(heads) => {
-                heads.get(&arrival.dot.actor).is_some_and(|(number, _)| arrival.dot.counter <= *number)
-            }
+    fn covers(&self, dot: &Dot) -> bool {
+        dot.counter <= self.up_to(dot.actor)
+    }
+
+    pub(super) fn up_to(&self, branch: AuthorId) -> u64 {
+        self.0.get(&branch).copied().unwrap_or(0)
+    }
+
+    /// Adds an edit and what is below it down to the author's first.
+    pub(super) fn add(&mut self, authors: &BTreeMap<AuthorId, AuthorState>, dot: Dot) {
+        for end in Way::down_from(authors, dot).ends() {
+            let number = self.0.entry(end.actor).or_default();
+            *number = end.counter.max(*number);
         }
     }
 }
@@ -64,37 +68,91 @@ impl Here<'_> {
     /// What to say of a shard first; nothing if it is not hosted.
     pub(super) fn hello(&self, shard: ShardId, peer: SiteId) -> Result<Option<ShardHello>, StoreError> {
         let Some(state) = self.shard(shard)? else { return Ok(None) };
-        let cursor = read(self.view, &self.keys.cursor(shard, peer))?;
+        // An author that does not fit is tried again at each contact, and for that the peer must go by heads.
+        let parked = self.authors(shard)?.values().any(|author| author.parked.is_some());
+        let cursor = if parked { None } else { read(self.view, &self.keys.cursor(shard, peer))? };
         Ok(Some(ShardHello { shard, epoch: state.epoch, heads: self.heads(shard)?, cursor }))
     }
 
-    /// The authors of a shard that the peer has by way of this site, itself included, each with its last number here.
-    pub(super) fn authors_upstream(&self, shard: ShardId, peer: SiteId) -> Result<BTreeMap<AuthorId, u64>, StoreError> {
-        let Some(state) = self.shard(shard)? else { return Ok(BTreeMap::new()) };
-        let mut upstream: BTreeMap<AuthorId, u64> = authors(self.view, self.keys, shard)?
-            .into_iter()
-            .filter(|(_, author)| author.from != Some(peer))
-            .map(|(id, author)| (id, author.number))
-            .collect();
-        upstream.entry(state.own.id()).or_insert(0);
-        Ok(upstream)
+    pub(super) fn authors(&self, shard: ShardId) -> Result<BTreeMap<AuthorId, AuthorState>, StoreError> {
+        authors(self.view, self.keys, shard)
     }
 
-    /// The hash of an edit that is held; the hash of number 0 is zero.
-    pub(super) fn hash(&self, shard: ShardId, author: AuthorId, number: u64) -> Result<Option<Hash>, StoreError> {
+    /// This site's name of the edit that the peer calls (`branch`, `number`), if it is held: names differ while the
+    /// sites know different branches.
+    pub(super) fn locate(
+        &self,
+        shard: ShardId,
+        authors: &BTreeMap<AuthorId, AuthorState>,
+        branch: AuthorId,
+        (number, hash): (u64, Hash),
+    ) -> Result<Option<Dot>, StoreError> {
         if number == 0 {
-            return Ok(Some(BEGINNING));
+            return Ok(None);
         }
+        let known = authors.get(&branch);
+        let others = authors.iter().filter(|(_, state)| {
+            known.is_none_or(|known| state.author == known.author && (known.forked || known.trunk.is_some()))
+        });
+        for candidate in std::iter::once(branch).chain(others.map(|(id, _)| *id)) {
+            if self.hash(shard, candidate, number)? == Some(hash) {
+                return Ok(Some(Dot { actor: candidate, counter: number }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a peer with these heads has. Of a branch whose head is not held here, `of_unknown` tells up to which edit.
+    pub(super) fn covered(
+        &self,
+        shard: ShardId,
+        heads: &Heads,
+        of_unknown: impl Fn(AuthorId, u64) -> Result<Option<Dot>, StoreError>,
+    ) -> Result<Skip, StoreError> {
+        let authors = self.authors(shard)?;
+        let mut skip = Skip::default();
+        for (branch, head) in heads {
+            let held = match self.locate(shard, &authors, *branch, *head)? {
+                Some(dot) => Some(dot),
+                None => of_unknown(*branch, head.0)?,
+            };
+            if let Some(dot) = held {
+                skip.add(&authors, dot);
+            }
+        }
+        Ok(skip)
+    }
+
+    /// Whether the peer has what its cursor says that it took.
+    pub(super) fn has_taken(&self, shard: ShardId, cursor: &Cursor, skip: &Skip) -> Result<bool, StoreError> {
+        for (branch, state) in self.authors(shard)? {
+            let first = state.trunk.map_or(0, |trunk| trunk.counter);
+            let next = Dot { actor: branch, counter: skip.up_to(branch).max(first).saturating_add(1) };
+            let lacking: Option<StoredEdit> = read(self.view, &self.keys.edit(shard, &next))?;
+            if lacking.is_some_and(|stored| stored.position <= cursor.position) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The hash of an edit that is held.
+    fn hash(&self, shard: ShardId, author: AuthorId, number: u64) -> Result<Option<Hash>, StoreError> {
         let dot = Dot { actor: author, counter: number };
         let stored: Option<StoredEdit> = read(self.view, &self.keys.edit(shard, &dot))?;
         Ok(stored.map(|stored| stored.hash))
     }
 
-    /// The hashes of an author's edits `from..=to`, as far as they are held without a gap.
-    pub(super) fn hashes(&self, shard: ShardId, author: AuthorId, from: u64, to: u64) -> Result<Vec<Hash>, StoreError> {
+    /// The hashes of the edits `from..=to` on the way down from `tip`, as far as it reaches.
+    pub(super) fn hashes(&self, shard: ShardId, tip: Dot, from: u64, to: u64) -> Result<Vec<Hash>, StoreError> {
+        let way = Way::down_from(&self.authors(shard)?, tip);
         let mut hashes = Vec::new();
         for number in from.max(1)..=to {
-            match self.hash(shard, author, number)? {
+            let hash = match way.at(number) {
+                Some(dot) => self.hash(shard, dot.actor, number)?,
+                None => None,
+            };
+            match hash {
                 Some(hash) => hashes.push(hash),
                 None => break,
             }
@@ -108,19 +166,10 @@ impl Here<'_> {
             return Ok(false);
         }
         if cursor.position == 0 {
-            return Ok(cursor.running == BEGINNING);
+            return Ok(cursor.running == Hash::default());
         }
         let arrival: Option<Arrival> = read(self.view, &self.keys.arrival(state.info.shard, cursor.position))?;
         Ok(arrival.is_some_and(|arrival| arrival.running == cursor.running))
-    }
-
-    /// Whether the peer has lost edits that came from it: then its cursor says too much.
-    pub(super) fn lacks_own(&self, shard: ShardId, peer: SiteId, there: &Heads) -> Result<bool, StoreError> {
-        let here = authors(self.view, self.keys, shard)?;
-        Ok(here
-            .iter()
-            .filter(|(_, state)| state.from == Some(peer))
-            .any(|(id, state)| there.get(id).map_or(0, |(number, _)| *number) < state.number))
     }
 
     /// The next batch of the stream after `scanned`, for a peer that stands at `start`, and how far was searched. It ends
@@ -136,91 +185,45 @@ impl Here<'_> {
         let shard = state.info.shard;
         let mut batch = Batch { shard, start, end: start, items: Vec::new(), secrets: Vec::new() };
         let (mut bytes, mut scanned) = (0, scanned);
-        let mut sessions = BTreeSet::new();
-        let (from, to) = self.keys.arrivals(shard, scanned + 1);
+        let mut secrets: BTreeMap<(AuthorId, SessionId), [u8; 32]> = BTreeMap::new();
+        let (from, to) = self.keys.arrivals(shard, scanned.saturating_add(1));
         for (count, entry) in self.view.scan(&from, &to).enumerate() {
             let (key, value) = entry?;
             let arrival = Arrival::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-            scanned = position_of(&key)?;
-            if !skip.covers(&arrival) {
+            if !skip.covers(&arrival.dot) {
                 let edit_key = self.keys.edit(shard, &arrival.dot);
                 let stored: StoredEdit = read(self.view, &edit_key)?
                     .ok_or_else(|| corrupt(&edit_key, Malformed { what: "stream: its edit is missing" }))?;
                 let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&edit_key, error))?;
+                let (dot, session) = (edit.dot(), edit.header.origin.request.session);
+                let secret = self.secret(shard, &edit, &stored.hash)?;
+                // A batch has one secret per session; a second one begins the next batch, at the command's first part.
+                if *secrets.entry((dot.actor, session)).or_insert(secret) != secret {
+                    break;
+                }
                 bytes += stored.bytes.len();
-                sessions.insert((arrival.dot.actor, edit.header.origin.request.session));
-                batch.items.push(Item { dot: arrival.dot, bytes: stored.bytes });
+                batch.items.push(Item { dot, bytes: stored.bytes });
             }
+            scanned = position_of(&key)?;
             batch.end = Cursor { epoch: start.epoch, position: scanned, running: arrival.running };
-            if arrival.last && (bytes >= bytes_max || count >= SCAN_MAX) {
+            let is_full = bytes >= bytes_max || batch.items.len() >= BATCH_ITEMS || count >= SCAN_MAX;
+            if arrival.last && is_full {
                 break;
             }
         }
-        batch.secrets = self.secrets(shard, sessions)?;
+        batch.secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
         Ok((batch, scanned))
     }
 
-    /// An author's edits from a number on, as many as a message holds.
-    pub(super) fn branch(&self, shard: ShardId, author: AuthorId, from: u64) -> Result<Branch, StoreError> {
-        let number = read::<AuthorState>(self.view, &self.keys.author(shard, author))?.map_or(0, |state| state.number);
-        let edits = (from.max(1)..=number).map(|counter| {
-            let key = self.keys.edit(shard, &Dot { actor: author, counter });
-            read::<StoredEdit>(self.view, &key)?
-                .ok_or_else(|| corrupt(&key, Malformed { what: "chain: an edit is missing" }))
-        });
-        self.branch_of(shard, edits, |_| true)
-    }
-
-    /// The stranded edits whose author is the peer or lies behind it, as many as a message holds.
-    pub(super) fn stranded(&self, shard: ShardId, peer: SiteId) -> Result<Branch, StoreError> {
-        let stranded = read_range::<StoredEdit>(self.view, self.keys.all_stranded(shard))?;
-        if stranded.is_empty() {
-            return Ok(Branch { shard, items: Vec::new(), secrets: Vec::new(), now_ms: 0 });
-        }
-        let known = authors(self.view, self.keys, shard)?;
-        let towards_peer = |author: &Author| {
-            author.site == peer || known.get(&author.id()).is_some_and(|state| state.from == Some(peer))
+    /// The secret with which an edit has its hash.
+    fn secret(&self, shard: ShardId, edit: &Edit, hash: &Hash) -> Result<[u8; 32], StoreError> {
+        let key = self.keys.secret(shard, edit.header.author.id(), edit.header.origin.request.session);
+        let secrets: Vec<[u8; 32]> = read(self.view, &key)?.unwrap_or_default();
+        let found = match secrets.as_slice() {
+            [only] => Some(only),
+            several => several.iter().find(|secret| edit.hash(secret) == *hash),
         };
-        self.branch_of(shard, stranded.into_iter().map(|(_, stored)| Ok(stored)), towards_peer)
-    }
-
-    fn branch_of(
-        &self,
-        shard: ShardId,
-        edits: impl Iterator<Item = Result<StoredEdit, StoreError>>,
-        wanted: impl Fn(&Author) -> bool,
-    ) -> Result<Branch, StoreError> {
-        let mut branch = Branch { shard, items: Vec::new(), secrets: Vec::new(), now_ms: 0 };
-        let (mut sessions, mut bytes) = (BTreeSet::new(), 0);
-        for stored in edits {
-            let stored = stored?;
-            let unreadable = |error| corrupt(&self.keys.shard(shard), error);
-            let edit = Edit::from_bytes(&stored.bytes).map_err(unreadable)?;
-            if wanted(&edit.header.author) {
-                sessions.insert((edit.dot().actor, edit.header.origin.request.session));
-                bytes += stored.bytes.len();
-                branch.items.push(Item { dot: edit.dot(), bytes: stored.bytes });
-            }
-            if bytes >= BRANCH_BYTES {
-                break;
-            }
-        }
-        branch.secrets = self.secrets(shard, sessions)?;
-        Ok(branch)
-    }
-
-    fn secrets(
-        &self,
-        shard: ShardId,
-        sessions: BTreeSet<(AuthorId, SessionId)>,
-    ) -> Result<Vec<(AuthorId, SessionId, [u8; 32])>, StoreError> {
-        let secret_of = |(author, session)| {
-            let key = self.keys.secret(shard, author, session);
-            let secret = read(self.view, &key)?
-                .ok_or_else(|| corrupt(&key, Malformed { what: "stream: a session's secret is missing" }))?;
-            Ok((author, session, secret))
-        };
-        sessions.into_iter().map(secret_of).collect()
+        found.copied().ok_or_else(|| corrupt(&key, Malformed { what: "stream: a session's secret is missing" }))
     }
 
     /// What this site can state of a shard with these heads; nothing if it is not hosted.
@@ -241,11 +244,11 @@ impl Here<'_> {
         Ok(read_range(self.view, self.keys.statements(shard))?.into_iter().map(|(_, statement)| statement).collect())
     }
 
-    /// Whether a statement is later than what is kept of its site.
+    /// Whether a statement says more than what is kept of its site.
     pub(super) fn is_news(&self, statement: &Statement) -> Result<bool, StoreError> {
         let key = self.keys.statement(statement.body.shard, statement.body.site);
         let kept: Option<Statement> = read(self.view, &key)?;
-        Ok(kept.is_none_or(|kept| kept.body.at_ms < statement.body.at_ms))
+        Ok(kept.is_none_or(|kept| supersedes(statement, &kept)))
     }
 }
 

@@ -5,23 +5,28 @@
 //! Per shard and direction, edits flow in the sender's order of arrival, which is causal, from a cursor that the
 //! receiver keeps. A batch is taken only where the cursor stands, so a cut link leaves nothing to clean up. When the
 //! cursor does not fit (first contact, a renewed incarnation, a restored backup), the sender goes through its stream
-//! from the beginning and leaves out what the receiver's heads cover.
+//! from the beginning. Either way it leaves out what the receiver is known to have: by its heads at the beginning of the
+//! session, and by what it sent since.
 //!
-//! Heads are compared as (number, hash). A site that finds its own edits forked asks for hashes until it knows the last
-//! common one, renews its incarnation, and starts the session again.
+//! Heads are compared as (number, hash). Of a head that a site does not hold though it holds as many edits of that
+//! branch, the peer must be on another branch: the site asks for hashes until it knows the last common edit, then both
+//! send each other what is above it. A site whose peer knows an edit of its own present incarnation that it does not
+//! know itself was restored from a backup: it renews its incarnation and starts the session again.
 //!
 //! Left to others: who may speak (the connection's certificate), signatures (the driver), hints for urgent edits.
 
 mod here;
 mod message;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use here::{BATCH_BYTES, Here, Skip};
 pub use message::{Ack, Again, Ask, Hashes, Hello, Message, Recall, ShardHello};
 
 use crate::command::{Batch, Branch, Cursor, Heads, Merged, Statement, StatementBody};
+use crate::edit::Dot;
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
+use crate::registry::AuthorState;
 use crate::store::StoreError;
 
 /// Batches on the way at once per shard: enough to hide a round trip, few enough to waste on a mismatch.
@@ -91,11 +96,17 @@ pub struct Session {
     offered: BTreeSet<ShardId>,
     flows: BTreeMap<ShardId, Flow>,
     probes: BTreeMap<(ShardId, AuthorId), Probe>,
-    waiting: BTreeMap<ShardId, ShardHello>,
-    /// Shards of which a batch came while heads were being compared; the peer is told to go by heads afterwards.
-    passed_over: BTreeSet<ShardId>,
+    /// Shards that wait for the end of a search before they flow.
+    waiting: BTreeMap<ShardId, Waiting>,
+    /// Per shard, the last numbers of the batches whose merging is on the way.
+    merging: BTreeMap<ShardId, VecDeque<BTreeMap<AuthorId, u64>>>,
+    greeted: BTreeSet<ShardId>,
+    /// The heads that this site has said first: against these the peer compares its own.
+    said: BTreeMap<ShardId, Heads>,
     stated: BTreeMap<ShardId, (Heads, i64)>,
-    relayed: BTreeMap<(ShardId, SiteId), i64>,
+    /// The last statement of each site that was passed on, by its signature.
+    relayed: BTreeMap<(ShardId, SiteId), [u8; 64]>,
+    batch_bytes: usize,
 }
 
 /// The way of one shard's edits to the peer.
@@ -110,15 +121,23 @@ struct Flow {
     refused: u32,
 }
 
-/// The search for the last edit of an author that the peer has too.
+/// The search for the last edit of a branch that the peer has too.
 #[derive(Debug)]
 struct Probe {
-    /// The peer's head.
-    there: u64,
-    /// This site's head when the search began; batches that arrive meanwhile wait.
-    here: u64,
-    /// No match above this number; asked for hashes up to here.
+    /// Hashes were asked for from here,
+    from: u64,
+    /// to here; above, there is no match.
     to: u64,
+}
+
+/// A shard of which the peer has spoken.
+#[derive(Debug)]
+struct Waiting {
+    there: ShardHello,
+    /// The last common edit of each branch on which the two sites differ; none if nothing of it is common.
+    common: BTreeMap<AuthorId, Option<(u64, Hash)>>,
+    /// Whether batches came meanwhile.
+    passed_over: bool,
 }
 
 impl Session {
@@ -132,10 +151,20 @@ impl Session {
             flows: BTreeMap::new(),
             probes: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            passed_over: BTreeSet::new(),
+            merging: BTreeMap::new(),
+            greeted: BTreeSet::new(),
+            said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            batch_bytes: BATCH_BYTES,
         }
+    }
+
+    /// Sends smaller batches than [`BATCH_BYTES`].
+    #[must_use]
+    pub fn with_batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes.min(BATCH_BYTES);
+        self
     }
 
     /// The shards that are flowing.
@@ -150,11 +179,13 @@ impl Session {
             Event::Opened => {
                 let shards: Result<Vec<_>, _> =
                     self.offered.iter().map(|shard| here.hello(*shard, self.peer)).collect();
-                let shards = shards?.into_iter().flatten().collect();
+                let shards: Vec<ShardHello> = shards?.into_iter().flatten().collect();
+                self.said = shards.iter().map(|hello| (hello.shard, hello.heads.clone())).collect();
                 effects.push(Effect::Send(Message::Hello(Hello { shards })));
             }
             Event::Received(message) => self.receive(here, message, &mut effects)?,
             Event::Merged(merged) => {
+                self.remember_taken(here, &merged)?;
                 effects.push(Effect::Send(if let (true, Some(cursor)) = (merged.taken, merged.cursor) {
                     Message::Ack(Ack { shard: merged.shard, cursor })
                 } else {
@@ -164,8 +195,6 @@ impl Session {
             Event::Advanced => self.pump_all(here, &mut effects)?,
             Event::Tick(now_ms) => {
                 self.pump_all(here, &mut effects)?;
-                let shards: Vec<ShardId> = self.shards().collect();
-                shards.into_iter().try_for_each(|shard| self.give_back(here, shard, &mut effects))?;
                 self.state(here, now_ms, &mut effects)?;
             }
         }
@@ -176,14 +205,23 @@ impl Session {
         match message {
             Message::Hello(hello) => {
                 for there in hello.shards {
-                    if self.offered.contains(&there.shard) {
-                        self.greet(here, there, effects)?;
+                    if !self.offered.contains(&there.shard) {
+                        continue;
                     }
+                    if !self.greeted.insert(there.shard) {
+                        effects.push(Effect::Close(format!("the peer greets twice about shard {}", there.shard)));
+                        return Ok(());
+                    }
+                    self.greet(here, there, effects)?;
                 }
             }
-            Message::Batch(batch) if self.is_comparing(batch.shard) => drop(self.passed_over.insert(batch.shard)),
-            Message::Batch(batch) if self.offered.contains(&batch.shard) => effects.push(Effect::Merge(*batch)),
-            Message::Batch(batch) => effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard))),
+            Message::Batch(batch) if !self.offered.contains(&batch.shard) => {
+                effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard)));
+            }
+            Message::Batch(batch) => match self.waiting.get_mut(&batch.shard) {
+                Some(waiting) => waiting.passed_over = true,
+                None => self.merge(*batch, effects),
+            },
             Message::Ack(ack) => {
                 if let Some(flow) = self.flows.get_mut(&ack.shard) {
                     flow.in_flight = flow.in_flight.saturating_sub(1);
@@ -194,23 +232,16 @@ impl Session {
             Message::Ask(ask) => {
                 if self.offered.contains(&ask.shard) {
                     let to = ask.to.min(ask.from.saturating_add(HASHES_MAX - 1));
-                    let hashes = here.hashes(ask.shard, ask.author, ask.from, to)?;
+                    let hashes = match self.said_tip(here, (ask.shard, ask.author))? {
+                        Some(tip) => here.hashes(ask.shard, tip, ask.from, to)?,
+                        None => Vec::new(),
+                    };
                     let hashes = Hashes { shard: ask.shard, author: ask.author, from: ask.from, hashes };
                     effects.push(Effect::Send(Message::Hashes(hashes)));
                 }
             }
             Message::Hashes(hashes) => self.compare(here, &hashes, effects)?,
-            Message::Recall(recall) => {
-                if self.offered.contains(&recall.shard) {
-                    let branch = here.branch(recall.shard, recall.author, recall.from)?;
-                    effects.push(Effect::Send(Message::Branch(Box::new(branch))));
-                }
-            }
-            Message::Branch(branch) => {
-                if self.offered.contains(&branch.shard) && !branch.items.is_empty() {
-                    effects.push(Effect::Reissue(*branch));
-                }
-            }
+            Message::Recall(_) | Message::Branch(_) => {}
             Message::Statement(statement) => {
                 let body = &statement.body;
                 let credible = body.site == self.peer || !self.peer_is_child;
@@ -222,138 +253,163 @@ impl Session {
         Ok(())
     }
 
-    /// Compares the peer's heads with those authors that the peer has by way of this site, then lets the shard flow.
-    fn greet(&mut self, here: &Here<'_>, there: ShardHello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
-        let shard = there.shard;
-        self.flows.remove(&shard);
-        self.probes.retain(|(probed, _), _| *probed != shard);
-        for (author, here_number) in here.authors_upstream(shard, self.peer)? {
-            let Some((number, hash)) = there.heads.get(&author) else { continue };
-            let agrees = *number <= here_number && here.hash(shard, author, *number)? == Some(*hash);
-            if !agrees {
-                let to = (*number).min(here_number);
-                self.probe(here, shard, author, Probe { there: *number, here: here_number, to }, effects)?;
+    fn merge(&mut self, batch: Batch, effects: &mut Vec<Effect>) {
+        let mut last: BTreeMap<AuthorId, u64> = BTreeMap::new();
+        for item in &batch.items {
+            let number = last.entry(item.dot.actor).or_default();
+            *number = item.dot.counter.max(*number);
+        }
+        self.merging.entry(batch.shard).or_default().push_back(last);
+        effects.push(Effect::Merge(batch));
+    }
+
+    /// What the peer sent and this site took need not be sent back. Where a chain branches or does not fit, numbers say
+    /// too little: then it may come twice.
+    fn remember_taken(&mut self, here: &Here<'_>, merged: &Merged) -> Result<(), StoreError> {
+        let sent = self.merging.get_mut(&merged.shard).and_then(VecDeque::pop_front);
+        let (Some(sent), Some(flow), true) = (sent, self.flows.get_mut(&merged.shard), merged.taken) else {
+            return Ok(());
+        };
+        let authors = here.authors(merged.shard)?;
+        for (actor, counter) in sent {
+            let fits = |state: &&AuthorState| state.parked.is_none() && !state.forked && state.number >= counter;
+            if authors.get(&actor).filter(fits).is_some() {
+                flow.skip.add(&authors, Dot { actor, counter });
             }
         }
-        self.waiting.insert(shard, there);
-        self.give_back(here, shard, effects)?;
+        Ok(())
+    }
+
+    /// Compares the peer's heads with what is here, then lets the shard flow.
+    fn greet(&mut self, here: &Here<'_>, there: ShardHello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let shard = there.shard;
+        let Some(state) = here.shard(shard)? else { return Ok(()) };
+        let (authors, own) = (here.authors(shard)?, state.own.id());
+        let mut differing = Vec::new();
+        for (branch, head) in &there.heads {
+            if head.0 == 0 || here.locate(shard, &authors, *branch, *head)?.is_some() {
+                continue;
+            }
+            if *branch == own {
+                let common = authors.get(&own).map_or(0, |state| state.number.min(head.0));
+                effects.push(Effect::Renew { shard, author: own, common });
+                return Ok(());
+            }
+            let said = self.said.get(&shard).and_then(|said| said.get(branch));
+            if said.is_some_and(|said| head.0 <= said.0) {
+                differing.push((*branch, head.0));
+            }
+        }
+        self.waiting.insert(shard, Waiting { there, common: BTreeMap::new(), passed_over: false });
+        differing.into_iter().for_each(|(branch, to)| self.probe((shard, branch), to, effects));
         self.flow_if_settled(here, shard, effects)
     }
 
-    /// Gives the peer those stranded edits whose author is the peer or lies behind it.
-    fn give_back(&mut self, here: &Here<'_>, shard: ShardId, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
-        let branch = here.stranded(shard, self.peer)?;
-        if !branch.items.is_empty() {
-            effects.push(Effect::Send(Message::Branch(Box::new(branch))));
+    /// The edit that this site has said to be its head of a branch, by its present name.
+    fn said_tip(&self, here: &Here<'_>, (shard, branch): (ShardId, AuthorId)) -> Result<Option<Dot>, StoreError> {
+        match self.said.get(&shard).and_then(|said| said.get(&branch)) {
+            Some(head) => here.locate(shard, &here.authors(shard)?, branch, *head),
+            None => Ok(None),
         }
-        Ok(())
     }
 
-    /// Whether this site still looks for the last common edit of an author.
-    fn is_comparing(&self, shard: ShardId) -> bool {
-        self.probes.keys().any(|(probed, _)| *probed == shard)
+    /// Asks for the hashes of a branch up to `to`, or ends the search where nothing is left to compare.
+    fn probe(&mut self, (shard, author): (ShardId, AuthorId), to: u64, effects: &mut Vec<Effect>) {
+        if to == 0 {
+            return self.found_common((shard, author), None);
+        }
+        let from = to.saturating_sub(HASHES_MAX - 1).max(1);
+        effects.push(Effect::Send(Message::Ask(Ask { shard, author, from, to })));
+        self.probes.insert((shard, author), Probe { from, to });
     }
 
-    /// Asks for the hashes just below `probe.to`, or ends the search where nothing is left to compare.
-    fn probe(
-        &mut self,
-        here: &Here<'_>,
-        shard: ShardId,
-        author: AuthorId,
-        probe: Probe,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
-        if probe.to == 0 {
-            return self.found_common(here, (shard, author), 0, &probe, effects);
+    fn found_common(&mut self, (shard, author): (ShardId, AuthorId), common: Option<(u64, Hash)>) {
+        if let Some(waiting) = self.waiting.get_mut(&shard) {
+            waiting.common.insert(author, common);
         }
-        let from = probe.to.saturating_sub(HASHES_MAX - 1).max(1);
-        effects.push(Effect::Send(Message::Ask(Ask { shard, author, from, to: probe.to })));
-        self.probes.insert((shard, author), probe);
-        Ok(())
     }
 
     fn compare(&mut self, here: &Here<'_>, hashes: &Hashes, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         let (shard, author) = (hashes.shard, hashes.author);
         let Some(probe) = self.probes.remove(&(shard, author)) else { return Ok(()) };
-        let ours = here.hashes(shard, author, hashes.from, probe.to)?;
-        let last_equal = (0_u64..).zip(ours.iter().zip(&hashes.hashes)).filter(|(_, (a, b))| a == b).last();
-        match last_equal {
-            Some((offset, _)) => {
-                self.found_common(here, (shard, author), hashes.from + offset, &probe, effects)?;
-            }
-            None => {
-                let to = hashes.from.min(probe.to).saturating_sub(1);
-                self.probe(here, shard, author, Probe { to, ..probe }, effects)?;
-            }
+        if hashes.from != probe.from {
+            effects.push(Effect::Close("the peer answers with hashes that were not asked for".to_owned()));
+            return Ok(());
+        }
+        let Some(tip) = self.said_tip(here, (shard, author))? else { return Ok(()) };
+        let ours = here.hashes(shard, tip, probe.from, probe.to)?;
+        let pairs = (probe.from..).zip(ours.iter().zip(&hashes.hashes));
+        match pairs.filter(|(_, (ours, theirs))| ours == theirs).last() {
+            Some((number, (hash, _))) => self.found_common((shard, author), Some((number, *hash))),
+            None => self.probe((shard, author), probe.from - 1, effects),
         }
         self.flow_if_settled(here, shard, effects)
     }
 
-    /// Renews this site's current incarnation if it forked, or if the peer knows more of it than this site, which must
-    /// never number those edits again. Of any other author the peer holds a branch that was abandoned: it is asked to
-    /// give it back, so that its author re-issues it, and takes it out when it hears of that.
-    fn found_common(
-        &mut self,
-        here: &Here<'_>,
-        (shard, author): (ShardId, AuthorId),
-        common: u64,
-        probe: &Probe,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
-        let is_current = here.shard(shard)?.is_some_and(|state| state.own.id() == author);
-        let forked = common < probe.here && common < probe.there;
-        if is_current && (forked || probe.here < probe.there) {
-            self.waiting.remove(&shard);
-            effects.push(Effect::Renew { shard, author, common });
-        } else if forked {
-            let recall = Recall { shard, author, from: common + 1 };
-            effects.push(Effect::Send(Message::Recall(recall)));
-        }
-        Ok(())
-    }
-
-    /// Begins to send once no comparison is open for the shard.
+    /// Begins to send once no search is open for the shard. If there was one, the peer may have believed that this site
+    /// is ahead of it on a branch that it does not have: it is told what is common.
     fn flow_if_settled(
         &mut self,
         here: &Here<'_>,
         shard: ShardId,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
-        if self.is_comparing(shard) {
+        if self.probes.keys().any(|(probed, _)| *probed == shard) {
             return Ok(());
         }
-        let Some(there) = self.waiting.remove(&shard) else { return Ok(()) };
-        if self.passed_over.remove(&shard) {
-            effects.push(Effect::Send(Message::Again(Again { shard, heads: here.heads(shard)? })));
+        let Some(Waiting { mut there, common, passed_over }) = self.waiting.remove(&shard) else { return Ok(()) };
+        if passed_over || !common.is_empty() {
+            let mut heads = here.heads(shard)?;
+            cap(&mut heads, &common);
+            effects.push(Effect::Send(Message::Again(Again { shard, heads })));
         }
         let Some(state) = here.shard(shard)? else { return Ok(()) };
-        let fitting = match there.cursor {
-            Some(cursor) if here.fits(&state, &cursor)? && !here.lacks_own(shard, self.peer, &there.heads)? => {
-                Some(cursor)
-            }
-            _ => None,
+        cap(&mut there.heads, &common);
+        // Where the peer is ahead of what this site has said, it finds out itself if the branches differ.
+        let said = |branch, number| {
+            let tip = self.said_tip(here, (shard, branch))?;
+            Ok(tip.filter(|tip| tip.counter < number))
         };
-        let (sent, skip) = match fitting {
-            Some(cursor) => (cursor, Skip::From(self.peer)),
-            None => (Cursor::start(state.epoch), Skip::Heads(there.heads)),
+        let skip = here.covered(shard, &there.heads, said)?;
+        let sent = match there.cursor {
+            Some(cursor) if here.fits(&state, &cursor)? && here.has_taken(shard, &cursor, &skip)? => cursor,
+            _ => Cursor::start(state.epoch),
         };
         self.flows.insert(shard, Flow { scanned: sent.position, sent, skip, in_flight: 0, refused: 0 });
         self.pump(here, shard, effects)
     }
 
     fn again(&mut self, here: &Here<'_>, again: Again, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
-        let Some(state) = here.shard(again.shard)? else { return Ok(()) };
-        let Some(flow) = self.flows.get_mut(&again.shard) else { return Ok(()) };
-        flow.refused += 1;
-        if flow.refused > AGAIN_MAX {
-            effects.push(Effect::Close(format!("the peer keeps refusing batches of shard {}", again.shard)));
+        let shard = again.shard;
+        let Some(state) = here.shard(shard)? else { return Ok(()) };
+        if let Some(waiting) = self.waiting.get_mut(&shard) {
+            let authors = here.authors(shard)?;
+            let mut heads = again.heads;
+            for (branch, head) in &mut heads {
+                // What the peer has of a branch that it alone knows to be another is what it said first.
+                if here.locate(shard, &authors, *branch, *head)?.is_none()
+                    && let Some(first) = waiting.there.heads.get(branch)
+                {
+                    *head = *first;
+                }
+            }
+            (waiting.there.heads, waiting.there.cursor) = (heads, None);
             return Ok(());
         }
+        let Some(flow) = self.flows.get_mut(&shard) else { return Ok(()) };
+        flow.refused += 1;
+        if flow.refused > AGAIN_MAX {
+            effects.push(Effect::Close(format!("the peer keeps refusing batches of shard {shard}")));
+            return Ok(());
+        }
+        // Of a branch where the peer is ahead, it has what it had before.
+        let before = &flow.skip;
+        flow.skip =
+            here.covered(shard, &again.heads, |actor, _| Ok(Some(Dot { actor, counter: before.up_to(actor) })))?;
         flow.sent = Cursor::start(state.epoch);
         flow.scanned = 0;
-        flow.skip = Skip::Heads(again.heads);
         flow.in_flight = 0;
-        self.pump(here, again.shard, effects)
+        self.pump(here, shard, effects)
     }
 
     fn pump_all(&mut self, here: &Here<'_>, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
@@ -369,7 +425,7 @@ impl Session {
             return Ok(());
         }
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
-            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, BATCH_BYTES)?;
+            let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
             let silent = batch.items.is_empty();
             if silent && batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX {
@@ -389,7 +445,7 @@ impl Session {
             let due = self
                 .stated
                 .get(shard)
-                .is_none_or(|(stated, at_ms)| *stated != heads || now_ms - at_ms >= STATEMENT_EVERY_MS);
+                .is_none_or(|(stated, at_ms)| *stated != heads || now_ms.saturating_sub(*at_ms) >= STATEMENT_EVERY_MS);
             if due && let Some(body) = here.statement(*shard, heads.clone(), now_ms)? {
                 self.stated.insert(*shard, (heads, now_ms));
                 effects.push(Effect::State(body));
@@ -397,14 +453,24 @@ impl Session {
             if self.peer_is_child {
                 for statement in here.statements(*shard)? {
                     let site = statement.body.site;
-                    let last = self.relayed.insert((*shard, site), statement.body.at_ms);
-                    if site != self.peer && last.is_none_or(|at_ms| at_ms < statement.body.at_ms) {
+                    let last = self.relayed.insert((*shard, site), statement.signature);
+                    if site != self.peer && last != Some(statement.signature) {
                         effects.push(Effect::Send(Message::Statement(Box::new(statement))));
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Lowers heads to what is common.
+fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
+    for (branch, common) in common {
+        match common {
+            Some(head) => drop(heads.insert(*branch, *head)),
+            None => drop(heads.remove(branch)),
+        }
     }
 }
 
@@ -422,6 +488,3 @@ pub fn edits_above(heads: &Heads, below: &Heads) -> u64 {
 pub fn proves_in_step(theirs: &StatementBody, ours: &StatementBody) -> bool {
     theirs.heads == ours.heads && theirs.edits == ours.edits && theirs.state == ours.state
 }
-
-/// The hash at position zero.
-pub(crate) const BEGINNING: Hash = Hash([0; 32]);

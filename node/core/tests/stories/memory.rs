@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, Renew, ShardInfo,
+    Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, ShardInfo,
 };
 use dinhba_core::edit::{Change, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, ShardState, apply, read, read_range};
+use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
 use dinhba_core::sync::Here;
@@ -71,6 +71,21 @@ impl Office {
         hash.as_bytes()[..16].try_into().unwrap()
     }
 
+    /// Goes on as if so many numbers had been drawn: chance never repeats, also not after a restore.
+    pub fn skip_chance(&mut self, count: u64) {
+        self.chance += count;
+    }
+
+    fn secret(&mut self) -> [u8; 32] {
+        [self.random(), self.random()].concat().try_into().unwrap()
+    }
+
+    /// Proposes an officer's edit as the door does: with a fresh secret.
+    pub fn edit(&mut self, command: EditCommand) -> Answer {
+        let secret = self.secret();
+        self.run(Command::Edit(Box::new(EditCommand { secret, ..command })))
+    }
+
     pub fn run(&mut self, command: Command) -> Answer {
         self.index += 1;
         let entry = (self.index, vec![command].to_bytes());
@@ -106,9 +121,8 @@ impl Office {
         }
     }
 
-    pub fn renew(&mut self, author: dinhba_core::ids::AuthorId, common: u64) -> Answer {
-        let (incarnation, epoch) = (Incarnation(self.random()), self.random());
-        self.run(Command::Renew(Renew { shard: SHARD, author, common, incarnation, epoch, now_ms: 5 }))
+    pub fn level(&self) -> u16 {
+        read::<GroupState>(&self.state, &self.keys().group()).unwrap().unwrap().level
     }
 
     pub fn raise(&mut self) -> Answer {
@@ -118,7 +132,7 @@ impl Office {
     /// Creates a person; returns its id.
     pub fn create(&mut self, request: RequestId, name: &str) -> RecordId {
         let record = RecordId::derive(request, 0);
-        let answer = self.run(Command::Edit(Box::new(create_command(request, name))));
+        let answer = self.edit(create_command(request, name));
         assert!(matches!(answer, Answer::Accepted(_)), "{answer:?}");
         record
     }
@@ -128,7 +142,7 @@ impl Office {
         let current = self.record(record);
         let overwrites = current.dots(&(field, Vec::new()));
         let change = Change { field, element: Vec::new(), value: value(field, text), overwrites };
-        self.run(Command::Edit(Box::new(command(request, EditKind::Change, record, false, vec![change]))))
+        self.edit(command(request, EditKind::Change, record, false, vec![change]))
     }
 
     /// Decides one disputed field.
@@ -137,7 +151,7 @@ impl Office {
         let grounds =
             Change { field: GROUNDS, element: Vec::new(), value: b"birth certificate".to_vec(), overwrites: vec![] };
         let change = Change { field, element: Vec::new(), value: value(field, text), overwrites };
-        self.run(Command::Edit(Box::new(command(request, EditKind::Decision, record, false, vec![grounds, change]))))
+        self.edit(command(request, EditKind::Decision, record, false, vec![grounds, change]))
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a group answers: stories of one office and of two.
 
+use std::collections::BTreeSet;
+
 use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
 use dinhba_core::claims::Role;
-use dinhba_core::command::{AccessEntry, Answer, Batch, Command, Cursor, Item, Looked, RefusalCode};
-use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
-use dinhba_core::encoding::Wire;
+use dinhba_core::command::{AccessEntry, Answer, Batch, Command, Cursor, Looked, RefusalCode};
+use dinhba_core::edit::{Change, Dot, EditKind, GROUNDS};
 use dinhba_core::ids::{RecordId, UnitId};
-use dinhba_core::registry::{Arrival, StoredEdit, read};
+use dinhba_core::registry::{branch_id, read};
 use dinhba_core::schema::{FieldId, field};
 use dinhba_core::sync::Skip;
 
@@ -20,20 +21,7 @@ fn refusal(answer: Answer) -> (RefusalCode, String) {
 /// The whole stream of an office as one batch.
 fn stream(office: &Office) -> Batch {
     let state = office.shard();
-    let from = Cursor::start(state.epoch);
-    let mut batch = Batch { shard: SHARD, start: from, end: from, items: vec![], secrets: vec![] };
-    let keys = office.keys();
-    for position in 1..=state.arrivals {
-        let Some(arrival) = read::<Arrival>(&office.state, &keys.arrival(SHARD, position)).unwrap() else { continue };
-        let stored: StoredEdit = read(&office.state, &keys.edit(SHARD, &arrival.dot)).unwrap().unwrap();
-        let edit = Edit::from_bytes(&stored.bytes).unwrap();
-        let session = edit.header.origin.request.session;
-        let secret = read(&office.state, &keys.secret(SHARD, arrival.dot.actor, session)).unwrap().unwrap();
-        batch.secrets.push((arrival.dot.actor, session, secret));
-        batch.end = Cursor { epoch: from.epoch, position, running: arrival.running };
-        batch.items.push(Item { dot: arrival.dot, bytes: stored.bytes });
-    }
-    batch
+    office.here().batch(&state, Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).unwrap().0
 }
 
 #[test]
@@ -238,36 +226,90 @@ fn fields_of_a_newer_schema_are_kept_as_they_are() {
 }
 
 #[test]
-fn a_fork_is_re_issued_with_its_receipts_and_nothing_is_lost() {
+fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywhere() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let record = commune.create(request(1, 1), "Lê//An");
     let backup = commune.clone();
     accepted(commune.set(request(1, 2), record, field::SEX, "male"));
+    accepted(commune.set(request(1, 3), record, field::NOTE, "as told"));
     district.merge(commune.site, stream(&commune), 1);
 
     let mut restored = backup;
     let old_author = restored.shard().own.id();
     let phone = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
-    assert_eq!(
-        phone.receipt.first,
-        Dot { actor: old_author, counter: 2 },
-        "the number that the district knows otherwise"
-    );
-    restored.renew(old_author, 1);
-    let from_district = stream(&district);
-    let merged = restored.merge(district.site, from_district, 2);
+    let fork = Dot { actor: old_author, counter: 2 };
+    assert_eq!(phone.receipt.first, fork, "the number that the district knows otherwise");
+    let merged = restored.merge(district.site, stream(&district), 2);
     assert!(merged.taken && merged.parked.is_empty(), "{merged:?}");
+    assert_ne!(restored.shard().own.id(), old_author, "it numbers nothing more under that incarnation");
     district.merge(restored.site, stream(&restored), 3);
 
     let retry = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
     assert!(retry.replayed);
-    assert_ne!(retry.receipt.first.actor, old_author, "the receipt was mapped");
+    assert_eq!(retry.receipt.hash, phone.receipt.hash, "the edit is the same,");
+    let branch = branch_id(old_author, &phone.receipt.hash);
+    assert_eq!(retry.receipt.first, Dot { actor: branch, counter: 2 }, "its name is another");
     for office in [&restored, &district] {
-        assert_eq!(office.record(record).values(&(field::SEX, vec![])).len(), 1);
-        assert_eq!(office.record(record).values(&(field::MOBILE_NUMBER, vec![])).len(), 1);
+        for field in [field::SEX, field::NOTE, field::MOBILE_NUMBER] {
+            assert_eq!(office.record(record).values(&(field, vec![])).len(), 1);
+        }
     }
+    let heads = restored.here().heads(SHARD).unwrap();
+    assert_eq!(heads.values().map(|(number, _)| *number).collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
+    assert_eq!(heads, district.here().heads(SHARD).unwrap());
     assert_eq!(restored.shard().state_digest, district.shard().state_digest);
     assert_eq!(restored.shard().edits_digest, district.shard().edits_digest);
+}
+
+#[test]
+fn an_edit_over_a_number_that_two_branches_have_replaces_what_its_author_can_have_meant_or_nothing() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let backup = commune.clone();
+    accepted(commune.set(request(1, 2), record, field::NOTE, "first life"));
+    accepted(commune.set(request(1, 3), record, field::SEX, "male"));
+    district.merge(commune.site, stream(&commune), 1);
+    accepted(district.set(request(2, 1), record, field::NOTE, "district"));
+    accepted(district.set(request(2, 2), record, field::SEX, "female"));
+
+    let mut restored = backup;
+    accepted(restored.set(request(7, 1), record, field::NOTE, "second life"));
+    accepted(restored.set(request(7, 2), record, field::NOTE, "second life, again"));
+    restored.merge(district.site, stream(&district), 2);
+    district.merge(restored.site, stream(&restored), 3);
+    assert_eq!(restored.record(record), district.record(record));
+    let values = |field| district.record(record).values(&(field, vec![])).len();
+    assert_eq!(values(field::SEX), 1, "only one branch wrote the sex under number 3");
+    assert_eq!(values(field::NOTE), 3, "both wrote a note under number 2: the first life's, the district's, the last");
+}
+
+#[test]
+fn the_secret_of_a_session_that_went_on_after_a_restore_is_another_and_both_are_kept() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let mut backup = commune.clone();
+    backup.skip_chance(100);
+    let lives = [&mut commune, &mut backup].map(|life| {
+        for counter in 2..5 {
+            accepted(life.set(request(9, counter), record, field::NOTE, &format!("note {counter}")));
+        }
+        stream(life)
+    });
+    assert_ne!(lives[0].secrets, lives[1].secrets);
+    for life in lives {
+        district.merge(commune.site, life, 1);
+    }
+    let state = district.shard();
+    let (mut start, mut scanned, mut third) = (Cursor::start(state.epoch), 0, Office::new(3));
+    let mut batches = 0;
+    while scanned < state.arrivals {
+        let (batch, position) = district.here().batch(&state, start, scanned, &Skip::default(), usize::MAX).unwrap();
+        (start, scanned, batches) = (batch.end, position, batches + 1);
+        assert!(third.merge(district.site, batch, 1).taken);
+    }
+    assert_eq!(batches, 2, "a batch has one secret per session");
+    assert_eq!(third.here().heads(SHARD).unwrap(), district.here().heads(SHARD).unwrap());
+    assert_eq!(third.shard().state_digest, district.shard().state_digest);
 }
 
 #[test]
@@ -312,7 +354,7 @@ fn a_stream_is_read_in_batches_that_split_no_command() {
     let state = office.shard();
     let (mut start, mut scanned, mut seen) = (Cursor::start(state.epoch), 0, 0);
     while scanned < state.arrivals {
-        let skip = Skip::Heads(Default::default());
+        let skip = Skip::default();
         let (batch, position) = office.here().batch(&state, start, scanned, &skip, 1).unwrap();
         assert_eq!(batch.items.len(), 5);
         (start, scanned, seen) = (batch.end, position, seen + batch.items.len());
