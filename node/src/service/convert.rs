@@ -203,9 +203,11 @@ pub(super) fn status_to_refused(status: &Status) -> v1::Refused {
     }
 }
 
-/// An edit as history and the change feed show it.
+/// An edit as history and the change feed show it, under its present name: on a branch of a forked chain that is not the one
+/// in its header.
 pub(super) fn entry_to_wire(
     shared: &Shared,
+    name: &Dot,
     stored: &StoredEdit,
     edit: &Edit,
     poison: Option<Poison>,
@@ -225,7 +227,7 @@ pub(super) fn entry_to_wire(
         overwrites: change.overwrites.iter().map(dot_to_wire).collect(),
     });
     v1::Entry {
-        dot: Some(dot_to_wire(&edit.dot())),
+        dot: Some(dot_to_wire(name)),
         site: header.author.site.to_string(),
         site_unit: site_unit.unwrap_or_default(),
         kind: header.kind.name().to_owned(),

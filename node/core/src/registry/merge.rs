@@ -90,7 +90,7 @@ fn take_command<'b>(
             let last = &before.edit.header;
             header.author == last.author
                 && header.part == last.part + 1
-                && header.number == last.number + 1
+                && header.number - 1 == last.number
                 && header.previous == before.hash
                 && (header.of, &header.origin) == (last.of, &last.origin)
         });

@@ -327,13 +327,14 @@ impl Tx<'_> {
 }
 
 /// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life.
-/// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year.
+/// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year. Single heads do
+/// not either, since a branch ends where a fork becomes known; but the sum of their numbers never falls then.
 #[must_use]
 pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
-    let holds_on = |(author, (number, _)): (&AuthorId, &(u64, Hash))| {
-        new.body.heads.get(author).is_some_and(|(now, _)| now >= number)
+    let said = |statement: &Statement| {
+        statement.body.heads.values().fold(0_u128, |sum, (number, _)| sum + u128::from(*number))
     };
-    new != kept && (new.body.incarnation != kept.body.incarnation || kept.body.heads.iter().all(holds_on))
+    new != kept && (new.body.incarnation != kept.body.incarnation || said(new) >= said(kept))
 }
 
 /// A shard's heads: every branch of every author with at least one edit here.

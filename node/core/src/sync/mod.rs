@@ -43,6 +43,9 @@ pub const HASHES_MAX: u64 = 256;
 /// cure backs off instead of spinning.
 pub const AGAIN_MAX: u32 = 16;
 
+/// Branches of authors in the heads of one shard: an author is one life of one site, so a shard of a century has fewer.
+pub const HEADS_MAX: usize = 4_096;
+
 /// A statement is repeated after this time even if nothing changed, so that "in step" carries a fresh date.
 pub const STATEMENT_EVERY_MS: i64 = 30_000;
 
@@ -202,6 +205,10 @@ impl Session {
     }
 
     fn receive(&mut self, here: &Here<'_>, message: Message, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        if heads_of(&message).any(|heads| heads.len() > HEADS_MAX) {
+            effects.push(Effect::Close(format!("the peer names more than {HEADS_MAX} authors of one shard")));
+            return Ok(());
+        }
         match message {
             Message::Hello(hello) => {
                 for there in hello.shards {
@@ -336,8 +343,10 @@ impl Session {
             effects.push(Effect::Close("the peer answers with hashes that were not asked for".to_owned()));
             return Ok(());
         }
-        let Some(tip) = self.said_tip(here, (shard, author))? else { return Ok(()) };
-        let ours = here.hashes(shard, tip, probe.from, probe.to)?;
+        let ours = match self.said_tip(here, (shard, author))? {
+            Some(tip) => here.hashes(shard, tip, probe.from, probe.to)?,
+            None => Vec::new(),
+        };
         let pairs = (probe.from..).zip(ours.iter().zip(&hashes.hashes));
         match pairs.filter(|(_, (ours, theirs))| ours == theirs).last() {
             Some((number, (hash, _))) => self.found_common((shard, author), Some((number, *hash))),
@@ -464,6 +473,17 @@ impl Session {
     }
 }
 
+/// All heads in a message.
+fn heads_of(message: &Message) -> impl Iterator<Item = &Heads> {
+    let (hello, other) = match message {
+        Message::Hello(hello) => (hello.shards.as_slice(), None),
+        Message::Again(again) => (&[][..], Some(&again.heads)),
+        Message::Statement(statement) => (&[][..], Some(&statement.body.heads)),
+        _ => (&[][..], None),
+    };
+    hello.iter().map(|shard| &shard.heads).chain(other)
+}
+
 /// Lowers heads to what is common.
 fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     for (branch, common) in common {
@@ -474,13 +494,14 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
-/// How many edits of `heads` are above `below`.
+/// How many edits of `heads` are above `below`: a figure for people. Of a branch that `below` does not know it counts
+/// what is under the fork, too.
 #[must_use]
 pub fn edits_above(heads: &Heads, below: &Heads) -> u64 {
     heads
         .iter()
         .map(|(author, (number, _))| number.saturating_sub(below.get(author).map_or(0, |(known, _)| *known)))
-        .sum()
+        .fold(0, u64::saturating_add)
 }
 
 /// Whether a statement proves that its site holds exactly these edits and records.

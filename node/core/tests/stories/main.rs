@@ -1,5 +1,7 @@
-//! Stories of the pure core: one office, two offices, a row of offices with bad luck.
+//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours; scripts.
 
 mod convergence;
+mod golden;
+mod hostile;
 mod memory;
 mod registry;

@@ -1,0 +1,446 @@
+//! A neighbour that sends what no honest site sends: damaged bytes, numbers at their ends, edits that lie about
+//! themselves. Nothing may panic, and what the site holds must stay what its edits fold to: another site that takes its
+//! whole stream must come to the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::memory::{Office, SHARD, create_command, request, value};
+use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Statement, StatementBody};
+use dinhba_core::edit::{Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{
+    Arrival, ITEMS_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
+};
+use dinhba_core::schema::{RecordKind, field};
+use dinhba_core::sync::{Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, Session, ShardHello, Skip};
+use proptest::prelude::*;
+
+const PEER: SiteId = SiteId(2);
+const SECRET: [u8; 32] = [7; 32];
+
+fn stream(office: &Office) -> Batch {
+    let state = office.shard();
+    office.here().batch(&state, Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).unwrap().0
+}
+
+/// An office with edits of its own and of a neighbour, one author of which forked.
+fn office() -> (Office, Office) {
+    let (mut here, mut peer) = (Office::new(1), Office::new(PEER.0));
+    let record = here.create(request(1, 1), "Lê//An");
+    let backup = peer.clone();
+    for counter in 1..4 {
+        peer.create(request(2, counter), "Lê//Bình");
+    }
+    here.merge(PEER, stream(&peer), 1);
+    let mut second = backup;
+    second.skip_chance(100);
+    second.create(request(3, 1), "Lê//Chi");
+    here.merge(PEER, stream(&second), 1);
+    here.set(request(1, 2), record, field::NOTE, "a note");
+    (here, peer)
+}
+
+/// What must hold whatever came.
+fn audit(office: &Office) {
+    let (shard, keys) = (office.shard(), office.keys());
+    let (mut running, mut edits) = (Hash::default(), Digest::default());
+    for position in 1..=shard.arrivals {
+        let arrival: Arrival = read(&office.state, &keys.arrival(SHARD, position)).unwrap().unwrap();
+        let stored: StoredEdit = read(&office.state, &keys.edit(SHARD, &arrival.dot)).unwrap().unwrap();
+        assert_eq!(stored.position, position);
+        running = running_hash(&running, &stored.hash);
+        assert_eq!(running, arrival.running);
+        edits.add(Digest::of(&office.context.digest_key, &stored.hash.0));
+    }
+    assert_eq!((running, edits), (shard.running, shard.edits_digest));
+    let mut records = Digest::default();
+    let folded: Vec<(Vec<u8>, Record)> = read_range(&office.state, keys.records(SHARD)).unwrap();
+    for (key, record) in &folded {
+        let member = [&key[key.len() - 16..], &record.to_bytes()].concat();
+        records.add(Digest::of(&office.context.digest_key, &member));
+    }
+    assert_eq!(records, shard.state_digest);
+    assert_eq!(folded.len() as u64, shard.persons + shard.households);
+
+    let mut copy = Office::new(9);
+    let (mut start, mut scanned) = (Cursor::start(shard.epoch), 0);
+    while scanned < shard.arrivals {
+        let (batch, position) = office.here().batch(&shard, start, scanned, &Skip::default(), usize::MAX).unwrap();
+        (start, scanned) = (batch.end, position);
+        assert!(copy.merge(office.site, batch, 1).taken);
+    }
+    assert_eq!(copy.here().heads(SHARD).unwrap(), office.here().heads(SHARD).unwrap());
+    assert_eq!(copy.shard().state_digest, shard.state_digest);
+    assert_eq!((copy.shard().conflicts, copy.shard().poisoned), (shard.conflicts, shard.poisoned));
+}
+
+/// Lets an office hear messages, and does what its session says.
+fn hear(office: &mut Office, messages: Vec<Message>) {
+    let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+    let mut events: Vec<Event> = messages.into_iter().map(Event::Received).rev().collect();
+    events.push(Event::Opened);
+    while let Some(event) = events.pop() {
+        for effect in session.handle(&office.here(), event).unwrap() {
+            match effect {
+                Effect::Merge(batch) => {
+                    let merged = office.merge(PEER, batch, 4);
+                    events.push(Event::Merged(merged));
+                }
+                Effect::Close(_) | Effect::Renew { .. } => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Numbers that hurt.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0..6_u64, Just(u64::MAX), Just(u64::MAX - 1), Just(1 << 63), any::<u64>()]
+}
+
+/// What an edit may lie about.
+#[derive(Debug, Clone)]
+enum Lie {
+    Number(u64),
+    Previous(u8),
+    Part(u32, u32),
+    Level(u16),
+    Kind(EditKind),
+    RecordKind,
+    Record(u8),
+    Received(i64),
+    Overwrites(u64),
+    Truth,
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    prop_oneof![
+        number().prop_map(Lie::Number),
+        any::<u8>().prop_map(Lie::Previous),
+        (0..70_u32, 0..70_u32).prop_map(|(part, of)| Lie::Part(part, of)),
+        any::<u16>().prop_map(Lie::Level),
+        prop_oneof![Just(EditKind::Hold), Just(EditKind::Move)].prop_map(Lie::Kind),
+        Just(Lie::RecordKind),
+        any::<u8>().prop_map(Lie::Record),
+        any::<i64>().prop_map(Lie::Received),
+        number().prop_map(Lie::Overwrites),
+        Just(Lie::Truth),
+    ]
+}
+
+fn told(item: &mut Item, lie: &Lie, other: &[Dot]) {
+    let Ok(mut edit) = Edit::from_bytes(&item.bytes) else { return };
+    match lie {
+        Lie::Number(number) => edit.header.number = *number,
+        Lie::Previous(byte) => edit.header.previous.0[0] ^= byte,
+        Lie::Part(part, of) => (edit.header.part, edit.header.of) = (*part, *of),
+        Lie::Level(level) => edit.header.level = *level,
+        Lie::Kind(kind) => edit.header.kind = *kind,
+        Lie::RecordKind => edit.header.record_kind = RecordKind::Household,
+        Lie::Record(byte) => edit.header.record.0[0] ^= byte,
+        Lie::Received(ms) => edit.header.origin.received_ms = *ms,
+        Lie::Overwrites(number) => {
+            let own = Dot { actor: item.dot.actor, counter: *number };
+            let mut dots: Vec<Dot> = other.iter().cloned().chain([own]).collect();
+            dots.sort();
+            dots.dedup();
+            edit.changes.iter_mut().for_each(|change| change.overwrites.clone_from(&dots));
+        }
+        Lie::Truth => {}
+    }
+    (item.dot, item.bytes) = (edit.dot(), edit.to_bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_messages_leave_a_consistent_site(
+        damage in prop::collection::vec((0..6_usize, any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let (mut here, peer) = office();
+        let (state, heads) = (peer.shard(), peer.here().heads(SHARD).unwrap());
+        let author = state.own.id();
+        let cursor = Cursor { epoch: state.epoch, position: state.arrivals, running: state.running };
+        let hello = ShardHello { shard: SHARD, epoch: state.epoch, heads: heads.clone(), cursor: Some(cursor) };
+        let mut messages: Vec<Vec<u8>> = [
+            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Batch(Box::new(stream(&peer))),
+            Message::Ack(Ack { shard: SHARD, cursor }),
+            Message::Again(Again { shard: SHARD, heads }),
+            Message::Ask(Ask { shard: SHARD, author, from: 1, to: 2 }),
+            Message::Hashes(Hashes { shard: SHARD, author, from: 1, hashes: vec![Hash::default(); 3] }),
+        ]
+        .iter()
+        .map(Wire::to_bytes)
+        .collect();
+        for (which, place, bits) in damage {
+            let bytes = &mut messages[which];
+            let place = place.index(bytes.len());
+            bytes[place] ^= bits;
+        }
+        hear(&mut here, messages.iter().filter_map(|bytes| Message::from_bytes(bytes).ok()).collect());
+        audit(&here);
+    }
+
+    #[test]
+    fn numbers_at_their_ends_leave_a_consistent_site(
+        heads in prop::collection::vec((0..4_usize, number(), any::<bool>()), 0..5),
+        (from, to, position, counter) in (number(), number(), number(), number()),
+        begins: bool,
+    ) {
+        let (mut here, peer) = office();
+        let held = here.here().heads(SHARD).unwrap();
+        let known: Vec<AuthorId> = held.keys().copied().chain([AuthorId([0xff; 16])]).collect();
+        let heads: Heads = heads
+            .into_iter()
+            .map(|(which, number, honest)| {
+                let author = known[which % known.len()];
+                let hash = held.get(&author).filter(|_| honest).map_or(Hash([1; 32]), |(_, hash)| *hash);
+                (author, (number, hash))
+            })
+            .collect();
+        let epoch = here.shard().epoch;
+        let cursor = Cursor { epoch, position, running: here.shard().running };
+        let mut batch = stream(&peer);
+        batch.end = cursor;
+        batch.start = if begins { Cursor::start([5; 16]) } else { cursor };
+        batch.items.iter_mut().take(1).for_each(|item| item.dot.counter = counter);
+        let author = known[0];
+        let hello = ShardHello { shard: SHARD, epoch, heads: heads.clone(), cursor: Some(cursor) };
+        let messages = vec![
+            Message::Ask(Ask { shard: SHARD, author, from, to }),
+            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Ask(Ask { shard: SHARD, author, from, to }),
+            Message::Hashes(Hashes { shard: SHARD, author, from, hashes: vec![Hash::default()] }),
+            Message::Batch(Box::new(batch.clone())),
+            Message::Ack(Ack { shard: SHARD, cursor }),
+            Message::Again(Again { shard: SHARD, heads }),
+            Message::Batch(Box::new(batch)),
+        ];
+        hear(&mut here, messages);
+        audit(&here);
+    }
+
+    #[test]
+    fn edits_that_lie_about_themselves_leave_a_consistent_site(
+        lies in prop::collection::vec((0..4_usize, lie()), 1..6),
+        chained: bool,
+    ) {
+        let (mut here, mut peer) = office();
+        peer.create(request(2, 9), "Lê//Dung");
+        let mut batch = stream(&peer);
+        let others: Vec<Dot> = stream(&here).items.into_iter().map(|item| item.dot).collect();
+        for (which, lie) in &lies {
+            let count = batch.items.len();
+            told(&mut batch.items[which % count], lie, &others);
+        }
+        let secret_of = |batch: &Batch, edit: &Edit| {
+            let of = (edit.header.author.id(), edit.header.origin.request.session);
+            batch.secrets.iter().find(|(author, session, _)| (*author, *session) == of).map(|(.., secret)| *secret)
+        };
+        if chained {
+            // A liar who takes the trouble to chain its lies.
+            let mut previous = Hash::default();
+            for index in 0..batch.items.len() {
+                let Ok(mut edit) = Edit::from_bytes(&batch.items[index].bytes) else { continue };
+                edit.header.previous = previous;
+                let secret = secret_of(&batch, &edit).unwrap_or(SECRET);
+                previous = edit.hash(&secret);
+                batch.items[index] = Item { dot: edit.dot(), bytes: edit.to_bytes() };
+            }
+        }
+        hear(&mut here, vec![Message::Batch(Box::new(batch.clone())), Message::Batch(Box::new(batch))]);
+        here.raise();
+        audit_raised(&here);
+    }
+}
+
+/// As [`audit`], for an office whose level is raised: so must the copy's be, which starts at the lowest.
+fn audit_raised(office: &Office) {
+    let mut copy = Office::new(9);
+    copy.raise();
+    copy.merge(office.site, stream(office), 1);
+    let (here, there) = (office.shard(), copy.shard());
+    if stream(office).items.len() as u64 == here.arrivals {
+        assert_eq!(copy.here().heads(SHARD).unwrap(), office.here().heads(SHARD).unwrap());
+        assert_eq!(here.state_digest, there.state_digest);
+        assert_eq!((here.persons, here.households), (there.persons, there.households));
+        assert_eq!((here.conflicts, here.poisoned), (there.conflicts, there.poisoned));
+    }
+}
+
+fn parked(office: &Office) -> BTreeMap<AuthorId, Parked> {
+    let states = authors(&office.state, office.keys(), SHARD).unwrap();
+    states.into_iter().filter_map(|(id, state)| Some((id, state.parked?))).collect()
+}
+
+#[test]
+fn a_command_that_lacks_a_part_is_not_taken_and_the_next_author_is() {
+    let (mut here, mut liar, mut good) = (Office::new(1), Office::new(2), Office::new(3));
+    let mut family = create_command(request(2, 1), "Lê//An");
+    let mut second = family.parts[0].clone();
+    second.record = RecordId::derive(request(2, 1), 1);
+    family.parts.push(second);
+    liar.edit(family);
+    good.create(request(3, 1), "Lê//Bình");
+    let whole = stream(&liar);
+    let mut batch = whole.clone();
+    batch.items.pop();
+    batch.items.extend(stream(&good).items);
+    batch.secrets.extend(stream(&good).secrets);
+    let merged = here.merge(PEER, batch, 1);
+    assert_eq!((merged.taken, merged.folded, here.shard().persons), (true, 1, 1));
+    assert_eq!(parked(&here), BTreeMap::from([(liar.shard().own.id(), Parked::Chain)]));
+    assert_eq!(here.here().heads(SHARD).unwrap().len(), 1, "a parked author without edits is no head");
+    let merged = here.merge(PEER, whole, 1);
+    assert_eq!((merged.folded, here.shard().persons, parked(&here).len()), (2, 3, 0), "whole, it is taken");
+}
+
+#[test]
+fn a_missing_edit_parks_its_author_once_asks_once_by_heads_and_is_healed_by_the_edit() {
+    let (mut here, mut peer) = (Office::new(1), Office::new(2));
+    let record = peer.create(request(2, 1), "Lê//An");
+    peer.set(request(2, 2), record, field::NOTE, "x");
+    let whole = stream(&peer);
+    let mut batch = whole.clone();
+    batch.items.remove(0);
+    let first = here.merge(PEER, batch.clone(), 1);
+    assert!(first.taken && first.rewound && first.cursor.is_none());
+    let again = here.merge(PEER, batch, 1);
+    assert!(again.taken && !again.rewound, "it does not ask for ever");
+    let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+    let hello = session.handle(&here.here(), Event::Opened).unwrap().remove(0);
+    let Effect::Send(Message::Hello(hello)) = hello else { panic!("{hello:?}") };
+    assert_eq!(hello.shards[0].cursor, None, "at the next contact it is tried again");
+    assert_eq!(here.merge(PEER, whole, 1).folded, 2);
+    assert_eq!(parked(&here).len(), 0);
+    audit(&here);
+}
+
+#[test]
+fn a_secret_that_a_liar_sent_first_does_not_spoil_the_authors_own() {
+    let (mut here, mut peer) = (Office::new(1), Office::new(2));
+    peer.create(request(2, 1), "Lê//An");
+    let honest = stream(&peer);
+    let mut planted = honest.clone();
+    planted.items.clear();
+    planted.secrets[0].2 = SECRET;
+    here.merge(SiteId(3), planted, 1);
+    assert_eq!(here.merge(PEER, honest.clone(), 1).folded, 1);
+    // And whoever forges an edit for every secret is stopped at a bound, with nothing lost.
+    for forged in 0..2 * SECRETS_MAX as u8 {
+        let mut batch = honest.clone();
+        batch.secrets[0].2 = [forged; 32];
+        here.merge(SiteId(3), batch, 1);
+    }
+    assert_eq!(here.shard().arrivals, SECRETS_MAX as u64);
+    audit(&here);
+}
+
+#[test]
+fn batches_and_edits_above_their_bounds_are_refused() {
+    let (mut here, peer) = office();
+    let mut batch = stream(&peer);
+    batch.items = vec![batch.items[0].clone(); ITEMS_MAX + 1];
+    assert!(!here.merge(PEER, batch, 1).taken);
+
+    let mut liar = Office::new(3);
+    liar.create(request(3, 1), "Lê//An");
+    let mut batch = stream(&liar);
+    let mut edit = Edit::from_bytes(&batch.items[0].bytes).unwrap();
+    edit.changes[0].value = vec![b'x'; EDIT_BYTES_MAX];
+    batch.items[0].bytes = edit.to_bytes();
+    let before = here.shard().arrivals;
+    assert_eq!(here.merge(SiteId(3), batch, 1).parked, [liar.shard().own.id()]);
+    assert_eq!(here.shard().arrivals, before);
+    audit(&here);
+}
+
+#[test]
+fn the_kind_of_a_record_does_not_depend_on_which_lie_came_first() {
+    let mut offices = [(); 2].map(|()| Office::new(1));
+    let (mut one, mut other) = (Office::new(2), Office::new(3));
+    let record = one.create(request(2, 1), "Lê//An");
+    other.create(request(3, 1), "Lê//An");
+    let mut lying = stream(&other);
+    let mut edit = Edit::from_bytes(&lying.items[0].bytes).unwrap();
+    (edit.header.record, edit.header.record_kind) = (record, RecordKind::Household);
+    edit.changes = vec![Change {
+        field: field::NOTE,
+        element: Vec::new(),
+        value: value(field::NOTE, "a house"),
+        overwrites: Vec::new(),
+    }];
+    lying.items[0].bytes = edit.to_bytes();
+    let [first, second] = &mut offices;
+    first.merge(PEER, stream(&one), 1);
+    first.merge(SiteId(3), lying.clone(), 1);
+    second.merge(SiteId(3), lying, 1);
+    second.merge(PEER, stream(&one), 1);
+    assert_eq!(first.shard().state_digest, second.shard().state_digest);
+    assert_eq!((first.shard().persons, second.shard().persons), (1, 1));
+}
+
+#[test]
+fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard() {
+    let (here, peer) = office();
+    let opened = || {
+        let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+        session.handle(&here.here(), Event::Opened).unwrap();
+        session
+    };
+    let closes = |effects: Vec<Effect>| matches!(effects.last(), Some(Effect::Close(_)));
+    let hello = |heads: Heads| {
+        let there = ShardHello { shard: SHARD, epoch: [1; 16], heads, cursor: None };
+        Event::Received(Message::Hello(Hello { shards: vec![there] }))
+    };
+    let mut session = opened();
+    assert!(!closes(session.handle(&here.here(), hello(Heads::new())).unwrap()));
+    assert!(closes(session.handle(&here.here(), hello(Heads::new())).unwrap()));
+
+    let many: Heads = (0..=HEADS_MAX as u128).map(|id| (AuthorId(id.to_be_bytes()), (1, Hash::default()))).collect();
+    assert!(closes(opened().handle(&here.here(), hello(many)).unwrap()));
+
+    let foreign = Batch { shard: dinhba_core::ids::ShardId(5), ..stream(&peer) };
+    assert!(closes(opened().handle(&here.here(), Event::Received(Message::Batch(Box::new(foreign)))).unwrap()));
+}
+
+#[test]
+fn a_child_states_for_itself_only_and_takes_nothing_back() {
+    let (mut here, peer) = office();
+    let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+    let statement = |site: SiteId, heads: Heads, at_ms| Statement {
+        body: StatementBody {
+            site,
+            shard: SHARD,
+            incarnation: Incarnation::default(),
+            heads,
+            edits: peer.shard().edits_digest,
+            state: peer.shard().state_digest,
+            at_ms,
+        },
+        signature: [0; 64],
+    };
+    let mut hears = |here: &mut Office, statement: Statement| {
+        let event = Event::Received(Message::Statement(Box::new(statement)));
+        match session.handle(&here.here(), event).unwrap().pop() {
+            Some(Effect::Keep(statement)) => {
+                here.run(Command::Keep(statement));
+                true
+            }
+            _ => false,
+        }
+    };
+    let author = AuthorId([1; 16]);
+    let heads = |entries: &[(AuthorId, u64)]| -> Heads {
+        entries.iter().map(|(author, number)| (*author, (*number, Hash::default()))).collect()
+    };
+    assert!(!hears(&mut here, statement(SiteId(7), heads(&[(author, 1)]), 1)), "another site's word");
+    assert!(hears(&mut here, statement(PEER, heads(&[(author, 8)]), i64::MAX)), "a clock far ahead");
+    assert!(!hears(&mut here, statement(PEER, heads(&[(author, 7)]), 2)), "less than before");
+    let forked = heads(&[(author, 5), (AuthorId([2; 16]), 8), (AuthorId([3; 16]), 6)]);
+    assert!(hears(&mut here, statement(PEER, forked, 3)), "a fork became known: the branch ends earlier");
+}
