@@ -197,7 +197,7 @@ pub enum Verb {
     Resolve {
         /// The record (r-…)
         record: RecordId,
-        /// The field, or field[element]
+        /// The field, or `field[element]`
         field: String,
         /// The right value; empty clears the field
         value: String,

@@ -1,6 +1,6 @@
 //! What every stored byte passes through: a sealer, and a checksum that also covers its place.
 //!
-//! Owns the [`Sealer`] seam, the checksum of log frames and the [`Codec`] of state values. A value that was written under
+//! Owns the [`Sealer`] seam, the checksum of log frames and the `Codec` of state values. A value that was written under
 //! one key and comes back under another, or with one bit changed, is [`StoreError::Corrupt`] and names the key in hex.
 //! Keys themselves are not sealed: they hold ids and keyed hashes only.
 //!
