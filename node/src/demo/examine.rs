@@ -20,9 +20,11 @@ use super::oracle::{Copy, Dot, Entry, Problem, Shown, Told};
 
 /// Nodes that are read at once: enough to keep two cores busy, few enough for their memory.
 const READ_AT_ONCE: usize = 3;
-/// How long a history may fall silent before what has not come counts as absent. All of it is there by then: it is read
-/// from the node's own disk.
-const SILENCE: Duration = Duration::from_secs(3);
+/// How long a history may fall silent before the node says that it is at its end: generous, since a machine that is busy
+/// with other things must not look like one that lost something.
+const SILENCE: Duration = Duration::from_secs(20);
+/// The same, once everything has come that the node claims to have: then only a miscount can bring more.
+const SILENCE_AT_END: Duration = Duration::from_secs(1);
 /// Attempts to read one copy; a stream may break while leaders change.
 const ATTEMPTS: usize = 3;
 /// What all copies together come to.
@@ -133,11 +135,12 @@ async fn read_once(client: &Client, context: &Context, shard: ShardId, expected:
     // The node may hold more than anybody was told of: its own count says how far to read at least, never how little.
     let status = client.status(context).await?;
     let claimed = status.groups.iter().flat_map(|group| &group.shards).filter(|there| there.shard == shard.to_string());
-    let wanted = claimed.map(|there| there.edits).max().unwrap_or(0).max(expected);
+    let claimed = claimed.map(|there| there.edits).max().unwrap_or(0);
     let mut history = std::pin::pin!(client.watch(context, Some(shard), 1));
     let (mut read, mut position) = (0, 0);
-    while read < wanted {
-        let Some(entry) = next_within(&mut history, SILENCE).await else { break };
+    while read < claimed.max(expected) {
+        let silence = if read < claimed { SILENCE } else { SILENCE_AT_END };
+        let Some(entry) = next_within(&mut history, silence).await else { break };
         let entry = entry?;
         if entry.position <= position {
             bail!("the history is out of order at position {}", entry.position);
