@@ -206,6 +206,7 @@ pub(super) fn status_to_refused(status: &Status) -> v1::Refused {
 /// An edit as history and the change feed show it.
 pub(super) fn entry_to_wire(
     shared: &Shared,
+    name: &Dot,
     stored: &StoredEdit,
     edit: &Edit,
     poison: Option<Poison>,
@@ -225,7 +226,7 @@ pub(super) fn entry_to_wire(
         overwrites: change.overwrites.iter().map(dot_to_wire).collect(),
     });
     v1::Entry {
-        dot: Some(dot_to_wire(&edit.dot())),
+        dot: Some(dot_to_wire(name)),
         site: header.author.site.to_string(),
         site_unit: site_unit.unwrap_or_default(),
         kind: header.kind.name().to_owned(),
@@ -243,7 +244,7 @@ pub(super) fn entry_to_wire(
         hash: stored.hash.0.to_vec(),
         held_by,
         set_aside: poison.map_or("", Poison::name).to_owned(),
-        reissue_of: edit.reissue_of().map(|(dot, _)| dot_to_wire(&dot)),
+        reissue_of: (*name != edit.dot()).then(|| dot_to_wire(&edit.dot())),
         request: Some(request_to_wire(origin.request)),
         position: stored.position,
     }

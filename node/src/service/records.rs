@@ -278,17 +278,17 @@ impl RecordsService {
                 let stored: StoredEdit = read(view, &key)?
                     .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
                 let poison: Option<Poison> = read(view, &keys.poison(shard, dot))?;
-                found.push((stored, poison));
+                found.push((dot, stored, poison));
             }
             Ok((statements, found))
         });
         let (statements, found) = found.map_err(|error| broken(&error))?;
         found
             .into_iter()
-            .map(|(stored, poison)| {
+            .map(|(name, stored, poison)| {
                 let edit: Edit = stored_edit(&stored)?;
-                let held_by = self.held_by(&statements, &edit.dot());
-                Ok(entry_to_wire(&self.0, &stored, &edit, poison, held_by))
+                let held_by = self.held_by(&statements, name);
+                Ok(entry_to_wire(&self.0, name, &stored, &edit, poison, held_by))
             })
             .collect()
     }
