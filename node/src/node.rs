@@ -102,8 +102,9 @@ impl Shared {
 
     /// The group that hosts a shard here.
     pub fn host_of(&self, shard: ShardId) -> Option<&Hosted> {
-        let group = self.place().shards.get(&shard)?.group;
-        self.group(group)
+        let listed = self.place().shards.get(&shard).and_then(|entry| self.group(entry.group));
+        // While a site is founded its groups have their shards before the directory lists them.
+        listed.or_else(|| self.hosted().find(|hosted| matches!(hosted.shard(shard), Ok(Some(_)))))
     }
 
     /// The site's first group, which keeps the directory.

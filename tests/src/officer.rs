@@ -32,6 +32,8 @@ pub struct Told {
     pub first: Dot,
     /// How many.
     pub count: u32,
+    /// The hash of the last of them.
+    pub hash: Vec<u8>,
     /// Their records.
     pub records: Vec<RecordId>,
     /// What was sent, to be sent again.
@@ -67,6 +69,7 @@ impl Ledger {
             shard: accepted.receipt.shard.clone(),
             first: dot_of(accepted.receipt.first.as_ref()),
             count: accepted.receipt.count,
+            hash: accepted.receipt.hash.clone(),
             records: accepted.records.clone(),
             edit: edit.clone(),
         };

@@ -258,7 +258,7 @@ async fn the_site_is_looked_at_and_looked_after() {
 async fn a_file_is_imported_once_whatever_breaks() {
     let (memory, scrap) = (Memory::default(), Scrap::new("once"));
     let people = scrap.0.join("people.ndjson").display().to_string();
-    let top = parse(&format!("generate --persons 200 --unit 00001@2025-06-30 -o {people}")).unwrap();
+    let top = parse(&format!("generate --persons 200 --units 00001@2025-06-30 -o {people}")).unwrap();
     let Verb::Generate(generate) = &top.verb else { panic!("generate") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     export::generate(generate, &mut Desk { out: &mut out, err: &mut err, json: false }).unwrap();

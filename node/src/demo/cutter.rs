@@ -1,8 +1,8 @@
 //! The lines between children and parents: TCP forwarders that can be cut and mended.
 //!
 //! Each link has one forwarder per node of the parent, and the child knows no other way up. Cutting a link closes what is
-//! open and refuses what comes, as a dead line would. Promises: after [`Line::cut`] returns, not a byte passes until
-//! [`Line::mend`]. Leaves to others: what the bytes are; they are TLS, and nothing here can read them.
+//! open and refuses what comes, as a dead line would. Promises: what was open when [`Line::cut`] was called
+//! is closed, and nothing that comes before [`Line::mend`] is passed on. Leaves to others: what the bytes are; they are TLS, and nothing here can read them.
 //! Limit: a line is whole or cut, never slow.
 
 use std::net::SocketAddr;

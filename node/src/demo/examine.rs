@@ -11,12 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{NodeId, RequestId, ShardId};
-use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::{StreamExt, stream};
 
 use super::layout::{Country, NodePlan};
-use super::officers::{Ledger, changes, dot_of, next_within, request_of, value_of};
+use super::officers::{Ledger, changes, dot_of, field_named, next_within, request_of};
 use super::oracle::{Copy, Dot, Entry, Problem, Shown, Told};
 
 /// Nodes that are read at once: enough to keep two cores busy, few enough for their memory.
@@ -52,15 +51,14 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
     let counts = ledger.oracle().per_shard();
     let all = nodes.len();
     let mut examined = stream::iter(nodes.into_iter().map(|(at, node)| {
-        let (country, counts, node, directory) =
-            (country.clone(), counts.clone(), node.clone(), std::sync::Arc::clone(&country.directory));
+        let (country, counts, node) = (country.clone(), counts.clone(), node.clone());
         // A task of its own, so that decoding uses all cores.
         crate::runtime::spawn("examining a node", async move {
             let client = country.client_of(std::iter::once(&node), 0, Role::Registrar, Limits::default())?;
             let mut copies = Vec::new();
             for shard in country.sites[at].shards() {
                 let expected = counts.get(&shard).copied().unwrap_or(0);
-                copies.push((shard, read_copy(&client, shard, expected, &directory).await));
+                copies.push((shard, read_copy(&client, shard, expected).await));
             }
             anyhow::Ok((at, node.id, copies))
         })
@@ -118,11 +116,11 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
     Ok(verdict)
 }
 
-async fn read_copy(client: &Client, shard: ShardId, expected: u64, directory: &Directory) -> Result<Copy> {
+async fn read_copy(client: &Client, shard: ShardId, expected: u64) -> Result<Copy> {
     let context = Context::parse("inspection", "KT-2024-001")?;
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match read_once(client, &context, shard, expected, directory).await {
+        match read_once(client, &context, shard, expected).await {
             Ok(copy) => return Ok(copy),
             Err(error) => last = Some(error),
         }
@@ -130,13 +128,7 @@ async fn read_copy(client: &Client, shard: ShardId, expected: u64, directory: &D
     Err(last.context("at least one attempt was made")?)
 }
 
-async fn read_once(
-    client: &Client,
-    context: &Context,
-    shard: ShardId,
-    expected: u64,
-    directory: &Directory,
-) -> Result<Copy> {
+async fn read_once(client: &Client, context: &Context, shard: ShardId, expected: u64) -> Result<Copy> {
     let mut copy = Copy::default();
     // The node may hold more than anybody was told of: its own count says how far to read at least, never how little.
     let status = client.status(context).await?;
@@ -151,7 +143,7 @@ async fn read_once(
             bail!("the history is out of order at position {}", entry.position);
         }
         (read, position) = (read + 1, entry.position);
-        let (dot, entry) = entry_of(&entry, directory)?;
+        let (dot, entry) = entry_of(&entry)?;
         if copy.entries.insert(dot, entry).is_some() {
             bail!("edit {} of {} is in the history twice", dot.1, dot.0);
         }
@@ -162,27 +154,22 @@ async fn read_once(
         let shown = copy.records.entry(record.id.parse()?).or_default();
         for field in &record.fields {
             let mut at = Shown { disputed: field.disputed, ..Shown::default() };
-            let mut id = None;
             for value in &field.values {
-                let (field, bytes) = value_of(&record.kind, &field.field, &value.value, directory)?;
-                id = Some(field);
-                at.values.insert(dot_of(value.dot.as_ref().context("a value without a dot")?)?, bytes);
+                at.values.insert(dot_of(value.dot.as_ref().context("a value without a dot")?)?, value.value.clone());
             }
-            if let Some(id) = id {
-                shown.cells.insert((id, field.element.clone()), at);
-            }
+            shown.cells.insert((field_named(&record.kind, &field.field)?, field.element.clone()), at);
         }
         shown.broken_rules = record.broken_rules;
     }
     Ok(copy)
 }
 
-fn entry_of(wire: &v1::Entry, directory: &Directory) -> Result<(Dot, Entry)> {
+fn entry_of(wire: &v1::Entry) -> Result<(Dot, Entry)> {
     let request: RequestId = request_of(wire.request.as_ref()).context("an edit without a request")?;
     let entry = Entry {
         record: wire.record.parse()?,
         request,
-        changes: changes(&wire.record_kind, &wire.changes, directory)?,
+        changes: changes(&wire.record_kind, &wire.changes)?,
         hash: wire.hash.clone(),
         set_aside: !wire.set_aside.is_empty(),
         reissue_of: wire.reissue_of.as_ref().map(dot_of).transpose()?,

@@ -68,7 +68,12 @@ impl Ledger {
                 "" => RecordId::derive(request, index),
                 id => id.parse()?,
             };
-            let changes = changes(&part.kind, &part.changes, &self.directory)?;
+            let mut changes = changes(&part.kind, &part.changes)?;
+            for ((field, _), change) in &mut changes {
+                // What nodes will show: the one form of a value. An error names the field, never the value.
+                let value = parse(*field, &change.value, &*self.directory).map_err(|error| anyhow!("{error}"))?;
+                change.value = value.display(&*self.directory);
+            }
             sent.push(Sent { shard, record, request, changes });
         }
         Ok((request, sent))
@@ -89,24 +94,21 @@ impl Ledger {
     }
 }
 
-/// The changes of an edit, with values in their canonical bytes.
-pub fn changes(kind: &str, wire: &[v1::FieldChange], directory: &Directory) -> Result<BTreeMap<Cell, Change>> {
+/// The changes of an edit, from the wire.
+pub fn changes(kind: &str, wire: &[v1::FieldChange]) -> Result<BTreeMap<Cell, Change>> {
     let mut changes = BTreeMap::new();
     for change in wire {
-        let (field, value) = value_of(kind, &change.field, &change.value, directory)?;
+        let field = field_named(kind, &change.field)?;
         let overwrites = change.overwrites.iter().map(dot_of).collect::<Result<BTreeSet<Dot>>>()?;
-        changes.insert((field, change.element.clone()), Change { value, overwrites });
+        changes.insert((field, change.element.clone()), Change { value: change.value.clone(), overwrites });
     }
     Ok(changes)
 }
 
-/// A field by its name, and a value of it in its canonical bytes.
-pub fn value_of(kind: &str, field: &str, value: &str, directory: &Directory) -> Result<(FieldId, Vec<u8>)> {
+/// A field of a kind of record, by its name.
+pub fn field_named(kind: &str, field: &str) -> Result<FieldId> {
     let kind = RecordKind::named(kind).with_context(|| format!("{kind:?} is no kind of record"))?;
-    let id = FieldId::named(kind, field).with_context(|| format!("{field:?} is no field of a {kind}"))?;
-    // Without the value: it is personal.
-    let value = parse(id, value, directory).map_err(|error| anyhow!("{error}"))?;
-    Ok((id, value.encode()))
+    FieldId::named(kind, field).with_context(|| format!("{field:?} is no field of a {kind}"))
 }
 
 /// A dot, from the wire.

@@ -20,13 +20,13 @@ pub type Cell = (FieldId, String);
 /// What names an acknowledged edit here: its dot, and its request too if a node gave its dot to another edit as well.
 pub type Told = (Dot, Option<RequestId>);
 /// The values of a cell, by the edits that wrote them.
-type Values = BTreeMap<Dot, Vec<u8>>;
+type Values = BTreeMap<Dot, String>;
 
 /// What an edit does to one cell.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The new value, in its canonical bytes.
-    pub value: Vec<u8>,
+    /// The new value: its text in the one form that nodes show it in.
+    pub value: String,
     /// The edits whose values it replaces.
     pub overwrites: BTreeSet<Dot>,
 }
@@ -314,7 +314,7 @@ fn fold<'a>(
 }
 
 fn is_dispute((field, _): &Cell, values: &Values) -> bool {
-    let distinct: BTreeSet<&Vec<u8>> = values.values().collect();
+    let distinct: BTreeSet<&String> = values.values().collect();
     field.class() == Class::Adjudicated && distinct.len() > 1
 }
 
@@ -367,7 +367,7 @@ fn digest(copy: &Copy) -> [u8; 32] {
             for ((author, number), value) in &at.values {
                 part(&author.0);
                 part(&number.to_be_bytes());
-                part(value);
+                part(value.as_bytes());
             }
         }
     }
@@ -390,7 +390,7 @@ mod tests {
     }
 
     fn sent(counter: u64, field: FieldId, value: &str, overwrites: &[Dot]) -> Sent {
-        let change = Change { value: value.as_bytes().to_vec(), overwrites: overwrites.iter().copied().collect() };
+        let change = Change { value: value.to_owned(), overwrites: overwrites.iter().copied().collect() };
         Sent {
             shard: SHARD,
             record: LAN,
@@ -471,7 +471,7 @@ mod tests {
     fn a_value_that_was_replaced_does_not_come_back() {
         let oracle = story(NAME);
         let mut copy = faithful(&oracle);
-        shown(&mut copy, NAME).values.insert(dot(1, 1), b"Lan".to_vec());
+        shown(&mut copy, NAME).values.insert(dot(1, 1), "Lan".to_owned());
         assert_eq!(problems(&oracle, &copy), [Problem::Undead(dot(1, 1), LAN, (NAME, String::new()))]);
     }
 
@@ -529,8 +529,8 @@ mod tests {
         let oracle = story(NAME);
         let mut copy = faithful(&oracle);
         let change = copy.entries.get_mut(&dot(2, 1)).unwrap().changes.get_mut(&(NAME, String::new())).unwrap();
-        change.value = b"Mai".to_vec();
-        shown(&mut copy, NAME).values.insert(dot(2, 1), b"Mai".to_vec());
+        change.value = "Mai".to_owned();
+        shown(&mut copy, NAME).values.insert(dot(2, 1), "Mai".to_owned());
         assert_eq!(problems(&oracle, &copy), [Problem::Altered(dot(2, 1))]);
     }
 

@@ -223,7 +223,7 @@ pub fn table(country: &Country, facts: &Facts) -> String {
             "top" => "(the centre)".to_owned(),
             other => format!("NO: {other}"),
         };
-        let numbers = [site.records, site.edits, site.pending_up, site.open_conflicts].map(|number| grouped(number));
+        let numbers = [site.records, site.edits, site.pending_up, site.open_conflicts].map(grouped);
         let mut row = vec![format!("{}{} {}", "  ".repeat(depth), site.code, site.unit), site.nodes.to_string()];
         row.push(site.leader.clone());
         row.extend(numbers);

@@ -61,6 +61,8 @@ const RANDOM_EDITS: [(usize, usize); 3] = [(0, 110), (1, 60), (3, 60)];
 /// Persons who are kept for the edits that the story sets up.
 const SCRIPTED_PERSONS: usize = 6;
 
+/// A field, with the value that an office writes: the office by its place on the way up from the commune.
+type Write = (usize, &'static str, &'static str);
 /// Two offices write at once: a person's place in the list, the field, and for each office its place on the way up from
 /// the commune and the value.
 type Pair = (usize, &'static str, [(usize, &'static str); 2]);
@@ -77,7 +79,7 @@ const LATEST: [Pair; 2] = [
     (4, "note", [(0, "đã gặp tại nhà"), (1, "hẹn trả kết quả thứ hai")]),
 ];
 /// They write different fields of one person: no conflict.
-const APART: [(usize, [(usize, &str, &str); 2]); 1] =
+const APART: [(usize, [Write; 2]); 1] =
     [(5, [(0, "residence_file_number", "HS-02683-900001"), (3, "other_name", "Năm Lành")])];
 
 /// The country with its processes, and everything that is known of them.
@@ -134,10 +136,11 @@ impl Story {
         say.step(format!("{} processes of {} sites started", nodes.len(), self.country.sites.len()));
         let mut serving: BTreeSet<NodeId> = BTreeSet::new();
         while serving.len() < nodes.len() {
-            for (id, how) in self.processes.ended() {
-                if nodes.iter().any(|node| node.id == id && port_was_taken(node)) {
-                    return Ok(false);
-                }
+            let ended = self.processes.ended();
+            if nodes.iter().any(|node| ended.iter().any(|(id, _)| *id == node.id) && port_was_taken(node)) {
+                return Ok(false);
+            }
+            if let Some((id, how)) = ended.first() {
                 bail!("node {id} ended at its start: {how}");
             }
             if now() - since > SERVE_WAIT {

@@ -203,7 +203,8 @@ pub(super) fn status_to_refused(status: &Status) -> v1::Refused {
     }
 }
 
-/// An edit as history and the change feed show it.
+/// An edit as history and the change feed show it, under its present name: on a branch of a forked chain that is not the one
+/// in its header.
 pub(super) fn entry_to_wire(
     shared: &Shared,
     name: &Dot,

@@ -278,7 +278,7 @@ impl RecordsService {
                 let stored: StoredEdit = read(view, &key)?
                     .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
                 let poison: Option<Poison> = read(view, &keys.poison(shard, dot))?;
-                found.push((dot, stored, poison));
+                found.push((dot.clone(), stored, poison));
             }
             Ok((statements, found))
         });
@@ -287,8 +287,8 @@ impl RecordsService {
             .into_iter()
             .map(|(name, stored, poison)| {
                 let edit: Edit = stored_edit(&stored)?;
-                let held_by = self.held_by(&statements, name);
-                Ok(entry_to_wire(&self.0, name, &stored, &edit, poison, held_by))
+                let held_by = self.held_by(&statements, &name);
+                Ok(entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by))
             })
             .collect()
     }

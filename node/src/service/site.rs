@@ -157,7 +157,7 @@ impl SiteService {
             unit_name,
             persons: state.persons,
             households: state.households,
-            edits: heads.values().map(|(number, _)| number).sum(),
+            edits: state.arrivals,
             heads: known
                 .iter()
                 .filter(|(_, author)| author.number > 0)

@@ -15,8 +15,11 @@ const PERSONS: &str = "1000";
 /// Its exit code and its facts.
 async fn demo(fault: Option<&str>) -> (Option<i32>, Json) {
     let began = Instant::now();
+    // It keeps what it made if a promise was broken; the story does not.
+    let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
-    command.args(["demo", "--exit", "--json", "--quiet", "--persons", PERSONS]).kill_on_drop(true);
+    command.args(["demo", "--exit", "--json", "--quiet", "--persons", PERSONS, "--dir"]).arg(dir.path());
+    command.kill_on_drop(true);
     if let Some(fault) = fault {
         command.env("DINHBA_FAULT", fault);
     }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dinhba_client::{EditBuilder, Limits};
+use dinhba_client::{EditBuilder, Error, Limits};
 use dinhba_core::claims::Role;
+use dinhba_core::schema::RecordKind;
 use dinhba_tests::country::{Country, limits, site};
 use dinhba_tests::evidence::{agree, all_hold};
 use dinhba_tests::officer::{Ledger, Officer};
@@ -79,18 +80,24 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     disk.fill();
     let began = Instant::now();
     let long = "đ".repeat(900);
-    let error = loop {
+    let session = officer.client.session();
+    let (request, edit, error) = loop {
         assert!(began.elapsed() < FILL_WAIT, "{} edits went to a full disk", ledger.len());
         let mut edit: EditBuilder = officer.birth("Giàng/Thị/Sai");
         for _ in 0..20 {
-            let part = edit.create(dinhba_core::schema::RecordKind::Person);
+            let part = edit.create(RecordKind::Person);
             edit.set(part, "note", "", &long);
         }
-        if let Err(error) = officer.send(&edit).await {
-            break error;
+        let request = session.next();
+        match officer.client.edit_as(request, &edit).await {
+            Ok(accepted) => ledger.keep(&accepted, &edit),
+            Err(error) => break (request, edit, error),
         }
     };
     eprintln!("full after {} requests: {error}", ledger.len());
+    // Whoever asks meanwhile is told why, and what to do.
+    let next = officer.client.edit(&session, &officer.birth("Giàng/Thị/Sai")).await.unwrap_err().to_string();
+    assert!(next.contains("the disk is full") && next.contains("free some space"), "{next}");
     let log = tail(&node.log());
     assert!(log.contains("space") || log.contains("full"), "the node does not say that the disk is full:\n{log}");
 
@@ -103,7 +110,14 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     country.site_ready(COMMUNE).await;
     agree(&country, &[COMMUNE], shard).await;
     all_hold(&country, &[COMMUNE], shard, COMMUNE, &ledger).await;
+    // What was said of the edit that met the full disk is true.
+    let again = officer.client.edit_as(request, &edit).await.unwrap();
+    match error {
+        Error::OutcomeUnknown { request: named, .. } => assert_eq!(named, Some(request)),
+        Error::Unreachable { .. } => assert!(!again.replayed, "it was said that nothing was accepted: {error}"),
+        other => panic!("not an answer to a full disk: {other}"),
+    }
+    ledger.keep(&again, &edit);
     officer.register("Giàng/Thị/Sai").await.unwrap();
-    drop(country);
-    drop(disk);
+    all_hold(&country, &[COMMUNE], shard, COMMUNE, &ledger).await;
 }

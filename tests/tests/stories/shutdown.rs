@@ -45,6 +45,22 @@ async fn a_node_ends_soon_when_it_is_asked_to_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_the_others_of_its_site_ends_too() {
+    let mut country = Country::plan(PROGRAM, &[site(COMMUNE, 3, None, &[COMMUNE])]).await;
+    let node = country.node(COMMUNE, 0);
+    country.start_node(&node);
+    eventually("it waits", Duration::from_secs(10), async || {
+        std::fs::read_to_string(node.log()).is_ok_and(|log| log.contains("waiting for the other nodes"))
+    })
+    .await;
+    let (ended, took) = country.terminate(node.id);
+    assert!(ended.is_some_and(|status| status.success()) && took < END_MAX, "ended with {ended:?} after {took:?}");
+    // What it did not learn then it asks again.
+    country.start_all();
+    country.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_of_a_newer_level_waits_where_the_level_is_not_raised_yet() {
     let sites = [site(DISTRICT, 1, None, &[COMMUNE]), site(COMMUNE, 1, Some(DISTRICT), &[COMMUNE])];
     let country = Country::start(PROGRAM, &sites).await;
