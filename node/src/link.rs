@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{Answer, Branch, Command, MergeCommand, Renew, Statement, StatementBody};
+use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Statement, StatementBody};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::sync::{Effect, Event, Here, Message, Session};
@@ -200,23 +200,11 @@ impl Conversation {
                             other => return Err(format!("a batch was not taken: {other:?}")),
                         }
                     }
-                    Effect::Renew { shard, author, common } => {
-                        tracing::warn!(%shard, %author, common, "own edits forked: renewing the incarnation");
-                        let renew = Renew {
-                            shard,
-                            author,
-                            common,
-                            incarnation: Incarnation(random()),
-                            epoch: random(),
-                            now_ms: runtime::utc_ms(),
-                        };
+                    Effect::Renew { shard, author } => {
+                        tracing::warn!(%shard, %author, "this site came back from a backup: renewing the incarnation");
+                        let renew = Renew { shard, author, incarnation: Incarnation(random()), epoch: random() };
                         self.propose(Command::Renew(renew)).await?;
                         return Err("the incarnation was renewed".to_owned());
-                    }
-                    Effect::Reissue(branch) => {
-                        let branch = Branch { now_ms: runtime::utc_ms(), ..branch };
-                        tracing::warn!(shard = %branch.shard, edits = branch.items.len(), "taking back a lost branch");
-                        self.propose(Command::Reissue(branch)).await?;
                     }
                     Effect::State(body) => {
                         let statement = self.sign(body);

@@ -52,10 +52,8 @@ pub enum Command {
     Merge(Box<MergeCommand>),
     /// Reads that wait for their entry in the access log.
     Access(Vec<AccessEntry>),
-    /// Moves a shard's own edits above the last common one to a new incarnation.
+    /// Gives this site a new incarnation as an author, after its data came back from a backup.
     Renew(Renew),
-    /// Edits of this site that a neighbour kept of an abandoned branch, and this site has not: re-issues them.
-    Reissue(Branch),
     /// Keeps another site's signed statement.
     Keep(Statement),
     /// Allows the rules and encodings of a feature level.
@@ -209,34 +207,17 @@ pub struct LoggedAccess {
     pub hash: Hash,
 }
 
-/// The repair after a fork: an author's edits above the last common one get a new author.
+/// A new incarnation for a site whose neighbour knows an edit of its present one that it does not know itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renew {
     /// The shard.
     pub shard: ShardId,
-    /// The author of this site that forked.
+    /// The author that this site has been; if it is another one by now, nothing is done.
     pub author: AuthorId,
-    /// The last number whose hash the neighbour has too.
-    pub common: u64,
     /// The new incarnation; random.
     pub incarnation: Incarnation,
     /// The new name of this site's stream; random.
     pub epoch: Epoch,
-    /// When, UTC milliseconds.
-    pub now_ms: i64,
-}
-
-/// Edits of one site's branch that was abandoned when its disk was restored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Branch {
-    /// The shard.
-    pub shard: ShardId,
-    /// The edits, in order.
-    pub items: Vec<Item>,
-    /// The secrets of the sessions of these edits.
-    pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
-    /// When the door received it, UTC milliseconds.
-    pub now_ms: i64,
 }
 
 /// What a site says of a shard at one moment; signed, it is a proof to others.
@@ -427,7 +408,7 @@ wire_struct! {
     Item { dot, bytes }
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }
-    Renew { shard, author, common, incarnation, epoch, now_ms }
+    Renew { shard, author, incarnation, epoch }
     StatementBody { site, shard, incarnation, heads, edits, state, at_ms }
     Statement { body, signature }
     Raise { level, now_ms }
@@ -437,7 +418,6 @@ wire_struct! {
     Stale { record, fields, current }
     Refusal { code, text }
     Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked }
-    Branch { shard, items, secrets, now_ms }
     ConflictEntry { since_ms }
 }
 
@@ -448,7 +428,7 @@ wire_code! { Looked, "kind of read" {
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
 
 wire_enum! { Command, "command" {
-    1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget, 11 => Reissue,
+    1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
 } }
 
 wire_enum! { Answer, "answer" {

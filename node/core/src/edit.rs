@@ -41,9 +41,6 @@ pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 /// never folded into the record.
 pub const GROUNDS: FieldId = FieldId(0);
 
-/// The extension that names the edit of which this one is the re-issue after a fork: its dot and its hash.
-pub const EXTENSION_REISSUE_OF: u64 = 1;
-
 /// The one who numbers edits: one life of one site, for one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Author {
@@ -295,13 +292,6 @@ impl Edit {
     pub fn commitment(&self, secret: &[u8; 32], index: u32, change: &Change) -> [u8; 32] {
         let salt = blake3::keyed_hash(secret, &(self.header.number, index).to_bytes());
         *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
-    }
-
-    /// The edit of which this one is the re-issue after a fork, if it is one: its dot and hash.
-    #[must_use]
-    pub fn reissue_of(&self) -> Option<(Dot, Hash)> {
-        let (_, bytes) = self.header.extensions.iter().find(|(tag, _)| *tag == EXTENSION_REISSUE_OF)?;
-        Wire::from_bytes(bytes).ok()
     }
 
     /// The grounds given, as bytes of text.

@@ -239,7 +239,6 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Merge(command) => merge::apply(tx, &group, *command),
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
-        Command::Reissue(_) => Ok(Answer::Done(Nothing)),
         Command::Keep(statement) => tx.keep(&statement),
         Command::Raise(raise) => fold::raise(tx, group, &raise),
         Command::Place(entries) => tx.place(&entries),

@@ -1,6 +1,6 @@
 //! The messages of a link, in the canonical encoding. `proto/LINK.md` describes them for other implementations.
 
-use crate::command::{Batch, Branch, Cursor, Epoch, Heads, Statement};
+use crate::command::{Batch, Cursor, Epoch, Heads, Statement};
 use crate::ids::{AuthorId, Hash, ShardId};
 use crate::{wire_enum, wire_struct};
 
@@ -13,7 +13,7 @@ pub enum Message {
     Batch(Box<Batch>),
     /// A batch was taken.
     Ack(Ack),
-    /// A batch was not taken: go by heads.
+    /// Start again, and go by these heads: a batch was not taken, or did not fit.
     Again(Again),
     /// Which hashes do you have?
     Ask(Ask),
@@ -21,10 +21,6 @@ pub enum Message {
     Hashes(Hashes),
     /// What a site holds, signed.
     Statement(Box<Statement>),
-    /// Give back what you hold of this author from this number on: I know another branch.
-    Recall(Recall),
-    /// Edits of an abandoned branch, on their way back to their author.
-    Branch(Box<Branch>),
 }
 
 /// The first word: what the speaker has of each shard.
@@ -65,18 +61,7 @@ pub struct Again {
     pub heads: Heads,
 }
 
-/// Asks for an author's edits on a branch that the speaker does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recall {
-    /// The shard.
-    pub shard: ShardId,
-    /// The author.
-    pub author: AuthorId,
-    /// The first number of the branch.
-    pub from: u64,
-}
-
-/// Asks for the hashes of an author's edits `from..=to`.
+/// Asks for the hashes of the edits `from..=to` on the way to the head that the listener said of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The shard.
@@ -89,7 +74,7 @@ pub struct Ask {
     pub to: u64,
 }
 
-/// The hashes of an author's edits from `from` on.
+/// The hashes of these edits from `from` on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashes {
     /// The shard.
@@ -109,9 +94,8 @@ wire_struct! {
     Again { shard, heads }
     Ask { shard, author, from, to }
     Hashes { shard, author, from, hashes }
-    Recall { shard, author, from }
 }
 
 wire_enum! { Message, "message of a link" {
-    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statement, 8 => Recall, 9 => Branch,
+    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statement,
 } }

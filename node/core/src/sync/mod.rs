@@ -21,9 +21,9 @@ mod message;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use here::{BATCH_BYTES, Here, Skip};
-pub use message::{Ack, Again, Ask, Hashes, Hello, Message, Recall, ShardHello};
+pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
 
-use crate::command::{Batch, Branch, Cursor, Heads, Merged, Statement, StatementBody};
+use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody};
 use crate::edit::Dot;
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
 use crate::registry::AuthorState;
@@ -71,17 +71,13 @@ pub enum Effect {
     Send(Message),
     /// Propose the batch; tell the answer as [`Event::Merged`]. Batches of one shard in order.
     Merge(Batch),
-    /// Propose the renewal of this author from `common` on, then close; the next session goes on.
+    /// Propose the renewal of this author, then close; the next session goes on.
     Renew {
         /// The shard.
         shard: ShardId,
-        /// The author that forked.
+        /// The author that this site has been.
         author: AuthorId,
-        /// The last edit that both sides hold.
-        common: u64,
     },
-    /// Propose to re-issue these edits of this site, which a neighbour kept of an abandoned branch.
-    Reissue(Branch),
     /// Sign it and send it.
     State(StatementBody),
     /// Check its signature, then propose to keep it.
@@ -248,7 +244,6 @@ impl Session {
                 }
             }
             Message::Hashes(hashes) => self.compare(here, &hashes, effects)?,
-            Message::Recall(_) | Message::Branch(_) => {}
             Message::Statement(statement) => {
                 let body = &statement.body;
                 let credible = body.site == self.peer || !self.peer_is_child;
@@ -298,8 +293,7 @@ impl Session {
                 continue;
             }
             if *branch == own {
-                let common = authors.get(&own).map_or(0, |state| state.number.min(head.0));
-                effects.push(Effect::Renew { shard, author: own, common });
+                effects.push(Effect::Renew { shard, author: own });
                 return Ok(());
             }
             let said = self.said.get(&shard).and_then(|said| said.get(branch));

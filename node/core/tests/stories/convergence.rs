@@ -128,7 +128,6 @@ impl Country {
                 }
                 Effect::State(_) | Effect::Keep(_) => {}
                 Effect::Close(_) => return self.cut((link, slot)),
-                Effect::Reissue(_) => unreachable!("nothing is ever re-issued"),
             }
             if self.links[link][slot].ends[end].is_none() {
                 return;
@@ -139,7 +138,7 @@ impl Country {
     fn renew(&mut self, site: usize, author: dinhba_core::ids::AuthorId) {
         let office = &mut self.offices[site];
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());
-        let renew = Renew { shard: SHARD, author, common: 0, incarnation, epoch, now_ms: 5 };
+        let renew = Renew { shard: SHARD, author, incarnation, epoch };
         let answer = office.run(Command::Renew(renew));
         assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
         self.new_lives += usize::from(office.shard().own.incarnation == incarnation);

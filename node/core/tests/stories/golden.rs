@@ -100,7 +100,6 @@ impl Names {
             Message::Statement(statement) => {
                 format!("statement of {} {}", statement.body.site.0, self.heads(&statement.body.heads))
             }
-            other => format!("{other:?}"),
         }
     }
 }
@@ -305,7 +304,7 @@ impl Transcript {
                     let _ = writeln!(self.text, "{}    renews {}", WHO[end], self.names.author(author));
                     let office = &mut self.offices[end];
                     let (incarnation, epoch) = (Incarnation(office.random()), office.random());
-                    let renew = Renew { shard: SHARD, author, common: 0, incarnation, epoch, now_ms: 5 };
+                    let renew = Renew { shard: SHARD, author, incarnation, epoch };
                     office.run(Command::Renew(renew));
                     return self.connect("the link is opened anew");
                 }
