@@ -67,6 +67,8 @@ pub struct Seams {
     pub dial: Arc<dyn Dial>,
     /// Whether the data directory was empty.
     pub is_new: bool,
+    /// The country's units.
+    pub directory: Arc<Directory>,
 }
 
 /// What all parts of a node share.
@@ -74,7 +76,7 @@ pub struct Shared {
     /// The configuration.
     pub config: Config,
     /// The country's units.
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     /// Figures.
     pub metrics: Metrics,
     /// How the links are doing.
@@ -197,11 +199,10 @@ pub struct Node {
 
 impl Node {
     /// Starts the node's groups over the seams; the door is the caller's: see [`run`] and `server`.
-    pub async fn prepare(config: Config, seams: &Seams, signing_key: SigningKey) -> anyhow::Result<Node> {
-        let directory = Directory::vietnam()?;
+    pub fn prepare(config: Config, seams: &Seams, signing_key: SigningKey) -> Node {
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared {
-            directory,
+            directory: Arc::clone(&seams.directory),
             metrics: Metrics::new(),
             links: LinkReports::default(),
             signing_key,
@@ -214,7 +215,7 @@ impl Node {
             stopping,
             config,
         });
-        Ok(Node { shared })
+        Node { shared }
     }
 
     /// What answers the calls of peers.
@@ -462,8 +463,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         snapshots: data.path().join("snapshots"),
         dial: door.dialer(),
         is_new: !data.is_admitted(),
+        directory: Arc::new(Directory::vietnam()?),
     };
-    let node = Arc::new(Node::prepare(config, &seams, signing_key).await?);
+    let node = Arc::new(Node::prepare(config, &seams, signing_key));
     let (closed, closing) = futures::channel::oneshot::channel::<()>();
     let serving = runtime::spawn("server", server::serve(Arc::clone(&node), door, incoming, closing));
     let mut stop = std::pin::pin!(stop.fuse());

@@ -11,6 +11,7 @@ use dinhba_proto::v1::records_server::RecordsServer;
 use dinhba_proto::v1::site_server::SiteServer;
 use futures::FutureExt;
 use futures::channel::oneshot;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status, Streaming};
 use tonic_health::ServingStatus;
@@ -37,6 +38,26 @@ impl Admit for SameSite {
     }
 }
 
+/// The services of a node. Callers are who their certificates say, or, in requests that carry
+/// [`TrustHeader`](crate::pki::TrustHeader), who a header says.
+#[must_use]
+pub fn routes(node: &Node) -> Routes {
+    let shared = &node.shared;
+    let peers = PeerService::new(shared.groups.clone(), node.calls(), Arc::new(SameSite(Arc::clone(shared))));
+    Routes::new(peers.into_server())
+        .add_service(
+            RecordsServer::new(RecordsService(Arc::clone(shared)))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(SiteServer::new(SiteService(Arc::clone(shared))))
+        .add_service(
+            LinkServer::new(LinkService(Arc::clone(shared)))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+}
+
 /// Serves until `closing`.
 pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: oneshot::Receiver<()>) {
     let shared = Arc::clone(&node.shared);
@@ -56,7 +77,6 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
             Err(error) => tracing::error!(%error, "node.metrics_listen: no metrics page"),
         }
     }
-    let peers = PeerService::new(shared.groups.clone(), node.calls(), Arc::new(SameSite(Arc::clone(&shared))));
     let (reporter, health) = tonic_health::server::health_reporter();
     runtime::spawn("health", keep_health(Arc::clone(&shared), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -73,20 +93,7 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
     };
     let mut server = server;
     let served = server
-        .add_service(health)
-        .add_service(reflection)
-        .add_service(peers.into_server())
-        .add_service(
-            RecordsServer::new(RecordsService(Arc::clone(&shared)))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .add_service(SiteServer::new(SiteService(Arc::clone(&shared))))
-        .add_service(
-            LinkServer::new(LinkService(shared))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        )
+        .add_routes(routes(&node).add_service(health).add_service(reflection))
         .serve_with_incoming_shutdown(incoming, closing)
         .await;
     if let Err(error) = served {

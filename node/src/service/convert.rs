@@ -73,7 +73,7 @@ pub(super) fn change_from_wire(
     }
     let text = link_records(&change.value, records)
         .map_err(|reference| Status::invalid_argument(format!("{field}: {reference} names no part of this edit")))?;
-    let value = parse(field, &text, &shared.directory).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let value = parse(field, &text, &*shared.directory).map_err(|error| Status::invalid_argument(error.to_string()))?;
     if !knows_units(shared, value.content()) {
         return Err(Status::invalid_argument(format!(
             "{field}: there is no such administrative unit; write code@date"
@@ -132,7 +132,7 @@ fn element_text(element: &[u8]) -> String {
 
 fn value_to_wire(shared: &Shared, field: FieldId, tagged: &Tagged) -> v1::FieldValue {
     v1::FieldValue {
-        value: display(field, &tagged.value, &shared.directory),
+        value: display(field, &tagged.value, &*shared.directory),
         dot: Some(dot_to_wire(&tagged.dot)),
         received_ms: tagged.received_ms,
     }
@@ -223,7 +223,7 @@ pub(super) fn entry_to_wire(
     let changes = edit.changes.iter().filter(|change| change.field != GROUNDS).map(|change| v1::FieldChange {
         field: change.field.to_string(),
         element: element_text(&change.element),
-        value: display(change.field, &change.value, &shared.directory),
+        value: display(change.field, &change.value, &*shared.directory),
         overwrites: change.overwrites.iter().map(dot_to_wire).collect(),
     });
     v1::Entry {
@@ -276,6 +276,6 @@ pub(super) fn person_number(text: &str) -> Result<String, Status> {
 
 /// A name as it is spoken, whichever way it was written (`Nguyễn/Văn/An` or `nguyen van an`).
 pub(super) fn spoken_name(text: &str, shared: &Shared) -> String {
-    let value: Option<Value> = parse(dinhba_core::schema::field::NAME, text, &shared.directory).ok();
+    let value: Option<Value> = parse(dinhba_core::schema::field::NAME, text, &*shared.directory).ok();
     value.and_then(|value| value.spoken()).unwrap_or_else(|| text.to_owned())
 }
