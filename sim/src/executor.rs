@@ -47,9 +47,27 @@ struct State {
     deadlines: BTreeMap<TimerId, Duration>,
     timer_next: u64,
     current: NodeScope,
-    clock_offsets_ms: BTreeMap<NodeScope, i64>,
+    clocks: BTreeMap<NodeScope, Clock>,
+    /// The ready tasks of nodes that are held.
+    paused: BTreeMap<NodeScope, BTreeSet<u64>>,
     events: blake3::Hasher,
     polls: u64,
+}
+
+/// A wall clock that is wrong.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    offset_ms: i64,
+    /// Parts in a million that it runs fast since `since`.
+    drift_ppm: i64,
+    since: Duration,
+}
+
+impl Clock {
+    fn off_by_ms(&self, now: Duration) -> i64 {
+        let since = i64::try_from((now.saturating_sub(self.since)).as_millis()).unwrap_or(i64::MAX);
+        self.offset_ms + (i128::from(since) * i128::from(self.drift_ppm) / 1_000_000) as i64
+    }
 }
 
 struct Task {
@@ -140,7 +158,12 @@ impl Core {
     fn poll(&self, mut state: MutexGuard<'_, State>, id: u64) {
         let now = state.now;
         // A task that has ended may still be woken.
-        let Some(task) = state.tasks.get_mut(&id) else { return };
+        let State { tasks, paused, .. } = &mut *state;
+        let Some(task) = tasks.get_mut(&id) else { return };
+        if let Some(held) = paused.get_mut(&task.scope) {
+            held.insert(id);
+            return;
+        }
         let Some(mut future) = task.future.take() else { return };
         let (scope, name) = (task.scope, task.name);
         state.polls += 1;
@@ -207,7 +230,7 @@ impl Simulated for Core {
 
     fn utc_ms(&self) -> i64 {
         let state = self.state();
-        let offset = state.clock_offsets_ms.get(&state.current).copied().unwrap_or(0);
+        let offset = state.clocks.get(&state.current).map_or(0, |clock| clock.off_by_ms(state.now));
         START_UTC_MS + i64::try_from(state.now.as_millis()).unwrap_or(i64::MAX / 2) + offset
     }
 
@@ -253,7 +276,8 @@ impl Simulator {
             deadlines: BTreeMap::new(),
             timer_next: 0,
             current: NodeScope::default(),
-            clock_offsets_ms: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            paused: BTreeMap::new(),
             events: blake3::Hasher::new(),
             polls: 0,
         };
@@ -328,13 +352,41 @@ impl Handle {
 
     /// Ends a node at once: all its tasks are dropped where they wait.
     pub fn kill(&self, scope: NodeScope) {
+        self.0.state().paused.remove(&scope);
         let _installed = runtime::install(Arc::clone(&self.0) as Arc<dyn Simulated>);
         self.0.drop_tasks(|task| task == scope);
     }
 
+    /// Virtual time since the simulation began.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.0.state().now
+    }
+
+    /// Stops a node's tasks where they are, like a virtual machine that is held; its timers and messages wait.
+    pub fn pause(&self, scope: NodeScope) {
+        self.0.state().paused.entry(scope).or_default();
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&self, scope: NodeScope) {
+        let waiting = self.0.state().paused.remove(&scope).unwrap_or_default();
+        waiting.into_iter().for_each(|task| self.0.ready.push(task));
+    }
+
     /// Sets how far a node's wall clock is ahead (or, negative, behind).
     pub fn set_clock_offset_ms(&self, scope: NodeScope, offset: i64) {
-        self.0.state().clock_offsets_ms.insert(scope, offset);
+        let mut state = self.0.state();
+        let since = state.now;
+        state.clocks.insert(scope, Clock { offset_ms: offset, drift_ppm: 0, since });
+    }
+
+    /// Lets a node's wall clock run fast (or, negative, slow) from now on, by parts in a million; what it is off by stays.
+    pub fn set_clock_drift_ppm(&self, scope: NodeScope, drift_ppm: i64) {
+        let mut state = self.0.state();
+        let since = state.now;
+        let offset_ms = state.clocks.get(&scope).map_or(0, |clock| clock.off_by_ms(since));
+        state.clocks.insert(scope, Clock { offset_ms, drift_ppm, since });
     }
 
     /// Adds something that happened to the event log's hash.

@@ -1,0 +1,79 @@
+//! The promises, one file each. A check looks at the running world from time to time, and judges it at the end.
+//!
+//! Adding one is a file, a line in [`all`], and its word in [`Promise`].
+
+use dinhba_node::raft::group::Status;
+
+use crate::country::{Country, Power};
+use crate::oracle::Oracle;
+use crate::scenario::Promise;
+use crate::trace::NodePlace;
+
+mod alive;
+mod chains_hold;
+mod converges;
+pub mod linearizability;
+mod linearizable;
+mod never_back;
+mod nothing_lost;
+mod replicas_agree;
+
+pub use converges::behind;
+
+/// What the checks look at.
+#[derive(Clone)]
+pub struct World {
+    /// Sites and machines.
+    pub country: Country,
+    /// What people were told.
+    pub oracle: Oracle,
+}
+
+impl World {
+    /// The running nodes with the states of their groups, by machine.
+    #[must_use]
+    pub fn running(&self) -> Vec<(NodePlace, dinhba_core::ids::GroupId, Status)> {
+        let nodes: Vec<_> = {
+            let machines = self.country.machines();
+            let on = machines.iter().enumerate().filter(|(_, machine)| machine.power == Power::On);
+            on.filter_map(|(place, machine)| Some((place, machine.node.clone()?))).collect()
+        };
+        let mut running = Vec::new();
+        for (place, node) in nodes {
+            running.extend(node.shared.hosted().map(|hosted| (place, hosted.id(), hosted.group.status())));
+        }
+        running
+    }
+}
+
+/// A promise under watch. What it finds is text for people; it never names a value of a record.
+pub trait Check: Send {
+    /// The promise.
+    fn promise(&self) -> Promise;
+
+    /// Looks while officers work and faults happen.
+    fn look(&mut self, world: &World) -> Vec<String> {
+        let _ = world;
+        Vec::new()
+    }
+
+    /// Judges once everything is healed and in step, or should be.
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        let _ = world;
+        Vec::new()
+    }
+}
+
+/// All checks.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(linearizable::Linearizable),
+        Box::<replicas_agree::ReplicasAgree>::default(),
+        Box::new(chains_hold::ChainsHold),
+        Box::new(converges::Converges),
+        Box::new(nothing_lost::NothingLost),
+        Box::<never_back::NeverBack>::default(),
+        Box::new(alive::Alive),
+    ]
+}

@@ -1,0 +1,126 @@
+//! After healing, all sites of a shard hold the same edits and the same records, and say so of themselves.
+//!
+//! Equal heads and digests are compared first, as the sites themselves do; at the end the edits and records are compared
+//! as they lie in the state engines. Does not check: what they hold (`nothing_lost`).
+
+use std::collections::BTreeSet;
+
+use dinhba_core::command::Heads;
+use dinhba_core::ids::{Hash, ShardId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, ShardState};
+
+use super::{Check, World};
+use crate::country::Power;
+use crate::scenario::Promise;
+use crate::state::{ShardCopy, engine, shard_copy};
+use crate::trace::{NodePlace, SitePlace};
+
+pub struct Converges;
+
+/// The machine of a site that has applied most of a group, of those that run.
+fn best(world: &World, site: SitePlace) -> Option<NodePlace> {
+    let running = world.running();
+    let of_site = |node: &NodePlace| world.country.machines()[*node].site == site;
+    let sound = running.iter().filter(|(node, _, status)| of_site(node) && status.stopped.is_none());
+    sound.max_by_key(|(_, _, status)| status.applied).map(|(node, _, _)| *node)
+}
+
+/// Sites above the one that is home to a shard, and it.
+fn holders(world: &World, shard: ShardId) -> Vec<SitePlace> {
+    let sites = world.country.sites().iter().enumerate();
+    sites.filter(|(_, site)| site.shards().any(|held| held == shard)).map(|(place, _)| place).collect()
+}
+
+/// What is not in step yet: nothing once all sites of all shards hold the same and every child has proof of it.
+#[must_use]
+pub fn behind(world: &World) -> Option<String> {
+    let country = &world.country;
+    let shards: BTreeSet<ShardId> = country.sites().iter().flat_map(|site| site.shards().collect::<Vec<_>>()).collect();
+    for shard in shards {
+        let mut first: Option<(SitePlace, Heads, ShardState)> = None;
+        for site in holders(world, shard) {
+            let name = &country.sites()[site].code;
+            let Some(node) = best(world, site) else { return Some(format!("{name} does not run")) };
+            let Some(group) = country.sites()[site].group_of(shard) else { continue };
+            let state = engine(country, node);
+            let (Ok(Some(here)), Ok(heads)) = (
+                registry::read::<ShardState>(&*state, &Keys(group).shard(shard)),
+                registry::heads(&*state, Keys(group), shard),
+            ) else {
+                return Some(format!("{name} has no shard {shard}"));
+            };
+            match &first {
+                None => first = Some((site, heads, here)),
+                Some((other, their_heads, there)) => {
+                    let other = &country.sites()[*other].code;
+                    if heads != *their_heads {
+                        return Some(format!("{name} and {other} have other heads of {shard}"));
+                    }
+                    if (here.edits_digest, here.state_digest) != (there.edits_digest, there.state_digest) {
+                        return Some(format!("{name} and {other} have equal heads and other digests of {shard}"));
+                    }
+                }
+            }
+            if let Some(parent) = country.sites()[site].parent {
+                let parent = country.sites()[parent].id;
+                let key = Keys(group).statement(shard, parent);
+                let proof = registry::read::<dinhba_core::command::Statement>(&*state, &key).ok().flatten();
+                let proved = proof.is_some_and(|statement| {
+                    let body = statement.body;
+                    let (Ok(heads), edits, records) =
+                        (registry::heads(&*state, Keys(group), shard), here.edits_digest, here.state_digest)
+                    else {
+                        return false;
+                    };
+                    body.heads == heads && body.edits_digest == edits && body.state_digest == records
+                });
+                if !proved {
+                    return Some(format!("{name} has no proof from above for {shard}"));
+                }
+            }
+        }
+    }
+    None
+}
+
+fn differences(one: &ShardCopy, other: &ShardCopy) -> Option<&'static str> {
+    let hashes = |copy: &ShardCopy| copy.edits.values().map(|(hash, _)| *hash).collect::<BTreeSet<Hash>>();
+    if hashes(one) != hashes(other) {
+        return Some("edits");
+    }
+    (one.records.values().ne(other.records.values())).then_some("records")
+}
+
+impl Check for Converges {
+    fn promise(&self) -> Promise {
+        Promise::Converges
+    }
+
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        let country = &world.country;
+        let mut found: Vec<String> = behind(world).into_iter().collect();
+        let shards: BTreeSet<ShardId> =
+            country.sites().iter().flat_map(|site| site.shards().collect::<Vec<_>>()).collect();
+        for shard in shards {
+            let mut first: Option<(String, ShardCopy)> = None;
+            for site in holders(world, shard) {
+                let machines = country.machines_of(site);
+                for node in machines.into_iter().filter(|node| country.machines()[*node].power == Power::On) {
+                    let Some(group) = country.sites()[site].group_of(shard) else { continue };
+                    let Ok(Some(copy)) = shard_copy(&*engine(country, node), group, shard) else { continue };
+                    let name = country.name(node);
+                    match &first {
+                        None => first = Some((name, copy)),
+                        Some((other, their)) => {
+                            if let Some(what) = differences(&copy, their) {
+                                found.push(format!("{name} and {other} hold other {what} of {shard}"));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+}

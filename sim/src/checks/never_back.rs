@@ -1,0 +1,73 @@
+//! Terms never go back, over all lives of a node; within one life neither do the applied index nor the heads.
+//!
+//! What was applied and not yet flushed may be gone after a power cut, and is applied again: so heads are watched within one
+//! life of a process. A disk that is lost, or replaced by an old copy, begins a new life in every respect. Finality is not
+//! there yet, and so not checked.
+
+use std::collections::BTreeMap;
+
+use dinhba_core::ids::{AuthorId, GroupId, ShardId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry;
+
+use super::{Check, World};
+use crate::scenario::{Promise, What};
+use crate::state::engine;
+use crate::trace::NodePlace;
+
+#[derive(Default)]
+pub struct NeverBack {
+    terms: BTreeMap<(NodePlace, GroupId), u64>,
+    applied: BTreeMap<(NodePlace, GroupId), (u64, Option<u64>)>,
+    heads: BTreeMap<(NodePlace, ShardId, AuthorId), (u64, u64)>,
+}
+
+fn may_forget(world: &World, node: NodePlace) -> bool {
+    let site = &world.country.sites()[world.country.machines()[node].site].code;
+    world.country.scenario().faults.iter().any(|fault| match &fault.what {
+        What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *site,
+        _ => false,
+    })
+}
+
+impl Check for NeverBack {
+    fn promise(&self) -> Promise {
+        Promise::NeverBack
+    }
+
+    fn look(&mut self, world: &World) -> Vec<String> {
+        let mut found = Vec::new();
+        for (node, group, status) in world.running() {
+            let name = world.country.name(node);
+            let life = world.country.machines()[node].lives;
+            let term = self.terms.entry((node, group)).or_default();
+            if status.term < *term && !may_forget(world, node) {
+                found.push(format!("{name}: term of {group} went from {term} back to {}", status.term));
+            }
+            *term = status.term;
+            let before = self.applied.insert((node, group), (life, status.applied));
+            if let Some((life_before, applied)) = before
+                && life_before == life
+                && status.applied < applied
+            {
+                found.push(format!("{name}: {group} had applied {applied:?} and now {:?}", status.applied));
+            }
+            let site = &world.country.sites()[world.country.machines()[node].site];
+            let state = engine(&world.country, node);
+            for shard in site.groups.iter().filter(|(id, _)| *id == group).flat_map(|(_, shards)| shards) {
+                // Branches are renamed when a fork is seen: only the unbranched names have to stay.
+                let Ok(authors) = registry::authors(&*state, Keys(group), *shard) else { continue };
+                for (id, author) in authors.iter().filter(|(_, author)| author.trunk.is_none() && !author.forked) {
+                    let before = self.heads.insert((node, *shard, *id), (life, author.number));
+                    if let Some((life_before, number)) = before
+                        && life_before == life
+                        && author.number < number
+                    {
+                        found.push(format!("{name}: {id} of {shard} went from {number} back to {}", author.number));
+                    }
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,320 @@
+//! The people of a run: registrars at sites of all tiers, with the SDK that applications use.
+//!
+//! Every value that they write is different from all others, so that the checks can tell from a value who wrote it. What
+//! they are told goes into the oracle.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dinhba_client::request::field_of;
+use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
+use dinhba_core::claims::Role;
+use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
+use dinhba_core::schema::{FieldId, RecordKind, field};
+use dinhba_node::runtime::{self, Instant};
+use dinhba_proto::v1;
+
+use crate::country::Country;
+use crate::history::{Answered, Asked, Key, OperationId, ValueId, Values};
+use crate::oracle::{Oracle, Told};
+use crate::scenario::{Officer as Plan, Work};
+use crate::trace::{Event, SitePlace};
+
+/// Of the records of a shard, so many are the ones that officers of all tiers fight over.
+const SHARED_RECORDS: usize = 3;
+
+/// How often a request without a definite answer is sent again by one who is patient: several times ten seconds, longer
+/// than an election.
+const ASKED_AGAIN_MAX: usize = 4;
+
+/// A field that officers write, with how a value says which write it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Subject {
+    name: &'static str,
+    id: FieldId,
+    prefix: &'static str,
+}
+
+/// Legal: two values at once are a conflict.
+const FILE_NUMBER: Subject = Subject { name: "residence_file_number", id: field::RESIDENCE_FILE_NUMBER, prefix: "F" };
+/// Of no legal weight: the latest is shown.
+const MOBILE: Subject = Subject { name: "mobile_number", id: field::MOBILE_NUMBER, prefix: "09" };
+
+impl Subject {
+    fn text(self, value: ValueId) -> String {
+        format!("{}{:08}", self.prefix, value.0)
+    }
+
+    fn values(self, record: &v1::Record) -> Values {
+        let found = field_of(record, self.name, "").map(|found| found.values.as_slice()).unwrap_or_default();
+        let number = |value: &v1::FieldValue| value.value.strip_prefix(self.prefix)?.parse().ok().map(ValueId);
+        found.iter().filter_map(number).collect()
+    }
+
+    fn key(self, record: RecordId) -> Key {
+        Key { record, field: (self.id, Vec::new()) }
+    }
+}
+
+/// Runs one officer until the safety phase ends.
+pub async fn work(country: Country, oracle: Oracle, place: usize, plan: Plan, began: Instant, until: Duration) {
+    let site = country.site(&plan.at);
+    let person = country.person(site);
+    let limits = if plan.impatient {
+        let attempt = Duration::from_millis(700);
+        Limits { attempt, deadline: attempt * 3, ..Limits::default() }
+    } else {
+        Limits { attempt: Duration::from_secs(3), deadline: Duration::from_secs(10), ..Limits::default() }
+    };
+    let client = country.client(person, Role::Registrar, limits);
+    let second = country.client(person, Role::Registrar, limits);
+    let context = Context::parse("registration", "HS-2026-1").expect("a purpose and a case");
+    let shards: Vec<ShardId> =
+        plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect();
+    let session = client.session();
+    let mut officer = Officer { country, oracle, place, plan, site, client, second, context, shards, session, began };
+    officer.work_until(until).await;
+}
+
+struct Officer {
+    country: Country,
+    oracle: Oracle,
+    place: usize,
+    plan: Plan,
+    site: SitePlace,
+    client: Client,
+    /// Connections of its own: an impatient officer sends the same request by both.
+    second: Client,
+    context: Context,
+    shards: Vec<ShardId>,
+    session: Session,
+    began: Instant,
+}
+
+/// What became of a request.
+enum Told1 {
+    Accepted(Accepted),
+    Stale(v1::Record),
+    Refused,
+    Unknown,
+}
+
+impl Officer {
+    fn now(&self) -> Duration {
+        self.country.simulator().now()
+    }
+
+    async fn work_until(&mut self, until: Duration) {
+        let deadline = self.began + until;
+        runtime::sleep_until(self.began + self.plan.starts).await;
+        let mut done = 0;
+        while runtime::now() < deadline && (self.plan.edits == 0 || done < self.plan.edits) && !self.shards.is_empty() {
+            let next = runtime::now() + self.plan.every;
+            self.work_once().await;
+            done += 1;
+            if next >= deadline {
+                return;
+            }
+            runtime::sleep_until(next).await;
+        }
+    }
+
+    async fn work_once(&self) {
+        let shard = self.shards[self.pick(self.shards.len())];
+        let known = self.oracle.ledger().records.get(&shard).cloned().unwrap_or_default();
+        let work = match self.plan.does {
+            Work::Mixed => [Work::Births, Work::Cards, Work::Cards, Work::Shared, Work::Reads][self.pick(5)],
+            work => work,
+        };
+        // The first records of a shard are everybody's; without them there is nothing to do but to register.
+        let enough = known.len() >= SHARED_RECORDS;
+        match work {
+            Work::Births => self.register(shard).await,
+            _ if !enough => self.register(shard).await,
+            Work::Cards => {
+                let record = known[self.pick(known.len())];
+                self.change(record, MOBILE, "card").await;
+            }
+            Work::Shared => {
+                let record = known[self.pick(SHARED_RECORDS)];
+                self.change(record, FILE_NUMBER, "shared").await;
+            }
+            Work::Reads | Work::Mixed => {
+                let record = known[self.pick(known.len())];
+                let subject = if self.pick(2) == 0 { FILE_NUMBER } else { MOBILE };
+                let _ = self.read(record, subject).await;
+            }
+        }
+    }
+
+    fn pick(&self, count: usize) -> usize {
+        usize::try_from(self.country.random() % count.max(1) as u64).unwrap_or(0)
+    }
+
+    fn value(&self) -> ValueId {
+        // Unique for the digits of a telephone number.
+        let mut ledger = self.oracle.ledger();
+        ledger.values += 1;
+        ValueId(ledger.values)
+    }
+
+    async fn register(&self, shard: ShardId) {
+        let value = self.value();
+        let request = self.session.next();
+        let mut edit = EditBuilder::new(&self.context);
+        edit.shard(shard);
+        let part = edit.create(RecordKind::Person);
+        edit.set(part, "name", "", "Nguyễn/Thị/Lan")
+            .set(part, "birth_date", "", "1990-03-08")
+            .set(part, "sex", "", "female")
+            .set(part, FILE_NUMBER.name, "", &FILE_NUMBER.text(value));
+        let record = RecordId::derive(request, 0);
+        let operation = self.called(FILE_NUMBER.key(record), Asked::Write { overwrites: Values::new(), id: value });
+        match self.send(request, &edit, shard, "birth").await {
+            Told1::Accepted(_) => {
+                self.answered(operation, Answered::Accepted);
+                self.oracle.ledger().records.entry(shard).or_default().push(record);
+            }
+            Told1::Refused => self.answered(operation, Answered::Refused),
+            // A record under that id can only be that of this request.
+            Told1::Stale(_) | Told1::Unknown => {}
+        }
+    }
+
+    async fn read(&self, record: RecordId, subject: Subject) -> Option<v1::Record> {
+        let operation = self.called(subject.key(record), Asked::Read);
+        match self.client.get(&self.context, record).await {
+            Ok(found) => {
+                self.answered(operation, Answered::Saw(subject.values(&found)));
+                Some(found)
+            }
+            Err(Error::Refused { code: tonic::Code::NotFound, .. }) => {
+                self.answered(operation, Answered::Saw(Values::new()));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn change(&self, record: RecordId, subject: Subject, work: &'static str) {
+        let Some(found) = self.read(record, subject).await else { return };
+        let value = self.value();
+        let request = self.session.next();
+        let overwrites = subject.values(&found);
+        let disputed = field_of(&found, subject.name, "").is_some_and(|field| field.disputed);
+        let mut edit = EditBuilder::new(&self.context);
+        let part = edit.change(&found);
+        edit.set(part, subject.name, "", &subject.text(value));
+        let mut work = work;
+        if disputed {
+            edit.decision().grounds("as in the register of births");
+            work = "decision";
+        }
+        let shard = found.shard.parse().unwrap_or_default();
+        let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });
+        match self.send(request, &edit, shard, work).await {
+            Told1::Accepted(_) => self.answered(operation, Answered::Accepted),
+            Told1::Stale(current) => self.answered(operation, Answered::Stale(subject.values(&current))),
+            Told1::Refused => self.answered(operation, Answered::Refused),
+            Told1::Unknown => {}
+        }
+    }
+
+    fn called(&self, key: Key, asked: Asked) -> OperationId {
+        let (now, code) = (self.now(), &self.plan.at);
+        self.oracle.ledger().history.called(now, code, self.place, key, asked)
+    }
+
+    fn answered(&self, operation: OperationId, answer: Answered) {
+        let now = self.now();
+        self.oracle.ledger().history.answered(now, operation, answer);
+    }
+
+    /// Sends one request until it has a definite answer, or patience ends.
+    async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Told1 {
+        let mut unknown = false;
+        for _ in 0..ASKED_AGAIN_MAX {
+            let outcome = if self.plan.impatient {
+                let both = futures::join!(self.client.edit_as(request, edit), self.second.edit_as(request, edit));
+                better(both)
+            } else {
+                self.client.edit_as(request, edit).await
+            };
+            match outcome {
+                Ok(accepted) => {
+                    self.keep(request, &accepted, shard, work);
+                    return Told1::Accepted(accepted);
+                }
+                Err(Error::Stale(stale)) => {
+                    self.not("stale");
+                    return match stale.current {
+                        Some(current) => Told1::Stale(current),
+                        None => Told1::Unknown,
+                    };
+                }
+                Err(Error::Refused { code, text }) => {
+                    self.not(&format!("refused: {code:?}: {text}"));
+                    return Told1::Refused;
+                }
+                Err(Error::OutcomeUnknown { .. }) => unknown = true,
+                Err(Error::Unreachable { .. }) if unknown => {}
+                Err(Error::Unreachable { .. }) => {
+                    self.not("unreachable");
+                    return Told1::Refused;
+                }
+                Err(Error::Protocol(text)) => {
+                    self.not(&format!("protocol: {text}"));
+                    return Told1::Unknown;
+                }
+            }
+        }
+        self.not("unknown");
+        Told1::Unknown
+    }
+
+    fn not(&self, told: &str) {
+        let (officer, site) = (self.place, self.site);
+        self.country.trace().add(Event::NotAccepted { officer, site, told: told.to_owned() });
+    }
+
+    fn keep(&self, request: RequestId, accepted: &Accepted, shard: ShardId, work: &'static str) {
+        let hash = Hash(accepted.receipt.hash.as_slice().try_into().unwrap_or_default());
+        let told = Told {
+            at: self.now(),
+            site: self.site,
+            shard: accepted.receipt.shard.parse().unwrap_or(shard),
+            hash,
+            count: accepted.receipt.count,
+            records: accepted.records.clone(),
+        };
+        self.oracle.accepted(request, told);
+        self.country.trace().add(Event::Accepted {
+            officer: self.place,
+            site: self.site,
+            request: request.to_string(),
+            record: accepted.records.first().copied().unwrap_or_default(),
+            work,
+            hash,
+        });
+    }
+}
+
+/// Of two answers to one request, the one that says more.
+fn better(both: (Result<Accepted, Error>, Result<Accepted, Error>)) -> Result<Accepted, Error> {
+    let rank = |outcome: &Result<Accepted, Error>| match outcome {
+        Ok(_) => 0,
+        // The other's attempt may yet be accepted where this one found the record moved on, by that very attempt.
+        Err(Error::OutcomeUnknown { .. }) => 1,
+        Err(Error::Stale(_)) => 2,
+        Err(Error::Refused { .. }) => 3,
+        Err(Error::Unreachable { .. }) => 4,
+        Err(Error::Protocol(_)) => 5,
+    };
+    if rank(&both.0) <= rank(&both.1) { both.0 } else { both.1 }
+}
+
+/// The records that an officer of a run may meet.
+#[must_use]
+pub fn records_of(oracle: &Oracle) -> BTreeSet<RecordId> {
+    oracle.ledger().records.values().flatten().copied().collect()
+}

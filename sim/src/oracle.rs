@@ -1,0 +1,95 @@
+//! What the people of a run were told: the only source from which the checks know what was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
+
+use crate::history::History;
+use crate::trace::SitePlace;
+
+/// An edit that somebody was told is accepted.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// When he was told.
+    pub at: Duration,
+    /// By which site.
+    pub site: SitePlace,
+    /// The shard.
+    pub shard: ShardId,
+    /// The hash of its last edit.
+    pub hash: Hash,
+    /// How many edits it has.
+    pub count: u32,
+    /// The records of its parts.
+    pub records: Vec<RecordId>,
+}
+
+/// A loss that the promises do not cover: a site of one node lost its disk, or got an old copy of it.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// Where.
+    pub site: SitePlace,
+    /// When the disk was lost.
+    pub at: Duration,
+    /// Edits that another site held then, or the copy: these must be there ever after.
+    pub held_elsewhere: BTreeSet<Hash>,
+}
+
+/// Everything that people were told.
+#[derive(Default)]
+pub struct Ledger {
+    /// Accepted edits, by request.
+    pub told: BTreeMap<RequestId, Told>,
+    /// A second answer to a request that differs from the first.
+    pub contradictions: Vec<String>,
+    /// Requests on single fields, for linearizability.
+    pub history: History,
+    /// Records that exist for sure, by shard, in the order in which they were registered.
+    pub records: BTreeMap<ShardId, Vec<RecordId>>,
+    /// Fields on which the search for an order gave up.
+    pub undecided: usize,
+    /// The last value given out.
+    pub values: u64,
+    /// Losses beyond the promises.
+    pub losses: Vec<Loss>,
+    /// Sites whose history began anew, and when: what a field is after a loss cannot follow from what it was before.
+    pub breaks: Vec<(SitePlace, Duration)>,
+}
+
+impl Ledger {
+    /// Whether the promises cover this edit: it was not lost with a disk that alone held it.
+    #[must_use]
+    pub fn is_covered(&self, told: &Told) -> bool {
+        self.losses
+            .iter()
+            .all(|loss| loss.site != told.site || told.at > loss.at || loss.held_elsewhere.contains(&told.hash))
+    }
+}
+
+/// The ledger of a run; clones are the same.
+#[derive(Clone, Default)]
+pub struct Oracle(Arc<Mutex<Ledger>>);
+
+impl Oracle {
+    /// Looks at it.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an acceptance; a second one of the same request must say the same.
+    pub fn accepted(&self, request: RequestId, told: Told) {
+        let mut ledger = self.ledger();
+        match ledger.told.get(&request) {
+            Some(before) if before.hash != told.hash || before.count != told.count => {
+                let text = format!("request {request} was accepted twice, as {} and as {}", before.hash, told.hash);
+                ledger.contradictions.push(text);
+            }
+            Some(_) => {}
+            None => {
+                ledger.told.insert(request, told);
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! One run: a country is formed, officers work and faults happen (the *safety phase*), everything is healed, the tree must
+//! come back in step within its time (the *liveness phase*), and the promises are judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dinhba_core::ids::Hash;
+use dinhba_core::registry;
+use dinhba_node::raft::group::Role;
+use dinhba_node::runtime::{self, Instant};
+
+use crate::checks::{self, Check, World, behind};
+use crate::country::{Country, Power};
+use crate::executor::{Handle, Simulator};
+use crate::faults;
+use crate::officers;
+use crate::oracle::Oracle;
+use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
+use crate::state::{engine, hashes_of_machine};
+use crate::trace::{Entry, Event, Trace};
+
+/// How long a country may take to be founded: elections, and links that back off.
+const FORMING_MAX: Duration = Duration::from_secs(180);
+
+/// How often the checks look.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// In runs of days the checks look so often in all.
+const LOOKS_MAX: u32 = 3_600;
+
+/// How often the liveness phase looks whether all is in step.
+const STEP_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: &'static str,
+    /// When it was found.
+    pub at: Duration,
+    /// What was seen.
+    pub text: String,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The run's hash: over the order of all that ran, all random choices that showed, and the trace.
+    pub hash: String,
+    /// Broken promises; empty is a pass.
+    pub violations: Vec<Violation>,
+    /// Counts, by name.
+    pub figures: BTreeMap<&'static str, u64>,
+    /// Everything that happened.
+    pub entries: Vec<Entry>,
+    /// Names of the sites, in the trace's order.
+    pub sites: Vec<String>,
+    /// Names of the nodes, in the trace's order, with the place of their site.
+    pub nodes: Vec<(String, usize)>,
+}
+
+impl Outcome {
+    /// Whether every promise was kept.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+type Found = Arc<Mutex<Vec<Violation>>>;
+
+/// Runs a scenario.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Outcome {
+    let mut simulator = Simulator::new(scenario.seed);
+    let handle = simulator.handle();
+    let trace = Trace::new(handle.clone());
+    let found: Found = Arc::default();
+    let limit = FORMING_MAX + scenario.lasts + scenario.settles_within * 2 + Duration::from_secs(3600);
+    let story = Story {
+        handle: handle.clone(),
+        scenario: scenario.clone(),
+        trace: trace.clone(),
+        found: Arc::clone(&found),
+        oracle: Oracle::default(),
+        world: Arc::default(),
+    };
+    let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
+    let ended = simulator.run(limit, story.tell());
+    if ended.is_none() {
+        let at = simulator.handle().now();
+        let text = "the run came to no end: everything waits for something else".to_owned();
+        found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise: "alive", at, text });
+    }
+    let hash = simulator.hash();
+    let (polls, took) = simulator.extent();
+    let mut figures = BTreeMap::from([
+        ("polls", polls),
+        ("virtual_seconds", took.as_secs()),
+        ("accepted", oracle.ledger().told.len() as u64),
+        ("operations", oracle.ledger().history.operations().len() as u64),
+        ("undecided", oracle.ledger().undecided as u64),
+    ]);
+    let (mut sites, mut nodes) = (Vec::new(), Vec::new());
+    if let Some(world) = world.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        sites = world.country.sites().iter().map(|site| site.code.clone()).collect();
+        let count = world.country.machines().len();
+        nodes = (0..count).map(|node| (world.country.name(node), world.country.machines()[node].site)).collect();
+        figures.extend(disk_figures(&world.country));
+    }
+    let violations = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let entries = trace.entries();
+    drop(simulator);
+    Outcome { hash, violations, figures, entries, sites, nodes }
+}
+
+fn disk_figures(country: &Country) -> BTreeMap<&'static str, u64> {
+    let _ = country;
+    BTreeMap::new()
+}
+
+struct Story {
+    handle: Handle,
+    scenario: Scenario,
+    trace: Trace,
+    found: Found,
+    oracle: Oracle,
+    world: Arc<Mutex<Option<World>>>,
+}
+
+impl Story {
+    async fn tell(self) {
+        let country = Country::new(self.handle.clone(), &self.scenario, self.trace.clone());
+        let world = World { country: country.clone(), oracle: self.oracle.clone() };
+        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.clone());
+        self.phase("forming");
+        let machines = country.machines().len();
+        (0..machines).for_each(|node| country.start(node));
+        if !self.formed(&country).await {
+            return self.violated("alive", format!("the country was not founded within {FORMING_MAX:?}"));
+        }
+
+        self.phase("safety");
+        let promised = self.scenario.promised();
+        let checks: Vec<Box<dyn Check>> =
+            checks::all().into_iter().filter(|check| promised.contains(&check.promise())).collect();
+        let began = runtime::now();
+        let officers: Vec<_> = self
+            .scenario
+            .officers
+            .iter()
+            .enumerate()
+            .map(|(place, plan)| self.officer(&world, place, plan.clone(), began, self.scenario.lasts))
+            .collect();
+        let faults: Vec<_> = self.scenario.faults.iter().enumerate().map(|(place, fault)| {
+            runtime::spawn("fault", faults::happen(country.clone(), self.oracle.clone(), place, fault.clone(), began))
+        });
+        let faults: Vec<_> = faults.collect();
+        let mut watcher = Watcher {
+            world: world.clone(),
+            checks,
+            trace: self.trace.clone(),
+            found: Arc::clone(&self.found),
+            leads: BTreeMap::new(),
+            held: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+        };
+        watcher.watch_until(began + self.scenario.lasts, self.scenario.lasts).await;
+        for officer in officers {
+            let _ = officer.await;
+        }
+        for fault in faults {
+            let _ = fault.await;
+        }
+
+        self.phase("healing");
+        self.heal(&country, began).await;
+        let deadline = runtime::now() + self.scenario.settles_within;
+        self.settle(&world, deadline).await;
+        self.fresh_work(&world, deadline).await;
+        self.settle(&world, deadline).await;
+
+        self.phase("judging");
+        watcher.arrivals();
+        for check in &mut watcher.checks {
+            for text in check.judge(&world) {
+                self.violated(check.promise().name(), text);
+            }
+        }
+    }
+
+    fn officer(
+        &self,
+        world: &World,
+        place: usize,
+        plan: Officer,
+        began: Instant,
+        until: Duration,
+    ) -> runtime::JoinHandle<()> {
+        let working = officers::work(world.country.clone(), self.oracle.clone(), place, plan, began, until);
+        runtime::spawn("officer", working)
+    }
+
+    fn phase(&self, name: &'static str) {
+        self.trace.add(Event::Phase { name });
+    }
+
+    fn violated(&self, promise: &'static str, text: String) {
+        violated(&self.trace, &self.found, promise, text);
+    }
+
+    /// Waits until every group has a leader and every shard is there.
+    async fn formed(&self, country: &Country) -> bool {
+        let deadline = runtime::now() + FORMING_MAX;
+        while runtime::now() < deadline {
+            if (0..country.sites().len()).all(|site| is_formed(country, site)) {
+                return true;
+            }
+            runtime::sleep(Duration::from_millis(200)).await;
+        }
+        false
+    }
+
+    /// Ends everything that is wrong, as operators would: what is off goes on, what is damaged is replaced.
+    async fn heal(&self, country: &Country, began: Instant) {
+        country.wire().mend_all();
+        let count = country.machines().len();
+        for node in 0..count {
+            let (endpoint, disk, power) = {
+                let machines = country.machines();
+                (machines[node].endpoint, machines[node].disk.clone(), machines[node].power.clone())
+            };
+            country.simulator().resume(endpoint.scope);
+            country.simulator().set_clock_offset_ms(endpoint.scope, 0);
+            disk.set_full(false);
+            disk.set_failing(false);
+            disk.set_flush_time(self.scenario.knobs.flush);
+            if power == Power::Off {
+                country.start(node);
+            }
+        }
+        runtime::sleep(Duration::from_secs(5)).await;
+        let mut repairs = Vec::new();
+        for node in 0..count {
+            let (site, number, power, members) = {
+                let machines = country.machines();
+                let machine = &machines[node];
+                let members = machines.iter().filter(|other| other.site == machine.site && other.power == Power::On).count();
+                (machine.site, machine.number, machine.power.clone(), members)
+            };
+            let stopped = {
+                let node = country.machines()[node].node.clone();
+                node.is_some_and(|node| node.shared.hosted().any(|group| group.group.status().stopped.is_some()))
+            };
+            if !matches!(power, Power::Refused(_)) && !(power == Power::On && stopped) {
+                continue;
+            }
+            let site = country.sites()[site].code.clone();
+            let node = NodeRef { site, which: Which::Number(number) };
+            let lasts = Some(Duration::ZERO);
+            let what = if members > 1 { What::ReplaceNode { node } } else { What::LoseDisk { node } };
+            let place = self.scenario.faults.len();
+            let fault = Fault { at: Duration::ZERO, lasts, what };
+            let (country, oracle) = (country.clone(), self.oracle.clone());
+            repairs.push(runtime::spawn("repair", faults::happen(country, oracle, place, fault, began)));
+        }
+        for repair in repairs {
+            let _ = repair.await;
+        }
+    }
+
+    /// Waits until all is in step.
+    async fn settle(&self, world: &World, deadline: Instant) {
+        while let Some(why) = behind(world) {
+            if runtime::now() >= deadline {
+                return self.violated("alive", format!("not in step {:?} after healing: {why}", self.scenario.settles_within));
+            }
+            runtime::sleep(STEP_LOOK_EVERY).await;
+        }
+        self.trace.add(Event::InStep);
+    }
+
+    /// A fresh edit at every site that has officers' work to do, which must be accepted.
+    async fn fresh_work(&self, world: &World, deadline: Instant) {
+        let before = self.oracle.ledger().told.len();
+        let plan = |code: &String| Officer {
+            at: code.clone(),
+            shards: Vec::new(),
+            every: Duration::from_secs(1),
+            starts: Duration::ZERO,
+            edits: 1,
+            does: Work::Births,
+            impatient: false,
+        };
+        let now = runtime::now();
+        let left = deadline - now;
+        let first = self.scenario.officers.len();
+        let codes: Vec<String> = world.country.sites().iter().map(|site| site.code.clone()).collect();
+        let fresh: Vec<_> = codes
+            .iter()
+            .enumerate()
+            .map(|(place, code)| self.officer(world, first + place, plan(code), now, left))
+            .collect();
+        for officer in fresh {
+            let _ = officer.await;
+        }
+        let accepted = self.oracle.ledger().told.len() - before;
+        if accepted < codes.len() {
+            self.violated("alive", format!("of {} sites, {accepted} accepted a fresh edit after healing", codes.len()));
+        }
+    }
+}
+
+fn is_formed(country: &Country, site: usize) -> bool {
+    let nodes: Vec<_> = {
+        let machines = country.machines();
+        machines.iter().filter(|machine| machine.site == site).map(|machine| machine.node.clone()).collect()
+    };
+    let plan = &country.sites()[site];
+    let Some(nodes) = nodes.into_iter().collect::<Option<Vec<_>>>() else { return false };
+    plan.groups.iter().all(|(group, shards)| {
+        nodes.iter().filter_map(|node| node.shared.group(*group)).any(|hosted| {
+            hosted.group.status().role == Role::Leader
+                && shards.iter().all(|shard| matches!(hosted.shard(*shard), Ok(Some(_))))
+        })
+    }) && nodes.iter().all(|node| shards_are_listed(node, plan))
+}
+
+fn shards_are_listed(node: &dinhba_node::node::Node, site: &crate::country::Site) -> bool {
+    let place = node.shared.place();
+    site.shards().all(|shard| place.shards.contains_key(&shard)) && !place.nodes.is_empty()
+}
+
+fn violated(trace: &Trace, found: &Found, promise: &'static str, text: String) {
+    trace.add(Event::Violation { promise, text: text.clone() });
+    let at = trace.now();
+    found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise, at, text });
+}
+
+/// Looks at the world from time to time: lets the checks look, and tells the trace what moved.
+struct Watcher {
+    world: World,
+    checks: Vec<Box<dyn Check>>,
+    trace: Trace,
+    found: Found,
+    leads: BTreeMap<(usize, String), u64>,
+    held: BTreeMap<usize, BTreeSet<Hash>>,
+    conflicts: BTreeMap<usize, u64>,
+}
+
+impl Watcher {
+    async fn watch_until(&mut self, until: Instant, lasts: Duration) {
+        let every = LOOK_EVERY.max(lasts / LOOKS_MAX);
+        while runtime::now() < until {
+            runtime::sleep_until((runtime::now() + every).min(until)).await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        for check in &mut self.checks {
+            for text in check.look(&self.world) {
+                violated(&self.trace, &self.found, check.promise().name(), text);
+            }
+        }
+        for (node, group, status) in self.world.running() {
+            let leads = (status.role == Role::Leader).then_some(status.term);
+            let key = (node, group.to_string());
+            match leads {
+                Some(term) if self.leads.get(&key) != Some(&term) => {
+                    self.trace.add(Event::Leads { node, group: group.to_string(), term });
+                    self.leads.insert(key, term);
+                }
+                _ => {}
+            }
+        }
+        self.arrivals();
+        let counts = self.world.country.wire().take_counts();
+        let ways: Vec<_> = counts
+            .into_iter()
+            .filter(|((from, to), _)| from != to)
+            .map(|((from, to), count)| (from, to, count.messages, count.bytes))
+            .collect();
+        if !ways.is_empty() {
+            self.trace.add(Event::Traffic { ways });
+        }
+    }
+
+    /// Tells the trace which edits have come to which site, and how many conflicts are open there.
+    fn arrivals(&mut self) {
+        let country = self.world.country.clone();
+        for (site, plan) in country.sites().iter().enumerate() {
+            let mut now: BTreeSet<Hash> = BTreeSet::new();
+            let mut open = 0;
+            for node in country.machines_of(site) {
+                now.extend(hashes_of_machine(&country, node));
+                let state = engine(&country, node);
+                let of_shards = plan.groups.iter().flat_map(|(group, shards)| shards.iter().map(move |shard| (*group, *shard)));
+                let conflicts = of_shards.filter_map(|(group, shard)| {
+                    let key = dinhba_core::keys::Keys(group).shard(shard);
+                    registry::read::<registry::ShardState>(&*state, &key).ok().flatten().map(|state| state.conflicts)
+                });
+                open = open.max(conflicts.sum());
+            }
+            let before = self.held.entry(site).or_default();
+            let hashes: Vec<Hash> = now.difference(before).copied().collect();
+            *before = now;
+            if !hashes.is_empty() {
+                self.trace.add(Event::Arrived { site, hashes });
+            }
+            if self.conflicts.insert(site, open).unwrap_or(0) != open {
+                self.trace.add(Event::Conflicts { site, open });
+            }
+        }
+    }
+}
