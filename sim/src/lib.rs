@@ -1,6 +1,8 @@
 //! The deterministic simulator: it runs the real node's code on one thread, in virtual time, from one seed.
 
+pub mod checks;
 pub mod executor;
+pub mod history;
 pub mod scenario;
 
 #[cfg(test)]

@@ -1,0 +1,3 @@
+//! One file per promise. Each says what it does not check.
+
+pub mod linearizability;
