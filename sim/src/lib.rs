@@ -2,5 +2,7 @@
 
 pub mod executor;
 
+pub mod disk;
+
 #[cfg(test)]
 mod raft_test;
