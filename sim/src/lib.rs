@@ -8,5 +8,7 @@ pub mod history;
 >>>>>>> w-simscen
 pub mod scenario;
 
+pub mod disk;
+
 #[cfg(test)]
 mod raft_test;
