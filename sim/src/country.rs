@@ -17,7 +17,7 @@ use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
-use dinhba_node::log::{LogOptions, Tasked};
+use dinhba_node::log::{Inline, LogOptions};
 use dinhba_node::node::{Node, Seams};
 use dinhba_node::raft::group::Role as RaftRole;
 use dinhba_node::runtime::NodeScope;
@@ -112,6 +112,14 @@ pub struct Backup {
     disk: SimDisk,
     state: MemoryState,
     admitted: bool,
+}
+
+impl Backup {
+    /// The copy of its state.
+    #[must_use]
+    pub fn state(&self) -> &MemoryState {
+        &self.state
+    }
 }
 
 /// The country; clones are the same.
@@ -429,25 +437,20 @@ impl Country {
             let machines = self.machines();
             let machine = &machines[node];
             let state = Arc::clone(&machine.state);
-            (machine.config.clone(), machine.disk.clone(), state, machine.endpoint, machine.admitted)
+            (machine.config.clone(), machine.disk.mount(), state, machine.endpoint, machine.admitted)
         };
         let site = &self.0.sites[endpoint.site];
         write_file(&disk, FilePath::new(PLACE_FILE), &self.0.place_file)?;
         let identity = Identity::Node { site: site.id, node: config.node.id };
         let options = LogOptions { segment_bytes: knobs.segment_bytes, cache_bytes: 256 * 1024 };
-        let flush = {
-            let disk = disk.clone();
-            Arc::new(move || disk.flush_time())
-        };
         let shared_disk: Arc<dyn Disk> = Arc::new(disk);
         let mut seams = Seams {
             state,
-            log: Tasked::open_with(
+            log: Inline::open_with(
                 Arc::clone(&shared_disk),
                 FilePath::new("/data/log"),
                 Arc::new(Unsealed),
                 options,
-                flush,
             )?,
             disk: shared_disk,
             snapshots: PathBuf::from("/data/snapshots"),
@@ -524,6 +527,8 @@ impl Country {
         if self.switch_off(node, Power::Off, "killed") {
             self.machines()[node].disk.kill();
             self.unplug(node, true);
+            let mut machines = self.machines();
+            machines[node].state = Arc::new(machines[node].state.after_kill());
         }
     }
 

@@ -1,14 +1,24 @@
 //! The deterministic simulator: it runs the real node's code on one thread, in virtual time, from one seed.
+//!
+//! Everything that happens in a run is data ([`scenario::Scenario`]) and a seed; equal scenarios give equal runs. Read
+//! bottom-up: `executor` (time, tasks), `disk`, `wire` (what machines stand on), `trace` (what happened), `scenario` (a run
+//! as data), `country` (machines and nodes), `oracle`, `officers`, `faults` (who does what to it), `state` and `checks`
+//! (whether the promises hold), `run`.
 
+pub mod ambient;
 pub mod checks;
-pub mod executor;
-<<<<<<< HEAD
-=======
-pub mod history;
->>>>>>> w-simscen
-pub mod scenario;
-
+pub mod country;
 pub mod disk;
+pub mod executor;
+pub mod faults;
+pub mod history;
+pub mod officers;
+pub mod oracle;
+pub mod run;
+pub mod scenario;
+pub mod state;
+pub mod trace;
+pub mod wire;
 
 #[cfg(test)]
 mod raft_test;

@@ -153,7 +153,7 @@ impl Story {
             .enumerate()
             .map(|(place, plan)| self.officer(&world, place, plan.clone(), began, self.scenario.lasts))
             .collect();
-        let faults: Vec<_> = self.scenario.faults.iter().enumerate().map(|(place, fault)| {
+        let faults = self.scenario.faults.iter().enumerate().map(|(place, fault)| {
             runtime::spawn("fault", faults::happen(country.clone(), self.oracle.clone(), place, fault.clone(), began))
         });
         let faults: Vec<_> = faults.collect();

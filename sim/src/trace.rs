@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{Hash, RecordId};
-use serde::Serialize;
 
 use crate::executor::Handle;
 
@@ -15,8 +14,7 @@ pub type SitePlace = usize;
 pub type NodePlace = usize;
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A part of the run begins: `forming`, `safety`, `healing`, `judging`.
     Phase {
@@ -122,12 +120,11 @@ pub enum Event {
 }
 
 /// An event with its time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Virtual time since the run began.
     pub at: Duration,
     /// What happened.
-    #[serde(flatten)]
     pub event: Event,
 }
 

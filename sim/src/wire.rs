@@ -411,7 +411,8 @@ impl Wire {
         // The way there is that of the address, whether anybody listens or not.
         let listener = self.state().listeners.get(host_port).cloned();
         let Some(listener) = listener else {
-            runtime::sleep(self.state().between.latency * 2).await;
+            let round_trip = self.state().between.latency * 2;
+            runtime::sleep(round_trip).await;
             return Err(Reset("nobody listens there"));
         };
         let connection = Arc::new(Connection { from, to: listener.endpoint, end: Mutex::default() });

@@ -51,7 +51,7 @@ pub fn behind(world: &World) -> Option<String> {
                 return Some(format!("{name} has no shard {shard}"));
             };
             match &first {
-                None => first = Some((site, heads, here)),
+                None => first = Some((site, heads, here.clone())),
                 Some((other, their_heads, there)) => {
                     let other = &country.sites()[*other].code;
                     if heads != *their_heads {
@@ -73,7 +73,7 @@ pub fn behind(world: &World) -> Option<String> {
                     else {
                         return false;
                     };
-                    body.heads == heads && body.edits_digest == edits && body.state_digest == records
+                    body.heads == heads && body.edits == edits && body.state == records
                 });
                 if !proved {
                     return Some(format!("{name} has no proof from above for {shard}"));
