@@ -1,4 +1,4 @@
-//! The disk seam: the only file operations that the log and the snapshots use.
+//! The disk seam: the only file operations that the log, the snapshots and the reader of the place file use.
 //!
 //! `RealDisk` is the operating system's; the simulator's disk loses what was not synced, tears the last write and rots
 //! bits. Engines of other people (fjall, sled) do their own file work and stay outside.
