@@ -1,4 +1,4 @@
-//! The disk seam: the only file operations that the log and the snapshots use.
+//! The disk seam: the only file operations that the log, the snapshots and the reader of the place file use.
 //!
 //! `RealDisk` is the operating system's; the simulator's disk loses what was not synced, tears the last write and rots
 //! bits. Engines of other people (fjall, sled) do their own file work and stay outside.
@@ -15,6 +15,16 @@ use rustix::fs::{FallocateFlags, fallocate};
 pub trait Disk: Send + Sync {
     /// Opens the file at `path`, for reading and writing. With `create`, makes an empty one if there is none.
     fn open(&self, path: &Path, create: bool) -> Result<Box<dyn DiskFile>, StoreError>;
+    /// All bytes of the file at `path`, which need not be writable.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        let file = self.open(path, false)?;
+        let length =
+            usize::try_from(file.len()?).map_err(|_| StoreError::Io(format!("read {}: too large", path.display())))?;
+        let mut bytes = vec![0; length];
+        let count = file.read_at(0, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
     /// The names of the files in `dir`, sorted. An absent directory has none.
     fn list(&self, dir: &Path) -> Result<Vec<String>, StoreError>;
     /// Makes `dir` and its parents; fine if it is there.
@@ -83,6 +93,10 @@ impl Disk for RealDisk {
         let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
         let file = opened.map_err(|error| io_error("open", path, &error))?;
         Ok(Box::new(RealFile { file, path: path.into() }))
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        fs::read(path).map_err(|error| io_error("read", path, &error))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, StoreError> {
@@ -197,6 +211,8 @@ mod tests {
         assert_eq!(&buffer, b"\0\0\0abc\0\0\x07\x07");
         file.set_len(4).unwrap();
         assert_eq!(file.len().unwrap(), 4);
+        assert_eq!(disk.read(&dir.join("x")).unwrap(), b"\0\0\0a");
+        assert!(matches!(disk.read(&dir.join("y")), Err(StoreError::Io(_))));
 
         disk.rename(&dir.join("x"), &dir.join("y")).unwrap();
         disk.sync_dir(&dir).unwrap();

@@ -59,7 +59,7 @@ pub struct Seams {
     pub state: Arc<dyn StateEngine>,
     /// The Raft log.
     pub log: Arc<dyn LogEngine>,
-    /// Snapshots.
+    /// Snapshots, and the place file.
     pub disk: Arc<dyn Disk>,
     /// Where snapshots lie.
     pub snapshots: PathBuf,
@@ -83,6 +83,7 @@ pub struct Shared {
     pub links: LinkReports,
     pub(crate) signing_key: SigningKey,
     pub(crate) dial: Arc<dyn Dial>,
+    disk: Arc<dyn Disk>,
     pub(crate) pool: PeerPool,
     pub(crate) groups: Groups,
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
@@ -207,6 +208,7 @@ impl Node {
             links: LinkReports::default(),
             signing_key,
             dial: Arc::clone(&seams.dial),
+            disk: Arc::clone(&seams.disk),
             pool: PeerPool::new(Arc::clone(&seams.dial)),
             groups: Groups::default(),
             hosted: OnceLock::new(),
@@ -365,7 +367,7 @@ async fn do_chores(shared: Arc<Shared>) {
 async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
     let config = &shared.config;
     let file = match &config.place {
-        Some(place) => place_file::read(&place.file)?,
+        Some(place) => place_file::read(shared.disk.as_ref(), &place.file)?,
         None => PlaceFile::default(),
     };
     for hosted in shared.hosted() {

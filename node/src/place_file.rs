@@ -11,7 +11,10 @@ use std::path::Path;
 
 use dinhba_core::ids::{ShardId, SiteId, UnitId};
 use dinhba_core::place::SiteEntry;
+use dinhba_core::store::StoreError;
 use serde::Deserialize;
+
+use crate::disk::Disk;
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum PlaceFileError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the operating system or the CSV reader said.
+        /// What the disk or the CSV reader said.
         reason: String,
     },
     /// A line is wrong.
@@ -55,10 +58,12 @@ struct Row {
 }
 
 /// Reads the file.
-pub fn read(path: &Path) -> Result<PlaceFile, PlaceFileError> {
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<PlaceFile, PlaceFileError> {
     let shown = path.display().to_string();
+    let refused = |error: StoreError| PlaceFileError::Unreadable { path: shown.clone(), reason: error.to_string() };
     let unreadable = |error: csv::Error| PlaceFileError::Unreadable { path: shown.clone(), reason: error.to_string() };
-    let mut reader = csv::Reader::from_path(path).map_err(unreadable)?;
+    let bytes = disk.read(path).map_err(refused)?;
+    let mut reader = csv::Reader::from_reader(bytes.as_slice());
     let headers = reader.headers().map_err(unreadable)?.clone();
     let mut file = PlaceFile::default();
     for record in reader.records() {
@@ -112,12 +117,19 @@ fn key(hex: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     fn parse(text: &str) -> Result<PlaceFile, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("place.csv");
         std::fs::write(&path, format!("kind,id,unit,parent,public_key\n{text}")).expect("a file");
-        read(&path).map_err(|error| error.to_string())
+        read(&RealDisk, &path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_with_what_to_do() {
+        let error = read(&RealDisk, Path::new("/nowhere/place.csv")).expect_err("no file").to_string();
+        assert!(error.starts_with("place.file: /nowhere/place.csv: ") && error.contains("No such file"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use dinhba_core::ids::GroupId;
 use dinhba_core::store::{Done, LogEngine, LogState, StoreError};
 
 use super::segments::{LogOptions, SegmentLog};
+use super::writer::{Finished, Job};
 use crate::disk::Disk;
 use crate::seal::Sealer;
 
@@ -31,11 +32,88 @@ struct Shared {
     room: Condvar,
 }
 
-struct Queue {
-    log: SegmentLog,
+/// What waits for the next flush.
+pub(super) struct Queue {
+    pub log: SegmentLog,
     /// Who waits for what is staged, in the order of the calls.
     waiting: Vec<Done>,
-    closing: bool,
+    pub closing: bool,
+}
+
+impl Queue {
+    pub fn new(log: SegmentLog) -> Self {
+        Queue { log, waiting: Vec::new(), closing: false }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Stages for `done`, which then waits for the next flush; or the answer that it is to be told now.
+    pub fn submit(
+        &mut self,
+        done: Done,
+        stage: impl FnOnce(&mut SegmentLog) -> Result<(), StoreError>,
+    ) -> Result<(), Answers> {
+        match stage(&mut self.log) {
+            Ok(()) => {
+                self.waiting.push(done);
+                Ok(())
+            }
+            Err(error) => Err(Answers { waiting: vec![done], outcome: Err(error) }),
+        }
+    }
+
+    /// Persist, flush, then acknowledge: `begin`, [`Flush::run`], [`Flushed::end`], [`Answers::tell`]. Each takes what
+    /// the one before it gives, so there is no other order.
+    ///
+    /// `waiting` is taken under the same lock as the frames, so whoever is told waited for frames of this job or an
+    /// earlier one. The job writes and flushes outside the lock: others stage meanwhile, and share the next flush. Only
+    /// after `end` has recorded the outcome is anyone told: who asks the log on being told finds it settled or
+    /// poisoned. A job that failed is never tried again, since after a failed flush nobody knows what the disk holds.
+    pub fn begin(&mut self) -> Flush {
+        Flush { waiting: std::mem::take(&mut self.waiting), work: self.log.check().map(|()| self.log.take()) }
+    }
+}
+
+/// One flush and who waits for it; no work if nothing is staged or the log has failed.
+pub(super) struct Flush {
+    waiting: Vec<Done>,
+    work: Result<Option<Job>, StoreError>,
+}
+
+impl Flush {
+    pub fn run(self) -> Flushed {
+        Flushed { waiting: self.waiting, finished: self.work.map(|job| job.map(Job::run)) }
+    }
+}
+
+/// What came of a flush, before anyone knows.
+pub(super) struct Flushed {
+    waiting: Vec<Done>,
+    finished: Result<Option<Finished>, StoreError>,
+}
+
+impl Flushed {
+    pub fn end(self, log: &mut SegmentLog) -> Answers {
+        let outcome = self.finished.and_then(|finished| finished.map_or(Ok(()), |finished| log.finish(finished)));
+        Answers { waiting: self.waiting, outcome }
+    }
+}
+
+/// To be told without the lock.
+#[must_use]
+pub(super) struct Answers {
+    waiting: Vec<Done>,
+    outcome: Result<(), StoreError>,
+}
+
+impl Answers {
+    pub fn tell(self) {
+        for done in self.waiting {
+            done(self.outcome.clone());
+        }
+    }
 }
 
 impl Shared {
@@ -44,39 +122,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Persist, flush, then acknowledge.
-    ///
-    /// `waiting` is taken under the same lock as the frames, so whoever is told waited for frames of this job or an
-    /// earlier one. The job writes and flushes outside the lock: others stage meanwhile, and share the next flush. Only
-    /// after `finish` has recorded the outcome is anyone told: who asks the log on being told finds it settled or
-    /// poisoned. A job that failed is never tried again, since after a failed flush nobody knows what the disk holds.
     fn write_what_waits<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) {
-        let waiting = std::mem::take(&mut queue.waiting);
-        let mut outcome = queue.log.check();
-        if outcome.is_ok()
-            && let Some(job) = queue.log.take()
-        {
-            drop(queue);
-            self.room.notify_all();
-            let finished = job.run();
-            queue = self.lock();
-            outcome = queue.log.finish(finished);
-        }
+        let flush = queue.begin();
         drop(queue);
         self.room.notify_all();
-        for done in waiting {
-            done(outcome.clone());
-        }
+        let flushed = flush.run();
+        let answers = flushed.end(&mut self.lock().log);
+        // A failed log holds nobody back.
+        self.room.notify_all();
+        answers.tell();
     }
 
     fn write_until_closed(&self) {
         let _watch = Watch(self);
         loop {
             let mut queue = self.lock();
-            while queue.waiting.is_empty() && !queue.closing {
+            while queue.is_empty() && !queue.closing {
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            if queue.waiting.is_empty() {
+            if queue.is_empty() {
                 close(&mut queue.log);
                 return;
             }
@@ -98,14 +162,12 @@ impl Drop for Watch<'_> {
             let waiting = std::mem::take(&mut queue.waiting);
             drop(queue);
             self.0.room.notify_all();
-            for done in waiting {
-                done(Err(error.clone()));
-            }
+            Answers { waiting, outcome: Err(error) }.tell();
         }
     }
 }
 
-fn close(log: &mut SegmentLog) {
+pub(super) fn close(log: &mut SegmentLog) {
     if log.check().is_ok()
         && let Err(error) = log.close()
     {
@@ -127,7 +189,7 @@ impl GroupCommit {
         options: LogOptions,
     ) -> Result<Arc<dyn LogEngine>, StoreError> {
         let log = SegmentLog::open_with(disk, dir, sealer, options)?;
-        let queue = Mutex::new(Queue { log, waiting: Vec::new(), closing: false });
+        let queue = Mutex::new(Queue::new(log));
         let shared = Arc::new(Shared { queue, work: Condvar::new(), room: Condvar::new() });
         let writer = thread::Builder::new().name("log-writer".to_owned()).spawn({
             let shared = shared.clone();
@@ -142,15 +204,11 @@ impl GroupCommit {
         while queue.log.staged_bytes() >= STAGED_BYTES_MAX && queue.log.check().is_ok() {
             queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        match stage(&mut queue.log) {
-            Ok(()) => {
-                queue.waiting.push(done);
-                self.shared.work.notify_one();
-            }
-            Err(error) => {
-                drop(queue);
-                done(Err(error));
-            }
+        let submitted = queue.submit(done, stage);
+        drop(queue);
+        match submitted {
+            Ok(()) => self.shared.work.notify_one(),
+            Err(answers) => answers.tell(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use dinhba_core::ids::GroupId;
 use dinhba_core::store::{Done, LogEngine, LogState, StoreError};
@@ -12,7 +13,7 @@ use dinhba_core::store::{Done, LogEngine, LogState, StoreError};
 use super::faulty::{Fault, FaultyDisk};
 use super::model::{DIR, Model, ModelGroup, Op, SMALL, Step, observe, open, stage};
 use super::writer::segment_path;
-use super::{GroupCommit, Inline, LogOptions, SegmentLog};
+use super::{GroupCommit, Inline, LogOptions, SegmentLog, Tasked};
 use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::seal::Unsealed;
 
@@ -130,6 +131,25 @@ fn inline_on_a_real_disk_conforms() {
     conforms(&|| Inline::open_with(Arc::new(RealDisk), &dir, Arc::new(Unsealed), SMALL).unwrap());
     let files = RealDisk.list(&dir).unwrap();
     assert!(files.len() < 20, "segments are freed and recycled: {files:?}");
+}
+
+/// A runtime for the writer's task; the suite's thread waits outside it.
+fn writers_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
+}
+
+#[test]
+fn tasked_on_a_real_disk_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = writers_runtime();
+    let _entered = runtime.enter();
+    for micros in [0, 200] {
+        let dir = dir.path().join(micros.to_string());
+        let flush_time: Arc<dyn Fn() -> Duration + Send + Sync> = Arc::new(move || Duration::from_micros(micros));
+        conforms(&|| {
+            Tasked::open_with(Arc::new(RealDisk), &dir, Arc::new(Unsealed), SMALL, flush_time.clone()).unwrap()
+        });
+    }
 }
 
 #[test]
@@ -454,15 +474,15 @@ impl DiskFile for GateFile {
     }
 }
 
-#[test]
-fn calls_that_wait_share_one_flush_and_are_answered_in_order() {
+/// The story of two drivers: calls that wait share one flush and are answered in order.
+fn shares_flushes(open: &dyn Fn(Arc<dyn Disk>) -> Arc<dyn LogEngine>) {
     let (begun, begins) = channel();
     let (permit, permits) = channel();
     let disk = FaultyDisk::default();
     let gate = Gate { disk: disk.clone(), begun: Mutex::new(begun), permits: Arc::new(Mutex::new(permits)) };
     // Opening syncs the first segment when it is made, and once more when it was read.
     (0..2).for_each(|_| permit.send(()).unwrap());
-    let log = GroupCommit::open(Arc::new(gate), Path::new(DIR), Arc::new(Unsealed)).unwrap();
+    let log = open(Arc::new(gate));
     (0..2).for_each(|_| begins.recv().unwrap());
 
     let (told, answers) = channel();
@@ -499,16 +519,41 @@ fn calls_that_wait_share_one_flush_and_are_answered_in_order() {
 }
 
 #[test]
+fn calls_that_wait_share_one_flush_of_the_thread() {
+    shares_flushes(&|disk| GroupCommit::open(disk, Path::new(DIR), Arc::new(Unsealed)).unwrap());
+}
+
+/// The driver with a task, on the runtime that is entered.
+fn tasked(disk: Arc<dyn Disk>) -> Arc<dyn LogEngine> {
+    let options = LogOptions::default();
+    Tasked::open_with(disk, Path::new(DIR), Arc::new(Unsealed), options, Arc::new(|| Duration::ZERO)).unwrap()
+}
+
+#[test]
+fn calls_that_wait_share_one_flush_of_the_task() {
+    let runtime = writers_runtime();
+    let _entered = runtime.enter();
+    shares_flushes(&tasked);
+}
+
+#[test]
 fn a_failed_flush_fails_all_who_wait_and_all_who_come() {
+    let runtime = writers_runtime();
+    let _entered = runtime.enter();
+    fails_all(&|disk| GroupCommit::open(disk, Path::new(DIR), Arc::new(Unsealed)).unwrap());
+    fails_all(&tasked);
+}
+
+fn fails_all(open: &dyn Fn(Arc<dyn Disk>) -> Arc<dyn LogEngine>) {
     let disk = FaultyDisk::default();
-    let log = GroupCommit::open(Arc::new(disk.clone()), Path::new(DIR), Arc::new(Unsealed)).unwrap();
+    let log = open(Arc::new(disk.clone()));
     append(&*log, A, 0..5).unwrap();
     disk.fail_at(1, Fault::Full);
     assert!(matches!(append(&*log, A, 5..6), Err(StoreError::Full(_))));
     assert!(matches!(append(&*log, A, 6..7), Err(StoreError::Poisoned(_))));
     assert!(matches!(log.state(A), Err(StoreError::Poisoned(_))));
     drop(log);
-    let log = GroupCommit::open(Arc::new(disk), Path::new(DIR), Arc::new(Unsealed)).unwrap();
+    let log = open(Arc::new(disk));
     assert_eq!(log.read(A, 0, 100).unwrap(), entries(0..5));
 }
 

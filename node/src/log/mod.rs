@@ -1,7 +1,8 @@
 //! The Raft logs and votes of all groups of a node, in segment files over the [`Disk`](crate::disk::Disk) seam.
 //!
 //! Read bottom-up: `frame` (bytes), `index` (what is where), `writer` (the disk work of a flush and its order),
-//! `segments` (the log, synchronous), `recover` (reading it back), `commit` (who flushes when).
+//! `segments` (the log, synchronous), `recover` (reading it back), `commit` and `tasked` (who flushes
+//! when).
 //!
 //! Promises what [`LogEngine`](dinhba_core::store::LogEngine) promises: what was acknowledged survives a power cut, an
 //! unacknowledged entry is there whole or not at all, and damage in what was acknowledged is `Corrupt` with file and
@@ -23,8 +24,10 @@ mod index;
 mod measured;
 mod recover;
 mod segments;
+mod tasked;
 mod writer;
 
 pub use commit::{GroupCommit, Inline};
 pub use measured::Measured;
 pub use segments::{LogOptions, MARK_BYTES_MAX, PAYLOAD_BYTES_MAX, SegmentLog};
+pub use tasked::Tasked;

@@ -3,6 +3,9 @@
 //! It forgets like a disk. [`MemoryState::lose_unsynced`] is a power cut: batches applied since the last `sync` are gone,
 //! but for as many of the oldest as the caller lets survive (a real engine may have written them back). A batch survives
 //! whole or not at all. [`MemoryState::rot`] flips a bit of a stored value.
+//!
+//! Between two processes of a machine stand [`MemoryState::after_power_cut`] and [`MemoryState::after_kill`]: the next
+//! process gets a state of its own, and whatever is left of the old one can neither read nor write any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -101,7 +104,8 @@ impl MemoryState {
     }
 
     /// A power cut: undoes the batches since the last `sync`, newest first, until only the `keep` oldest of them are
-    /// left. Those then count as synced. Views must be closed: no reader outlives a power cut.
+    /// left. Those then count as synced. A view that is still open means nothing any more: no reader outlives a power
+    /// cut, and [`after_power_cut`](Self::after_power_cut) sees to that.
     pub fn lose_unsynced(&self, keep: usize) {
         self.0.with_base(|base| {
             while base.undo().len() > keep {
@@ -111,6 +115,45 @@ impl MemoryState {
             }
             base.undo().clear();
         });
+    }
+
+    /// The state that the next process finds after a power cut which the `keep` oldest unsynced batches survived; this one
+    /// is empty, and each call on it is an error. At most [`unsynced`](Self::unsynced) can be kept.
+    #[must_use]
+    pub fn after_power_cut(&self, keep: usize) -> MemoryState {
+        self.lose_unsynced(keep);
+        self.after_kill()
+    }
+
+    /// The state that the next process finds after this one was killed: everything, what is unsynced still so. This one
+    /// is empty, and each call on it is an error.
+    #[must_use]
+    pub fn after_kill(&self) -> MemoryState {
+        self.0.stop("the process of this state is dead");
+        self.with(self.0.with_base(std::mem::take))
+    }
+
+    /// A backup: everything that can be read now, all of it synced there.
+    #[must_use]
+    pub fn copy(&self) -> MemoryState {
+        let pairs = self.0.with_base(|base| base.pairs.clone());
+        self.with(MemoryBase { pairs, undo: Mutex::default() })
+    }
+
+    fn with(&self, base: MemoryBase) -> MemoryState {
+        MemoryState(Overlaid::new(base, self.0.codec().clone()))
+    }
+
+    /// Flips one bit of some stored value and returns its key; `pick` chooses both. `None` if the state is empty.
+    pub fn rot_any(&self, pick: u64) -> Option<Vec<u8>> {
+        let (key, bit) = self.0.with_base(|base| {
+            let count = base.pairs.len() as u64;
+            let place = usize::try_from(pick.checked_rem(count)?).ok()?;
+            let (key, stored) = base.pairs.iter().nth(place)?;
+            let bit = (pick / count).checked_rem(stored.len() as u64 * 8)?;
+            Some((key.clone(), usize::try_from(bit).ok()?))
+        })?;
+        self.rot(&key, bit).then_some(key)
     }
 
     /// Flips one bit of what is stored under `key`; `bit` counts from the start of the stored bytes and wraps around at
@@ -185,5 +228,54 @@ mod tests {
         assert!(matches!(state.get(&[171]), Err(StoreError::Corrupt { place, .. }) if place == "key ab"));
         let walked: Vec<_> = state.scan(&[0], &[255]).map(|item| item.is_ok()).collect();
         assert_eq!(walked, [true, false]);
+    }
+
+    fn pairs(state: &MemoryState) -> Vec<(Vec<u8>, Vec<u8>)> {
+        state.scan(&[0], &[255]).map(|item| item.unwrap()).collect()
+    }
+
+    #[test]
+    fn the_next_process_has_what_survived_and_the_old_one_nothing() {
+        let old = MemoryState::new(Arc::new(Unsealed));
+        old.apply(put(1, 1)).unwrap();
+        old.sync().unwrap();
+        old.apply(put(2, 2)).unwrap();
+        old.apply(put(3, 3)).unwrap();
+        let everything = pairs(&old);
+        let view = old.snapshot().unwrap();
+
+        let killed = old.after_kill();
+        let dead = |error: StoreError| matches!(error, StoreError::Poisoned(_));
+        assert!(old.apply(put(4, 4)).is_err_and(dead) && old.sync().is_err_and(dead) && old.get(&[1]).is_err_and(dead));
+        assert!(view.get(&[1]).is_err_and(dead) && old.scan(&[0], &[9]).next().is_some_and(|item| item.is_err()));
+        drop(view);
+        drop(old);
+        assert_eq!(pairs(&killed), everything);
+        assert_eq!(killed.unsynced(), 2);
+
+        let cut = killed.after_power_cut(1);
+        assert!(killed.apply(put(4, 4)).is_err_and(dead));
+        assert_eq!(pairs(&cut), [(vec![0], vec![2]), (vec![1], vec![1]), (vec![2], vec![2])]);
+        assert_eq!(cut.unsynced(), 0);
+        cut.apply(put(5, 5)).unwrap();
+    }
+
+    #[test]
+    fn a_backup_goes_its_own_way_and_any_value_rots() {
+        let state = MemoryState::new(Arc::new(Unsealed));
+        assert_eq!(state.rot_any(7), None);
+        state.apply(put(1, 1)).unwrap();
+        let backup = state.copy();
+        state.apply(put(2, 2)).unwrap();
+        assert_eq!(backup.unsynced(), 0);
+        assert_eq!(pairs(&backup), [(vec![0], vec![1]), (vec![1], vec![1])]);
+        for pick in 0..100 {
+            let state = state.copy();
+            let key = state.rot_any(pick).unwrap();
+            let damaged: Vec<u8> = (0..3).filter(|key| state.get(&[*key]).is_err()).collect();
+            assert_eq!(damaged, key, "pick {pick}");
+        }
+        let keys: Vec<Vec<u8>> = (0..3).filter_map(|pick| state.copy().rot_any(pick)).collect();
+        assert_eq!(keys, [[0], [1], [2]]);
     }
 }

@@ -79,6 +79,15 @@ impl<B: Base> Overlaid<B> {
         work(&mut self.exclusive().base)
     }
 
+    /// Makes every later call an error.
+    pub(super) fn stop(&self, reason: &str) {
+        let _stopped_earlier = self.poison.0.set(reason.to_owned());
+    }
+
+    pub(super) fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     // A panic under the lock has poisoned the engine through `Poison`, so the lock's own poison adds nothing.
     fn shared(&self) -> RwLockReadGuard<'_, Inner<B>> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)

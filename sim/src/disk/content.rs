@@ -143,7 +143,7 @@ impl Content {
         }
         self.fresh = written(&changes);
         // A file written whole, once, has no last write behind older ones.
-        if !resized && self.fresh == [0..self.now.len] {
+        if !resized && self.fresh.first() == Some(&(0..self.now.len)) {
             self.fresh.clear();
         }
     }
