@@ -17,7 +17,7 @@ use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
-use dinhba_node::log::{Inline, LogOptions};
+use dinhba_node::log::{LogOptions, Tasked};
 use dinhba_node::node::{Node, Seams};
 use dinhba_node::raft::group::Role as RaftRole;
 use dinhba_node::runtime::NodeScope;
@@ -162,7 +162,8 @@ impl Country {
             bits_per_second: network.bits_per_second,
             lost_per_mille: 0,
         };
-        let inside = Path { latency: network.latency_inside, jitter: network.latency_inside, bits_per_second: 0, ..between };
+        let inside =
+            Path { latency: network.latency_inside, jitter: network.latency_inside, bits_per_second: 0, ..between };
         let wire = Wire::new(simulator.clone(), scenario.seed, inside, between);
         let shards: BTreeMap<String, ShardId> =
             scenario.tree.communes.iter().map(|code| (code.clone(), ShardId(rng.next_u64()))).collect();
@@ -443,14 +444,19 @@ impl Country {
         write_file(&disk, FilePath::new(PLACE_FILE), &self.0.place_file)?;
         let identity = Identity::Node { site: site.id, node: config.node.id };
         let options = LogOptions { segment_bytes: knobs.segment_bytes, cache_bytes: 256 * 1024 };
+        let flush = {
+            let disk = disk.clone();
+            Arc::new(move || disk.flush_time())
+        };
         let shared_disk: Arc<dyn Disk> = Arc::new(disk);
         let mut seams = Seams {
             state,
-            log: Inline::open_with(
+            log: Tasked::open_with(
                 Arc::clone(&shared_disk),
                 FilePath::new("/data/log"),
                 Arc::new(Unsealed),
                 options,
+                flush,
             )?,
             disk: shared_disk,
             snapshots: PathBuf::from("/data/snapshots"),
@@ -606,7 +612,7 @@ impl Country {
 }
 
 /// Where machines keep the file that sites are founded with.
-const PLACE_FILE: &str = "/place.csv";
+const PLACE_FILE: &str = "/data/place.csv";
 
 fn place_file(sites: &[Site], shards: &BTreeMap<String, ShardId>) -> Vec<u8> {
     use std::fmt::Write as _;
@@ -625,6 +631,7 @@ fn place_file(sites: &[Site], shards: &BTreeMap<String, ShardId>) -> Vec<u8> {
 }
 
 fn write_file(disk: &SimDisk, path: &FilePath, bytes: &[u8]) -> anyhow::Result<()> {
+    disk.create_dir(path.parent().unwrap_or(path))?;
     let file = disk.open(path, true)?;
     if file.len()? != bytes.len() as u64 {
         file.set_len(0)?;

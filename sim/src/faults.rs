@@ -76,7 +76,9 @@ impl Acting {
             }
             What::Lossy { a, b, per_mille } => self.between(a, b, Trouble::Lossy(*per_mille), "lossy").await,
             What::CutOneWay { from, to } => {
-                let (Some((from, at)), Some((to, there))) = (self.end(from), self.end(to)) else { return self.nobody() };
+                let (Some((from, at)), Some((to, there))) = (self.end(from), self.end(to)) else {
+                    return self.nobody();
+                };
                 self.teller.tell("what the first sends vanishes".to_owned(), Vec::new(), vec![at, there]);
                 let cut = country.wire().disturb(Disturbance { from, to, trouble: Trouble::Cut });
                 self.while_it_lasts(vec![cut]).await;
@@ -152,7 +154,9 @@ impl Acting {
             }
             What::Rot { store, .. } => {
                 let hit = match store {
-                    Store::State => country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned()),
+                    Store::State => {
+                        country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned())
+                    }
                     Store::Log | Store::Snapshots => disk.rot(country.random()),
                 };
                 tell(&format!("a bit flips in {}", hit.unwrap_or_else(|| "nothing".to_owned())));
@@ -323,7 +327,8 @@ impl Acting {
         };
         for _ in 0..ADMIN_TRIES {
             let (client, context) = self.operator(site);
-            if client.add_node(&context, id, &address).await.is_ok() && client.promote_node(&context, id).await.is_ok() {
+            if client.add_node(&context, id, &address).await.is_ok() && client.promote_node(&context, id).await.is_ok()
+            {
                 return;
             }
             runtime::sleep(Duration::from_secs(5)).await;

@@ -92,8 +92,8 @@ struct Officer {
 }
 
 /// What became of a request.
-enum Told1 {
-    Accepted(Accepted),
+enum Became {
+    Accepted,
     Stale(v1::Record),
     Refused,
     Unknown,
@@ -171,13 +171,13 @@ impl Officer {
         let record = RecordId::derive(request, 0);
         let operation = self.called(FILE_NUMBER.key(record), Asked::Write { overwrites: Values::new(), id: value });
         match self.send(request, &edit, shard, "birth").await {
-            Told1::Accepted(_) => {
+            Became::Accepted => {
                 self.answered(operation, Answered::Accepted);
                 self.oracle.ledger().records.entry(shard).or_default().push(record);
             }
-            Told1::Refused => self.answered(operation, Answered::Refused),
+            Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
-            Told1::Stale(_) | Told1::Unknown => {}
+            Became::Stale(_) | Became::Unknown => {}
         }
     }
 
@@ -213,10 +213,10 @@ impl Officer {
         let shard = found.shard.parse().unwrap_or_default();
         let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });
         match self.send(request, &edit, shard, work).await {
-            Told1::Accepted(_) => self.answered(operation, Answered::Accepted),
-            Told1::Stale(current) => self.answered(operation, Answered::Stale(subject.values(&current))),
-            Told1::Refused => self.answered(operation, Answered::Refused),
-            Told1::Unknown => {}
+            Became::Accepted => self.answered(operation, Answered::Accepted),
+            Became::Stale(current) => self.answered(operation, Answered::Stale(subject.values(&current))),
+            Became::Refused => self.answered(operation, Answered::Refused),
+            Became::Unknown => {}
         }
     }
 
@@ -231,7 +231,7 @@ impl Officer {
     }
 
     /// Sends one request until it has a definite answer, or patience ends.
-    async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Told1 {
+    async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Became {
         let mut unknown = false;
         for _ in 0..ASKED_AGAIN_MAX {
             let outcome = if self.plan.impatient {
@@ -243,33 +243,33 @@ impl Officer {
             match outcome {
                 Ok(accepted) => {
                     self.keep(request, &accepted, shard, work);
-                    return Told1::Accepted(accepted);
+                    return Became::Accepted;
                 }
                 Err(Error::Stale(stale)) => {
                     self.not("stale");
                     return match stale.current {
-                        Some(current) => Told1::Stale(current),
-                        None => Told1::Unknown,
+                        Some(current) => Became::Stale(current),
+                        None => Became::Unknown,
                     };
                 }
                 Err(Error::Refused { code, text }) => {
                     self.not(&format!("refused: {code:?}: {text}"));
-                    return Told1::Refused;
+                    return Became::Refused;
                 }
                 Err(Error::OutcomeUnknown { .. }) => unknown = true,
                 Err(Error::Unreachable { .. }) if unknown => {}
                 Err(Error::Unreachable { .. }) => {
                     self.not("unreachable");
-                    return Told1::Refused;
+                    return Became::Refused;
                 }
                 Err(Error::Protocol(text)) => {
                     self.not(&format!("protocol: {text}"));
-                    return Told1::Unknown;
+                    return Became::Unknown;
                 }
             }
         }
         self.not("unknown");
-        Told1::Unknown
+        Became::Unknown
     }
 
     fn not(&self, told: &str) {

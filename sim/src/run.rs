@@ -95,13 +95,16 @@ pub fn run(scenario: &Scenario) -> Outcome {
     }
     let hash = simulator.hash();
     let (polls, took) = simulator.extent();
-    let mut figures = BTreeMap::from([
-        ("polls", polls),
-        ("virtual_seconds", took.as_secs()),
-        ("accepted", oracle.ledger().told.len() as u64),
-        ("operations", oracle.ledger().history.operations().len() as u64),
-        ("undecided", oracle.ledger().undecided as u64),
-    ]);
+    let mut figures = {
+        let ledger = oracle.ledger();
+        BTreeMap::from([
+            ("polls", polls),
+            ("virtual_seconds", took.as_secs()),
+            ("accepted", ledger.told.len() as u64),
+            ("operations", ledger.history.operations().len() as u64),
+            ("undecided", ledger.undecided as u64),
+        ])
+    };
     let (mut sites, mut nodes) = (Vec::new(), Vec::new());
     if let Some(world) = world.lock().unwrap_or_else(PoisonError::into_inner).take() {
         sites = world.country.sites().iter().map(|site| site.code.clone()).collect();
@@ -246,7 +249,8 @@ impl Story {
             let (site, number, power, members) = {
                 let machines = country.machines();
                 let machine = &machines[node];
-                let members = machines.iter().filter(|other| other.site == machine.site && other.power == Power::On).count();
+                let members =
+                    machines.iter().filter(|other| other.site == machine.site && other.power == Power::On).count();
                 (machine.site, machine.number, machine.power.clone(), members)
             };
             let stopped = {
@@ -274,7 +278,8 @@ impl Story {
     async fn settle(&self, world: &World, deadline: Instant) {
         while let Some(why) = behind(world) {
             if runtime::now() >= deadline {
-                return self.violated("alive", format!("not in step {:?} after healing: {why}", self.scenario.settles_within));
+                return self
+                    .violated("alive", format!("not in step {:?} after healing: {why}", self.scenario.settles_within));
             }
             runtime::sleep(STEP_LOOK_EVERY).await;
         }
@@ -396,7 +401,8 @@ impl Watcher {
             for node in country.machines_of(site) {
                 now.extend(hashes_of_machine(&country, node));
                 let state = engine(&country, node);
-                let of_shards = plan.groups.iter().flat_map(|(group, shards)| shards.iter().map(move |shard| (*group, *shard)));
+                let of_shards =
+                    plan.groups.iter().flat_map(|(group, shards)| shards.iter().map(move |shard| (*group, *shard)));
                 let conflicts = of_shards.filter_map(|(group, shard)| {
                     let key = dinhba_core::keys::Keys(group).shard(shard);
                     registry::read::<registry::ShardState>(&*state, &key).ok().flatten().map(|state| state.conflicts)

@@ -61,7 +61,8 @@ pub fn hashes_at(country: &Country, site: SitePlace, state: &MemoryState) -> BTr
     for (group, shards) in &country.sites()[site].groups {
         let keys = Keys(*group);
         for shard in shards {
-            let arrivals = registry::read_range::<registry::Arrival>(state, keys.arrivals(*shard, 0)).unwrap_or_default();
+            let arrivals =
+                registry::read_range::<registry::Arrival>(state, keys.arrivals(*shard, 0)).unwrap_or_default();
             for (_, arrival) in arrivals {
                 if let Ok(Some(edit)) = registry::read::<StoredEdit>(state, &keys.edit(*shard, &arrival.dot)) {
                     hashes.insert(edit.hash);

@@ -486,8 +486,9 @@ impl Inner {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
-        let address = metrics.membership_config.get_node(&leader).map(|node| node.address.clone());
-        Some((NodeId(leader), address.unwrap_or_default()))
+        // A replica may hear from its leader before it hears who the members are.
+        let address = metrics.membership_config.get_node(&leader).map(|node| node.address.clone())?;
+        Some((NodeId(leader), address))
     }
 
     fn leader_to_wire(&self) -> wire::Leader {
@@ -634,9 +635,7 @@ impl Inner {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(error)) => Err(match error {
                 ClientWriteError::ForwardToLeader(leader) => ChangeError::NotLeader {
-                    leader: leader
-                        .leader_id
-                        .map(|id| (NodeId(id), leader.leader_node.map(|node| node.address).unwrap_or_default())),
+                    leader: leader.leader_id.zip(leader.leader_node).map(|(id, node)| (NodeId(id), node.address)),
                 },
                 ClientWriteError::LogEntryDiscarded(_) => ChangeError::Unknown(error.to_string()),
                 ClientWriteError::ChangeMembershipError(error) => ChangeError::Refused(error.to_string()),

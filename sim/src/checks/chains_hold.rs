@@ -28,11 +28,8 @@ fn broken(copy: &ShardCopy) -> Vec<String> {
     let mut last: BTreeMap<_, (u64, Hash)> = BTreeMap::new();
     let mut whole: BTreeMap<_, u32> = BTreeMap::new();
     for (dot, (hash, edit)) in &copy.edits {
-        let (number, previous) = last
-            .get(&dot.actor)
-            .copied()
-            .or_else(|| before.get(&dot.actor).copied())
-            .unwrap_or((0, Hash([0; 32])));
+        let (number, previous) =
+            last.get(&dot.actor).copied().or_else(|| before.get(&dot.actor).copied()).unwrap_or((0, Hash([0; 32])));
         if dot.counter != number + 1 {
             found.push(format!("{:?} follows number {number} of its author", dot));
         } else if edit.header.previous != previous {
@@ -44,7 +41,8 @@ fn broken(copy: &ShardCopy) -> Vec<String> {
         whole.insert(dot.actor, if edit.header.part + 1 == edit.header.of { 0 } else { edit.header.part + 1 });
         last.insert(dot.actor, (dot.counter, *hash));
     }
-    found.extend(whole.iter().filter(|(_, due)| **due != 0).map(|(actor, _)| format!("{actor} ends in half a command")));
+    found
+        .extend(whole.iter().filter(|(_, due)| **due != 0).map(|(actor, _)| format!("{actor} ends in half a command")));
     found
 }
 

@@ -76,11 +76,15 @@ impl Check for NothingLost {
                     for shard in shards {
                         let Ok(Some(copy)) = shard_copy(&*engine(country, node), *group, *shard) else { continue };
                         let held: BTreeSet<Hash> = copy.edits.values().map(|(hash, _)| *hash).collect();
-                        let due = ledger.told.iter().filter(|(_, told)| told.shard == *shard && ledger.is_covered(told));
+                        let due =
+                            ledger.told.iter().filter(|(_, told)| told.shard == *shard && ledger.is_covered(told));
                         for (request, told) in due.filter(|(_, told)| !held.contains(&told.hash)) {
                             let at = told.at;
                             let by = &country.sites()[told.site].code;
-                            found.push(format!("{name} lacks edit {} ({request}), accepted by {by} at {at:?}", told.hash));
+                            found.push(format!(
+                                "{name} lacks edit {} ({request}), accepted by {by} at {at:?}",
+                                told.hash
+                            ));
                         }
                         found.extend(misfolded(&copy).into_iter().map(|text| format!("{name}, {shard}: {text}")));
                     }
