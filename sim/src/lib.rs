@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod executor;
 pub mod history;
+pub mod random;
 pub mod scenario;
 
 #[cfg(test)]
