@@ -17,11 +17,13 @@ use std::time::Duration;
 use dinhba_core::units::{BEFORE_REFORM, Directory, Tier, Unit};
 
 pub use error::ScenarioError;
+pub use shipped::SHIPPED;
 
 mod error;
 mod length;
 mod parse;
 mod rules;
+mod shipped;
 #[cfg(test)]
 mod tests;
 mod write;
