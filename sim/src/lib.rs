@@ -5,6 +5,7 @@ pub mod executor;
 pub mod history;
 pub mod random;
 pub mod scenario;
+pub mod shrink;
 
 #[cfg(test)]
 mod raft_test;
