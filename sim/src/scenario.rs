@@ -3,7 +3,7 @@
 //! Owns: the types, their defaults, and the small questions about a tree that everybody asks (which sites, how many nodes,
 //! which shards). A [`Scenario`] is all that a run depends on: drawn from a seed, read from a file, or made smaller from a
 //! failing one, it is the same type, and equal scenarios give equal runs.
-//! Leaves to others: the file form (`parse`), what a sensible scenario is (`rules`), running it.
+//! Leaves to others: the file form (`parse`, `write`), which scenarios can be run (`rules`), running them.
 //!
 //! Units are written as their codes of 2024, which is how operators know them. A site is named by its unit's code. Times
 //! count from the beginning of the run, in virtual time.
@@ -14,9 +14,19 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-mod rules;
-
 use dinhba_core::units::{BEFORE_REFORM, Directory, Tier, Unit};
+
+pub use error::ScenarioError;
+pub use shipped::SHIPPED;
+
+mod error;
+mod length;
+mod parse;
+mod rules;
+mod shipped;
+#[cfg(test)]
+mod tests;
+mod write;
 
 /// The code of the centre.
 pub const CENTRE: &str = "00";
