@@ -124,6 +124,14 @@ pub struct AuthorState {
     pub forked: bool,
 }
 
+impl AuthorState {
+    /// The number below its first edit: where this branch grew from another, or 0.
+    #[must_use]
+    pub(crate) fn below(&self) -> u64 {
+        self.trunk.as_ref().map_or(0, |trunk| trunk.counter)
+    }
+}
+
 /// Why an author's edits are not taken any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {

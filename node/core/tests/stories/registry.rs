@@ -262,6 +262,29 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
 }
 
 #[test]
+fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let backup = commune.clone();
+    accepted(commune.set(request(1, 2), record, field::SEX, "male"));
+    accepted(commune.set(request(1, 3), record, field::NOTE, "as told"));
+    district.merge(commune.site, stream(&commune), 1);
+    let lacks = |who: &Office, of: &Office| of.here().edits_above(SHARD, &who.here().heads(SHARD).unwrap()).unwrap();
+    assert_eq!((lacks(&district, &commune), lacks(&backup, &commune)), (0, 2));
+
+    let mut restored = backup;
+    accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    assert_eq!(lacks(&district, &restored), 2, "another number 3: who knows what is common before they have spoken?");
+    restored.merge(district.site, stream(&district), 2);
+    assert_eq!(lacks(&district, &restored), 1, "two branches above number 1, one of them there under an older name");
+    accepted(restored.set(request(7, 2), record, field::NOTE, "by phone"));
+    assert_eq!((lacks(&district, &restored), lacks(&restored, &district)), (2, 0));
+    assert_eq!(lacks(&Office::new(3), &restored), restored.shard().arrivals);
+    district.merge(restored.site, stream(&restored), 3);
+    assert_eq!(lacks(&district, &restored), 0);
+}
+
+#[test]
 fn an_edit_over_a_number_that_two_branches_have_replaces_what_its_author_can_have_meant_or_nothing() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let record = commune.create(request(1, 1), "Lê//An");
