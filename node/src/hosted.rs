@@ -20,7 +20,7 @@ use futures::{SinkExt, StreamExt};
 use openraft_rt::watch::{WatchReceiver, WatchSender};
 
 use crate::metrics::Metrics;
-use crate::raft::group::{Accepted, Group, ProposeError};
+use crate::raft::group::{Accepted, Group};
 use crate::raft::machine::Machine;
 use crate::runtime;
 use crate::runtime::watch;
@@ -182,9 +182,6 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
             .map(|list| (list, index))
             .ok_or_else(|| ProposalFailed::Unknown("the leader's answer cannot be read".to_owned())),
         Err(error) if error.surely_not_accepted() => Err(ProposalFailed::NotAccepted(error.to_string())),
-        Err(error @ (ProposeError::Unknown(_) | ProposeError::Stopped(_))) => {
-            Err(ProposalFailed::Unknown(error.to_string()))
-        }
         Err(error) => Err(ProposalFailed::Unknown(error.to_string())),
     };
     // A caller that has gone away asks again with the same request.

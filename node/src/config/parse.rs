@@ -394,6 +394,10 @@ impl Source<'_> {
             let Some(own) = members.iter().find(|member| member.id == node.id) else {
                 return missing("site.members", "does not list this node, and site.bootstrap founds a site with it");
             };
+            if let Some(other) = groups.iter().find(|group| !own.groups.contains(&group.id)) {
+                let reason = format!("leaves {} to others, and site.bootstrap founds all groups here", other.id);
+                return Err(self.error("site.members", bootstrap_span, reason));
+            }
             if own.address != node.advertise {
                 let (own, advertise) = (&own.address, &node.advertise);
                 let reason = format!("says that this node is at {own}, and node.advertise that it is at {advertise}");

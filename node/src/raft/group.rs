@@ -294,6 +294,16 @@ impl Group {
         let log = LogStore::open(setup.log, group)?;
         let machine =
             StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?;
+        // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
+        if let Some(applied) = machine.applied().filter(|_| !log.has_vote()) {
+            return Err(StartError::Store(StoreError::Corrupt {
+                place: format!("log of {group}"),
+                detail: format!(
+                    "the state goes to {applied}, and the log knows of no vote: it was lost. A node that forgot its vote \
+                     must not vote again: remove this node from its site and add one with a new id"
+                ),
+            }));
+        }
         let network = Network::new(setup.pool.clone(), group, here);
         let raft = Raft::new(here, Arc::new(config), network, log, machine)
             .await
@@ -454,6 +464,15 @@ impl Group {
                 .collect(),
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
+    }
+
+    /// The members that this replica's log names, each with its address and whether it votes; none if the group is not
+    /// begun. Unlike [`status`](Self::status) also right after the start.
+    pub async fn members(&self) -> Result<BTreeMap<NodeId, (String, bool)>, ReadError> {
+        // The core answers once it has read its log, and shows it in the status before.
+        let asked = self.inner.raft.is_initialized().await;
+        asked.map_err(|error| ReadError::Stopped(error.to_string()))?;
+        Ok(self.status().members)
     }
 
     /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
