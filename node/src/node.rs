@@ -537,3 +537,92 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     drop(data);
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use dinhba_client::transport::{Transport, TransportError};
+
+    use super::*;
+    use crate::hosted::QUEUE_MAX;
+    use crate::raft::test_support::{MemoryDisk, MemoryLog, MemoryState};
+
+    const GROUP: GroupId = GroupId(1);
+    const CONFIG: &str = r#"[node]
+id = "n-0000000000000011"
+site = "s-0000000000000051"
+data_dir = "data"
+listen = "127.0.0.1:7400"
+[tls]
+unsafe_loopback = true
+[site]
+unit = "u-00000000000000c3"
+signing_key = "site.key"
+[[site.members]]
+id = "n-0000000000000011"
+address = "127.0.0.1:7400"
+groups = ["g-0000000000000001"]
+[[site.groups]]
+id = "g-0000000000000001"
+shards = ["h-0000000000000001"]
+"#;
+
+    /// Reaches nobody.
+    struct Alone;
+
+    impl Dial for Alone {
+        fn dial(&self, _: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
+            async { Err(TransportError::from("nobody is there")) }.boxed()
+        }
+    }
+
+    async fn node(is_new: bool) -> (Node, Seams) {
+        let config = Config::parse(CONFIG, Path::new("/nowhere")).expect("a good configuration");
+        let seams = Seams {
+            state: Arc::new(MemoryState::default()),
+            log: Arc::new(MemoryLog::default()),
+            disk: Arc::new(MemoryDisk::default()),
+            snapshots: PathBuf::from("snapshots"),
+            dial: Arc::new(Alone),
+            is_new,
+        };
+        let node =
+            Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32])).await.expect("the units are built in");
+        (node, seams)
+    }
+
+    #[tokio::test]
+    async fn beyond_its_queue_a_group_takes_no_command() {
+        let (node, seams) = node(true).await;
+        node.start(seams).await.expect("there is nobody to wait for");
+        let hosted = node.shared.group(GROUP).expect("it runs");
+        // Nothing runs between these, and nobody leads.
+        let propose = || hosted.propose(Command::Place(Vec::new())).now_or_never();
+        let mut waiting: Vec<_> =
+            (0..QUEUE_MAX).map(|_| Box::pin(hosted.propose(Command::Place(Vec::new())))).collect();
+        assert!(waiting.iter_mut().all(|proposal| proposal.now_or_never().is_none()));
+        assert_eq!(propose(), Some(Err(ProposalFailed::Overloaded)));
+        node.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_voter_has_joined_as_soon_as_the_log_names_it_and_nobody_is_called_new_by_one_who_cannot_know() {
+        let (returning, _) = node(false).await;
+        assert!(returning.shared.joined(NodeId(0x12)).await.is_err(), "it has data, and has not looked yet");
+
+        let (founder, seams) = node(true).await;
+        let said = |joined, formed, running| Ok(Joined { joined, formed, running });
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, false));
+        founder.start(seams).await.expect("there is nobody to wait for");
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, true));
+
+        // The other voter has not said a word yet, so there is no leader, and nothing is in the directory.
+        let group = founder.shared.group(GROUP).expect("it runs").group.clone();
+        let voters = [0x11, 0x12].map(|id| (NodeId(id), format!("127.0.0.1:74{id:02}"))).into();
+        group.initialize(voters).await.expect("it is new");
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(true, true, true));
+        assert!(founder.shared.joined(NodeId(0x13)).await.is_err(), "without a leader it cannot know who else joined");
+        founder.stop().await;
+    }
+}

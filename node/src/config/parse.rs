@@ -479,6 +479,14 @@ impl Source<'_> {
             let reason = format!("leaves {} without a node that hosts it", group.id);
             return Err(self.error("site.members", raw.first().map(Spanned::span), reason));
         }
+        let first = groups.iter().map(|group| group.id).min();
+        let lacks_first =
+            |member: &&Member| !member.groups.is_empty() && first.is_some_and(|id| !member.groups.contains(&id));
+        if let (Some(member), Some(first)) = (members.iter().find(lacks_first), first) {
+            let reason =
+                format!("leaves {} without {first}, the site's first group, which keeps its directory", member.id);
+            return Err(self.error("site.members", raw.first().map(Spanned::span), reason));
+        }
         members.sort_by_key(|member| member.id);
         Ok(members)
     }

@@ -25,7 +25,7 @@ use super::log_store::LogStore;
 use super::machine::{Machine, StateMachine};
 use super::network::Network;
 use super::peer::{Body, CallError, Groups, PeerPool};
-use super::types::{COMMAND_BYTES_MAX, LogId, Node, Proposal, TypeConfig};
+use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
 use crate::disk::Disk;
 use crate::runtime::watch::WatchReceiver;
 use crate::runtime::{self, Instant};
@@ -435,8 +435,6 @@ impl Group {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.map(|id| id.index);
-        let membership = metrics.membership_config.membership();
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
         Status {
             role: match (&metrics.running_state, metrics.state) {
                 (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
@@ -452,10 +450,7 @@ impl Group {
             applied: index(&metrics.last_applied),
             snapshot: index(&metrics.snapshot),
             purged: index(&metrics.purged),
-            members: membership
-                .nodes()
-                .map(|(&node, data)| (NodeId(node), (data.address.clone(), voters.contains(&node))))
-                .collect(),
+            members: members(metrics.membership_config.membership()),
             matched: metrics
                 .replication
                 .iter()
@@ -466,13 +461,11 @@ impl Group {
         }
     }
 
-    /// The members that this replica's log names, each with its address and whether it votes; none if the group is not
-    /// begun. Unlike [`status`](Self::status) also right after the start.
+    /// The members that this replica's log names, as in [`status`](Self::status), which may be a moment behind it; none if
+    /// the group is not begun.
     pub async fn members(&self) -> Result<BTreeMap<NodeId, (String, bool)>, ReadError> {
-        // The core answers once it has read its log, and shows it in the status before.
-        let asked = self.inner.raft.is_initialized().await;
-        asked.map_err(|error| ReadError::Stopped(error.to_string()))?;
-        Ok(self.status().members)
+        let asked = self.inner.raft.with_raft_state(|state| members(state.membership_state.effective().membership()));
+        asked.await.map_err(|error| ReadError::Stopped(error.to_string()))
     }
 
     /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
@@ -498,6 +491,12 @@ impl Group {
         // It answers with an error only if its task is already gone.
         let _ = self.inner.raft.shutdown().await;
     }
+}
+
+fn members(membership: &Membership) -> BTreeMap<NodeId, (String, bool)> {
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let member = |(&node, data): (&u64, &Node)| (NodeId(node), (data.address.clone(), voters.contains(&node)));
+    membership.nodes().map(member).collect()
 }
 
 impl Inner {

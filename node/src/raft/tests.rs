@@ -10,6 +10,7 @@ use std::time::Duration;
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_core::store::{Batch, LogEngine, StateEngine, StoreError};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -21,6 +22,7 @@ use super::group::{Accepted, ChangeError, Group, ProposeError, Role, Settings, S
 use super::machine::Machine;
 use super::peer::{AdmitAll, App, Body, CallError, FRAME_BYTES_MAX, Groups, PeerPool, PeerService};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
+use crate::call::{Change, ChangeKind};
 use crate::disk::Disk;
 use crate::runtime;
 use dinhba_proto::peer::v1 as wire;
@@ -347,6 +349,16 @@ async fn a_follower_without_a_leader_says_that_nothing_was_accepted() {
     assert!(errors[4].surely_not_accepted(), "{errors:?}");
     let long = groups[third].propose(vec![0; (1 << 20) + 1], WAIT).await;
     assert_eq!(long, Err(ProposeError::TooLong((1 << 20) + 1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_members_goes_on_when_the_caller_gives_up() {
+    let (nodes, groups, leader) = three().await;
+    let gone = nodes[(leader + 1) % 3].id;
+    let change = Change { kind: ChangeKind::Remove, node: gone, address: String::new() };
+    assert!(change.carry_out(&groups[leader]).now_or_never().is_none(), "it takes two entries of the log");
+    let both_steps = groups[leader].wait_for(WAIT, |status| !status.members.contains_key(&gone)).await;
+    assert!(both_steps, "{:?}", groups[leader].status().members);
 }
 
 /// Answers more than any frame takes.

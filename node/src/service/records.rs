@@ -678,3 +678,26 @@ impl Records for RecordsService {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::store::{Batch, StateEngine};
+
+    use super::*;
+    use crate::raft::test_support::MemoryState;
+
+    #[test]
+    fn what_a_caller_may_not_see_does_not_crowd_out_what_it_may() {
+        let (state, keys, term) = (MemoryState::default(), Keys(GroupId(1)), [7; 16]);
+        let mut batch = Batch::default();
+        for number in 0..200_u8 {
+            batch.put(keys.index(&term, ShardId(1), RecordId([number; 16])), Vec::new());
+        }
+        batch.put(keys.index(&term, ShardId(2), RecordId([201; 16])), Vec::new());
+        state.apply(batch).expect("memory");
+        let found = |shards: &[u64]| lookup(&state, keys, &term, &shards.iter().copied().map(ShardId).collect());
+        assert_eq!(found(&[2]), Ok(vec![(ShardId(2), RecordId([201; 16]))]));
+        assert_eq!(found(&[1, 2]).map(|found| found.len()), Ok(FOUND_MAX + 1));
+        assert_eq!(found(&[]), Ok(vec![]));
+    }
+}

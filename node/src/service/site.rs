@@ -74,7 +74,12 @@ impl Shared {
             self.metrics.raft(hosted.id(), role, status.term, status.applied.unwrap_or(0));
             let (Some(parent), Ok(shards)) = (parent, hosted.shards()) else { continue };
             let connected = self.links.all().get(&(hosted.id(), parent)).is_some_and(|link| link.connected);
-            for shard in shards.iter().filter(|_| status.role == Role::Leader) {
+            for shard in &shards {
+                // Only the leader has links: what another node says of them is what was once true.
+                if status.role != Role::Leader {
+                    self.metrics.forget_link(shard.info.shard, parent);
+                    continue;
+                }
                 let Ok((_, step)) = self.statements_and_step(hosted, shard) else { continue };
                 let state = match (connected, step.word) {
                     (false, _) => LinkState::Down,
