@@ -148,8 +148,8 @@ pub(super) fn history(entries: &[v1::Entry]) -> String {
     for entry in entries {
         let number = entry.dot.as_ref().map(|dot| dot.number.to_string()).unwrap_or_default();
         let mut what = entry.kind.clone();
-        if entry.reissue_of.is_some() {
-            what.push_str(" (re-issued)");
+        if entry.numbered_as.is_some() {
+            what.push_str(" (on a branch)");
         }
         if !entry.set_aside.is_empty() {
             what.push_str(&format!("\nset aside: {}", entry.set_aside));
@@ -200,7 +200,7 @@ pub(super) fn entry_json(entry: &v1::Entry) -> Json {
         "grounds": entry.grounds, "authored_ms": entry.authored_ms, "received_ms": entry.received_ms,
         "valid_from": entry.valid_from, "changes": changes.collect::<Vec<_>>(), "hash": hex(&entry.hash),
         "held_by": entry.held_by, "set_aside": entry.set_aside,
-        "reissue_of": entry.reissue_of.as_ref().map(|of| dot(Some(of))),
+        "numbered_as": entry.numbered_as.as_ref().map(|of| dot(Some(of))),
         "request": request_of(entry.request.as_ref()).map(|request| request.to_string()),
     })
 }

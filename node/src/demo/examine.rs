@@ -175,7 +175,7 @@ fn entry_of(wire: &v1::Entry) -> Result<(Dot, Entry)> {
         changes: changes(&wire.record_kind, &wire.changes)?,
         hash: wire.hash.clone(),
         set_aside: !wire.set_aside.is_empty(),
-        reissue_of: wire.reissue_of.as_ref().map(dot_of).transpose()?,
+        numbered_as: wire.numbered_as.as_ref().map(dot_of).transpose()?,
     };
     Ok((dot_of(wire.dot.as_ref().context("an edit without a dot")?)?, entry))
 }

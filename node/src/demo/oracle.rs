@@ -5,7 +5,7 @@
 //! themselves; an acknowledged edit that is absent, or whose value is gone though no edit of the history named it, is
 //! [lost](Problem::loses).
 //! Leaves to others: reading copies (`examine`). Everything here is pure.
-//! Limit: an edit that was issued anew after a fork is recognised by what the history says it re-issues.
+//! Limit: an edit whose name a fork changed is recognised by what the history says that its author numbered it as.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -57,8 +57,8 @@ pub struct Entry {
     pub hash: Vec<u8>,
     /// Whether it is set aside and not in effect.
     pub set_aside: bool,
-    /// The edit of which it is the re-issue after a fork.
-    pub reissue_of: Option<Dot>,
+    /// The dot its author numbered it as, if a fork gave it another name since.
+    pub numbered_as: Option<Dot>,
 }
 
 /// A cell, as a node shows it.
@@ -235,11 +235,11 @@ impl Oracle {
     #[must_use]
     pub fn examine(&self, shard: ShardId, copy: &Copy) -> Findings {
         let mut findings = Findings { digest: digest(copy), ..Findings::default() };
-        let reissues: BTreeMap<Dot, Dot> =
-            copy.entries.iter().filter_map(|(dot, entry)| Some((entry.reissue_of?, *dot))).collect();
+        let renamed: BTreeMap<Dot, Dot> =
+            copy.entries.iter().filter_map(|(dot, entry)| Some((entry.numbered_as?, *dot))).collect();
         let mut known: BTreeSet<Dot> = BTreeSet::new();
         for (told, sent) in self.acknowledged.iter().filter(|(_, sent)| sent.shard == shard) {
-            let dot = reissues.get(told).unwrap_or(told);
+            let dot = renamed.get(told).unwrap_or(told);
             let Some(entry) = copy.entries.get(dot) else {
                 findings.problems.insert(Problem::Missing(*told));
                 continue;
@@ -285,7 +285,7 @@ impl Oracle {
     }
 }
 
-/// Whether two edits do the same. What a re-issued edit replaces may have been re-issued itself, so it is not compared.
+/// Whether two edits do the same. What a renamed edit replaces may have been renamed itself, so it is not compared.
 fn same_changes(one: &BTreeMap<Cell, Change>, other: &BTreeMap<Cell, Change>, with_overwrites: bool) -> bool {
     let same = |a: &Change, b: &Change| a.value == b.value && (!with_overwrites || a.overwrites == b.overwrites);
     one.len() == other.len()
@@ -405,7 +405,7 @@ mod tests {
         for (dot, sent) in &oracle.acknowledged {
             let Sent { record, request, changes, .. } = sent.clone();
             let hash = format!("{dot:?}").into_bytes();
-            copy.entries.insert(*dot, Entry { record, request, changes, hash, set_aside: false, reissue_of: None });
+            copy.entries.insert(*dot, Entry { record, request, changes, hash, set_aside: false, numbered_as: None });
         }
         let writes = copy.entries.iter().map(|(dot, entry)| (*dot, entry.record, &entry.changes));
         for ((record, cell), values) in fold(writes) {
@@ -535,11 +535,11 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_issued_anew_after_a_fork_counts_as_the_one_that_was_acknowledged() {
+    fn an_edit_renamed_by_a_fork_counts_as_the_one_that_was_acknowledged() {
         let oracle = story(NAME);
         let mut copy = faithful(&oracle);
         let mut entry = copy.entries.remove(&dot(1, 2)).unwrap();
-        entry.reissue_of = Some(dot(1, 2));
+        entry.numbered_as = Some(dot(1, 2));
         copy.entries.insert(dot(3, 1), entry);
         let values = &mut shown(&mut copy, NAME).values;
         let value = values.remove(&dot(1, 2)).unwrap();

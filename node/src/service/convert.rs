@@ -245,7 +245,7 @@ pub(super) fn entry_to_wire(
         hash: stored.hash.0.to_vec(),
         held_by,
         set_aside: poison.map_or("", Poison::name).to_owned(),
-        reissue_of: (*name != edit.dot()).then(|| dot_to_wire(&edit.dot())),
+        numbered_as: (*name != edit.dot()).then(|| dot_to_wire(&edit.dot())),
         request: Some(request_to_wire(origin.request)),
         position: stored.position,
     }

@@ -9,7 +9,7 @@ use dinhba_core::command::{Answer, Command, Forget, Heads, Raise, Statement};
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
 use dinhba_core::registry::{LEVEL_MAX, ShardState, authors};
-use dinhba_core::sync::{Here, edits_above, proves_in_step};
+use dinhba_core::sync::{Here, proves_in_step};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
@@ -21,16 +21,13 @@ use dinhba_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{Caller, broken, failed, id, ready, refused};
-use crate::call::{Change, ChangeKind};
+use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
 use crate::node::Shared;
 use crate::raft::group::Role;
 use crate::raft::peer::Body;
 use crate::runtime;
-
-/// How long a change of members may take: a learner must catch up.
-const CHANGE_WAIT: Duration = Duration::from_secs(120);
 
 /// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
@@ -77,7 +74,12 @@ impl Shared {
             self.metrics.raft(hosted.id(), role, status.term, status.applied.unwrap_or(0));
             let (Some(parent), Ok(shards)) = (parent, hosted.shards()) else { continue };
             let connected = self.links.all().get(&(hosted.id(), parent)).is_some_and(|link| link.connected);
-            for shard in shards.iter().filter(|_| status.role == Role::Leader) {
+            for shard in &shards {
+                // Only the leader has links: what another node says of them is what was once true.
+                if status.role != Role::Leader {
+                    self.metrics.forget_link(shard.info.shard, parent);
+                    continue;
+                }
                 let Ok((_, step)) = self.statements_and_step(hosted, shard) else { continue };
                 let state = match (connected, step.word) {
                     (false, _) => LinkState::Down,
@@ -91,24 +93,30 @@ impl Shared {
         }
     }
 
-    /// What others have stated of a shard, and whether the parent's statement proves it in step.
-    fn statements_and_step(&self, hosted: &Hosted, shard: &ShardState) -> Result<(Vec<Statement>, Step), Status> {
+    /// What others have stated of a shard, each with the number of edits here that it lacks, and whether the parent's
+    /// statement proves it in step.
+    fn statements_and_step(
+        &self,
+        hosted: &Hosted,
+        shard: &ShardState,
+    ) -> Result<(Vec<(u64, Statement)>, Step), Status> {
         let now_ms = runtime::utc_ms();
-        let (heads, statements, ours) = hosted
+        let id = shard.info.shard;
+        let (all, statements, ours) = hosted
             .look(|view| {
                 let here = Here { view, keys: hosted.keys() };
-                let heads = here.heads(shard.info.shard)?;
-                let statements = here.statements(shard.info.shard)?;
-                let ours = here.statement(shard.info.shard, heads.clone(), now_ms)?;
-                Ok((heads, statements, ours))
+                let missing = |said: Statement| Ok((here.edits_above(id, &said.body.heads)?, said));
+                let statements: Result<Vec<_>, _> = here.statements(id)?.into_iter().map(missing).collect();
+                let ours = here.statement(id, here.heads(id)?, now_ms)?;
+                Ok((here.edits_above(id, &Heads::new())?, statements?, ours))
             })
             .map_err(|error| broken(&error))?;
         let Some(parent) = self.config.parent.as_ref().map(|parent| parent.site) else {
             return Ok((statements, Step { pending_up: 0, word: "top", at_ms: now_ms }));
         };
-        let said = statements.iter().find(|statement| statement.body.site == parent);
+        let said = statements.iter().find(|(_, statement)| statement.body.site == parent);
         let step = match (said, ours) {
-            (Some(said), Some(ours)) => {
+            (Some((missing, said)), Some(ours)) => {
                 let theirs = &said.body;
                 let word = if proves_in_step(theirs, &ours) {
                     "in_step"
@@ -117,9 +125,9 @@ impl Shared {
                 } else {
                     "behind"
                 };
-                Step { pending_up: edits_above(&heads, &theirs.heads), word, at_ms: theirs.at_ms }
+                Step { pending_up: *missing, word, at_ms: theirs.at_ms }
             }
-            _ => Step { pending_up: edits_above(&heads, &Heads::new()), word: "unknown", at_ms: 0 },
+            _ => Step { pending_up: all, word: "unknown", at_ms: 0 },
         };
         Ok((statements, step))
     }
@@ -136,19 +144,14 @@ impl SiteService {
         let shared = &self.0;
         let shard = state.info.shard;
         let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
-        let heads: Heads = known
-            .iter()
-            .filter(|(_, author)| author.number > 0)
-            .map(|(id, author)| (*id, (author.number, author.hash)))
-            .collect();
         let (statements, step) = shared.statements_and_step(hosted, state)?;
         let unit = state.info.path.last().copied().unwrap_or_default();
         let (unit_code, unit_name) = unit_words(shared, unit);
-        let held = statements.iter().map(|statement| HeldStatus {
+        let held = statements.iter().map(|(missing, statement)| HeldStatus {
             site: statement.body.site.to_string(),
             tier: shared.tier_of(place, statement.body.site).map_or("", Tier::name).to_owned(),
             at_ms: statement.body.at_ms,
-            missing: edits_above(&heads, &statement.body.heads),
+            missing: *missing,
         });
         Ok(ShardStatus {
             shard: shard.to_string(),
@@ -247,15 +250,16 @@ impl SiteService {
             let frame = Body::App(AppFrame { payload: change.to_call() });
             match self.0.pool.call(leader.0, &address, hosted.id(), frame, CHANGE_WAIT).await {
                 Ok(Body::AppAnswer(_)) => {}
-                Ok(other) => {
-                    let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
+                Ok(Body::Failure(failure)) => {
+                    let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
                     return Err(Status::failed_precondition(text));
                 }
+                Ok(other) => {
+                    let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
+                    return Err(Status::internal(text));
+                }
                 Err(error) => {
-                    return Err(Status::unknown(format!(
-                        "{}: {error:?}; see the status for what was done",
-                        hosted.id()
-                    )));
+                    return Err(Status::unknown(format!("{}: {error}; see the status for what was done", hosted.id())));
                 }
             }
         }

@@ -21,10 +21,13 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let action = action_of(entry.looked);
-        let allowed = shards
-            .iter()
-            .filter(|(_, shard)| entry.shard.is_none_or(|wanted| wanted == shard.info.shard))
-            .any(|(_, shard)| decide(&entry.claims, action, &shard.info.path).is_ok());
+        let mut wanted = shards.iter().filter(|(_, shard)| entry.shard.is_none_or(|wanted| wanted == shard.info.shard));
+        let reaches = |(_, shard): &(_, ShardState)| decide(&entry.claims, action, &shard.info.path).is_ok();
+        // The access log is one for the whole group: who may see it all may see it. Other answers show what may be seen.
+        let allowed = match entry.looked {
+            Looked::AccessLog => !shards.is_empty() && wanted.all(reaches),
+            _ => wanted.any(reaches),
+        };
         group.access_count += 1;
         group.access_hash = next_access_hash(&group.access_hash, &entry, allowed);
         let key = tx.keys().access(group.access_count);

@@ -6,7 +6,7 @@ use super::fold::{Entering, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
 use crate::access::{Action, decide};
 use crate::command::{Accepted, Answer, ConflictKey, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
-use crate::edit::{Author, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
+use crate::edit::{Author, COMMAND_BYTES_MAX, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
 use crate::encoding::Wire;
 use crate::ids::RecordId;
 use crate::lens;
@@ -154,6 +154,7 @@ fn number(
     let (mut number, mut previous) = tx.head(shard.info.shard, id)?;
     let (first, of, now_ms) = (number + 1, command.parts.len() as u32, command.origin.received_ms);
     let mut edits = Vec::with_capacity(command.parts.len());
+    let mut all_bytes = 0;
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
@@ -177,6 +178,11 @@ fn number(
         let bytes = edit.to_bytes();
         if bytes.len() > EDIT_BYTES_MAX {
             let text = format!("an edit may have {EDIT_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
+            return Ok(Answer::refused(RefusalCode::Invalid, text));
+        }
+        all_bytes += bytes.len();
+        if all_bytes > COMMAND_BYTES_MAX {
+            let text = format!("all parts of an edit may have {COMMAND_BYTES_MAX} bytes, these have more: split it");
             return Ok(Answer::refused(RefusalCode::Invalid, text));
         }
         previous = edit.hash(&secret);

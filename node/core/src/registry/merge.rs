@@ -9,7 +9,7 @@ use super::fold::{Entering, enter, poison_of};
 use super::renew::leave;
 use super::{AuthorState, GroupState, Parked, ShardState, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode};
-use crate::edit::{Author, Dot, EDIT_BYTES_MAX, Edit};
+use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, Incarnation, SessionId, SiteId};
 use crate::store::StoreError;
@@ -101,6 +101,10 @@ fn take_command<'b>(
         let is_last = header.part + 1 == header.of;
         parts.push(read);
         if is_last {
+            // Taken here, it would fit no batch to the next site, and hold up the whole stream before it.
+            if parts.iter().map(|part| part.bytes.len()).sum::<usize>() > COMMAND_BYTES_MAX {
+                return (Err(Parked::Unreadable), &items[index + 1..]);
+            }
             return (Ok(parts), &items[index + 1..]);
         }
     }

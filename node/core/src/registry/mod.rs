@@ -43,7 +43,8 @@ pub const LEVEL_MAX: u16 = 2;
 /// The level from which a plain change may carry grounds.
 pub const LEVEL_GROUNDS: u16 = 2;
 
-/// Commands in one log entry: bounds the work between two answers.
+/// Commands in one log entry: bounds the work between two answers. An entry with more is refused whole, so replicas that
+/// count by different bounds would diverge: another one needs a feature level.
 pub const COMMANDS_MAX: usize = 1024;
 
 /// What every replica of a group knows beside its state.
@@ -124,10 +125,18 @@ pub struct AuthorState {
     pub forked: bool,
 }
 
+impl AuthorState {
+    /// The number below its first edit: where this branch grew from another, or 0.
+    #[must_use]
+    pub(crate) fn below(&self) -> u64 {
+        self.trunk.as_ref().map_or(0, |trunk| trunk.counter)
+    }
+}
+
 /// Why an author's edits are not taken any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
-    /// An edit's bytes cannot be read, so what follows cannot be chained.
+    /// An edit's bytes cannot be read, or it or its command is too large, so what follows cannot be chained.
     Unreadable,
     /// The edit before it is not held, or its command is not whole.
     Chain,
@@ -203,7 +212,8 @@ impl Poison {
 
 /// Folds log entries, each the bytes of a list of commands, in order. Returns each entry's answers (the bytes of a list
 /// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, or is
-/// damaged: the replica must stop rather than diverge.
+/// damaged: the replica must stop rather than diverge. One with too many commands reads alike everywhere: each of them is
+/// refused, since a fault would stop every replica, and again at each replay.
 pub fn apply(
     view: &dyn StateView,
     context: &Context,
@@ -216,11 +226,18 @@ pub fn apply(
             place: format!("log entry {index} of {}", context.group),
             detail: format!("{error}; a node of a newer version may have written it: upgrade this node"),
         })?;
-        let answered: Result<Vec<Answer>, StoreError> =
-            commands.into_iter().map(|command| answer(&mut tx, command)).collect();
+        let fits = commands.len() <= COMMANDS_MAX;
+        let decide = |command| if fits { answer(&mut tx, command) } else { Ok(too_many()) };
+        let answered: Result<Vec<Answer>, StoreError> = commands.into_iter().map(decide).collect();
         answers.push(answered?.to_bytes());
     }
     Ok((answers, tx.into_batch()))
+}
+
+fn too_many() -> Answer {
+    let text =
+        format!("a log entry takes {COMMANDS_MAX} commands; nothing of this one was done, propose fewer at once");
+    Answer::refused(RefusalCode::Invalid, text)
 }
 
 /// One command's answer. Until the group is formed, only `Form` is taken.

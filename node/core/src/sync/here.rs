@@ -28,7 +28,9 @@ const BATCH_ITEMS: usize = ITEMS_MAX - PARTS_MAX;
 pub struct Skip(BTreeMap<AuthorId, u64>);
 
 impl Skip {
-    fn covers(&self, dot: &Dot) -> bool {
+    /// Whether the peer has this edit, by the name that it has here.
+    #[must_use]
+    pub fn covers(&self, dot: &Dot) -> bool {
         dot.counter <= self.up_to(dot.actor)
     }
 
@@ -123,11 +125,31 @@ impl Here<'_> {
         Ok(skip)
     }
 
+    /// The edits of a shard that a site with these heads is known to hold, for people. A site that is ahead on somebody
+    /// else's branch is taken to hold what is here of it. Where it names an edit of this site, or one with a number that
+    /// is held, that is not held, it is on another branch, and nothing of this one is known to be common until a session
+    /// has looked.
+    pub fn known_to_hold(&self, shard: ShardId, heads: &Heads) -> Result<Skip, StoreError> {
+        let authors = self.authors(shard)?;
+        self.covered(shard, heads, |actor, counter| {
+            let is_ahead = |state: &&AuthorState| state.from.is_some() && !state.forked && state.number < counter;
+            Ok(authors.get(&actor).filter(is_ahead).map(|_| Dot { actor, counter }))
+        })
+    }
+
+    /// How many edits of a shard a site with these heads is not [known to hold](Self::known_to_hold).
+    pub fn edits_above(&self, shard: ShardId, heads: &Heads) -> Result<u64, StoreError> {
+        let held = self.known_to_hold(shard, heads)?;
+        let above = |(branch, state): (AuthorId, AuthorState)| {
+            state.number.saturating_sub(held.up_to(branch).max(state.below()))
+        };
+        Ok(self.authors(shard)?.into_iter().map(above).fold(0, u64::saturating_add))
+    }
+
     /// Whether the peer has what its cursor says that it took.
     pub(super) fn has_taken(&self, shard: ShardId, cursor: &Cursor, skip: &Skip) -> Result<bool, StoreError> {
         for (branch, state) in self.authors(shard)? {
-            let first = state.trunk.map_or(0, |trunk| trunk.counter);
-            let next = Dot { actor: branch, counter: skip.up_to(branch).max(first).saturating_add(1) };
+            let next = Dot { actor: branch, counter: skip.up_to(branch).max(state.below()).saturating_add(1) };
             let lacking: Option<StoredEdit> = read(self.view, &self.keys.edit(shard, &next))?;
             if lacking.is_some_and(|stored| stored.position <= cursor.position) {
                 return Ok(false);

@@ -488,16 +488,6 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
-/// How many edits of `heads` are above `below`: a figure for people. Of a branch that `below` does not know it counts
-/// what is under the fork, too.
-#[must_use]
-pub fn edits_above(heads: &Heads, below: &Heads) -> u64 {
-    heads
-        .iter()
-        .map(|(author, (number, _))| number.saturating_sub(below.get(author).map_or(0, |(known, _)| *known)))
-        .fold(0, u64::saturating_add)
-}
-
 /// Whether a statement proves that its site holds exactly these edits and records.
 #[must_use]
 pub fn proves_in_step(theirs: &StatementBody, ours: &StatementBody) -> bool {

@@ -13,7 +13,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, Incarnation, RecordId, RequestId, SiteId};
 use dinhba_core::registry::{StoredEdit, conflicts_of, read_range};
 use dinhba_core::schema::field;
-use dinhba_core::sync::{Effect, Event, Message, Session, edits_above};
+use dinhba_core::sync::{Effect, Event, Message, Session};
 use proptest::prelude::*;
 
 const SITES: usize = 4;
@@ -247,7 +247,7 @@ impl Country {
         for office in &self.offices {
             let (here, there) = (office.shard(), top.shard());
             assert_eq!(office.here().heads(SHARD).unwrap(), top.here().heads(SHARD).unwrap());
-            assert_eq!(edits_above(&office.here().heads(SHARD).unwrap(), &top.here().heads(SHARD).unwrap()), 0);
+            assert_eq!(office.here().edits_above(SHARD, &top.here().heads(SHARD).unwrap()).unwrap(), 0);
             assert_eq!(here.edits_digest, there.edits_digest);
             assert_eq!(here.state_digest, there.state_digest);
             assert_eq!((here.conflicts, here.poisoned), (there.conflicts, 0));

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
 use dinhba_core::claims::Role;
-use dinhba_core::command::{AccessEntry, Answer, Batch, Command, Cursor, Looked, RefusalCode};
-use dinhba_core::edit::{Change, Dot, EditKind, GROUNDS};
-use dinhba_core::ids::{RecordId, UnitId};
-use dinhba_core::registry::{branch_id, read};
+use dinhba_core::command::{
+    AccessEntry, Adopt, Answer, Batch, Command, Cursor, EditCommand, Item, Looked, PartDraft, Raise, RefusalCode,
+    ShardInfo,
+};
+use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{Incarnation, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::registry::{COMMANDS_MAX, apply, branch_id, read};
 use dinhba_core::schema::{FieldId, field};
 use dinhba_core::sync::Skip;
 
@@ -262,6 +266,37 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
 }
 
 #[test]
+fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let backup = commune.clone();
+    accepted(commune.set(request(1, 2), record, field::SEX, "male"));
+    accepted(commune.set(request(1, 3), record, field::NOTE, "as told"));
+    district.merge(commune.site, stream(&commune), 1);
+    let lacks = |who: &Office, of: &Office| of.here().edits_above(SHARD, &who.here().heads(SHARD).unwrap()).unwrap();
+    assert_eq!((lacks(&district, &commune), lacks(&backup, &commune)), (0, 2));
+
+    let mut restored = backup;
+    accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    assert_eq!(lacks(&district, &restored), 2, "another number 3: who knows what is common before they have spoken?");
+    let mine = restored.shard().own.id();
+    let holds = |who: &Office, of: &Office, actor, counter| {
+        let held = of.here().known_to_hold(SHARD, &who.here().heads(SHARD).unwrap()).unwrap();
+        held.covers(&Dot { actor, counter })
+    };
+    assert!(!holds(&district, &restored, mine, 2), "it has another edit of that name");
+    restored.merge(district.site, stream(&district), 2);
+    let (first, _) = restored.here().heads(SHARD).unwrap().into_iter().find(|(_, head)| head.0 == 3).unwrap();
+    assert!(holds(&district, &restored, first, 3) && holds(&district, &restored, mine, 1), "whatever it calls them");
+    assert_eq!(lacks(&district, &restored), 1, "two branches above number 1, one of them there under an older name");
+    accepted(restored.set(request(7, 2), record, field::NOTE, "by phone"));
+    assert_eq!((lacks(&district, &restored), lacks(&restored, &district)), (2, 0));
+    assert_eq!(lacks(&Office::new(3), &restored), restored.shard().arrivals);
+    district.merge(restored.site, stream(&restored), 3);
+    assert_eq!(lacks(&district, &restored), 0);
+}
+
+#[test]
 fn an_edit_over_a_number_that_two_branches_have_replaces_what_its_author_can_have_meant_or_nothing() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let record = commune.create(request(1, 1), "Lê//An");
@@ -337,6 +372,94 @@ fn every_read_is_chained_in_the_access_log_the_refused_ones_too() {
         assert_eq!(hash, logged.hash);
     }
     assert_eq!((group.access_count, group.access_hash), (3, hash));
+}
+
+#[test]
+fn the_access_log_of_a_group_is_for_those_who_may_see_all_of_it() {
+    let mut office = Office::new(1);
+    let (near, far) = (PATH, [PATH[0], PATH[1], UnitId(30), UnitId(40)]);
+    let info = ShardInfo { shard: ShardId(78), path: far.to_vec() };
+    office.run(Command::Adopt(Adopt { info, incarnation: Incarnation([8; 16]), epoch: [8; 16] }));
+    let mut look = |unit, looked| {
+        let entry = AccessEntry {
+            claims: claims(if looked == Looked::AccessLog { Role::Auditor } else { Role::Registrar }, unit),
+            purpose: dinhba_core::claims::Purpose::Inspection,
+            case: "AU-1".parse().unwrap(),
+            looked,
+            shard: None,
+            subject: [0; 16],
+            at_ms: 7,
+        };
+        office.run(Command::Access(vec![entry]))
+    };
+    assert_eq!(look(near[3], Looked::Find), Answer::Access(vec![true]));
+    assert_eq!(look(near[3], Looked::AccessLog), Answer::Access(vec![false]), "the neighbour commune's is in it too");
+    assert_eq!(look(near[1], Looked::AccessLog), Answer::Access(vec![true]));
+}
+
+#[test]
+fn an_entry_of_too_many_commands_is_refused_whole_and_the_next_is_taken() {
+    let mut office = Office::new(1);
+    let before = office.state.0.clone();
+    let renewals = |count| vec![Command::Raise(Raise { level: 2, now_ms: 1 }); count].to_bytes();
+    let entries = [(10, renewals(COMMANDS_MAX + 1)), (11, renewals(0))];
+    let (answers, batch) = apply(&office.state, &office.context, &entries).unwrap();
+    let answers = Vec::<Answer>::from_bytes(&answers[0]).unwrap();
+    assert_eq!(answers.len(), COMMANDS_MAX + 1, "each caller is told");
+    for answer in answers {
+        let (code, text) = refusal(answer);
+        assert!(code == RefusalCode::Invalid && text.contains("nothing of this one was done"), "{text}");
+    }
+    assert!(batch.writes.is_empty());
+    assert_eq!(office.state.0, before);
+    let (answers, _) = apply(&office.state, &office.context, &[(10, renewals(COMMANDS_MAX))]).unwrap();
+    assert!(Vec::<Answer>::from_bytes(&answers[0]).unwrap().iter().all(|answer| matches!(answer, Answer::Done(_))));
+    office.create(request(1, 1), "Lê//An");
+}
+
+/// A command of `parts` persons, each with a field of a newer schema that fills most of an edit.
+fn large(request: RequestId, parts: u32) -> EditCommand {
+    let mut edit = create_command(request, "Lê//An");
+    let part = edit.parts.remove(0);
+    edit.parts =
+        (0..parts).map(|place| PartDraft { record: RecordId::derive(request, place), ..part.clone() }).collect();
+    for part in &mut edit.parts {
+        let filler = |field| Change { field, element: vec![], value: vec![b'x'; 60 * 1024], overwrites: vec![] };
+        part.changes.push(filler(FieldId(900)));
+    }
+    edit
+}
+
+#[test]
+fn a_command_that_no_batch_could_carry_is_refused_here_and_parked_if_it_comes_from_elsewhere() {
+    let mut office = Office::new(1);
+    let before = office.state.0.clone();
+    let (code, text) = refusal(office.edit(large(request(1, 1), 5)));
+    assert!(code == RefusalCode::Invalid && text.contains("split it"), "{text}");
+    assert_eq!(office.state.0, before);
+
+    // Two commands that are right, told as one by a neighbour that does not keep the bound.
+    accepted(office.edit(large(request(1, 1), 3)));
+    let mut other = Office::new(2);
+    let mut batch = stream(&office);
+    let secret = batch.secrets[0].2;
+    let (mut number, mut previous) = (0, Default::default());
+    let edits: Vec<Edit> = batch.items.iter().map(|item| Edit::from_bytes(&item.bytes).unwrap()).collect();
+    batch.items = edits
+        .iter()
+        .chain(&edits)
+        .map(|edit| {
+            let mut edit = edit.clone();
+            (edit.header.part, edit.header.of) = (number, 6);
+            number += 1;
+            (edit.header.number, edit.header.previous) = (u64::from(number), previous);
+            previous = edit.hash(&secret);
+            Item { dot: edit.dot(), bytes: edit.to_bytes() }
+        })
+        .collect();
+    let merged = other.merge(office.site, batch, 1);
+    assert_eq!((merged.parked.len(), merged.folded, other.shard().arrivals), (1, 0, 0));
+    assert_eq!(other.merge(office.site, stream(&office), 2).folded, 3, "what keeps the bound is taken");
 }
 
 #[test]
