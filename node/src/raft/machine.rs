@@ -57,7 +57,7 @@ pub trait Machine: Send + 'static {
     #[allow(clippy::type_complexity, reason = "answers and batch, side by side")]
     fn apply(&mut self, commands: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError>;
 
-    /// The batch is visible, up to log index `index`, and the answers are on their way.
+    /// The state is visible up to log index `index`, and the answers to commands are on their way.
     fn applied(&mut self, index: u64);
 
     /// The whole state was replaced by a snapshot: forget what was remembered of the old one.
@@ -241,6 +241,11 @@ impl StateMachine {
         Ok(StateMachine { shared: Arc::new(shared), machine: Mutex::new(machine), position, stopped: false })
     }
 
+    /// Up to where the state goes.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.position.last_log_id
+    }
+
     fn machine(&mut self) -> &mut dyn Machine {
         &mut **self.machine.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
@@ -362,8 +367,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let place = format!("state of {}", self.shared.group);
             return Err(self.stop(StoreError::Corrupt { place, detail }));
         }
+        let applied = installed.last_log_id.map(|last| last.index);
         self.position = installed;
         self.machine().replaced();
+        // Whoever waits for an entry below has it now, and no later one may ever come.
+        applied.into_iter().for_each(|index| self.machine().applied(index));
         Ok(())
     }
 

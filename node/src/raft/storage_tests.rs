@@ -1,24 +1,33 @@
-//! openraft's own storage suite over the engines in memory, and what it does not ask: snapshots and their accidents.
+//! openraft's own storage suite over the engines in memory and over those on the disk, and what it does not ask:
+//! snapshots and their accidents.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dinhba_core::ids::GroupId;
-use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
+use dinhba_core::store::{Batch, Done, LogEngine, LogState, StateEngine, StateView, StoreError};
 use futures::stream;
 use openraft::entry::RaftEntry;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
 
 use super::log_store::LogStore;
 use super::machine::{Machine, StateMachine};
 use super::snapshot::{SnapshotFile, position_key};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
-use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig};
-use crate::disk::Disk;
+use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig, encode_log_id};
+use crate::disk::{Disk, RealDisk};
+use crate::log::{GroupCommit, LogOptions};
+use crate::seal::Unsealed;
+use crate::state::{self, EngineKind};
 
 const GROUP: GroupId = GroupId(5);
 const DIR: &str = "snapshots";
+
+/// Small, so that each of the suite's many cases costs little to begin.
+const SEGMENT_BYTES: u64 = 64 * 1024;
 
 struct InMemory;
 
@@ -29,9 +38,73 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine> for InMemory {
     }
 }
 
+/// The suite begins some logs in their middle, which groups never do and the engine refuses. They begin as after a purge.
+struct FromTheMiddle(Arc<dyn LogEngine>);
+
+impl LogEngine for FromTheMiddle {
+    fn append(&self, group: GroupId, entries: Vec<(u64, Vec<u8>)>, done: Done) {
+        let state = self.0.state(group).expect("an open log");
+        let is_empty = state.last.is_none() && state.purged.is_none();
+        if let Some(before) = entries.first().and_then(|(first, _)| first.checked_sub(1)).filter(|_| is_empty)
+            && before > 0
+        {
+            let mark = encode_log_id(&LogId::new_term_index(0, before));
+            self.0.purge_to(group, before, mark, Box::new(|purged| purged.expect("an open log")));
+        }
+        self.0.append(group, entries, done);
+    }
+    fn save_vote(&self, group: GroupId, vote: Vec<u8>, done: Done) {
+        self.0.save_vote(group, vote, done);
+    }
+    fn truncate_from(&self, group: GroupId, index: u64, done: Done) {
+        self.0.truncate_from(group, index, done);
+    }
+    fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
+        self.0.purge_to(group, index, mark, done);
+    }
+    fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.0.read(group, from, to)
+    }
+    fn state(&self, group: GroupId) -> Result<LogState, StoreError> {
+        self.0.state(group)
+    }
+    fn groups(&self) -> Result<Vec<GroupId>, StoreError> {
+        self.0.groups()
+    }
+}
+
+/// What a node runs on: segment files with one writer for all groups, the operating system's disk, and this engine.
+struct OnDisk(EngineKind);
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for OnDisk {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), openraft::StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
+        let log = GroupCommit::open_with(Arc::clone(&disk), &dir.path().join("log"), Arc::new(Unsealed), options);
+        let log = Arc::new(FromTheMiddle(log.expect("an empty directory")));
+        let log = LogStore::open(log, GROUP).expect("no vote yet");
+        let state = state::open(self.0, &dir.path().join("state"), Arc::new(Unsealed)).expect("an empty directory");
+        let machine = Box::new(ChainMachine::new(Arc::clone(&state), GROUP));
+        let machine =
+            StateMachine::open(state, GROUP, disk, &dir.path().join(DIR), machine).expect("nothing there yet");
+        Ok((dir, log, machine))
+    }
+}
+
 #[tokio::test]
-async fn openraft_s_storage_suite_passes() {
+async fn openraft_s_storage_suite_passes_in_memory() {
     Suite::test_all(InMemory).await.expect("every case");
+}
+
+#[tokio::test]
+async fn openraft_s_storage_suite_passes_on_segment_files_and_fjall() {
+    Suite::test_all(OnDisk(EngineKind::Fjall)).await.expect("every case");
+}
+
+#[tokio::test]
+async fn openraft_s_storage_suite_passes_on_segment_files_and_sled() {
+    Suite::test_all(OnDisk(EngineKind::Sled)).await.expect("every case");
 }
 
 #[derive(Default)]
@@ -132,6 +205,27 @@ async fn a_snapshot_replaces_everything_the_replica_had() {
         contents
     };
     assert_eq!(group_part(&here), group_part(&there));
+}
+
+#[tokio::test]
+async fn who_waits_for_an_entry_is_told_of_the_snapshot_that_holds_it() {
+    struct Told(Arc<AtomicU64>);
+    impl Machine for Told {
+        fn apply(&mut self, commands: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+            Ok((vec![Vec::new(); commands.len()], Batch::default()))
+        }
+        fn applied(&mut self, index: u64) {
+            self.0.store(index, Ordering::Relaxed);
+        }
+        fn replaced(&mut self) {}
+    }
+    let (here, there, told) = (Site::default(), Site::default(), Arc::new(AtomicU64::new(0)));
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    let mut other = there.open_with(Box::new(Told(Arc::clone(&told)))).expect("memory");
+    other.install_snapshot(&built.meta, built.snapshot).await.expect("it is whole");
+    assert_eq!(told.load(Ordering::Relaxed), 399);
 }
 
 #[tokio::test]
