@@ -15,18 +15,21 @@ use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
 use dinhba_core::sync::BATCH_BYTES;
-use futures::channel::{mpsc, oneshot};
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
+use futures::channel::oneshot;
 use openraft_rt::watch::{WatchReceiver, WatchSender};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::metrics::Metrics;
-use crate::raft::group::{Accepted, Group, ProposeError};
+use crate::raft::group::{Accepted, Group};
 use crate::raft::machine::Machine;
 use crate::runtime;
 use crate::runtime::watch;
 
 /// Commands that may wait for their turn. More is refused: by then the disk is seconds behind.
-const QUEUE_MAX: usize = 4_096;
+pub(crate) const QUEUE_MAX: usize = 4_096;
 
 /// Commands in one log entry; also bounded by bytes. Below the registry's own bound.
 const ENTRY_COMMANDS_MAX: usize = 256;
@@ -141,15 +144,10 @@ impl Parts {
 
 /// Gathers waiting commands into log entries and hands their answers out.
 async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Metrics) {
-    let (mut permits, returned) = mpsc::channel::<()>(ENTRIES_IN_FLIGHT_MAX);
-    let mut returned = returned;
-    let mut waiting = waiting.peekable();
-    let mut in_flight = 0;
+    let permits = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
+    let mut waiting = ReceiverStream::new(waiting).peekable();
     while let Some(first) = waiting.next().await {
-        while in_flight >= ENTRIES_IN_FLIGHT_MAX {
-            let _ = returned.next().await;
-            in_flight -= 1;
-        }
+        let permit = Arc::clone(&permits).acquire_owned().await;
         let mut bytes = first.bytes;
         let mut entry = vec![first];
         while entry.len() < ENTRY_COMMANDS_MAX {
@@ -159,14 +157,12 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
             bytes += next.bytes;
             entry.push(next);
         }
-        in_flight += 1;
-        let (group, mut permit, metrics) = (group.clone(), permits.clone(), metrics.clone());
+        let (group, metrics) = (group.clone(), metrics.clone());
         runtime::spawn("proposal", async move {
             propose_entry(&group, entry, &metrics).await;
-            let _ = permit.send(()).await;
+            drop(permit);
         });
     }
-    permits.close_channel();
 }
 
 async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
@@ -182,9 +178,6 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
             .map(|list| (list, index))
             .ok_or_else(|| ProposalFailed::Unknown("the leader's answer cannot be read".to_owned())),
         Err(error) if error.surely_not_accepted() => Err(ProposalFailed::NotAccepted(error.to_string())),
-        Err(error @ (ProposeError::Unknown(_) | ProposeError::Stopped(_))) => {
-            Err(ProposalFailed::Unknown(error.to_string()))
-        }
         Err(error) => Err(ProposalFailed::Unknown(error.to_string())),
     };
     // A caller that has gone away asks again with the same request.
@@ -239,12 +232,10 @@ impl Hosted {
             return Err(ProposalFailed::NotAccepted(text));
         }
         let (answer, answered) = oneshot::channel();
-        self.queue.clone().try_send(Waiting { command, bytes, answer }).map_err(|error| {
-            if error.is_full() {
-                ProposalFailed::Overloaded
-            } else {
-                ProposalFailed::NotAccepted("this node is stopping".to_owned())
-            }
+        // A channel whose bound counts what waits: with the one of `futures`, each new sender may add one more.
+        self.queue.try_send(Waiting { command, bytes, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => ProposalFailed::Overloaded,
+            TrySendError::Closed(_) => ProposalFailed::NotAccepted("this node is stopping".to_owned()),
         })?;
         answered.await.unwrap_or_else(|_| Err(ProposalFailed::Unknown("this node is stopping".to_owned())))
     }

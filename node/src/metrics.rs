@@ -197,7 +197,7 @@ impl Metrics {
         let help = "Edits of the shard that the peer does not hold yet";
         registry.register("link_pending_edits", help, link_pending_edits.clone());
         let link_lag_seconds = Family::default();
-        let help = "Age of the oldest edit of the shard that the peer does not hold yet";
+        let help = "Since when the peer, as far as is known, does not hold what is here: the age of its last word";
         registry.register_with_unit("link_lag", help, Unit::Seconds, link_lag_seconds.clone());
         let log_flush_seconds = seconds_histogram();
         let help = "From an append to the flush that covers it";
@@ -260,8 +260,8 @@ impl Metrics {
         self.proposal_seconds.remove(&GroupLabel { group });
     }
 
-    /// How `shard` stands with the site `peer`: its state, the edits that the peer lacks, the age of the oldest of
-    /// them.
+    /// How `shard` stands with the site `peer`: its state, the edits that the peer lacks, and how old the peer's last
+    /// word is, if it lacks any.
     pub fn link(&self, shard: ShardId, peer: SiteId, state: LinkState, pending_edits: u64, lag: Duration) {
         let (shard, peer) = (Id(shard), Id(peer));
         for other in LinkState::ALL {

@@ -28,7 +28,7 @@ use crate::call::{Call, Joined};
 use crate::config::Config;
 use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
-use crate::hosted::{Hosted, Parts, ProposalFailed};
+use crate::hosted::{Hosted, PROPOSE_WAIT, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
 use crate::log::{GroupCommit, Measured};
 use crate::metrics::Metrics;
@@ -83,6 +83,8 @@ pub struct Shared {
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) pool: PeerPool,
     pub(crate) groups: Groups,
+    /// Whether the data directory was empty at the start.
+    is_new: bool,
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
     place: RwLock<Arc<Place>>,
     stop: watch::Sender<bool>,
@@ -154,6 +156,34 @@ impl Shared {
         path
     }
 
+    /// What this node can say to another of its site that has no data and asks whether it ever took part.
+    async fn joined(&self, node: NodeId) -> Result<Joined, String> {
+        if self.hosted.get().is_none() {
+            // Who has data and is not at work yet must not say that there is none.
+            let nobody = Joined { joined: false, formed: false, running: false };
+            return if self.is_new { Ok(nobody) } else { Err("this node is starting".to_owned()) };
+        }
+        let known = async || {
+            let (mut formed, mut joined) = (false, self.place().nodes.contains_key(&node));
+            for hosted in self.hosted() {
+                let members = hosted.group.members().await.map_err(|error| error.to_string())?;
+                formed |= !members.is_empty();
+                joined |= members.get(&node).is_some_and(|(_, votes)| *votes);
+            }
+            Ok::<_, String>(Joined { joined, formed, running: true })
+        };
+        let first = known().await?;
+        if first.joined || !first.formed {
+            return Ok(first);
+        }
+        // What this replica has not heard yet may be just that.
+        for hosted in self.hosted() {
+            hosted.group.barrier(CALL_WAIT).await.map_err(|error| error.to_string())?;
+        }
+        self.refresh_place().map_err(|error| error.to_string())?;
+        known().await
+    }
+
     fn refresh_place(&self) -> Result<(), StoreError> {
         let Some(hosted) = self.site_group() else { return Ok(()) };
         let mut place = Place::default();
@@ -173,11 +203,7 @@ impl App for Calls {
         let shared = Arc::clone(&self.0);
         async move {
             match Call::from_bytes(&request).map_err(|error| error.to_string())? {
-                Call::Joined(node) => {
-                    let place = shared.place();
-                    let formed = !place.nodes.is_empty();
-                    Ok(Joined { joined: place.nodes.contains_key(&node), formed }.to_bytes())
-                }
+                Call::Joined(node) => Ok(shared.joined(node).await?.to_bytes()),
                 Call::Change(change) => {
                     let hosted = shared.group(group).ok_or("the group does not run here")?;
                     change.carry_out(&hosted.group).await.map_err(|error| error.to_string())?;
@@ -208,6 +234,7 @@ impl Node {
             dial: Arc::clone(&seams.dial),
             pool: PeerPool::new(Arc::clone(&seams.dial)),
             groups: Groups::default(),
+            is_new: seams.is_new,
             hosted: OnceLock::new(),
             place: RwLock::default(),
             stop,
@@ -298,18 +325,24 @@ impl Node {
 }
 
 /// Refuses to take part under an id that has joined before: its data is lost, and with it its votes.
+///
+/// The founder waits until all others take part. So whoever votes in a group has been admitted before the group began, and
+/// if it asks again, it has forgotten; and a founding member whose first start is slow is waited for.
 async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
     let config = &shared.config;
     let others: Vec<_> = config.site.members.iter().filter(|member| member.id != config.node.id).collect();
     let mut answered = BTreeSet::new();
-    while answered.len() < others.len() && !shared.is_stopping() {
+    while answered.len() < others.len() {
+        anyhow::ensure!(!shared.is_stopping(), "the node was stopped before the others of its site had answered");
         for other in others.iter().filter(|other| !answered.contains(&other.id)).collect::<Vec<_>>() {
             let request = Body::App(AppFrame { payload: Call::Joined(config.node.id).to_bytes() });
             let group = other.groups.first().copied().unwrap_or_default();
             let called = shared.pool.call(other.id.0, &other.address.to_string(), group, request, CALL_WAIT).await;
             let Ok(Body::AppAnswer(answer)) = called else { continue };
             let Ok(answer) = Joined::from_bytes(&answer.payload) else { continue };
-            answered.insert(other.id);
+            if answer.running || !config.site.bootstrap {
+                answered.insert(other.id);
+            }
             anyhow::ensure!(
                 !answer.joined,
                 "node.id: {} has joined this site before, and its data directory is empty: a node that lost its data must \
@@ -367,6 +400,11 @@ async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
         Some(place) => place_file::read(&place.file)?,
         None => PlaceFile::default(),
     };
+    let home_of = |shard: ShardId| {
+        file.shards.get(&shard).copied().ok_or_else(|| {
+            anyhow::anyhow!("place.file: has no line for the shard {shard} of site.groups; add its home commune")
+        })
+    };
     for hosted in shared.hosted() {
         let group = hosted.id();
         if hosted.group.status().members.is_empty() {
@@ -379,9 +417,7 @@ async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
         done(hosted, Command::Form(Form { site: config.node.site, level: LEVEL_FIRST })).await?;
         let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
         for shard in shards {
-            let unit = *file.shards.get(shard).ok_or_else(|| {
-                anyhow::anyhow!("place.file: has no line for the shard {shard} of site.groups; add its home commune")
-            })?;
+            let unit = home_of(*shard)?;
             if hosted.shard(*shard)?.is_none() {
                 let info = ShardInfo { shard: *shard, path: shared.path(unit) };
                 let (incarnation, epoch) = (Incarnation(link::random()), link::random());
@@ -390,14 +426,16 @@ async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
         }
     }
     let Some(first) = shared.site_group() else { return Ok(false) };
+    // What is replicated counts, also if this replica has not shown it yet: the file must not replace it.
+    first.group.barrier(PROPOSE_WAIT).await?;
+    shared.refresh_place()?;
     let mut entries: Vec<PlaceEntry> = file.sites.values().cloned().map(PlaceEntry::Site).collect();
     for group in &config.site.groups {
         let members = config.site.members.iter().filter(|member| member.groups.contains(&group.id));
         let members = members.map(|member| member.id).collect();
         entries.push(PlaceEntry::Group(GroupEntry { group: group.id, members }));
         for shard in &group.shards {
-            let unit = file.shards[shard];
-            entries.push(PlaceEntry::Shard(ShardEntry { shard: *shard, unit, group: group.id }));
+            entries.push(PlaceEntry::Shard(ShardEntry { shard: *shard, unit: home_of(*shard)?, group: group.id }));
         }
     }
     let place = shared.place();
@@ -498,4 +536,93 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let _ = runtime::timeout(STOP_WAIT, serving).await;
     drop(data);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use dinhba_client::transport::{Transport, TransportError};
+
+    use super::*;
+    use crate::hosted::QUEUE_MAX;
+    use crate::raft::test_support::{MemoryDisk, MemoryLog, MemoryState};
+
+    const GROUP: GroupId = GroupId(1);
+    const CONFIG: &str = r#"[node]
+id = "n-0000000000000011"
+site = "s-0000000000000051"
+data_dir = "data"
+listen = "127.0.0.1:7400"
+[tls]
+unsafe_loopback = true
+[site]
+unit = "u-00000000000000c3"
+signing_key = "site.key"
+[[site.members]]
+id = "n-0000000000000011"
+address = "127.0.0.1:7400"
+groups = ["g-0000000000000001"]
+[[site.groups]]
+id = "g-0000000000000001"
+shards = ["h-0000000000000001"]
+"#;
+
+    /// Reaches nobody.
+    struct Alone;
+
+    impl Dial for Alone {
+        fn dial(&self, _: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
+            async { Err(TransportError::from("nobody is there")) }.boxed()
+        }
+    }
+
+    async fn node(is_new: bool) -> (Node, Seams) {
+        let config = Config::parse(CONFIG, Path::new("/nowhere")).expect("a good configuration");
+        let seams = Seams {
+            state: Arc::new(MemoryState::default()),
+            log: Arc::new(MemoryLog::default()),
+            disk: Arc::new(MemoryDisk::default()),
+            snapshots: PathBuf::from("snapshots"),
+            dial: Arc::new(Alone),
+            is_new,
+        };
+        let node =
+            Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32])).await.expect("the units are built in");
+        (node, seams)
+    }
+
+    #[tokio::test]
+    async fn beyond_its_queue_a_group_takes_no_command() {
+        let (node, seams) = node(true).await;
+        node.start(seams).await.expect("there is nobody to wait for");
+        let hosted = node.shared.group(GROUP).expect("it runs");
+        // Nothing runs between these, and nobody leads.
+        let propose = || hosted.propose(Command::Place(Vec::new())).now_or_never();
+        let mut waiting: Vec<_> =
+            (0..QUEUE_MAX).map(|_| Box::pin(hosted.propose(Command::Place(Vec::new())))).collect();
+        assert!(waiting.iter_mut().all(|proposal| proposal.now_or_never().is_none()));
+        assert_eq!(propose(), Some(Err(ProposalFailed::Overloaded)));
+        node.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_voter_has_joined_as_soon_as_the_log_names_it_and_nobody_is_called_new_by_one_who_cannot_know() {
+        let (returning, _) = node(false).await;
+        assert!(returning.shared.joined(NodeId(0x12)).await.is_err(), "it has data, and has not looked yet");
+
+        let (founder, seams) = node(true).await;
+        let said = |joined, formed, running| Ok(Joined { joined, formed, running });
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, false));
+        founder.start(seams).await.expect("there is nobody to wait for");
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, true));
+
+        // The other voter has not said a word yet, so there is no leader, and nothing is in the directory.
+        let group = founder.shared.group(GROUP).expect("it runs").group.clone();
+        let voters = [0x11, 0x12].map(|id| (NodeId(id), format!("127.0.0.1:74{id:02}"))).into();
+        group.initialize(voters).await.expect("it is new");
+        assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(true, true, true));
+        assert!(founder.shared.joined(NodeId(0x13)).await.is_err(), "without a leader it cannot know who else joined");
+        founder.stop().await;
+    }
 }

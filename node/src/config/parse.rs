@@ -394,6 +394,10 @@ impl Source<'_> {
             let Some(own) = members.iter().find(|member| member.id == node.id) else {
                 return missing("site.members", "does not list this node, and site.bootstrap founds a site with it");
             };
+            if let Some(other) = groups.iter().find(|group| !own.groups.contains(&group.id)) {
+                let reason = format!("leaves {} to others, and site.bootstrap founds all groups here", other.id);
+                return Err(self.error("site.members", bootstrap_span, reason));
+            }
             if own.address != node.advertise {
                 let (own, advertise) = (&own.address, &node.advertise);
                 let reason = format!("says that this node is at {own}, and node.advertise that it is at {advertise}");
@@ -473,6 +477,14 @@ impl Source<'_> {
         let homeless = groups.iter().find(|group| !members.iter().any(|member| member.groups.contains(&group.id)));
         if let Some(group) = homeless {
             let reason = format!("leaves {} without a node that hosts it", group.id);
+            return Err(self.error("site.members", raw.first().map(Spanned::span), reason));
+        }
+        let first = groups.iter().map(|group| group.id).min();
+        let lacks_first =
+            |member: &&Member| !member.groups.is_empty() && first.is_some_and(|id| !member.groups.contains(&id));
+        if let (Some(member), Some(first)) = (members.iter().find(lacks_first), first) {
+            let reason =
+                format!("leaves {} without {first}, the site's first group, which keeps its directory", member.id);
             return Err(self.error("site.members", raw.first().map(Spanned::span), reason));
         }
         members.sort_by_key(|member| member.id);

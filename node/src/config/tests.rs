@@ -66,6 +66,19 @@ fn refused(text: &str, expected: &str) {
 }
 
 #[test]
+fn a_founder_hosts_all_groups_and_everybody_the_first() {
+    let second = "[[site.groups]]\nid = \"g-0000000000000002\"\nshards = [\"h-0000000000000002\"]\n";
+    let member = "[[site.members]]\nid = \"n-0000000000000013\"\naddress = \"127.0.0.1:7420\"\n";
+    for (groups, said) in [
+        (r#"["g-0000000000000001", "g-0000000000000002"]"#, "leaves g-0000000000000002 to others"),
+        (r#"["g-0000000000000002"]"#, "leaves n-0000000000000013 without g-0000000000000001"),
+    ] {
+        let error = parse(&format!("{FOUNDED}{second}{member}groups = {groups}\n")).expect_err(said);
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
 fn the_example_says_everything() {
     let config = parse(EXAMPLE).unwrap();
     let groups = vec![GroupId(1), GroupId(2)];

@@ -25,7 +25,7 @@ use super::log_store::LogStore;
 use super::machine::{Machine, StateMachine};
 use super::network::Network;
 use super::peer::{Body, CallError, Groups, PeerPool};
-use super::types::{COMMAND_BYTES_MAX, LogId, Node, Proposal, TypeConfig};
+use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
 use crate::disk::Disk;
 use crate::runtime::watch::WatchReceiver;
 use crate::runtime::{self, Instant};
@@ -294,6 +294,16 @@ impl Group {
         let log = LogStore::open(setup.log, group)?;
         let machine =
             StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?;
+        // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
+        if let Some(applied) = machine.applied().filter(|_| !log.has_vote()) {
+            return Err(StartError::Store(StoreError::Corrupt {
+                place: format!("log of {group}"),
+                detail: format!(
+                    "the state goes to {applied}, and the log knows of no vote: it was lost. A node that forgot its vote \
+                     must not vote again: remove this node from its site and add one with a new id"
+                ),
+            }));
+        }
         let network = Network::new(setup.pool.clone(), group, here);
         let raft = Raft::new(here, Arc::new(config), network, log, machine)
             .await
@@ -425,8 +435,6 @@ impl Group {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.map(|id| id.index);
-        let membership = metrics.membership_config.membership();
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
         Status {
             role: match (&metrics.running_state, metrics.state) {
                 (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
@@ -442,10 +450,7 @@ impl Group {
             applied: index(&metrics.last_applied),
             snapshot: index(&metrics.snapshot),
             purged: index(&metrics.purged),
-            members: membership
-                .nodes()
-                .map(|(&node, data)| (NodeId(node), (data.address.clone(), voters.contains(&node))))
-                .collect(),
+            members: members(metrics.membership_config.membership()),
             matched: metrics
                 .replication
                 .iter()
@@ -454,6 +459,13 @@ impl Group {
                 .collect(),
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
+    }
+
+    /// The members that this replica's log names, as in [`status`](Self::status), which may be a moment behind it; none if
+    /// the group is not begun.
+    pub async fn members(&self) -> Result<BTreeMap<NodeId, (String, bool)>, ReadError> {
+        let asked = self.inner.raft.with_raft_state(|state| members(state.membership_state.effective().membership()));
+        asked.await.map_err(|error| ReadError::Stopped(error.to_string()))
     }
 
     /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
@@ -479,6 +491,17 @@ impl Group {
         // It answers with an error only if its task is already gone.
         let _ = self.inner.raft.shutdown().await;
     }
+}
+
+/// A vote was heard of before the entry that names the members.
+fn unknown_address(leader: NodeId) -> String {
+    format!("{leader} leads, and where it listens is not known yet")
+}
+
+fn members(membership: &Membership) -> BTreeMap<NodeId, (String, bool)> {
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let member = |(&node, data): (&u64, &Node)| (NodeId(node), (data.address.clone(), voters.contains(&node)));
+    membership.nodes().map(member).collect()
 }
 
 impl Inner {
@@ -508,6 +531,7 @@ impl Inner {
         match self.leader() {
             None => Attempt::Again("no leader is known".into()),
             Some((leader, _)) if leader.0 == self.here => self.propose_here(command, deadline).await,
+            Some((leader, address)) if address.is_empty() => Attempt::Again(unknown_address(leader)),
             Some((leader, address)) => self.forward(leader.0, &address, command, deadline).await,
         }
     }
@@ -598,6 +622,7 @@ impl Inner {
         match self.leader() {
             None => Err(ReadError::NoLeader("no leader is known".into())),
             Some((leader, _)) if leader.0 == self.here => self.read_index_here(deadline).await,
+            Some((leader, address)) if address.is_empty() => Err(ReadError::NoLeader(unknown_address(leader))),
             Some((leader, address)) => {
                 let body = Body::ReadIndex(wire::ReadIndexRequest {});
                 let no_leader = |why: String| Err(ReadError::NoLeader(why));

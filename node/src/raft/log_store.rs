@@ -47,6 +47,11 @@ impl LogStore {
         Ok(LogStore { engine, group, vote: Arc::new(Mutex::new(vote)) })
     }
 
+    /// Whether a vote was ever saved.
+    pub(crate) fn has_vote(&self) -> bool {
+        self.vote.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Runs one of the engine's writes and waits until it is durable.
     async fn durable(&self, write: impl FnOnce(&dyn LogEngine, Done)) -> Result<(), io::Error> {
         let (sender, receiver) = oneshot::channel();

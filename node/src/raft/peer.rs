@@ -428,7 +428,7 @@ impl PeerService {
         };
         let answer = wire::Frame { call: frame.call, group: frame.group, body: Some(answer) };
         if answer.encoded_len() > FRAME_BYTES_MAX {
-            let body = failure(wire::FailureKind::Refused, "the answer is too long for a frame");
+            let body = failure(wire::FailureKind::AnswerTooLong, "the answer is too long for a frame");
             return wire::Frame { body: Some(body), ..answer };
         }
         answer

@@ -10,6 +10,7 @@ use std::time::Duration;
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_core::store::{Batch, LogEngine, StateEngine, StoreError};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -17,10 +18,12 @@ use tonic::transport::{Endpoint, Server};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use super::group::{Accepted, ChangeError, Group, ProposeError, Role, Settings, Setup};
+use super::group::{Accepted, ChangeError, Group, ProposeError, Role, Settings, Setup, StartError};
 use super::machine::Machine;
-use super::peer::{AdmitAll, App, Body, CallError, Groups, PeerPool, PeerService};
+use super::peer::{AdmitAll, App, Body, CallError, FRAME_BYTES_MAX, Groups, PeerPool, PeerService};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
+use crate::call::{Change, ChangeKind};
+use crate::disk::Disk;
 use crate::runtime;
 use dinhba_proto::peer::v1 as wire;
 
@@ -130,15 +133,22 @@ impl TestNode {
     }
 
     async fn start_with(&self, group: GroupId, machine: Box<dyn Machine>) -> Group {
-        let state = Arc::clone(&self.state) as Arc<dyn StateEngine>;
-        Group::start(Setup {
+        Group::start(Setup { machine, ..self.setup(group) }).await.expect("it starts")
+    }
+
+    fn snapshots(&self, group: GroupId) -> PathBuf {
+        PathBuf::from(format!("{}/{group}", self.id))
+    }
+
+    fn setup(&self, group: GroupId) -> Setup {
+        Setup {
             group,
             node: self.id,
             log: Arc::clone(&self.log) as Arc<dyn LogEngine>,
-            machine,
-            state,
+            machine: Box::new(self.machine(group)),
+            state: Arc::clone(&self.state) as Arc<dyn StateEngine>,
             disk: Arc::clone(&self.disk) as _,
-            snapshot_dir: PathBuf::from(format!("{}/{group}", self.id)),
+            snapshot_dir: self.snapshots(group),
             pool: self.pool.clone(),
             groups: self.groups.clone(),
             settings: Settings {
@@ -148,9 +158,7 @@ impl TestNode {
                 snapshot_every: 1_000_000,
                 log_keep: 0,
             },
-        })
-        .await
-        .expect("it starts")
+        }
     }
 
     /// As if the process had gone: nobody answers, nothing is called.
@@ -341,6 +349,98 @@ async fn a_follower_without_a_leader_says_that_nothing_was_accepted() {
     assert!(errors[4].surely_not_accepted(), "{errors:?}");
     let long = groups[third].propose(vec![0; (1 << 20) + 1], WAIT).await;
     assert_eq!(long, Err(ProposeError::TooLong((1 << 20) + 1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_members_goes_on_when_the_caller_gives_up() {
+    let (nodes, groups, leader) = three().await;
+    let gone = nodes[(leader + 1) % 3].id;
+    let change = Change { kind: ChangeKind::Remove, node: gone, address: String::new() };
+    assert!(change.carry_out(&groups[leader]).now_or_never().is_none(), "it takes two entries of the log");
+    let both_steps = groups[leader].wait_for(WAIT, |status| !status.members.contains_key(&gone)).await;
+    assert!(both_steps, "{:?}", groups[leader].status().members);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_added_once_it_has_everything_and_not_before() {
+    let (nodes, groups, leader) = three().await;
+    propose(&groups[leader], "before").await;
+    let fourth = TestNode::new(4).await;
+    let change = |kind| Change { kind, node: fourth.id, address: fourth.address.clone() };
+    let add = change(ChangeKind::Add);
+    let early = runtime::timeout(Duration::from_millis(700), add.carry_out(&groups[leader])).await;
+    assert!(early.is_err(), "nobody runs there: {early:?}");
+    let group = fourth.start(GROUP).await;
+    add.carry_out(&groups[leader]).await.expect("twice is fine");
+    group.barrier(WAIT).await.expect("all live");
+    assert_eq!(fourth.commands(GROUP), nodes[leader].commands(GROUP));
+    change(ChangeKind::Promote).carry_out(&groups[leader]).await.expect("it has caught up");
+    assert!(groups[leader].wait_for(WAIT, |status| status.members[&fourth.id].1).await);
+}
+
+/// Answers more than any frame takes.
+struct Verbose;
+
+impl Machine for Verbose {
+    fn apply(&mut self, commands: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
+        Ok((vec![vec![0; FRAME_BYTES_MAX + 1]; commands.len()], Batch::default()))
+    }
+    fn applied(&mut self, _: u64) {}
+    fn replaced(&mut self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_whose_answer_is_too_long_for_a_frame_was_perhaps_accepted() {
+    let nodes = [TestNode::new(1).await, TestNode::new(2).await];
+    let groups =
+        [nodes[0].start_with(GROUP, Box::new(Verbose)).await, nodes[1].start_with(GROUP, Box::new(Verbose)).await];
+    groups[0].initialize(voters(&nodes)).await.expect("it is new");
+    let leader = leader(&groups).await;
+    let last = groups[leader].status().last;
+    let outcome = groups[1 - leader].propose(b"command".to_vec(), WAIT).await;
+    assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
+    assert_eq!(groups[leader].status().last, last.map(|last| last + 1), "it was proposed once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_log_was_lost_under_its_state_does_not_start() {
+    let mut node = TestNode::new(1).await;
+    let group = node.start(GROUP).await;
+    group.initialize(voters(std::slice::from_ref(&node))).await.expect("it is new");
+    propose(&group, "applied").await;
+    node.crash(&group).await;
+    node.log = Arc::default();
+    let Err(StartError::Store(StoreError::Corrupt { detail, .. })) = Group::start(node.setup(GROUP)).await else {
+        panic!("it started and may vote again");
+    };
+    assert!(detail.contains("remove this node from its site"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_transfer_left_is_removed() {
+    let (there, here) = (TestNode::new(1).await, TestNode::new(2).await);
+    let _group = here.start(GROUP).await;
+    let chunk = |transfer, bytes, offset| wire::SnapshotChunk {
+        transfer,
+        vote: Some(wire::Vote { term: 1, node: 1, committed: true }),
+        position: Some(wire::Position {
+            applied: Some(wire::LogId { term: 1, index: 5 }),
+            membership_id: None,
+            membership: Some(wire::Membership::default()),
+        }),
+        bytes,
+        hash: vec![0; 32],
+        offset,
+        data: vec![1; 100],
+    };
+    let send = async |chunk| there.pool.call(2, &here.address, GROUP, Body::Snapshot(chunk), WAIT).await;
+    let files = || here.disk.list(&here.snapshots(GROUP)).expect("memory");
+    assert!(matches!(send(chunk(7, 100, 0)).await, Ok(Body::Failure(_))), "whole, and not what was announced");
+    assert_eq!(files(), Vec::<String>::new());
+    assert!(matches!(send(chunk(8, 300, 0)).await, Ok(Body::SnapshotAnswer(_))));
+    assert_eq!(files().len(), 1);
+    assert!(matches!(send(chunk(8, 300, 200)).await, Ok(Body::Failure(_))), "a chunk is missing");
+    assert_eq!(files(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,16 +21,13 @@ use dinhba_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{Caller, broken, failed, id, ready, refused};
-use crate::call::{Change, ChangeKind};
+use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
 use crate::node::Shared;
 use crate::raft::group::Role;
 use crate::raft::peer::Body;
 use crate::runtime;
-
-/// How long a change of members may take: a learner must catch up.
-const CHANGE_WAIT: Duration = Duration::from_secs(120);
 
 /// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
@@ -77,7 +74,12 @@ impl Shared {
             self.metrics.raft(hosted.id(), role, status.term, status.applied.unwrap_or(0));
             let (Some(parent), Ok(shards)) = (parent, hosted.shards()) else { continue };
             let connected = self.links.all().get(&(hosted.id(), parent)).is_some_and(|link| link.connected);
-            for shard in shards.iter().filter(|_| status.role == Role::Leader) {
+            for shard in &shards {
+                // Only the leader has links: what another node says of them is what was once true.
+                if status.role != Role::Leader {
+                    self.metrics.forget_link(shard.info.shard, parent);
+                    continue;
+                }
                 let Ok((_, step)) = self.statements_and_step(hosted, shard) else { continue };
                 let state = match (connected, step.word) {
                     (false, _) => LinkState::Down,
@@ -248,15 +250,16 @@ impl SiteService {
             let frame = Body::App(AppFrame { payload: change.to_call() });
             match self.0.pool.call(leader.0, &address, hosted.id(), frame, CHANGE_WAIT).await {
                 Ok(Body::AppAnswer(_)) => {}
-                Ok(other) => {
-                    let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
+                Ok(Body::Failure(failure)) => {
+                    let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
                     return Err(Status::failed_precondition(text));
                 }
+                Ok(other) => {
+                    let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
+                    return Err(Status::internal(text));
+                }
                 Err(error) => {
-                    return Err(Status::unknown(format!(
-                        "{}: {error:?}; see the status for what was done",
-                        hosted.id()
-                    )));
+                    return Err(Status::unknown(format!("{}: {error}; see the status for what was done", hosted.id())));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Receiving a snapshot: chunks into a file, then the hash, then openraft installs it.
 //!
-//! One transfer at a time: a new one replaces what an earlier one left. The sender starts over if anything is amiss.
+//! One transfer at a time: a new one replaces what an earlier one left. The sender starts over if anything is amiss, and
+//! what was received of it is removed, so that a transfer that fails again and again does not fill the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,7 +70,9 @@ impl Receiving {
         let taken = match self.take(&mut current, &chunk) {
             Ok(taken) => taken,
             Err(why) => {
-                *current = None;
+                if let Some(given_up) = current.take() {
+                    self.remove(&given_up.path);
+                }
                 return refused(why);
             }
         };
@@ -78,16 +81,27 @@ impl Receiving {
             return Body::SnapshotAnswer(wire::SnapshotAnswer { next, vote: None });
         };
         // Held until it is installed: a second transfer would write over the file.
-        let bytes = incoming.bytes;
+        let (bytes, path) = (incoming.bytes, incoming.path.clone());
         let (meta, file) = match runtime::blocking(|| self.finish(incoming, &meta)) {
             Ok(complete) => complete,
-            Err(error) => return refused(error.to_string()),
+            Err(error) => {
+                self.remove(&path);
+                return refused(error.to_string());
+            }
         };
         match raft.install_full_snapshot(vote, Snapshot { meta, snapshot: file }).await {
             Ok(answer) => {
+                // If it was installed it has its lasting name by now; openraft passes over one that tells it nothing new.
+                self.remove(&path);
                 Body::SnapshotAnswer(wire::SnapshotAnswer { next: bytes, vote: Some(vote_to_wire(&answer.vote)) })
             }
             Err(error) => stopped(&error),
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(error) = self.disk.remove(path) {
+            tracing::warn!(group = %self.group, file = %path.display(), %error, "a received file stays until the next start");
         }
     }
 
