@@ -26,7 +26,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use openraft_rt::watch::WatchReceiver;
 use tonic::Status;
 
-use crate::hosted::{Hosted, ProposalFailed};
+use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
 use crate::runtime;
 
@@ -35,7 +35,7 @@ use crate::runtime;
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long the first words of a connection may take: three slow round trips.
-const GREETING_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const GREETING_WAIT: Duration = Duration::from_secs(10);
 
 /// Messages above this size are compressed; below, the frame costs more than it saves.
 const COMPRESS_FROM: usize = 512;
@@ -152,6 +152,9 @@ impl Conversation {
     }
 
     async fn converse(&mut self, incoming: &mut Incoming) -> Result<(), String> {
+        // Who was just elected or restarted may not show yet what this site numbered and sent before. Told of it by the
+        // peer, it would take itself for restored from a backup.
+        self.hosted.group.barrier(PROPOSE_WAIT).await.map_err(|error| error.to_string())?;
         self.handle(Event::Opened).await?;
         let mut moved = self.hosted.follow();
         let mut stopping = self.shared.stopping();
@@ -211,11 +214,13 @@ impl Conversation {
                         self.send(&Message::Statement(Box::new(statement)))?;
                     }
                     Effect::Keep(statement) => {
-                        if self.is_genuine(&statement) {
-                            self.propose(Command::Keep(statement)).await?;
-                        } else {
-                            let site = statement.body.site;
-                            tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
+                        let site = statement.body.site;
+                        match self.is_genuine(&statement) {
+                            Some(true) => drop(self.propose(Command::Keep(statement)).await?),
+                            Some(false) => {
+                                tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
+                            }
+                            None => tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site"),
                         }
                     }
                     Effect::Close(why) => return Err(why),
@@ -246,7 +251,6 @@ impl Conversation {
                 self.hosted.wait_applied(index).await.map_err(|error| error.to_string())?;
                 Ok(answer)
             }
-            Err(error @ (ProposalFailed::Overloaded | ProposalFailed::NotAccepted(_))) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -256,12 +260,12 @@ impl Conversation {
         Statement { body, signature }
     }
 
-    fn is_genuine(&self, statement: &Statement) -> bool {
+    /// Whether its site signed it; none if the directory does not list the site.
+    fn is_genuine(&self, statement: &Statement) -> Option<bool> {
         let place = self.shared.place();
-        let key =
-            place.sites.get(&statement.body.site).and_then(|site| VerifyingKey::from_bytes(&site.public_key).ok());
+        let key = VerifyingKey::from_bytes(&place.sites.get(&statement.body.site)?.public_key);
         let signature = Signature::from_bytes(&statement.signature);
-        key.is_some_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok())
+        Some(key.is_ok_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok()))
     }
 }
 
@@ -294,8 +298,12 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
                         .shards
                         .iter()
                         .filter_map(|shard| shard.parse().ok())
-                        .filter(|s| wanted.contains(s))
+                        .filter(|shard| wanted.contains(shard) && !covered.contains(shard))
                         .collect();
+                    // Not a session about nothing: the next round would open another one beside it.
+                    if shards.is_empty() {
+                        continue;
+                    }
                     covered.extend(&shards);
                     let (shared, hosted) = (Arc::clone(&shared), hosted.clone());
                     let parent = parent.site;
@@ -308,14 +316,8 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
             }
             Err(why) => shared.links.set(hosted.id(), parent.site, true, false, why),
         }
-        let began = runtime::now();
         wait(&shared, runtime::jitter(pause), &mut running, &mut covered).await;
-        let lasted = runtime::now() - began;
-        pause = if lasted > pause * 2 || !covered.is_empty() {
-            shared.backoff_min()
-        } else {
-            (pause * 2).min(shared.backoff_max())
-        };
+        pause = if covered.is_empty() { (pause * 2).min(shared.backoff_max()) } else { shared.backoff_min() };
     }
 }
 
@@ -388,16 +390,15 @@ async fn speak(
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         client.session(frames).await.map_err(|status| status.message().to_owned())
     });
-    let why = match opened.await {
-        Ok(Ok(reply)) => {
+    let why = match opened.await.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+        Ok(reply) => {
             let conversation = Conversation::new(Arc::clone(&shared), hosted, parent, false, shards.clone(), outgoing);
             conversation.run(Box::pin(reply.into_inner())).await
         }
-        Ok(Err(why)) => {
+        Err(why) => {
             shared.links.set(hosted.id(), parent, true, false, why.clone());
             why
         }
-        Err(_) => "no answer in time".to_owned(),
     };
     (why, shards)
 }

@@ -100,7 +100,8 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
 fn key(hex: &str) -> Option<[u8; 32]> {
     let digits = hex.as_bytes();
     let mut key = [0; 32];
-    if digits.len() != 64 {
+    // Digits alone: Rust's own reading of numbers takes a sign too.
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
@@ -129,6 +130,7 @@ mod tests {
         assert_eq!(file.shards[&ShardId(3)], UnitId(2));
         for (bad, said) in [
             (format!("site,{s},{u},,abc\n"), "line 2: public_key"),
+            (format!("site,{s},{u},,{}\n", "+a".repeat(32)), "line 2: public_key"),
             (format!("office,{s},{u},,\n"), "line 2: kind"),
             (format!("shard,{h},{u},,\nshard,{h},{u},,\n"), "line 3: shard h-0000000000000003 stands twice"),
             ("site,x,u,,\n".to_owned(), "line 2"),

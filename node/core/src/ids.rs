@@ -16,6 +16,11 @@ pub struct IdError {
     text: String,
 }
 
+/// Digits alone: Rust's own reading of numbers takes a sign too.
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
         $(#[$doc])*
@@ -35,7 +40,7 @@ macro_rules! number_id {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 16);
+                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 16 && is_hex(d));
                 digits.and_then(|d| u64::from_str_radix(d, 16).ok()).map($name).ok_or_else(|| IdError {
                     what: $what,
                     prefix: $prefix,
@@ -66,7 +71,7 @@ macro_rules! bytes_id {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 32);
+                let digits = text.strip_prefix(concat!($prefix, "-")).filter(|d| d.len() == 32 && is_hex(d));
                 digits
                     .and_then(|d| u128::from_str_radix(d, 16).ok())
                     .map(|n| $name(n.to_be_bytes()))
@@ -189,6 +194,7 @@ mod tests {
         assert_eq!("u-00000000000000c3".parse(), Ok(unit));
         assert!("s-00000000000000c3".parse::<UnitId>().is_err());
         assert!("u-c3".parse::<UnitId>().is_err());
+        assert!("u-+0000000000000c3".parse::<UnitId>().is_err());
         let record = RecordId::derive(RequestId { session: SessionId([7; 16]), counter: 1 }, 0);
         assert_eq!(record.to_string().parse(), Ok(record));
     }

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{broken, id, ready};
-use crate::link::Conversation;
+use crate::link::{Conversation, GREETING_WAIT};
 use crate::node::Shared;
 use crate::pki::peer_identity;
 use crate::runtime;
@@ -90,8 +90,10 @@ impl Link for LinkService {
         let child = self.child(&request)?;
         let mut incoming = request.into_inner();
         let shared = Arc::clone(&self.0);
-        let first =
-            incoming.message().await?.ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
+        let first = runtime::timeout(GREETING_WAIT, incoming.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the first frame, which names the group, did not come in time"))??
+            .ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
         let group: GroupId = id("group", &first.group)?;
         let offered = self.shards_of_child(group, child)?;
         let hosted =

@@ -10,12 +10,13 @@ use dinhba_core::command::{
 };
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Edit, EditKind, Origin};
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{GroupId, RecordId, ShardId};
-use dinhba_core::keys::suffix;
+use dinhba_core::ids::{GroupId, RecordId, ShardId, SiteId};
+use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens::{self, name_term, number_term};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, Poison, ShardState, StoredEdit, corrupt, read, read_range};
 use dinhba_core::store::{StateView, StoreError};
+use dinhba_core::sync::{Here, Skip};
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
 use futures::stream::{self, BoxStream};
@@ -44,6 +45,10 @@ const ACCESS_PAGE: usize = 500;
 
 /// Records in one message of an extract.
 const EXPORT_PAGE: usize = 100;
+
+/// Stored bytes of the records in one message of an extract, but for the last of them: as text, with names and labels, they
+/// grow several times, and a message takes 4 MiB.
+const EXPORT_BYTES: usize = 256 * 1024;
 
 /// Edits of a stream that are decided at once: as many as one log entry takes.
 const EDITS_AT_ONCE: usize = 128;
@@ -87,6 +92,23 @@ impl RecordsService {
         }
     }
 
+    /// Like [`log`](Self::log), for several groups in turn: a denial in one of them is returned and is no error, since
+    /// the others may allow it. That a group cannot be asked is one: its records would be missing from the answer.
+    async fn log_or_denial(
+        &self,
+        caller: &Caller,
+        looked: Looked,
+        group: &Hosted,
+        shard: Option<ShardId>,
+        subject: [u8; 16],
+    ) -> Result<Option<Status>, Status> {
+        match self.log(caller, looked, group, shard, subject).await {
+            Ok(()) => Ok(None),
+            Err(denial) if denial.code() == tonic::Code::PermissionDenied => Ok(Some(denial)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A hosted shard by its id.
     fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
         let unknown = || {
@@ -120,14 +142,20 @@ impl RecordsService {
     async fn find_logged(&self, caller: &Caller, looked: Looked, record: RecordId) -> Result<Place<'_>, Status> {
         let mut found = self.find_record(record);
         if found.is_err() {
+            let (mut denial, mut may_look) = (None, false);
             for hosted in self.0.hosted() {
                 // This replica may lag: the entry's place in the log is also the barrier that brings it up to date.
-                if self.log(caller, looked, hosted, None, record.0).await.is_ok() {
-                    found = self.find_record(record);
+                match self.log_or_denial(caller, looked, hosted, None, record.0).await? {
+                    None => (found, may_look) = (self.find_record(record), true),
+                    denied => denial = denied,
                 }
                 if found.is_ok() {
                     break;
                 }
+            }
+            // Who may see nothing here is not told what there is either.
+            if let (false, Some(denial)) = (may_look, denial) {
+                return Err(denial);
             }
         }
         let place = found?;
@@ -253,12 +281,9 @@ impl RecordsService {
     }
 
     /// Who is known to hold an edit: this site, and those whose statements cover it.
-    fn held_by(&self, statements: &[Statement], dot: &Dot) -> Vec<String> {
+    fn held_by(&self, held: &[(SiteId, Skip)], dot: &Dot) -> Vec<String> {
         let place = self.0.place();
-        let covers = |statement: &&Statement| {
-            statement.body.heads.get(&dot.actor).is_some_and(|(number, _)| *number >= dot.counter)
-        };
-        let others = statements.iter().filter(covers).map(|statement| statement.body.site);
+        let others = held.iter().filter(|(_, held)| held.covers(dot)).map(|(site, _)| *site);
         let tiers: BTreeSet<_> = others
             .chain([self.0.site()])
             .filter_map(|site| self.0.tier_of(&place, site))
@@ -270,8 +295,9 @@ impl RecordsService {
     fn entries(&self, hosted: &Hosted, shard: ShardId, dots: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
         let keys = hosted.keys();
         let found = hosted.look(|view| {
-            let statements: Vec<Statement> =
-                read_range(view, keys.statements(shard))?.into_iter().map(|(_, statement)| statement).collect();
+            let here = Here { view, keys };
+            let holds = |said: Statement| Ok((said.body.site, here.known_to_hold(shard, &said.body.heads)?));
+            let held: Result<Vec<_>, StoreError> = here.statements(shard)?.into_iter().map(holds).collect();
             let mut found = Vec::with_capacity(dots.len());
             for dot in dots {
                 let key = keys.edit(shard, dot);
@@ -280,14 +306,14 @@ impl RecordsService {
                 let poison: Option<Poison> = read(view, &keys.poison(shard, dot))?;
                 found.push((dot.clone(), stored, poison));
             }
-            Ok((statements, found))
+            Ok((held?, found))
         });
-        let (statements, found) = found.map_err(|error| broken(&error))?;
+        let (held, found) = found.map_err(|error| broken(&error))?;
         found
             .into_iter()
             .map(|(name, stored, poison)| {
                 let edit: Edit = stored_edit(&stored)?;
-                let held_by = self.held_by(&statements, &name);
+                let held_by = self.held_by(&held, &name);
                 Ok(entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by))
             })
             .collect()
@@ -367,19 +393,22 @@ impl RecordsService {
     ) -> Result<(Vec<v1::Record>, Option<Vec<u8>>), Status> {
         let (start, to) = hosted.keys().records(shard.info.shard);
         let from = from.unwrap_or(start);
-        let page = hosted
+        let (page, is_full) = hosted
             .look(|view| {
-                view.scan(&from, &to)
-                    .take(EXPORT_PAGE)
-                    .map(|item| {
-                        let (key, value) = item?;
-                        let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-                        Ok((key, record))
-                    })
-                    .collect::<Result<Vec<_>, StoreError>>()
+                let (mut page, mut bytes) = (Vec::new(), 0);
+                for item in view.scan(&from, &to) {
+                    let (key, value) = item?;
+                    bytes += value.len();
+                    let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+                    page.push((key, record));
+                    if page.len() == EXPORT_PAGE || bytes >= EXPORT_BYTES {
+                        return Ok((page, true));
+                    }
+                }
+                Ok((page, false))
             })
             .map_err(|error| broken(&error))?;
-        let next = page.last().map(|(key, _)| [key.as_slice(), &[0]].concat()).filter(|_| page.len() == EXPORT_PAGE);
+        let next = page.last().map(|(key, _)| [key.as_slice(), &[0]].concat()).filter(|_| is_full);
         let records: Result<Vec<v1::Record>, StoreError> =
             page.iter().map(|(key, record)| Ok(record_to_wire(&self.0, shard, record_key(key)?, record))).collect();
         Ok((records.map_err(|error| broken(&error))?, next))
@@ -407,10 +436,18 @@ fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
     Ok((RecordId(chunk(key, 8)?), conflict))
 }
 
-/// The records to which a search term points.
-fn lookup(view: &dyn StateView, hosted: &Hosted, term: &[u8; 16]) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
-    let (from, to) = hosted.keys().index_term(term);
-    view.scan(&from, &to).take(FOUND_MAX + 1).map(|item| index_key(&item?.0)).collect()
+/// The records in `shards` to which a search term points: one more than are shown. What lies elsewhere is passed over, so
+/// that it does not take the place of what the caller may see.
+fn lookup(
+    view: &dyn StateView,
+    keys: Keys,
+    term: &[u8; 16],
+    shards: &BTreeSet<ShardId>,
+) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
+    let (from, to) = keys.index_term(term);
+    let found = view.scan(&from, &to).map(|item| index_key(&item?.0));
+    let seen = found.filter(|found| found.as_ref().map_or(true, |(shard, _)| shards.contains(shard)));
+    seen.take(FOUND_MAX + 1).collect()
 }
 
 #[tonic::async_trait]
@@ -471,18 +508,19 @@ impl Records for RecordsService {
         };
         let (mut records, mut refusal) = (Vec::new(), None);
         for hosted in self.0.hosted() {
-            if hosted.shards().map_err(|error| broken(&error))?.is_empty() {
+            let shards = hosted.shards().map_err(|error| broken(&error))?;
+            if shards.is_empty() {
                 continue;
             }
-            if let Err(status) = self.log(&caller, Looked::Find, hosted, None, term).await {
-                refusal = Some(status);
+            if let Some(denial) = self.log_or_denial(&caller, Looked::Find, hosted, None, term).await? {
+                refusal = Some(denial);
                 continue;
             }
-            for (shard, record) in hosted.look(|view| lookup(view, hosted, &term)).map_err(|error| broken(&error))? {
-                let place = self.place_of(shard)?;
-                if caller.may(Action::Find, &place.shard.info.path).is_ok() {
-                    records.push(self.record_at(&place, record)?);
-                }
+            let may = |shard: &&ShardState| caller.may(Action::Find, &shard.info.path).is_ok();
+            let may: BTreeSet<ShardId> = shards.iter().filter(may).map(|shard| shard.info.shard).collect();
+            let found = hosted.look(|view| lookup(view, hosted.keys(), &term, &may));
+            for (shard, record) in found.map_err(|error| broken(&error))? {
+                records.push(self.record_at(&self.place_of(shard)?, record)?);
             }
         }
         if let (true, Some(refusal)) = (records.is_empty(), refusal) {
@@ -523,8 +561,8 @@ impl Records for RecordsService {
             if wanted.is_empty() {
                 continue;
             }
-            if let Err(status) = self.log(&caller, Looked::Conflicts, hosted, only, [0; 16]).await {
-                refusal = Some(status);
+            if let Some(denial) = self.log_or_denial(&caller, Looked::Conflicts, hosted, only, [0; 16]).await? {
+                refusal = Some(denial);
                 continue;
             }
             for shard in wanted.iter().filter(|shard| caller.may(Action::Resolve, &shard.info.path).is_ok()) {
@@ -638,5 +676,28 @@ impl Records for RecordsService {
             count: state.access_count,
             head: state.access_hash.0.to_vec(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::store::{Batch, StateEngine};
+
+    use super::*;
+    use crate::raft::test_support::MemoryState;
+
+    #[test]
+    fn what_a_caller_may_not_see_does_not_crowd_out_what_it_may() {
+        let (state, keys, term) = (MemoryState::default(), Keys(GroupId(1)), [7; 16]);
+        let mut batch = Batch::default();
+        for number in 0..200_u8 {
+            batch.put(keys.index(&term, ShardId(1), RecordId([number; 16])), Vec::new());
+        }
+        batch.put(keys.index(&term, ShardId(2), RecordId([201; 16])), Vec::new());
+        state.apply(batch).expect("memory");
+        let found = |shards: &[u64]| lookup(&state, keys, &term, &shards.iter().copied().map(ShardId).collect());
+        assert_eq!(found(&[2]), Ok(vec![(ShardId(2), RecordId([201; 16]))]));
+        assert_eq!(found(&[1, 2]).map(|found| found.len()), Ok(FOUND_MAX + 1));
+        assert_eq!(found(&[]), Ok(vec![]));
     }
 }
