@@ -66,7 +66,9 @@ pub(super) fn change_from_wire(
 ) -> Result<Change, Status> {
     let field = FieldId::named(kind, &change.field).ok_or_else(|| {
         let name: String = change.field.chars().take(40).collect();
-        Status::invalid_argument(format!("{name:?} is not a field of a {kind}: see the schema for their names"))
+        Status::invalid_argument(format!(
+            "{name:?} is not a field of a {kind}: `dinhba fields` lists those of the schema"
+        ))
     })?;
     if !is_nfc(&change.value) || !is_nfc(&change.element) {
         return Err(Status::invalid_argument(format!("{field}: send text in Unicode normal form NFC")));

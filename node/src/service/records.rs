@@ -28,7 +28,7 @@ use super::convert::{
     record_to_wire, request_from_wire, request_to_wire, spoken_name, stale_to_status, status_to_refused, stored_edit,
     values_to_wire,
 };
-use super::{Caller, broken, failed, id, person, ready, refused};
+use super::{Caller, broken, failed, id, person, ready, refused, unread};
 use crate::hosted::Hosted;
 use crate::node::Shared;
 use crate::runtime;
@@ -407,6 +407,15 @@ fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
     Ok((RecordId(chunk(key, 8)?), conflict))
 }
 
+/// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit.
+fn target_text(entry: &AccessEntry) -> String {
+    match entry.looked {
+        _ if entry.subject == [0; 16] => String::new(),
+        Looked::Find => entry.subject.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => RecordId(entry.subject).to_string(),
+    }
+}
+
 /// The records to which a search term points.
 fn lookup(view: &dyn StateView, hosted: &Hosted, term: &[u8; 16]) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
     let (from, to) = hosted.keys().index_term(term);
@@ -441,7 +450,7 @@ impl Records for RecordsService {
                 Ok(v1::EditManyReply { request: name, outcome: Some(outcome) })
             }
         };
-        let edits = request.into_inner().map_ok(decide);
+        let edits = request.into_inner().map_err(unread).map_ok(decide);
         Ok(Response::new(edits.try_buffered(EDITS_AT_ONCE).boxed()))
     }
 
@@ -628,7 +637,7 @@ impl Records for RecordsService {
             case: logged.entry.case.to_string(),
             looked: logged.entry.looked.name().to_owned(),
             shard: logged.entry.shard.map(|shard| shard.to_string()).unwrap_or_default(),
-            target: RecordId(logged.entry.subject).to_string(),
+            target: target_text(&logged.entry),
             at_ms: logged.entry.at_ms,
             allowed: logged.allowed,
             hash: logged.hash.0.to_vec(),
