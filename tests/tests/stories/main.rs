@@ -10,6 +10,7 @@ mod load;
 mod membership;
 mod node_killed_under_load;
 mod offline_commune;
+mod readme;
 mod rebuilt_node;
 mod restored_backup;
 mod shutdown;
