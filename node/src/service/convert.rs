@@ -269,10 +269,11 @@ pub(super) fn stored_edit(stored: &StoredEdit) -> Result<Edit, Status> {
     Edit::from_bytes(&stored.bytes).map_err(|error| Status::data_loss(format!("a stored edit cannot be read: {error}")))
 }
 
-/// The value of a field in its text form, for a search.
+/// A personal number as it is indexed; spaces between its digits do not count, as in a record.
 pub(super) fn person_number(text: &str) -> Result<String, Status> {
+    let digits: String = text.split_whitespace().collect();
     let number: dinhba_core::number::PersonNumber =
-        text.parse().map_err(|error| Status::invalid_argument(format!("number: {error}")))?;
+        digits.parse().map_err(|error| Status::invalid_argument(format!("number: {error}")))?;
     Ok(number.to_string())
 }
 
