@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use dinhba_client::transport::Dial;
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
@@ -493,7 +494,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         engine: config.storage.engine,
         country: "vietnam".to_owned(),
     };
-    let data = DataDir::open(&config.node.data_dir, &owner)?;
+    let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
     let mut seams = Seams {
