@@ -585,6 +585,7 @@ shards = ["h-0000000000000001"]
     async fn node(is_new: bool) -> (Node, Seams) {
         let config = Config::parse(CONFIG, Path::new("/nowhere")).expect("a good configuration");
         let seams = Seams {
+            directory: Arc::new(Directory::vietnam().expect("the units are built in")),
             state: Arc::new(MemoryState::default()),
             log: Arc::new(MemoryLog::default()),
             disk: Arc::new(MemoryDisk::default()),
@@ -592,8 +593,7 @@ shards = ["h-0000000000000001"]
             dial: Arc::new(Alone),
             is_new,
         };
-        let node =
-            Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32])).await.expect("the units are built in");
+        let node = Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32]));
         (node, seams)
     }
 
