@@ -11,15 +11,20 @@ pub mod country;
 pub mod disk;
 pub mod executor;
 pub mod faults;
+pub mod golden;
 pub mod history;
 pub mod officers;
 pub mod oracle;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
 pub mod state;
+pub mod swarm;
+pub mod tables;
 pub mod trace;
+pub mod twice;
 pub mod wire;
 
 #[cfg(test)]
