@@ -61,6 +61,11 @@ impl Site {
         self.groups.iter().flat_map(|(_, shards)| shards.iter().copied())
     }
 
+    /// All its shards, each with the group that hosts it.
+    pub fn hosts(&self) -> impl Iterator<Item = (GroupId, ShardId)> + '_ {
+        self.groups.iter().flat_map(|(group, shards)| shards.iter().map(|shard| (*group, *shard)))
+    }
+
     /// The group that hosts a shard.
     #[must_use]
     pub fn group_of(&self, shard: ShardId) -> Option<GroupId> {

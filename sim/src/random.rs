@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// Nothing goes wrong earlier: the sites are founded in a calm.
 const CALM: Duration = Duration::from_secs(5);
 /// One run in so many takes days: it costs as much as ten others.
-const DAYS_ONE_IN: u64 = 40;
+const DAYS_ONE_IN: u64 = 60;
 /// Most faults that are tried in a run.
 const FAULTS_MAX: u64 = 16;
 /// Draws for one fault, until it is one that fits. Most kinds fit at once; some fit no small country.
@@ -42,7 +42,7 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
     let takes_days = draw.one_in(DAYS_ONE_IN);
     let lasts = if takes_days {
-        draw.length(24 * HOUR, 72 * HOUR)
+        draw.length(12 * HOUR, 36 * HOUR)
     } else {
         // The shorter of two: more runs see more than longer ones.
         draw.length(2 * MINUTE, 30 * MINUTE).min(draw.length(2 * MINUTE, 30 * MINUTE))
@@ -430,7 +430,7 @@ mod tests {
                 *runs_with.entry(kind).or_default() += 1;
             }
             works.extend(scenario.officers.iter().map(|officer| officer.does));
-            days += u64::from(scenario.lasts > 12 * HOUR);
+            days += u64::from(scenario.lasts >= 12 * HOUR);
         }
         for kind in What::KINDS {
             let runs = runs_with.get(kind).copied().unwrap_or_default();

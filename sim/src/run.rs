@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::ids::Hash;
+use dinhba_core::ids::{Hash, ShardId};
 use dinhba_core::inject;
 use dinhba_core::registry;
 use dinhba_node::raft::group::Role;
@@ -18,7 +18,7 @@ use crate::faults;
 use crate::officers;
 use crate::oracle::Oracle;
 use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
-use crate::state::{engine, hashes_of_machine};
+use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
 
 /// How long a country may take to be founded: elections, and links that back off.
@@ -193,6 +193,7 @@ impl Story {
             found: Arc::clone(&self.found),
             leads: BTreeMap::new(),
             held: BTreeMap::new(),
+            read: BTreeMap::new(),
             conflicts: BTreeMap::new(),
         };
         watcher.watch_until(began + self.scenario.lasts, self.scenario.lasts).await;
@@ -377,6 +378,8 @@ struct Watcher {
     found: Found,
     leads: BTreeMap<(usize, String), u64>,
     held: BTreeMap<usize, BTreeSet<Hash>>,
+    /// Of each machine's shards, in which life and up to which position they were read.
+    read: BTreeMap<(usize, ShardId), (u64, u64)>,
     conflicts: BTreeMap<usize, u64>,
 }
 
@@ -422,22 +425,27 @@ impl Watcher {
     fn arrivals(&mut self) {
         let country = self.world.country.clone();
         for (site, plan) in country.sites().iter().enumerate() {
-            let mut now: BTreeSet<Hash> = BTreeSet::new();
+            let mut hashes: BTreeSet<Hash> = BTreeSet::new();
             let mut open = 0;
             for node in country.machines_of(site) {
-                now.extend(hashes_of_machine(&country, node));
-                let state = engine(&country, node);
-                let of_shards =
-                    plan.groups.iter().flat_map(|(group, shards)| shards.iter().map(move |shard| (*group, *shard)));
-                let conflicts = of_shards.filter_map(|(group, shard)| {
+                let (state, life) = (engine(&country, node), country.machines()[node].lives);
+                let mut conflicts = 0;
+                for (group, shard) in plan.hosts() {
                     let key = dinhba_core::keys::Keys(group).shard(shard);
-                    registry::read::<registry::ShardState>(&*state, &key).ok().flatten().map(|state| state.conflicts)
-                });
-                open = open.max(conflicts.sum());
+                    let Ok(Some(now)) = registry::read::<registry::ShardState>(&*state, &key) else { continue };
+                    conflicts += now.conflicts;
+                    let read = self.read.entry((node, shard)).or_default();
+                    if *read != (life, now.arrivals) {
+                        // After a restart what was not flushed may be gone: from the beginning.
+                        let from = if read.0 == life { read.1 + 1 } else { 0 };
+                        hashes.extend(arrivals(&*state, group, shard, from));
+                        *read = (life, now.arrivals);
+                    }
+                }
+                open = open.max(conflicts);
             }
-            let before = self.held.entry(site).or_default();
-            let hashes: Vec<Hash> = now.difference(before).copied().collect();
-            *before = now;
+            let held = self.held.entry(site).or_default();
+            let hashes: Vec<Hash> = hashes.into_iter().filter(|hash| held.insert(*hash)).collect();
             if !hashes.is_empty() {
                 self.trace.add(Event::Arrived { site, hashes });
             }

@@ -819,9 +819,7 @@ impl Scenario {
             self.promises.iter().copied().collect()
         }
     }
-}
 
-impl Scenario {
     /// The codes of sites of which a majority of disks is lost for good, so that what they alone held may be missing.
     #[must_use]
     pub fn may_lose(&self) -> BTreeSet<String> {

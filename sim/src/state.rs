@@ -54,23 +54,21 @@ pub fn engine(country: &Country, node: NodePlace) -> Arc<MemoryState> {
     Arc::clone(&country.machines()[node].state)
 }
 
+/// The hashes of the edits of a shard from a position on; what cannot be read is not held.
+pub fn arrivals(view: &dyn StateView, group: GroupId, shard: ShardId, from: u64) -> Vec<Hash> {
+    let keys = Keys(group);
+    let arrivals = registry::read_range::<registry::Arrival>(view, keys.arrivals(shard, from)).unwrap_or_default();
+    let hash = |(_, arrival): (Vec<u8>, registry::Arrival)| {
+        registry::read::<StoredEdit>(view, &keys.edit(shard, &arrival.dot)).ok().flatten().map(|edit| edit.hash)
+    };
+    arrivals.into_iter().filter_map(hash).collect()
+}
+
 /// The hashes of all edits in a copy of a site's state; what cannot be read is not held.
 #[must_use]
 pub fn hashes_at(country: &Country, site: SitePlace, state: &MemoryState) -> BTreeSet<Hash> {
-    let mut hashes = BTreeSet::new();
-    for (group, shards) in &country.sites()[site].groups {
-        let keys = Keys(*group);
-        for shard in shards {
-            let arrivals =
-                registry::read_range::<registry::Arrival>(state, keys.arrivals(*shard, 0)).unwrap_or_default();
-            for (_, arrival) in arrivals {
-                if let Ok(Some(edit)) = registry::read::<StoredEdit>(state, &keys.edit(*shard, &arrival.dot)) {
-                    hashes.insert(edit.hash);
-                }
-            }
-        }
-    }
-    hashes
+    let hosts = country.sites()[site].hosts();
+    hosts.flat_map(|(group, shard)| arrivals(state, group, shard, 0)).collect()
 }
 
 /// The hashes of all edits that a machine holds.

@@ -55,7 +55,7 @@ fn wait(key: &str, length: Duration) -> Checked {
     ensure(length <= WAIT_MAX, key, "is too long")
 }
 
-/// Whether `text` looks like a unit's code of that tier; what is quoted in messages is short then.
+/// Whether `text` is the code of a unit of that tier.
 fn is_unit(text: &str, tier: Tier) -> bool {
     Tier::of_code(text) == Some(tier) && unit(text).is_some()
 }
@@ -307,11 +307,11 @@ impl Knobs {
 
 /// A fault that takes a majority of a site's disks for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MajorityLost {
+pub(super) struct MajorityLost {
     /// Code of the site.
-    pub(crate) site: String,
+    pub(super) site: String,
     /// The fault's place in the scenario.
-    pub(crate) fault: usize,
+    pub(super) fault: usize,
 }
 
 /// Nodes of a site, as faults take and bring them.
@@ -344,7 +344,7 @@ impl Nodes {
 
 /// The faults that take a majority of a site's disks for good. A replaced node counts as replaced at once: a scenario
 /// gives its successor the time to catch up before the next loss.
-pub(crate) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
+pub(super) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
     let mut found = Vec::new();
     for code in scenario.tree.codes() {
         let mut nodes = Nodes { members: usize::from(scenario.tree.nodes_of(code)), lost: Vec::new() };
