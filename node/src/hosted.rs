@@ -11,6 +11,7 @@ use dinhba_core::command::{AccessEntry, Answer, Command};
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
+use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
@@ -150,7 +151,7 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
         let permit = Arc::clone(&permits).acquire_owned().await;
         let mut bytes = first.bytes;
         let mut entry = vec![first];
-        while entry.len() < ENTRY_COMMANDS_MAX {
+        while entry.len() < ENTRY_COMMANDS_MAX && !rarely("an entry of one command") {
             let fits = |next: &Waiting| bytes + next.bytes <= ENTRY_BYTES_MAX;
             let next = std::pin::Pin::new(&mut waiting).next_if(fits);
             let Some(Some(next)) = futures::FutureExt::now_or_never(next) else { break };
@@ -166,18 +167,27 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
 }
 
 async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
-    let (commands, answers): (Vec<Command>, Vec<_>) =
+    let (commands, mut answers): (Vec<Command>, Vec<_>) =
         entry.into_iter().map(|waiting| (waiting.command, waiting.answer)).unzip();
+    sometimes("several commands share an entry", commands.len() > 1);
+    if is_armed("swap-answers") {
+        answers.reverse();
+    }
+    // Founding a site and the like has nobody who asks again.
+    let is_lost = commands.iter().all(|command| matches!(command, Command::Edit(_))) && rarely("an answer is lost");
     let began = runtime::now();
     let outcome = group.propose(commands.to_bytes(), PROPOSE_WAIT).await;
     metrics.proposal(group.id(), runtime::now() - began);
     let outcome = match outcome {
+        Ok(_) if is_lost => Err(ProposalFailed::Unknown("the answer was lost on its way".to_owned())),
         Ok(Accepted { index, answer }) => Vec::<Answer>::from_bytes(&answer)
             .ok()
             .filter(|list| list.len() == answers.len())
             .map(|list| (list, index))
             .ok_or_else(|| ProposalFailed::Unknown("the leader's answer cannot be read".to_owned())),
-        Err(error) if error.surely_not_accepted() => Err(ProposalFailed::NotAccepted(error.to_string())),
+        Err(error) if sometimes("a command meets no leader", error.surely_not_accepted()) => {
+            Err(ProposalFailed::NotAccepted(error.to_string()))
+        }
         Err(error) => Err(ProposalFailed::Unknown(error.to_string())),
     };
     // A caller that has gone away asks again with the same request.
@@ -243,8 +253,13 @@ impl Hosted {
     /// Writes reads into the access log; returns which of them may go on. When it returns, this replica shows everything
     /// that was acknowledged before the call: the entries' place in the log is the read's point in time.
     pub async fn log_accesses(&self, entries: Vec<AccessEntry>) -> Result<Vec<bool>, ProposalFailed> {
+        if is_armed("read-unlogged") && runtime::random_u64().is_multiple_of(3) {
+            return Ok(vec![true; entries.len()]);
+        }
         let (answer, index) = self.propose(Command::Access(entries)).await?;
-        self.wait_applied(index).await?;
+        if !is_armed("read-local") {
+            self.wait_applied(index).await?;
+        }
         match answer {
             Answer::Access(allowed) => Ok(allowed),
             other => Err(ProposalFailed::NotAccepted(format!("the access log answered {other:?}"))),

@@ -15,6 +15,7 @@ use dinhba_client::transport::Line;
 use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Statement, StatementBody};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
+use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::sync::{Effect, Event, Here, Message, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
@@ -165,6 +166,7 @@ impl Conversation {
                 _ = WatchReceiver::changed(&mut stopping).fuse() => return Err("this node is stopping".to_owned()),
                 () = (&mut tick).fuse() => {
                     if !self.hosted.group.is_leader() {
+                        sometimes("a link ends since the lead moved", true);
                         return Err("this node no longer leads the group".to_owned());
                     }
                     self.handle(Event::Tick(runtime::utc_ms())).await?;
@@ -195,9 +197,15 @@ impl Conversation {
                     Effect::Send(message) => self.send(&message)?,
                     Effect::Merge(batch) => {
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
+                        if rarely("a batch is proposed twice") {
+                            self.propose(Command::Merge(Box::new(merge.clone()))).await?;
+                        }
                         match self.propose(Command::Merge(Box::new(merge))).await? {
                             Answer::Merged(merged) => {
                                 self.report(&merged);
+                                if rarely("a link is lost before it acknowledges") {
+                                    return Err("lost before the acknowledgement".to_owned());
+                                }
                                 events.push(Event::Merged(merged));
                             }
                             other => return Err(format!("a batch was not taken: {other:?}")),
@@ -205,6 +213,9 @@ impl Conversation {
                     }
                     Effect::Renew { shard, author } => {
                         tracing::warn!(%shard, %author, "this site came back from a backup: renewing the incarnation");
+                        if is_armed("no-renew") {
+                            return Err("the incarnation was not renewed".to_owned());
+                        }
                         let renew = Renew { shard, author, incarnation: Incarnation(random()), epoch: random() };
                         self.propose(Command::Renew(renew)).await?;
                         return Err("the incarnation was renewed".to_owned());

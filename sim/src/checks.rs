@@ -14,9 +14,12 @@ mod chains_hold;
 mod converges;
 pub mod linearizability;
 mod linearizable;
+mod links_go_on;
 mod never_back;
 mod nothing_lost;
+mod reads_logged;
 mod replicas_agree;
+mod statements_true;
 
 pub use converges::behind;
 
@@ -74,6 +77,9 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(converges::Converges),
         Box::new(nothing_lost::NothingLost),
         Box::<never_back::NeverBack>::default(),
+        Box::<statements_true::StatementsTrue>::default(),
+        Box::new(links_go_on::LinksGoOn),
+        Box::new(reads_logged::ReadsLogged),
         Box::new(alive::Alive),
     ]
 }

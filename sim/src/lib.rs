@@ -8,11 +8,13 @@
 pub mod ambient;
 pub mod checks;
 pub mod country;
+pub mod coverage;
 pub mod disk;
 pub mod executor;
 pub mod faults;
 pub mod golden;
 pub mod history;
+pub mod mutants;
 pub mod officers;
 pub mod oracle;
 pub mod random;

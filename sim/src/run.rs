@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{Hash, ShardId};
+use dinhba_core::inject;
 use dinhba_core::registry;
 use dinhba_node::raft::group::Role;
 use dinhba_node::runtime::{self, Instant};
@@ -56,6 +57,10 @@ pub struct Outcome {
     pub hash: String,
     /// Broken promises; empty is a pass.
     pub violations: Vec<Violation>,
+    /// How often rare branches of the node's code were reached ([`crate::coverage`]).
+    pub reached: BTreeMap<&'static str, u64>,
+    /// How often each kind of fault hit somebody.
+    pub faults: BTreeMap<&'static str, u64>,
     /// Counts, by name.
     pub figures: BTreeMap<&'static str, u64>,
     /// Everything that happened.
@@ -79,6 +84,13 @@ type Found = Arc<Mutex<Vec<Violation>>>;
 /// Runs a scenario.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Outcome {
+    run_with(scenario, None)
+}
+
+/// Runs a scenario with a deliberate fault in the node's code ([`crate::mutants`]).
+#[must_use]
+pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
+    let injected = inject::install(mutant, Some(scenario.seed));
     let mut simulator = Simulator::new(scenario.seed);
     let handle = simulator.handle();
     let trace = Trace::new(handle.clone());
@@ -121,12 +133,26 @@ pub fn run(scenario: &Scenario) -> Outcome {
     let violations = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let entries = trace.entries();
     drop(simulator);
-    Outcome { hash, violations, figures, entries, sites, nodes }
+    let (reached, faults) = (injected.counts(), faults_in(&entries));
+    Outcome { reached, faults, hash, violations, figures, entries, sites, nodes }
 }
 
 fn disk_figures(country: &Country) -> BTreeMap<&'static str, u64> {
     let _ = country;
     BTreeMap::new()
+}
+
+/// The kinds of fault that hit somebody, with how often.
+fn faults_in(entries: &[Entry]) -> BTreeMap<&'static str, u64> {
+    let mut faults = BTreeMap::new();
+    for entry in entries {
+        if let Event::FaultBegins { kind, nodes, sites, .. } = &entry.event
+            && !(nodes.is_empty() && sites.is_empty())
+        {
+            *faults.entry(*kind).or_default() += 1;
+        }
+    }
+    faults
 }
 
 struct Story {

@@ -610,11 +610,17 @@ pub enum Promise {
     NeverBack,
     /// After healing, everything works within [`Scenario::settles_within`].
     Alive,
+    /// No site states edits that it does not hold.
+    StatementsTrue,
+    /// A link that was cut goes on where it stood.
+    LinksGoOn,
+    /// Every read that was answered is in the access log.
+    ReadsLogged,
 }
 
 impl Promise {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Promise); 7] = [
+    pub const ALL: [(&'static str, Promise); 10] = [
         ("linearizable", Promise::Linearizable),
         ("replicas_agree", Promise::ReplicasAgree),
         ("chains_hold", Promise::ChainsHold),
@@ -622,6 +628,9 @@ impl Promise {
         ("nothing_lost", Promise::NothingLost),
         ("never_back", Promise::NeverBack),
         ("alive", Promise::Alive),
+        ("statements_true", Promise::StatementsTrue),
+        ("links_go_on", Promise::LinksGoOn),
+        ("reads_logged", Promise::ReadsLogged),
     ];
 
     /// Its word.

@@ -4,6 +4,8 @@
 
 pub mod ids;
 
+pub mod inject;
+
 pub mod encoding;
 
 pub mod text;

@@ -152,6 +152,7 @@ impl CmRDT for Record {
                 if dot.counter <= self.clock.get(&dot.actor) {
                     self.remove(&key, &dot);
                 } else {
+                    crate::inject::sometimes("a value is overwritten before it comes", true);
                     self.pending.insert((key.clone(), dot));
                 }
             }

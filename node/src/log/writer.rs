@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dinhba_core::inject::is_armed;
 use dinhba_core::store::StoreError;
 
 use crate::disk::{Disk, DiskFile};
@@ -88,7 +89,9 @@ impl Writer {
                     if !part.bytes.is_empty() {
                         self.active.write_at(part.offset, &part.bytes)?;
                     }
-                    self.active.sync()?;
+                    if !is_armed("acknowledge-before-flush") {
+                        self.active.sync()?;
+                    }
                 }
                 Some(size) => {
                     self.active = self.begin_segment(part.number, size, &part.bytes)?;

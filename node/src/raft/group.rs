@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{GroupId, NodeId};
+use dinhba_core::inject::{is_armed, sometimes};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use dinhba_proto::peer::v1 as wire;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
@@ -270,7 +271,7 @@ fn config(setup: &Setup) -> Result<Config, StartError> {
         election_timeout_min: settings.election_ms_min,
         election_timeout_max: settings.election_ms_max,
         // A leader that comes back must be elected anew: its state machine may be behind what it acknowledged.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(is_armed("leader-restore")),
         enable_pre_vote: Some(true),
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
@@ -296,6 +297,7 @@ impl Group {
             StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?;
         // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
         if let Some(applied) = machine.applied().filter(|_| !log.has_vote()) {
+            sometimes("a node that lost its log is refused", true);
             return Err(StartError::Store(StoreError::Corrupt {
                 place: format!("log of {group}"),
                 detail: format!(
@@ -543,7 +545,10 @@ impl Inner {
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
                 Attempt::Again("this node does not lead".into())
             }
-            Ok(Err(RaftError::APIError(error))) => Attempt::Failed(ProposeError::Unknown(error.to_string())),
+            Ok(Err(RaftError::APIError(error))) => {
+                sometimes("the lead is lost with a proposal on its way", true);
+                Attempt::Failed(ProposeError::Unknown(error.to_string()))
+            }
             Ok(Err(RaftError::Fatal(error))) => Attempt::Failed(ProposeError::Stopped(error.to_string())),
             Err(_) => Attempt::Failed(ProposeError::Unknown("the deadline passed".into())),
         }
@@ -568,6 +573,9 @@ impl Inner {
             },
             Ok(_) => Attempt::Failed(ProposeError::Unknown("an answer of another kind".into())),
             Err(CallError::NotSent(why)) => Attempt::Again(why),
+            Err(CallError::Lost(why)) if sometimes("a forwarded proposal has no answer", true) => {
+                Attempt::Failed(ProposeError::Unknown(why))
+            }
             Err(CallError::Lost(why)) => Attempt::Failed(ProposeError::Unknown(why)),
         }
     }

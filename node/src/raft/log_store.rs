@@ -13,6 +13,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dinhba_core::ids::GroupId;
+use dinhba_core::inject::{is_armed, sometimes};
 use dinhba_core::store::{Done, LogEngine, StoreError};
 use futures::stream::{self, Stream, TryStreamExt};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -187,6 +188,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
         // Persist, then let it be seen: a vote that a crash could take back must not be answered.
+        if is_armed("vote-not-saved") && self.has_vote() {
+            *self.vote.lock().unwrap_or_else(PoisonError::into_inner) = Some(*vote);
+            return Ok(());
+        }
         self.durable(|engine, done| engine.save_vote(self.group, encode_vote(vote), done)).await?;
         *self.vote.lock().unwrap_or_else(PoisonError::into_inner) = Some(*vote);
         Ok(())
@@ -204,6 +209,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        sometimes("entries that nobody accepted are removed", true);
         let from = last.map_or(0, |last| last.index + 1);
         self.durable(|engine, done| engine.truncate_from(self.group, from, done)).await
     }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dinhba_core::ids::GroupId;
+use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
@@ -142,7 +143,9 @@ impl Shared {
         let file = snapshot::write(&*self.disk, &self.dir.join(BUILDING), self.group, &meta, &*view)?;
         drop(view);
         // Only now may the log below it go: what it holds is also durable in the engine.
-        self.engine.sync()?;
+        if !is_armed("purge-too-far") {
+            self.engine.sync()?;
+        }
         let file = self.complete(&meta, file)?;
         self.make_current(meta.clone(), file.clone())?;
         Ok((meta, file))
@@ -150,6 +153,7 @@ impl Shared {
 
     /// Replaces the group's state by the file's. The order makes a crash at any point visible: see the module's promises.
     fn install(&self, file: SnapshotFile) -> Result<SnapshotMeta, StoreError> {
+        sometimes("a snapshot is installed", true);
         let meta = snapshot::verify(&file, self.group)?;
         let file = self.complete(&meta, file)?;
         let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -160,7 +164,9 @@ impl Shared {
         self.engine.sync()?;
 
         let (from, to) = machine_range(self.group)?;
-        self.engine.clear(&from, &to)?;
+        if !is_armed("install-over-old-state") {
+            self.engine.clear(&from, &to)?;
+        }
         snapshot::pairs(&file, self.group, |pairs| {
             let writes = pairs.into_iter().map(|(key, value)| (key, Some(value))).collect();
             self.engine.apply(Batch { writes })
@@ -208,7 +214,7 @@ impl Shared {
                         let error = result.err().map(|error| error.to_string());
                         tracing::warn!(group = %self.group, file = %path.display(), error, "removed a damaged snapshot");
                         self.disk.remove(&path)?;
-                        damaged = true;
+                        damaged = sometimes("a damaged snapshot is removed", true);
                     }
                 }
             }
@@ -283,7 +289,8 @@ impl StateMachine {
             };
             run.responders.push((is_command, responder));
             run.last = Some(entry.log_id);
-            if run.responders.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX {
+            let is_full = run.responders.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX;
+            if is_full || rarely("entries are applied one by one") {
                 break;
             }
             next = entries.next().now_or_never().flatten();
@@ -307,7 +314,13 @@ impl StateMachine {
         if let Some(membership) = &run.membership {
             position.last_membership = membership.clone();
         }
-        batch.put(position_key(group), encode_position(&position));
+        if is_armed("apply-out-of-batch") {
+            let mut alone = Batch::default();
+            alone.put(position_key(group), encode_position(&position));
+            self.shared.engine.apply(alone)?;
+        } else {
+            batch.put(position_key(group), encode_position(&position));
+        }
         self.shared.engine.apply(batch)?;
         self.position = position;
         Ok(answers)

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use dinhba_core::ids::GroupId;
+use dinhba_core::inject::rarely;
 use dinhba_proto::peer::v1 as wire;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
@@ -103,10 +104,11 @@ impl Member {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let file = snapshot.snapshot;
         let transfer = runtime::random_u64();
+        let chunk_bytes = if rarely("a snapshot in small pieces") { 1 << 10 } else { CHUNK_BYTES_MAX };
         let mut offset = 0;
         loop {
             let left = file.bytes - offset;
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(chunk_bytes);
             let mut data = vec![0; count];
             let read = file.file.read_at(offset, &mut data).map_err(|error| {
                 StreamingError::StorageError(StorageError::read_snapshot(None, error_source(&error)))

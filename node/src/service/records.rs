@@ -11,6 +11,7 @@ use dinhba_core::command::{
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Edit, EditKind, Origin};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, SiteId};
+use dinhba_core::inject::is_armed;
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens::{self, name_term, number_term};
 use dinhba_core::record::Record;
@@ -30,7 +31,7 @@ use super::convert::{
     values_to_wire,
 };
 use super::{Caller, broken, failed, id, person, ready, refused, unread};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, ProposalFailed};
 use crate::node::Shared;
 use crate::runtime;
 
@@ -257,7 +258,11 @@ impl RecordsService {
                 v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
             return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
         }
-        match place.hosted.propose(Command::Edit(Box::new(command))).await.map_err(failed)?.0 {
+        let proposed = place.hosted.propose(Command::Edit(Box::new(command))).await;
+        if is_armed("unacknowledged-told-accepted") && matches!(proposed, Err(ProposalFailed::Unknown(_))) {
+            return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), replayed: false, records });
+        }
+        match proposed.map_err(failed)?.0 {
             Answer::Accepted(accepted) => Ok(v1::EditReply {
                 receipt: Some(receipt_to_wire(&accepted.receipt)),
                 replayed: accepted.replayed,

@@ -1,11 +1,12 @@
-//! Every author's edits are numbered without a gap and chained by hash, at every machine, and no command is split.
+//! Every author's edits are numbered without a gap and chained by hash, at every machine, and no command is split. A chain branches
+//! only if its site lost what it had numbered.
 //!
 //! Does not check: that a hash covers its edit (`apply` did, and only there are the sessions' secrets at hand), nor who
 //! signed what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::ids::Hash;
+use dinhba_core::ids::{Hash, SiteId};
 
 use super::{Check, World};
 use crate::scenario::Promise;
@@ -46,6 +47,13 @@ fn broken(copy: &ShardCopy) -> Vec<String> {
     found
 }
 
+/// Chains that branch though their site never lost a number that it had given.
+fn forked<'c>(copy: &'c ShardCopy, may_fork: &'c BTreeSet<SiteId>) -> impl Iterator<Item = String> + 'c {
+    let branches = copy.authors.iter().filter(|author| author.forked || author.trunk.is_some());
+    let wrong = branches.filter(|author| !may_fork.contains(&author.author.site));
+    wrong.map(|author| format!("the chain of {} branches, whose disk was never lost", author.author.site))
+}
+
 fn author_id(copy: &ShardCopy, author: &dinhba_core::registry::AuthorState) -> dinhba_core::ids::AuthorId {
     // A branch is named by the hash of its first edit.
     let first = author.trunk.as_ref().map(|trunk| trunk.counter + 1);
@@ -63,6 +71,8 @@ impl Check for ChainsHold {
 
     fn judge(&mut self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
+        let losses = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect::<BTreeSet<_>>();
+        let may_fork: BTreeSet<SiteId> = losses.iter().map(|site| world.country.sites()[*site].id).collect();
         for (site, plan) in world.country.sites().iter().enumerate() {
             for node in world.country.machines_of(site) {
                 let state = engine(&world.country, node);
@@ -71,6 +81,7 @@ impl Check for ChainsHold {
                         let name = world.country.name(node);
                         match shard_copy(&*state, *group, *shard) {
                             Ok(Some(copy)) => {
+                                found.extend(forked(&copy, &may_fork).map(|text| format!("{name}, {shard}: {text}")));
                                 found.extend(broken(&copy).into_iter().map(|text| format!("{name}, {shard}: {text}")));
                             }
                             Ok(None) => {}

@@ -19,7 +19,7 @@ use crate::trace::{NodePlace, SitePlace};
 pub struct Converges;
 
 /// The machine of a site that has applied most of a group, of those that run.
-fn best(world: &World, site: SitePlace) -> Option<NodePlace> {
+pub(super) fn best(world: &World, site: SitePlace) -> Option<NodePlace> {
     let running = world.running();
     let of_site = |node: &NodePlace| world.country.machines()[*node].site == site;
     let sound = running.iter().filter(|(node, _, status)| of_site(node) && status.stopped.is_none());

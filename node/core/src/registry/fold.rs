@@ -8,9 +8,10 @@ use crdts::CmRDT;
 use super::family::{grow, is_entangled, resolve};
 use super::{Arrival, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
-use crate::edit::{Dot, Edit};
+use crate::edit::{Dot, Edit, EditKind};
 use crate::encoding::Wire;
 use crate::ids::{Hash, RecordId, ShardId, SiteId};
+use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write};
 use crate::store::StoreError;
@@ -60,7 +61,7 @@ pub(super) fn enter(
         tx.put(keys.poison(id, &dot), &poison);
         return Ok(());
     }
-    if is_entangled(tx, id, edit, &dot)? {
+    if sometimes("a record is folded anew", is_entangled(tx, id, edit, &dot)?) {
         return refold(tx, shard, header.record, now_ms);
     }
     let old = tx.record(id, header.record)?;
@@ -74,13 +75,19 @@ pub(super) fn enter(
 /// the order in which they came does not.
 fn fold_in(record: &mut Record, edit: &Edit, name: &Dot) {
     record.kind = record.kind.min(edit.header.record_kind);
-    record.apply(Write { dot: name.clone(), ..Write::from(edit) });
+    let mut write = Write { dot: name.clone(), ..Write::from(edit) };
+    if is_armed("decision-overwrites-unseen") && edit.header.kind == EditKind::Decision {
+        for change in &mut write.changes {
+            change.overwrites = record.dots(&(change.field, change.element.clone()));
+        }
+    }
+    record.apply(write);
 }
 
 /// The first acceptance of a request that comes here is the one that a retry is told.
 fn remember_request(tx: &mut Tx<'_>, shard: ShardId, edit: &Edit, name: &Dot, hash: Hash) -> Result<(), StoreError> {
     let key = tx.keys().request(edit.header.origin.request);
-    if tx.get::<Receipt>(&key)?.is_none() {
+    if tx.get::<Receipt>(&key)?.is_none() && !is_armed("lose-request-id") {
         let first = Dot { actor: name.actor, counter: name.counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
     }
@@ -101,7 +108,9 @@ fn replace(
         let member = [&id.0[..], bytes].concat();
         Digest::of(&tx.context.digest_key, &member)
     };
-    if let Some((_, bytes)) = &old {
+    if let Some((_, bytes)) = &old
+        && !is_armed("keep-old-digest")
+    {
         shard.state_digest.subtract(digest(bytes));
     }
     let new_bytes = new.map(Wire::to_bytes);
@@ -123,6 +132,7 @@ fn replace(
     for term in terms_now.difference(&terms_before) {
         tx.put_bytes(keys.index(term, home, id), Vec::new());
     }
+    sometimes("a conflict opens", conflicts_now.difference(&conflicts_before).next().is_some());
     for conflict in conflicts_before.difference(&conflicts_now) {
         tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
     }
@@ -221,6 +231,7 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
                 match poison_of(&edit, level) {
                     Some(other) => tx.put(key, &other),
                     None => {
+                        sometimes("an edit that was set aside is folded", true);
                         tx.delete(key);
                         shard.poisoned -= 1;
                         waiting.insert(edit.header.record);

@@ -12,6 +12,7 @@ use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalC
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, Incarnation, SessionId, SiteId};
+use crate::inject::{is_armed, sometimes};
 use crate::store::StoreError;
 
 /// Edits in one batch: several times what a full batch holds of the smallest edits.
@@ -41,7 +42,8 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         rewound: false,
         parked: Vec::new(),
     };
-    if !(begins || cursor == Some(batch.start)) || batch.items.len() > ITEMS_MAX {
+    let fits = begins || cursor == Some(batch.start);
+    if sometimes("a batch is refused", !fits || batch.items.len() > ITEMS_MAX) {
         return Ok(Answer::Merged(merged));
     }
     let Batch { items, secrets, end, .. } = batch;
@@ -60,6 +62,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     // What the sender left out for heads that no longer hold must come again, also if the link is cut right now.
     merged.cursor = (!merged.rewound).then_some(end);
     match &merged.cursor {
+        Some(_) if is_armed("forget-cursor") => {}
         Some(cursor) => tx.put(cursor_key, cursor),
         None => tx.delete(cursor_key),
     }
@@ -146,15 +149,21 @@ fn take(
         return park(tx, shard, (&dot, Some(header.author)), peer, Parked::Chain, merged);
     }
     for Part { edit, hash, bytes } in parts {
-        if tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some() {
+        let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
+        if sometimes("an edit comes again", is_known) && !is_armed("apply-twice") {
             merged.known += 1;
             continue;
         }
-        if dot.actor == shard.own.id() {
+        if is_armed("drop-edit-in-merge") && edit.header.number.is_multiple_of(5) {
+            merged.known += 1;
+            continue;
+        }
+        if sometimes("an incarnation is left in a merge", dot.actor == shard.own.id()) {
             leave(shard, now_ms);
         }
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
         let poison = poison_of(&edit, level);
+        sometimes("an edit is set aside", poison.is_some());
         let entering = Entering { edit: &edit, bytes: bytes.to_vec(), hash, from: Some(peer), poison };
         enter(tx, shard, entering, now_ms)?;
         *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
@@ -176,6 +185,7 @@ fn keep_secret(
     if known.contains(secret) {
         return Ok(true);
     }
+    sometimes("a session has two secrets", !known.is_empty());
     if known.len() >= SECRETS_MAX {
         return Ok(false);
     }
@@ -199,6 +209,7 @@ fn park(
     if known.as_ref().is_some_and(|state| state.parked.is_some()) {
         return Ok(());
     }
+    sometimes("an author is parked", true);
     merged.parked.push(dot.actor);
     merged.rewound = true;
     // Of an author of whom nothing could be read, only the neighbour that named it is known.

@@ -7,6 +7,7 @@ use crate::command::{Batch, Cursor, Heads, Item, Statement, StatementBody};
 use crate::edit::{Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
+use crate::inject::rarely;
 use crate::keys::Keys;
 use crate::registry::{
     Arrival, AuthorState, ITEMS_MAX, ShardState, StoredEdit, Way, authors, corrupt, heads, read, read_range, supersedes,
@@ -229,7 +230,7 @@ impl Here<'_> {
             scanned = position_of(&key)?;
             batch.end = Cursor { epoch: start.epoch, position: scanned, running: arrival.running };
             let is_full = bytes >= bytes_max || batch.items.len() >= BATCH_ITEMS || count >= SCAN_MAX;
-            if arrival.last && is_full {
+            if arrival.last && (is_full || (!batch.items.is_empty() && rarely("a batch of one command"))) {
                 break;
             }
         }

@@ -26,6 +26,7 @@ pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
 use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody};
 use crate::edit::Dot;
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
+use crate::inject::{is_armed, rarely, sometimes};
 use crate::registry::AuthorState;
 use crate::store::StoreError;
 
@@ -222,7 +223,10 @@ impl Session {
                 effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard)));
             }
             Message::Batch(batch) => match self.waiting.get_mut(&batch.shard) {
-                Some(waiting) => waiting.passed_over = true,
+                Some(waiting) => {
+                    sometimes("a batch is passed over", true);
+                    waiting.passed_over = true;
+                }
                 None => self.merge(*batch, effects),
             },
             Message::Ack(ack) => {
@@ -231,7 +235,10 @@ impl Session {
                     self.pump(here, ack.shard, effects)?;
                 }
             }
-            Message::Again(again) => self.again(here, again, effects)?,
+            Message::Again(again) => {
+                sometimes("a session begins again", true);
+                self.again(here, again, effects)?;
+            }
             Message::Ask(ask) => {
                 if self.offered.contains(&ask.shard) {
                     let to = ask.to.min(ask.from.saturating_add(HASHES_MAX - 1));
@@ -319,7 +326,9 @@ impl Session {
         if to == 0 {
             return self.found_common((shard, author), None);
         }
-        let from = to.saturating_sub(HASHES_MAX - 1).max(1);
+        let count = if rarely("two hashes at a time") { 2 } else { HASHES_MAX };
+        sometimes("the last common edit is looked for", true);
+        let from = to.saturating_sub(count - 1).max(1);
         effects.push(Effect::Send(Message::Ask(Ask { shard, author, from, to })));
         self.probes.insert((shard, author), Probe { from, to });
     }
@@ -376,7 +385,10 @@ impl Session {
         let skip = here.covered(shard, &there.heads, said)?;
         let sent = match there.cursor {
             Some(cursor) if here.fits(&state, &cursor)? && here.has_taken(shard, &cursor, &skip)? => cursor,
-            _ => Cursor::start(state.epoch),
+            kept => {
+                sometimes("a kept cursor does not fit", kept.is_some());
+                Cursor::start(state.epoch)
+            }
         };
         self.flows.insert(shard, Flow { scanned: sent.position, sent, skip, in_flight: 0, refused: 0 });
         self.pump(here, shard, effects)
@@ -424,6 +436,7 @@ impl Session {
     fn pump(&mut self, here: &Here<'_>, shard: ShardId, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         let (Some(flow), Some(state)) = (self.flows.get_mut(&shard), here.shard(shard)?) else { return Ok(()) };
         if flow.sent.epoch != state.epoch {
+            sometimes("a stream is renewed under a session", true);
             effects.push(Effect::Close(format!("the stream of shard {shard} was renewed")));
             return Ok(());
         }
@@ -431,7 +444,8 @@ impl Session {
             let (batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
             let silent = batch.items.is_empty();
-            if silent && batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX {
+            let is_short = batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX;
+            if silent && is_short && !rarely("an empty batch moves a cursor") {
                 continue;
             }
             flow.sent = batch.end;
@@ -444,7 +458,12 @@ impl Session {
     /// States what this site holds, where that changed or the last word is old; passes on what the sites above state.
     fn state(&mut self, here: &Here<'_>, now_ms: i64, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         for shard in self.flows.keys() {
-            let heads = here.heads(*shard)?;
+            let mut heads = here.heads(*shard)?;
+            if is_armed("statement-lies") {
+                for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site == self.peer) {
+                    heads.extend(statement.body.heads);
+                }
+            }
             let due = self
                 .stated
                 .get(shard)

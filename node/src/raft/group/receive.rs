@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dinhba_core::ids::{GroupId, Hash};
+use dinhba_core::inject::sometimes;
 use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1 as wire;
 use openraft::Raft;
@@ -70,6 +71,7 @@ impl Receiving {
         let taken = match self.take(&mut current, &chunk) {
             Ok(taken) => taken,
             Err(why) => {
+                sometimes("a snapshot's transfer begins anew", true);
                 if let Some(given_up) = current.take() {
                     self.remove(&given_up.path);
                 }

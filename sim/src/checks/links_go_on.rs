@@ -1,0 +1,76 @@
+//! A site knows how far it has taken a neighbour's stream, so that a link that was cut goes on where it stood.
+//!
+//! Asked is, once all is in step, that there is a position for every neighbour from which an edit came, and that it is one
+//! of its present stream. Does not check: how far it is, since a stream that began anew may rightly stop before what was
+//! taken earlier; links of a site that lost a disk or got an old one; shards where an author is parked.
+
+use dinhba_core::command::Cursor;
+use dinhba_core::ids::{GroupId, ShardId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, Arrival, ShardState};
+
+use super::{Check, World};
+use crate::scenario::{Promise, What};
+use crate::state::engine;
+use crate::trace::{NodePlace, SitePlace};
+
+pub struct LinksGoOn;
+
+fn was_set_back(world: &World, site: SitePlace) -> bool {
+    let code = &world.country.sites()[site].code;
+    world.country.scenario().faults.iter().any(|fault| match &fault.what {
+        What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *code,
+        _ => false,
+    })
+}
+
+fn shard_at(world: &World, node: NodePlace, group: GroupId, shard: ShardId) -> Option<ShardState> {
+    registry::read(&*engine(&world.country, node), &Keys(group).shard(shard)).ok().flatten()
+}
+
+fn forgotten(world: &World, site: SitePlace, peer: SitePlace) -> Vec<String> {
+    let country = &world.country;
+    let (Some(here), Some(there)) =
+        (country.machines_of(site).into_iter().next(), country.machines_of(peer).into_iter().next())
+    else {
+        return Vec::new();
+    };
+    let (plan, other) = (&country.sites()[site], &country.sites()[peer]);
+    let state = engine(country, here);
+    let mut found = Vec::new();
+    for shard in plan.shards() {
+        let (Some(group), Some(theirs)) = (plan.group_of(shard), other.group_of(shard)) else { continue };
+        let keys = Keys(group);
+        let arrivals = registry::read_range::<Arrival>(&*state, keys.arrivals(shard, 0)).unwrap_or_default();
+        let authors = registry::authors(&*state, keys, shard).unwrap_or_default();
+        let came = arrivals.iter().any(|(_, arrival)| arrival.from == Some(other.id));
+        let Some(stream) = shard_at(world, there, theirs, shard) else { continue };
+        if !came || authors.values().any(|author| author.parked.is_some()) {
+            continue;
+        }
+        let cursor = registry::read::<Cursor>(&*state, &keys.cursor(shard, other.id)).ok().flatten();
+        if cursor.is_none_or(|cursor| cursor.epoch != stream.epoch) {
+            found.push(format!("{} does not know how far it took the stream of {} of {shard}", plan.code, other.code));
+        }
+    }
+    found
+}
+
+impl Check for LinksGoOn {
+    fn promise(&self) -> Promise {
+        Promise::LinksGoOn
+    }
+
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        let mut found = Vec::new();
+        for (site, plan) in world.country.sites().iter().enumerate() {
+            let Some(parent) = plan.parent else { continue };
+            if was_set_back(world, site) || was_set_back(world, parent) {
+                continue;
+            }
+            found.extend(forgotten(world, site, parent));
+            found.extend(forgotten(world, parent, site));
+        }
+        found
+    }
+}

@@ -1,0 +1,78 @@
+//! No site states edits that it does not hold: what is shown as held above is held there.
+//!
+//! Looked at are the statements that machines keep of other sites, against what lies in the state engines of the site that
+//! signed them. Does not check: statements of a site of which a machine was ever restarted or wiped, since what it had
+//! applied may be gone from its engine for a while; digests and dates.
+
+use dinhba_core::command::Statement;
+use dinhba_core::edit::Dot;
+use dinhba_core::ids::{GroupId, Hash, ShardId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, StoredEdit};
+
+use super::{Check, World};
+use crate::scenario::Promise;
+use crate::state::{engine, hashes_of_machine};
+use crate::trace::SitePlace;
+
+/// So many looks pass between two of this check: statements come with each change, and lies stay for a while.
+const LOOKS_PER_CHECK: u64 = 5;
+
+#[derive(Default)]
+pub struct StatementsTrue {
+    looks: u64,
+}
+
+/// Whether a machine of the site holds the edit; by its name, which is quick, or under any other.
+fn is_held(world: &World, site: SitePlace, place: (GroupId, ShardId), head: &Dot, hash: Hash) -> bool {
+    let key = Keys(place.0).edit(place.1, head);
+    let machines = world.country.machines_of(site);
+    let by_name = |node: &usize| {
+        let stored = registry::read::<StoredEdit>(&*engine(&world.country, *node), &key);
+        stored.ok().flatten().is_some_and(|stored| stored.hash == hash)
+    };
+    machines.iter().any(by_name) || machines.iter().any(|node| hashes_of_machine(&world.country, *node).contains(&hash))
+}
+
+fn lies(world: &World) -> Vec<String> {
+    let country = &world.country;
+    let never_restarted = |site: SitePlace| country.machines().iter().all(|m| m.site != site || m.lives == 1);
+    let mut found = Vec::new();
+    for (reader, plan) in country.sites().iter().enumerate() {
+        let Some(node) = country.machines_of(reader).into_iter().next() else { continue };
+        let state = engine(country, node);
+        for (group, shards) in &plan.groups {
+            for shard in shards {
+                let kept = registry::read_range::<Statement>(&*state, Keys(*group).statements(*shard));
+                for (_, Statement { body, .. }) in kept.unwrap_or_default() {
+                    let Some(site) = country.sites().iter().position(|other| other.id == body.site) else { continue };
+                    let Some(theirs) = country.sites()[site].group_of(*shard).filter(|_| never_restarted(site)) else {
+                        continue;
+                    };
+                    for (actor, (counter, hash)) in body.heads {
+                        if !is_held(world, site, (theirs, *shard), &Dot { actor, counter }, hash) {
+                            let code = &country.sites()[site].code;
+                            found.push(format!("{code} states that it holds {hash} of {shard}, which it does not"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Check for StatementsTrue {
+    fn promise(&self) -> Promise {
+        Promise::StatementsTrue
+    }
+
+    fn look(&mut self, world: &World) -> Vec<String> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_PER_CHECK) { lies(world) } else { Vec::new() }
+    }
+
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        lies(world)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a swarm must have seen: rare branches of the node's code, and the points at which rare paths are made common.
+//!
+//! Each name stands in the code of node and core, at `inject::sometimes` or `inject::rarely`. A swarm that never reached one
+//! of them tests less than it seems to: it says so.
+//!
+//! Limit: that a branch was reached does not say that anything was checked there.
+
+use std::collections::BTreeMap;
+
+/// Branches that some run of a swarm must reach.
+pub const SOMETIMES: &[&str] = &[
+    // Edits.
+    "an edit is stale",
+    "a request is answered again",
+    "a conflict opens",
+    "a conflict is decided",
+    "a value is overwritten before it comes",
+    "a session has two secrets",
+    // Chains.
+    "an author is parked",
+    "a parked author goes on",
+    "a chain branches",
+    "a branch is renamed",
+    "a record is folded anew",
+    "an incarnation is left in a merge",
+    "an incarnation is renewed",
+    // Links.
+    "a batch is refused",
+    "an edit comes again",
+    "a batch is passed over",
+    "a session begins again",
+    "the last common edit is looked for",
+    "a kept cursor does not fit",
+    "a stream is renewed under a session",
+    "a link ends since the lead moved",
+    // Raft.
+    "the lead is lost with a proposal on its way",
+    "a forwarded proposal has no answer",
+    "a command meets no leader",
+    "several commands share an entry",
+    "entries that nobody accepted are removed",
+    "a snapshot is installed",
+    "a snapshot's transfer begins anew",
+    "a damaged snapshot is removed",
+    "a node that lost its log is refused",
+    "the log's torn end is cut off",
+    // Levels.
+    "an edit is set aside",
+    "an edit that was set aside is folded",
+];
+
+/// Points at which a run takes a rare path by lot.
+pub const RARELY: &[&str] = &[
+    "a batch of one command",
+    "two hashes at a time",
+    "an empty batch moves a cursor",
+    "a batch is proposed twice",
+    "a link is lost before it acknowledges",
+    "an entry of one command",
+    "an answer is lost",
+    "entries are applied one by one",
+    "a snapshot in small frames",
+    "a snapshot in small pieces",
+];
+
+/// What many runs have reached together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// How often each branch and point was reached.
+    pub reached: BTreeMap<&'static str, u64>,
+    /// How often each kind of fault hit somebody.
+    pub faults: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    /// Adds a run.
+    pub fn add(&mut self, outcome: &crate::run::Outcome) {
+        for (all, one) in [(&mut self.reached, &outcome.reached), (&mut self.faults, &outcome.faults)] {
+            one.iter().for_each(|(name, count)| *all.entry(*name).or_default() += count);
+        }
+    }
+
+    /// The branches and points of the lists that no run has reached.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let all = SOMETIMES.iter().chain(RARELY).copied();
+        all.filter(|name| !self.reached.contains_key(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).expect("the sources are there") {
+            let path = entry.expect("the sources are there").path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("inject.rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The names that the code gives to `function`.
+    fn names(function: &str) -> BTreeSet<String> {
+        let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node");
+        let mut files = Vec::new();
+        sources(&node.join("src"), &mut files);
+        sources(&node.join("core/src"), &mut files);
+        let mut found = BTreeSet::new();
+        for file in files {
+            let text = std::fs::read_to_string(file).expect("the sources are there");
+            for after in text.split(&format!("{function}(")).skip(1) {
+                if let Some((name, _)) = after.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+                    found.insert(name.to_owned());
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_lists_name_what_is_in_the_code() {
+        let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(names("sometimes"), listed(SOMETIMES));
+        assert_eq!(names("rarely"), listed(RARELY));
+        let mutants: Vec<&str> = crate::mutants::ALL.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names("is_armed"), listed(&mutants));
+        assert_eq!(listed(&mutants).len(), mutants.len(), "each has its own name");
+    }
+}
