@@ -290,7 +290,8 @@ impl Story {
                 let node = country.machines()[node].node.clone();
                 node.is_some_and(|node| node.shared.hosted().any(|group| group.group.status().stopped.is_some()))
             };
-            if !matches!(power, Power::Refused(_)) && !(power == Power::On && stopped) {
+            let is_broken = matches!(power, Power::Refused(_)) || (power == Power::On && stopped);
+            if !is_broken {
                 continue;
             }
             let site = country.sites()[site].code.clone();
