@@ -69,8 +69,18 @@ impl Mutant {
 /// Runs a mutant under one seed after the other until it is caught.
 #[must_use]
 pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
+    run_by(mutant, seeds, run::run_with)
+}
+
+/// The same, where `runs` runs a scenario with a mutant.
+#[must_use]
+pub fn run_by(
+    mutant: &Mutant,
+    seeds: std::ops::Range<u64>,
+    runs: impl Fn(&Scenario, Option<&'static str>) -> run::Outcome,
+) -> Verdict {
     for seed in seeds {
-        let outcome = run::run_with(&mutant.scenario(seed), Some(mutant.name));
+        let outcome = runs(&mutant.scenario(seed), Some(mutant.name));
         if let Some(first) = outcome.violations.into_iter().next() {
             return Verdict::Caught { seed, promise: first.promise, at: first.at, text: first.text };
         }

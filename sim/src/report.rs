@@ -253,7 +253,13 @@ fn faults(story: &Story<'_>) -> String {
             let what = &fault.what;
             let kind = what.kind.replace('_', " ");
             let kind = if what.place >= planned { format!("repair: {kind}") } else { kind };
-            let whom: Vec<String> = if what.nodes.is_empty() {
+            let ends = story.scenario.faults.get(what.place).and_then(|planned| {
+                let between = if matches!(planned.what, What::CutOneWay { .. }) { "to" } else { "and" };
+                planned.what.ends().map(|(a, b)| vec![format!("{a} {between} {b}")])
+            });
+            let whom: Vec<String> = if let Some(ends) = ends {
+                ends
+            } else if what.nodes.is_empty() {
                 what.sites.iter().map(|site| story.name(*site)).collect()
             } else {
                 what.nodes.iter().map(|node| story.node(*node)).collect()

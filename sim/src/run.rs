@@ -17,9 +17,13 @@ use crate::executor::{Handle, Simulator};
 use crate::faults;
 use crate::officers;
 use crate::oracle::Oracle;
+use crate::panics;
 use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
 use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
+
+/// What a panic inside a run breaks, beside the promises of `checks`.
+pub const NO_PANIC: &str = "no_panic";
 
 /// How long a country may take to be founded: elections, and links that back off.
 const FORMING_MAX: Duration = Duration::from_secs(180);
@@ -105,11 +109,12 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         world: Arc::default(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
-    let ended = simulator.run(limit, story.tell());
-    if ended.is_none() {
-        let at = simulator.handle().now();
-        let text = "the run came to no end: everything waits for something else".to_owned();
-        found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise: "alive", at, text });
+    match panics::caught(|| simulator.run(limit, story.tell())) {
+        Ok(Some(())) => {}
+        Ok(None) => {
+            violated(&trace, &found, "alive", "the run came to no end: everything waits for something else".to_owned())
+        }
+        Err(text) => violated(&trace, &found, NO_PANIC, text),
     }
     let hash = simulator.hash();
     let (polls, took) = simulator.extent();
