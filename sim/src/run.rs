@@ -1,7 +1,9 @@
 //! One run: a country is formed, officers work and faults happen (the *safety phase*), everything is healed, the tree must
 //! come back in step within its time (the *liveness phase*), and the promises are judged.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,10 +101,14 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         world: Arc::default(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
-    let ended = simulator.run(limit, story.tell());
-    if ended.is_none() {
+    // A panic is the end of a process; here it is that of the run, and what led to it can be seen.
+    let ended = catch_unwind(AssertUnwindSafe(|| simulator.run(limit, story.tell())));
+    if let Some(text) = match ended {
+        Ok(Some(())) => None,
+        Ok(None) => Some("the run came to no end: everything waits for something else".to_owned()),
+        Err(panic) => Some(format!("a task panicked: {}", said_by(&*panic))),
+    } {
         let at = simulator.handle().now();
-        let text = "the run came to no end: everything waits for something else".to_owned();
         found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise: "alive", at, text });
     }
     let hash = simulator.hash();
@@ -147,6 +153,12 @@ fn faults_in(entries: &[Entry]) -> BTreeMap<&'static str, u64> {
         }
     }
     faults
+}
+
+/// What a panic said.
+fn said_by(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing")
 }
 
 struct Story {
