@@ -311,7 +311,7 @@ impl Acting {
     fn operator(&self, site: SitePlace) -> (Client, Context) {
         let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
         let client = self.country.client(self.country.person(site), Role::Operator, limits);
-        (client, Context::parse("administration", "BT-1").expect("a purpose and a case"))
+        (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
     }
 
     async fn add_node(&self, site: SitePlace) {
