@@ -2,7 +2,8 @@
 //!
 //! [`Verb`] is what is asked, [`Connection`] whom and why, [`run`] does it and gives the exit code. People get tables, with
 //! the Vietnamese names of the fields; programs ask for `--json` and get one object, or NDJSON where a verb streams. Keys
-//! are snake_case and stay. Errors go to stderr, with `--json` as `{"error":…,"message":…}`.
+//! are snake_case and stay. Errors go to stderr, with `--json` as `{"error":…,"message":…}`, a wrong command line too
+//! ([`misused`]).
 //!
 //! Exit codes:
 //!
@@ -22,6 +23,7 @@
 
 mod connection;
 mod export;
+mod fields;
 mod import;
 mod rows;
 mod show;
@@ -228,7 +230,13 @@ pub enum Verb {
         #[arg(required = true)]
         units: Vec<String>,
     },
-    /// Writes all records of a unit as NDJSON that import reads
+    /// Lists the fields of records and how their values are written
+    Fields {
+        /// person or household; without it, both
+        #[arg(value_parser = kind)]
+        kind: Option<RecordKind>,
+    },
+    /// Writes all records of a unit as NDJSON that import reads; after a break, begin anew
     Export {
         /// The shard (h-…); without it, the one of the caller's unit
         #[arg(long, conflicts_with = "unit")]
@@ -236,7 +244,7 @@ pub enum Verb {
         /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
         #[arg(long)]
         unit: Option<String>,
-        /// The file; without it, the standard output
+        /// The file, which gets its name once it is whole; without it, the standard output
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
@@ -424,6 +432,24 @@ impl Desk<'_> {
     }
 }
 
+/// Says what is wrong with a command line, or shows the help that it asks for; `words` are all of it, which tell who reads.
+#[must_use]
+pub fn misused(error: &clap::Error, words: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    if error.use_stderr() && words.into_iter().any(|word| word == "--json") {
+        eprintln!("{}", misuse(error).json());
+    } else if let Err(unwritten) = error.print() {
+        tracing::debug!(%unwritten, "nobody is left to be told");
+    }
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+/// The first paragraph of what the parser says; what follows is the way the command is written.
+fn misuse(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
+    Failure::Usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// Does what is asked, writes to the standard output and error, and returns the exit code (see the module).
 pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
@@ -434,6 +460,9 @@ pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
         }
         if let Verb::Units { units } = &verb {
             return export::units(units, &mut desk);
+        }
+        if let Verb::Fields { kind } = &verb {
+            return fields::list(*kind, &mut desk);
         }
         let (client, context) = connection.open(&|name| std::env::var(name).ok())?;
         verbs::run(verb, &client, &context, &mut desk).await

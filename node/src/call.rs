@@ -7,11 +7,14 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::NodeId;
 use dinhba_core::{wire_code, wire_enum, wire_struct};
 
-use crate::raft::group::{ChangeError, Group};
+use crate::raft::group::{ChangeError, Group, Role, Status};
 use crate::runtime;
 
 /// How long a change of members may take: a learner must catch up.
 pub const CHANGE_WAIT: Duration = Duration::from_secs(120);
+
+/// How long of this it may take to catch up.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(110);
 
 /// A question to a node of the same site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +83,32 @@ impl Change {
     async fn carry_out_here(&self, group: &Group) -> Result<(), ChangeError> {
         match self.kind {
             ChangeKind::Add => {
-                let added = group.add_learner(self.node, self.address.clone(), true);
-                let late = || ChangeError::Unknown(format!("{} is added, and has not caught up yet", self.node));
-                runtime::timeout(CHANGE_WAIT, added).await.unwrap_or_else(|_| Err(late()))
+                group.add_learner(self.node, self.address.clone(), false).await?;
+                self.has_caught_up(group).await.map_err(ChangeError::Unknown)
             }
-            ChangeKind::Promote => group.promote(BTreeSet::from([self.node])).await,
+            // A vote for a node that has never run would be taken for one that it forgot, see `Joined`.
+            ChangeKind::Promote => {
+                self.has_caught_up(group).await.map_err(ChangeError::Refused)?;
+                group.promote(BTreeSet::from([self.node])).await
+            }
             ChangeKind::Remove => group.remove(self.node).await,
             ChangeKind::Lead => group.transfer_leader(self.node).await,
         }
+    }
+
+    /// Waits until the node has all that the leader has now. Not openraft's own waiting: to it, who lacks less than the
+    /// lag at which a snapshot is sent has caught up, also if nobody is there.
+    async fn has_caught_up(&self, group: &Group) -> Result<(), String> {
+        let wanted = group.status().last;
+        let has_all = |status: &Status| {
+            let votes = status.members.get(&self.node).is_some_and(|(_, votes)| *votes);
+            votes || status.matched.get(&self.node).is_some_and(|matched| matched.is_some() && *matched >= wanted)
+        };
+        let ended = |status: &Status| status.role != Role::Leader || has_all(status);
+        if group.wait_for(CATCH_UP_WAIT, ended).await && has_all(&group.status()) {
+            return Ok(());
+        }
+        Err(format!("{} is not, or not yet, where the leader is: see that it runs, and do this again", self.node))
     }
 
     /// The change as a call's bytes.

@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use dinhba_client::cli::{Connection, EXIT_CODES, Verb};
+use dinhba_client::cli::{Connection, EXIT_CODES, Verb, misused};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
+use dinhba_core::units::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::pki::DevAuthority;
-use crate::{demo, node, telemetry};
+use crate::pki::{DevAuthority, read_signing_key};
+use crate::{demo, node, place_file, telemetry};
 
 /// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
 const WORKERS: usize = 2;
@@ -100,7 +102,10 @@ enum Dev {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let CommandLine { connection, action } = CommandLine::parse();
+    let CommandLine { connection, action } = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return misused(&error, std::env::args_os()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -126,6 +131,8 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 
 async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
+    let signing_key = read_signing_key(&config.site.signing_key).context("site.signing_key")?;
+    place_file::check(&config, &Directory::vietnam()?, &signing_key.verifying_key().to_bytes())?;
     telemetry::init(&config.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -224,6 +224,12 @@ impl DataDir {
         Ok(DataDir { path: path.to_owned(), owner: owner.clone(), created, _lock: lock })
     }
 
+    /// Whether a node has its data at `path`, as far as can be seen without opening it.
+    #[must_use]
+    pub fn exists(path: &Path) -> bool {
+        path.join(IDENTITY).exists()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

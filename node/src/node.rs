@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use dinhba_client::transport::Dial;
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
@@ -493,7 +494,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         engine: config.storage.engine,
         country: "vietnam".to_owned(),
     };
-    let data = DataDir::open(&config.node.data_dir, &owner)?;
+    let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
     let mut seams = Seams {
@@ -584,6 +585,7 @@ shards = ["h-0000000000000001"]
     async fn node(is_new: bool) -> (Node, Seams) {
         let config = Config::parse(CONFIG, Path::new("/nowhere")).expect("a good configuration");
         let seams = Seams {
+            directory: Arc::new(Directory::vietnam().expect("the units are built in")),
             state: Arc::new(MemoryState::default()),
             log: Arc::new(MemoryLog::default()),
             disk: Arc::new(MemoryDisk::default()),
@@ -591,8 +593,7 @@ shards = ["h-0000000000000001"]
             dial: Arc::new(Alone),
             is_new,
         };
-        let node =
-            Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32])).await.expect("the units are built in");
+        let node = Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32]));
         (node, seams)
     }
 

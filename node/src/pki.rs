@@ -136,9 +136,7 @@ fn evidence_of(bytes: &[u8]) -> EvidenceId {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PkiError {
     /// A file is there already.
-    #[error(
-        "{path} exists and is not overwritten: remove it, or ask for it to be replaced (its users must be restarted)"
-    )]
+    #[error("{path} exists and is not overwritten: if nobody needs it any more, remove it first")]
     Exists {
         /// The file.
         path: String,

@@ -12,9 +12,12 @@ use std::path::Path;
 use dinhba_core::ids::{ShardId, SiteId, UnitId};
 use dinhba_core::place::SiteEntry;
 use dinhba_core::store::StoreError;
+use dinhba_core::units::Directory;
 use serde::Deserialize;
 
-use crate::disk::Disk;
+use crate::config::Config;
+use crate::datadir::DataDir;
+use crate::disk::{Disk, RealDisk};
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +49,17 @@ pub enum PlaceFileError {
         /// What is wrong with it and what to write.
         reason: String,
     },
+    /// It says something else than the configuration.
+    #[error("place.file: {path}: {reason}")]
+    Misfit {
+        /// The file.
+        path: String,
+        /// What differs and what to do.
+        reason: String,
+    },
+    /// The configuration's unit does not exist.
+    #[error("site.unit: no unit has the id {0}: `dinhba units CODE` prints the id of the unit of that code")]
+    Unit(UnitId),
 }
 
 #[derive(Deserialize)]
@@ -74,6 +88,57 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<PlaceFile, PlaceFileError> {
         take(&mut file, &row).map_err(wrong)?;
     }
     Ok(file)
+}
+
+/// Whether a node can start with its configuration: its unit exists and, if it founds the site, the place file fits. Asked
+/// before anything begins, since what a site is born with stays with it. `public_key` belongs to the site's signing key.
+pub fn check(config: &Config, directory: &Directory, public_key: &[u8; 32]) -> Result<(), PlaceFileError> {
+    let (site, unit) = (config.node.site, config.site.unit);
+    if directory.get(unit).is_none() {
+        return Err(PlaceFileError::Unit(unit));
+    }
+    let Some(path) = config.place.as_ref().map(|place| &place.file).filter(|_| config.site.bootstrap) else {
+        return Ok(());
+    };
+    // A node with data is past that.
+    if DataDir::exists(&config.node.data_dir) {
+        return Ok(());
+    }
+    let file = read(&RealDisk, path)?;
+    let misfit = |reason: String| Err(PlaceFileError::Misfit { path: path.display().to_string(), reason });
+    let units = file.sites.values().map(|entry| entry.unit).chain(file.shards.values().copied());
+    if let Some(unknown) = units.into_iter().find(|unit| directory.get(*unit).is_none()) {
+        return misfit(format!(
+            "no unit has the id {unknown}: `dinhba units CODE` prints the id of the unit of that code"
+        ));
+    }
+    let Some(own) = file.sites.get(&site) else {
+        return misfit(format!("has no line for {site}, which is node.site: add it"));
+    };
+    if own.unit != unit {
+        return misfit(format!("says that {site} serves {}, and site.unit is {unit}: correct one of them", own.unit));
+    }
+    if own.public_key != *public_key {
+        return misfit(format!(
+            "the public key of {site} is not that of site.signing_key: write the one that belongs to it"
+        ));
+    }
+    let parent = config.parent.as_ref().map(|parent| parent.site);
+    if own.parent != parent {
+        let word = |site: Option<SiteId>| site.map_or_else(|| "none".to_owned(), |site| site.to_string());
+        let (there, here) = (word(own.parent), word(parent));
+        return misfit(format!("the parent of {site} is {there}, and parent.site is {here}: correct one of them"));
+    }
+    for shard in config.site.groups.iter().flat_map(|group| &group.shards) {
+        match file.shards.get(shard) {
+            None => return misfit(format!("has no line for {shard} of site.groups: add its home commune")),
+            Some(home) if *home != unit && !directory.is_within(*home, unit) => {
+                return misfit(format!("the home of {shard} is {home}, which is not in the area of site.unit"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
@@ -118,7 +183,6 @@ fn key(hex: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::RealDisk;
 
     fn parse(text: &str) -> Result<PlaceFile, String> {
         let dir = tempfile::tempdir().expect("a directory");
@@ -131,6 +195,53 @@ mod tests {
     fn a_file_that_is_not_there_is_named_with_what_to_do() {
         let error = read(&RealDisk, Path::new("/nowhere/place.csv")).expect_err("no file").to_string();
         assert!(error.starts_with("place.file: /nowhere/place.csv: ") && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_site_is_founded_only_with_a_file_that_fits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let directory = Directory::vietnam().expect("the units");
+        let unit = |code: &str| directory.by_code(code, dinhba_core::units::BEFORE_REFORM).expect("a unit").id;
+        let (district, commune, elsewhere) = (unit("082"), unit("02683"), unit("00001"));
+        let config = |unit: UnitId| {
+            let text = format!(
+                "[node]\nid = \"n-0000000000000011\"\nsite = \"s-0000000000000051\"\ndata_dir = \"data\"\n\
+                 listen = \"127.0.0.1:7400\"\n[tls]\nunsafe_loopback = true\n[site]\nunit = \"{unit}\"\n\
+                 signing_key = \"key\"\nbootstrap = true\n[[site.members]]\nid = \"n-0000000000000011\"\n\
+                 address = \"127.0.0.1:7400\"\ngroups = [\"g-0000000000000001\"]\n[[site.groups]]\n\
+                 id = \"g-0000000000000001\"\nshards = [\"h-0000000000000001\"]\n[place]\nfile = \"place.csv\"\n"
+            );
+            Config::parse(&text, dir.path()).expect("a good configuration")
+        };
+        let said = |config: &Config, lines: &str| {
+            let text = format!("kind,id,unit,parent,public_key\n{lines}");
+            std::fs::write(dir.path().join("place.csv"), text).expect("a file");
+            check(config, &directory, &[0xab; 32]).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let good = config(district);
+        let line = |unit: UnitId, parent: &str, key: &str| {
+            format!("site,s-0000000000000051,{unit},{parent},{}\n", key.repeat(32))
+        };
+        let site = line(district, "", "ab");
+        let shard = |home: UnitId| format!("shard,h-0000000000000001,{home},,\n");
+        assert_eq!(said(&good, &format!("{site}{}", shard(commune))), "");
+        for (lines, words) in [
+            (shard(commune), "no line for s-0000000000000051"),
+            (format!("{}{}", line(commune, "", "ab"), shard(commune)), "serves"),
+            (format!("{}{}", line(district, "s-0000000000000001", "ab"), shard(commune)), "parent"),
+            (format!("{}{}", line(district, "", "cd"), shard(commune)), "public key"),
+            (site.clone(), "no line for h-0000000000000001"),
+            (format!("{site}{}", shard(elsewhere)), "not in the area"),
+            (format!("{site}{}", shard(UnitId(7))), "no unit has the id u-0000000000000007"),
+        ] {
+            let error = said(&good, &lines);
+            assert!(error.starts_with("place.file: ") && error.contains(words), "{words}: {error}");
+        }
+        assert!(said(&config(UnitId(7)), &site).starts_with("site.unit: no unit"));
+        // Afterwards the file says nothing any more.
+        std::fs::create_dir(dir.path().join("data")).expect("a directory");
+        std::fs::write(dir.path().join("data/identity"), "").expect("a file");
+        assert_eq!(said(&good, ""), "");
     }
 
     #[test]

@@ -11,15 +11,18 @@ use dinhba_proto::v1::records_server::RecordsServer;
 use dinhba_proto::v1::site_server::SiteServer;
 use futures::FutureExt;
 use futures::channel::oneshot;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_health::ServingStatus;
+use tower::util::MapResponseLayer;
 
 use crate::node::{Node, Shared};
 use crate::pki::peer_identity;
 use crate::raft::peer::{Admit, PeerService};
-use crate::service::{LinkService, RecordsService, SiteService};
+use crate::service::{LinkService, RecordsService, SiteService, unread};
 use crate::tls::{Door, listen_plain};
 use crate::{metrics, runtime};
 
@@ -79,25 +82,38 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
     }
     let (reporter, health) = tonic_health::server::health_reporter();
     runtime::spawn("health", keep_health(Arc::clone(&shared), reporter));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(dinhba_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    let (server, reflection) = match (door.server(), reflection) {
-        (Ok(server), Ok(reflection)) => (server, reflection),
-        (server, reflection) => {
-            let error = server.err().map(|e| e.to_string()).or_else(|| reflection.err().map(|e| e.to_string()));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(dinhba_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let server = door.server().map(|server| server.layer(MapResponseLayer::new(clarify)));
+    // Both versions: Python's own client, for one, knows the older alone.
+    let (mut server, reflection, reflection_old) = match (server, reflection().build_v1(), reflection().build_v1alpha())
+    {
+        (Ok(server), Ok(reflection), Ok(reflection_old)) => (server, reflection, reflection_old),
+        (server, reflection, reflection_old) => {
+            let error = server.err().map(|e| e.to_string());
+            let error = error.or_else(|| reflection.err().map(|e| e.to_string()));
+            let error = error.or_else(|| reflection_old.err().map(|e| e.to_string()));
             tracing::error!(error, "the door cannot open");
             return;
         }
     };
-    let mut server = server;
     let served = server
-        .add_routes(routes(&node).add_service(health).add_service(reflection))
+        .add_routes(routes(&node).add_service(health).add_service(reflection).add_service(reflection_old))
         .serve_with_incoming_shutdown(incoming, closing)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the door closed");
+    }
+}
+
+/// The one place where what the transport says of a call that reached no service is put into our words.
+fn clarify(response: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if [Code::Internal, Code::OutOfRange].contains(&status.code()) => unread(status).into_http(),
+        _ => response,
     }
 }
 

@@ -12,16 +12,21 @@ pub mod coverage;
 pub mod disk;
 pub mod executor;
 pub mod faults;
+pub mod golden;
 pub mod history;
 pub mod mutants;
 pub mod officers;
 pub mod oracle;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
 pub mod state;
+pub mod swarm;
+pub mod tables;
 pub mod trace;
+pub mod twice;
 pub mod wire;
 
 #[cfg(test)]

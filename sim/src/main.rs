@@ -1,69 +1,297 @@
 //! The simulator's command line.
-use dinhba_sim::scenario::*;
+//!
+//! Exit codes: 0 if every promise was kept (and runs were equal, where that was asked), 1 if not, 2 if the command or a
+//! file cannot be understood.
+
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-fn main() {
-    let seed: u64 = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(1);
-    let officer = |at: &str, does, every| Officer {
-        at: at.into(),
-        shards: vec![],
-        every: Duration::from_millis(every),
-        starts: Duration::ZERO,
-        edits: 0,
-        does,
-        impatient: false,
-    };
-    let scenario = Scenario {
-        name: "try".into(),
-        about: String::new(),
-        seed,
-        lasts: Duration::from_secs(300),
-        settles_within: Duration::from_secs(300),
-        beyond_promises: false,
-        tree: Tree {
-            province: "10".into(),
-            districts: vec!["082".into(), "083".into()],
-            communes: vec!["02683".into(), "02686".into(), "02752".into(), "02755".into()],
-            nodes: NodesPerTier::default(),
-        },
-        knobs: Knobs::default(),
-        network: Network::default(),
-        officers: vec![
-            officer("02683", Work::Mixed, 2000),
-            officer("082", Work::Shared, 3000),
-            officer("10", Work::Mixed, 3000),
-            officer("00", Work::Shared, 5000),
-            officer("02755", Work::Mixed, 4000),
-        ],
-        faults: vec![
-            Fault {
-                at: Duration::from_secs(60),
-                lasts: Some(Duration::from_secs(60)),
-                what: What::Dark { sites: vec!["02683".into()] },
-            },
-            Fault {
-                at: Duration::from_secs(80),
-                lasts: Some(Duration::from_secs(20)),
-                what: What::Crash { node: "10/leader".parse().unwrap() },
-            },
-        ],
-        promises: vec![],
-    };
-    let began = Instant::now();
-    let outcome = dinhba_sim::run::run(&scenario);
-    let took = began.elapsed();
-    for entry in &outcome.entries {
-        if std::env::args().nth(2).is_some() {
-            println!("{:?} {:?}", entry.at, entry.event);
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use dinhba_sim::run::Outcome;
+use dinhba_sim::scenario::Scenario;
+use dinhba_sim::swarm::{self, Plan, Tally, Until};
+use dinhba_sim::{golden, random, report, tables, twice};
+
+/// Without a terminal, progress is told so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// And on one.
+const PROGRESS_EVERY_ON_TERMINAL: Duration = Duration::from_secs(1);
+
+/// The deterministic simulator of dinhba: the real node's code in virtual time, any disaster, one seed.
+#[derive(Parser)]
+#[command(name = "dinhba-sim", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 every promise was kept; 1 one was broken, or runs that must be equal were not; \
+                          2 the command or a file cannot be understood.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one random country under random disasters.
+    Run {
+        /// Decides everything; the same seed is the same run, everywhere.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        shows: Shows,
+        /// Write the run as a scenario file, to read or to change it, and do not run it.
+        #[arg(long, value_name = "FILE.toml")]
+        write: Option<PathBuf>,
+    },
+    /// Run an operator's story.
+    Scenario {
+        /// The file; or the name of one that comes with the simulator.
+        file: PathBuf,
+        #[command(flatten)]
+        shows: Shows,
+    },
+    /// Run random countries on all cores until one breaks a promise; that one is made small.
+    Swarm(SwarmArguments),
+    /// Run the fixed list whose hashes are committed, and print name and hash of each.
+    Golden {
+        /// Write them into the committed file instead of comparing.
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+#[derive(Args)]
+struct Shows {
+    /// Write a page on which a person sees what happened.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Run twice and show the first difference.
+    #[arg(long)]
+    check_determinism: bool,
+    /// Print everything that happened.
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(Args)]
+struct SwarmArguments {
+    /// For how long runs begin.
+    #[arg(long, required_unless_present = "runs", conflicts_with = "runs")]
+    minutes: Option<u64>,
+    /// How many runs.
+    #[arg(long)]
+    runs: Option<u64>,
+    /// The first seed; the next ones count up. Without it each seed is fresh.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Runs at once; without it, as many as there are cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Go on after a failure, and list all.
+    #[arg(long)]
+    keep_going: bool,
+    /// How many runs may be spent on making the first failure small; 0 to leave it.
+    #[arg(long, default_value_t = 400)]
+    shrink_runs: usize,
+    /// And how many minutes.
+    #[arg(long, default_value_t = 10)]
+    shrink_minutes: u64,
+    /// Where the small scenario is written.
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match obey(arguments.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
     }
+}
+
+/// Whether all is well.
+fn obey(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Run { seed, write: Some(file), .. } => {
+            std::fs::write(&file, random::scenario(seed).to_toml()).with_context(|| file.display().to_string())?;
+            Ok(true)
+        }
+        Command::Run { seed, shows, write: None } => run_one(&random::scenario(seed), &shows, &replay_seed(seed)),
+        Command::Scenario { file, shows } => run_one(&read(&file)?, &shows, &replay_file(&file)),
+        Command::Swarm(arguments) => run_swarm(&arguments),
+        Command::Golden { write } => run_golden(write),
+    }
+}
+
+fn replay_seed(seed: u64) -> String {
+    format!("cargo run --release -p dinhba-sim -- run --seed {seed}")
+}
+
+fn replay_file(file: &Path) -> String {
+    format!("cargo run --release -p dinhba-sim -- scenario {}", file.display())
+}
+
+fn read(file: &Path) -> anyhow::Result<Scenario> {
+    let shipped = dinhba_sim::scenario::SHIPPED.iter().find(|(name, _)| Path::new(name) == file && !file.exists());
+    let text = match shipped {
+        Some((_, text)) => (*text).to_owned(),
+        None => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+    };
+    Scenario::parse(&text).with_context(|| file.display().to_string())
+}
+
+fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let outcome = swarm::guarded(scenario);
+    let took = began.elapsed();
+    if shows.trace {
+        let mut out = std::io::stdout().lock();
+        for entry in &outcome.entries {
+            writeln!(out, "{:>16} {:?}", tables::clock(entry.at), entry.event)?;
+        }
+    }
+    println!("{}", tables::figures(&outcome, took));
+    println!("hash {}", outcome.hash);
+    let mut is_well = tell_verdict(scenario, &outcome);
+    if let Some(file) = &shows.report {
+        let page = report::page(scenario, &outcome, replay);
+        std::fs::write(file, page).with_context(|| file.display().to_string())?;
+        println!("page {}", file.display());
+    }
+    if shows.check_determinism {
+        match twice::first_difference(&outcome, &swarm::guarded(scenario)) {
+            None => println!("run twice: equal"),
+            Some(difference) => {
+                println!("RUN TWICE, AND NOT EQUAL: {difference}");
+                is_well = false;
+            }
+        }
+    }
+    if !is_well {
+        println!("again: {replay}");
+    }
+    Ok(is_well)
+}
+
+fn tell_verdict(scenario: &Scenario, outcome: &Outcome) -> bool {
+    if outcome.holds() {
+        println!("{}: every promise was kept", scenario.name);
+    } else {
+        println!("{}: BROKEN PROMISES\n{}", scenario.name, tables::violations(&outcome.violations));
+    }
+    outcome.holds()
+}
+
+fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
+    let until = match (arguments.runs, arguments.minutes) {
+        (Some(runs), _) => Until::Runs(runs),
+        (None, minutes) => Until::Elapsed(Duration::from_secs(60 * minutes.unwrap_or_default())),
+    };
+    let threads = match arguments.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().context("how many cores there are")?.get(),
+    };
+    let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going };
+    let progress = Progress::begin();
+    let tally = swarm::swarm(&plan, |tally| progress.tell(tally));
+    progress.end();
+    println!("{}\n{}", tables::faults(&tally), tables::summary(&tally));
+    let Some(first) = tally.failures.first() else {
+        println!("every promise was kept in all {} runs", tables::count(tally.runs));
+        return Ok(true);
+    };
+    println!("{}", tables::failures(&tally));
+    println!("again: {}", replay_seed(first.seed));
+    if arguments.shrink_runs > 0
+        && let Some(violation) = first.violations.first()
+    {
+        make_small(first.seed, violation.promise, arguments)?;
+    }
+    Ok(false)
+}
+
+/// Makes a failing run small, and writes it where a command can run it.
+fn make_small(seed: u64, promise: &str, arguments: &SwarmArguments) -> anyhow::Result<()> {
+    eprintln!("making seed {seed} small, which breaks {promise}");
+    let limit = Duration::from_secs(60 * arguments.shrink_minutes);
+    let mut small = swarm::smaller(&random::scenario(seed), promise, arguments.shrink_runs, limit);
+    small.name = format!("shrunk_{seed}");
+    small.about = format!("What is left of the random country of seed {seed}: it still breaks {promise}.");
+    let file = arguments.out.join(format!("shrunk_{seed}.toml"));
+    std::fs::write(&file, small.to_toml()).with_context(|| file.display().to_string())?;
     println!(
-        "{} {:?} {:?} {:.1} virtual s/s",
-        outcome.hash,
-        outcome.figures,
-        took,
-        outcome.figures["virtual_seconds"] as f64 / took.as_secs_f64()
+        "small: {} nodes, {} faults, {} officers, {}",
+        small.tree.nodes_in_all(),
+        small.faults.len(),
+        small.officers.len(),
+        tables::clock(small.lasts)
     );
-    for v in outcome.violations {
-        println!("VIOLATED {} at {:?}: {}", v.promise, v.at, v.text);
+    println!("again: {} --report shrunk_{seed}.html", replay_file(&file));
+    Ok(())
+}
+
+fn run_golden(write: bool) -> anyhow::Result<bool> {
+    let (mut lines, mut is_well) = (String::new(), true);
+    for case in golden::CASES {
+        let outcome = swarm::guarded(&case.scenario());
+        let line = format!("{case} {}", outcome.hash);
+        let verdict = match case.committed() {
+            _ if write => "",
+            Some(hash) if hash == outcome.hash => "",
+            Some(_) => "  DIFFERS from the committed hash",
+            None => "  has no committed hash",
+        };
+        println!("{line}{verdict}");
+        is_well &= verdict.is_empty();
+        lines.push_str(&format!("{line}\n"));
+    }
+    if write {
+        std::fs::write(golden::PATH, lines).context(golden::PATH)?;
+    }
+    Ok(is_well)
+}
+
+/// Tells on stderr how far a swarm is.
+struct Progress {
+    began: Instant,
+    every: Duration,
+    told: Mutex<Instant>,
+}
+
+impl Progress {
+    fn begin() -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let every = if is_terminal { PROGRESS_EVERY_ON_TERMINAL } else { PROGRESS_EVERY };
+        let now = Instant::now();
+        Progress { began: now, every, told: Mutex::new(now) }
+    }
+
+    fn tell(&self, tally: &Tally) {
+        let Ok(mut told) = self.told.lock() else { return };
+        if told.elapsed() < self.every {
+            return;
+        }
+        *told = Instant::now();
+        let end = if std::io::stderr().is_terminal() { '\r' } else { '\n' };
+        eprint!(
+            "{}  {} runs, {} failed, {:.0} virtual s/s per core, {} edits accepted {end}",
+            tables::clock(Duration::from_secs(self.began.elapsed().as_secs())),
+            tables::count(tally.runs),
+            tally.failures.len(),
+            tally.speed(),
+            tables::count(tally.figure("accepted")),
+        );
+    }
+
+    fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            eprintln!();
+        }
     }
 }

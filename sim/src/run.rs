@@ -34,6 +34,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In runs of days the checks look so often in all.
 const LOOKS_MAX: u32 = 3_600;
 
+/// How often a run of that length looks at its nodes and sites.
+#[must_use]
+pub fn looks_every(lasts: Duration) -> Duration {
+    LOOK_EVERY.max(lasts / LOOKS_MAX)
+}
+
 /// How often the liveness phase looks whether all is in step.
 const STEP_LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,7 +55,7 @@ pub struct Violation {
 }
 
 /// What came of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// The run's hash: over the order of all that ran, all random choices that showed, and the trace.
     pub hash: String,
@@ -221,12 +227,12 @@ impl Story {
         self.phase("healing");
         self.heal(&country, began).await;
         let deadline = runtime::now() + self.scenario.settles_within;
-        self.settle(&world, deadline).await;
+        self.settle(&world, &mut watcher, deadline).await;
         self.fresh_work(&world, deadline).await;
-        self.settle(&world, deadline).await;
+        self.settle(&world, &mut watcher, deadline).await;
 
         self.phase("judging");
-        watcher.arrivals();
+        watcher.tell();
         for check in &mut watcher.checks {
             for text in check.judge(&world) {
                 self.violated(check.promise().name(), text);
@@ -321,8 +327,9 @@ impl Story {
     }
 
     /// Waits until all is in step.
-    async fn settle(&self, world: &World, deadline: Instant) {
+    async fn settle(&self, world: &World, watcher: &mut Watcher, deadline: Instant) {
         while let Some(why) = behind(world) {
+            watcher.tell();
             if runtime::now() >= deadline {
                 return self
                     .violated("alive", format!("not in step {:?} after healing: {why}", self.scenario.settles_within));
@@ -404,7 +411,7 @@ struct Watcher {
 
 impl Watcher {
     async fn watch_until(&mut self, until: Instant, lasts: Duration) {
-        let every = LOOK_EVERY.max(lasts / LOOKS_MAX);
+        let every = looks_every(lasts);
         while runtime::now() < until {
             runtime::sleep_until((runtime::now() + every).min(until)).await;
             self.look();
@@ -417,6 +424,11 @@ impl Watcher {
                 violated(&self.trace, &self.found, check.promise().name(), text);
             }
         }
+        self.tell();
+    }
+
+    /// Tells the trace what moved.
+    fn tell(&mut self) {
         for (node, group, status) in self.world.running() {
             let leads = (status.role == Role::Leader).then_some(status.term);
             let key = (node, group.to_string());

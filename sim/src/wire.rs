@@ -165,8 +165,9 @@ struct Connection {
 #[derive(Default)]
 struct Ends {
     broken: Option<&'static str>,
-    /// Who waits for it to break.
-    waiting: Vec<Waker>,
+    /// Who waits for it to break, by the number of their [`Watch`].
+    waiting: BTreeMap<u64, Waker>,
+    watches: u64,
     /// When the last message of each direction arrives: no later one overtakes it.
     last: [Option<runtime::Instant>; 2],
 }
@@ -186,23 +187,43 @@ impl Connection {
             ends.broken.get_or_insert(why);
             std::mem::take(&mut ends.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
-    /// Why it is broken; if it is not, `waker` is woken when it breaks.
-    fn broken(&self, waker: Option<&Waker>) -> Option<Reset> {
+    fn watch(self: &Arc<Self>) -> Watch {
         let mut ends = self.ends();
-        if let (None, Some(waker)) = (ends.broken, waker) {
-            match ends.waiting.iter_mut().find(|waiting| waiting.will_wake(waker)) {
-                Some(_) => {}
-                None => ends.waiting.push(waker.clone()),
-            }
-        }
-        ends.broken.map(Reset)
+        ends.watches += 1;
+        Watch { connection: Arc::clone(self), number: ends.watches }
     }
 
     fn direction(&self, forth: bool) -> (Endpoint, Endpoint) {
         if forth { (self.from, self.to) } else { (self.to, self.from) }
+    }
+}
+
+/// Somebody who waits for a connection to break.
+struct Watch {
+    connection: Arc<Connection>,
+    number: u64,
+}
+
+impl Watch {
+    /// Why it is broken; if it is not, the task is woken when it breaks.
+    fn broken(&self, task: &Context<'_>) -> Option<Reset> {
+        let mut ends = self.connection.ends();
+        if ends.broken.is_none() {
+            match ends.waiting.get_mut(&self.number) {
+                Some(waker) => waker.clone_from(task.waker()),
+                None => _ = ends.waiting.insert(self.number, task.waker().clone()),
+            }
+        }
+        ends.broken.map(Reset)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.connection.ends().waiting.remove(&self.number);
     }
 }
 
@@ -345,7 +366,8 @@ impl Wire {
     }
 
     /// Waits until `due`, and as long as the way is cut; an error if the connection breaks.
-    async fn arrive(&self, connection: &Connection, forth: bool, due: runtime::Instant) -> Result<(), Reset> {
+    async fn arrive(&self, connection: &Arc<Connection>, forth: bool, due: runtime::Instant) -> Result<(), Reset> {
+        let watch = connection.watch();
         let waited = async {
             runtime::sleep_until(due).await;
             while self.is_cut(connection, forth) {
@@ -356,7 +378,7 @@ impl Wire {
             }
         };
         let mut waited = std::pin::pin!(waited);
-        std::future::poll_fn(|task| match connection.broken(Some(task.waker())) {
+        std::future::poll_fn(|task| match watch.broken(task) {
             Some(reset) => Poll::Ready(Err(reset)),
             None => waited.as_mut().poll(task).map(Ok),
         })
@@ -450,8 +472,9 @@ impl Wire {
         routes: Routes,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Reset> {
-        if let Some(reset) = connection.broken(None) {
-            return Err(reset);
+        let watch = connection.watch();
+        if let Some(why) = connection.ends().broken {
+            return Err(Reset(why));
         }
         let (head, body) = request.into_parts();
         let body = self.ship(&connection, true, body).await;
@@ -472,7 +495,7 @@ impl Wire {
             let _ = sender.send(Packet { due, content: http::Response::from_parts(head, body) });
         });
         let mut answer = answer;
-        let answered = std::future::poll_fn(|task| match connection.broken(Some(task.waker())) {
+        let answered = std::future::poll_fn(|task| match watch.broken(task) {
             Some(reset) => Poll::Ready(Err(reset)),
             None => match answer.poll_unpin(task) {
                 Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
@@ -489,14 +512,14 @@ impl Wire {
     async fn ship(&self, connection: &Arc<Connection>, forth: bool, body: Body) -> Body {
         let (sender, packets) = mpsc::unbounded();
         let (dropped, unwanted) = oneshot::channel();
-        let mut pump = Pump { wire: self.clone(), connection: Arc::clone(connection), forth, body, sender, unwanted };
+        let mut pump = Pump { wire: self.clone(), watch: connection.watch(), forth, body, sender, unwanted };
         let done = std::future::poll_fn(|task| Poll::Ready(pump.poll_all(task).is_ready())).await;
         if !done {
             runtime::spawn("send", std::future::poll_fn(move |task| pump.poll_all(task)));
         }
         Body::new(Arriving {
             wire: self.clone(),
-            connection: Arc::clone(connection),
+            watch: connection.watch(),
             forth,
             packets,
             next: VecDeque::new(),
@@ -513,7 +536,7 @@ type Part = Option<Result<Frame<Bytes>, tonic::Status>>;
 /// The sending end of a body.
 struct Pump {
     wire: Wire,
-    connection: Arc<Connection>,
+    watch: Watch,
     forth: bool,
     body: Body,
     sender: mpsc::UnboundedSender<Packet<Part>>,
@@ -524,7 +547,7 @@ struct Pump {
 impl Pump {
     fn poll_all(&mut self, task: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.connection.broken(Some(task.waker())).is_some() || self.unwanted.poll_unpin(task).is_ready() {
+            if self.watch.broken(task).is_some() || self.unwanted.poll_unpin(task).is_ready() {
                 return Poll::Ready(());
             }
             let part = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
@@ -533,7 +556,7 @@ impl Pump {
                 _ => 0,
             };
             let ended = !matches!(part, Some(Ok(_)));
-            let due = self.wire.send(&self.connection, self.forth, bytes);
+            let due = self.wire.send(&self.watch.connection, self.forth, bytes);
             if self.sender.unbounded_send(Packet { due, content: part }).is_err() || ended {
                 return Poll::Ready(());
             }
@@ -544,7 +567,7 @@ impl Pump {
 /// The receiving end of a body.
 struct Arriving {
     wire: Wire,
-    connection: Arc<Connection>,
+    watch: Watch,
     forth: bool,
     packets: mpsc::UnboundedReceiver<Packet<Part>>,
     next: VecDeque<Packet<Part>>,
@@ -565,7 +588,7 @@ impl http_body::Body for Arriving {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(reset) = this.connection.broken(Some(task.waker())) {
+        if let Some(reset) = this.watch.broken(task) {
             this.ended = true;
             return Poll::Ready(Some(Err(reset.into())));
         }
@@ -586,9 +609,9 @@ impl http_body::Body for Arriving {
                 this.sleep = Some(Box::pin(runtime::sleep_until(due)));
                 continue;
             }
-            if this.wire.is_cut(&this.connection, this.forth) {
+            if this.wire.is_cut(&this.watch.connection, this.forth) {
                 if now - due > SILENCE_MAX {
-                    this.connection.break_off("nothing got through");
+                    this.watch.connection.break_off("nothing got through");
                     this.ended = true;
                     return Poll::Ready(Some(Err(Reset("nothing got through").into())));
                 }

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::ambient::Machine;
 use crate::client::{Client, Limits};
 use crate::request::Context;
-use crate::tls::{Credentials, LoopbackDialer, TlsDialer};
+use crate::tls::{Credentials, DialError, LoopbackDialer, TlsDialer, split_name};
 use crate::transport::Dial;
 
 /// The longest time that may be waited: an hour, more is a mistyped unit.
@@ -52,6 +52,14 @@ pub struct Connection {
     pub timeout: u64,
 }
 
+/// Whether it looks like `host:port`; whether anybody is there shows when it is dialed.
+fn is_address(node: &str) -> bool {
+    let (_, address) = split_name(node);
+    address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 impl Connection {
     /// A client as it is described here and, for the rest, by the environment.
     pub(crate) fn open(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<(Client, Context), Failure> {
@@ -63,6 +71,9 @@ impl Connection {
         }
         if nodes.is_empty() {
             return Err(Failure::usage("no node is named: give --node host:port, or set DINHBA_NODE"));
+        }
+        if let Some(wrong) = nodes.iter().find(|node| !is_address(node)) {
+            return Err(Failure::Usage(DialError::Address { address: wrong.clone() }.to_string()));
         }
         let dial = self.dial(&env)?;
         let deadline = Duration::from_secs(self.timeout);

@@ -1,11 +1,14 @@
 //! Records into files: those of a unit, and invented ones.
 //!
 //! An extract names its records `@r-…` and refers to them by the same names, so that importing it elsewhere keeps who
-//! belongs to whom. Limit: of a disputed field the value received last is written, and how many were left out is said.
+//! belongs to whom. It is its owner's alone to read, and has its name only once it is whole. Limits: of a disputed field
+//! the value received last is written, and how many were left out is said; a broken extract is begun anew, since what it
+//! would have to go on from may have changed meanwhile.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use dinhba_core::date::Date;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
@@ -13,6 +16,7 @@ use dinhba_core::schema::{FieldId, RecordKind, Type};
 use dinhba_core::units::{BEFORE_REFORM, Directory, REFORM, Resolve};
 use dinhba_proto::v1;
 use futures::StreamExt;
+use serde_json::json;
 
 use super::{Desk, Exit, Failure, Generate};
 use crate::client::Client;
@@ -44,8 +48,29 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
                 .map_err(|error| Failure::File { what: path.display().to_string(), error })?
         }
     };
-    desk.remark(&format!("{count} invented records"));
+    match &command.output {
+        Some(path) if desk.json => desk.show(String::new, || json!({ "records": count, "file": path }))?,
+        _ => desk.remark(&format!("{count} invented records")),
+    }
+    for word in command.units.iter().filter_map(|unit| ambiguous(&directory, unit)) {
+        desk.remark(&word);
+    }
     Ok(Exit::Done)
+}
+
+/// What to know of a code that has meant two units and came without a day.
+fn ambiguous(directory: &Directory, code: &str) -> Option<String> {
+    let [before, today] = [BEFORE_REFORM, REFORM].map(|day| directory.unit(code, day));
+    let (before, today) = (before?, today?);
+    let name = |unit| directory.path_name(unit).unwrap_or_default();
+    (before != today).then(|| {
+        format!(
+            "{code} was taken as today's unit, {}; for the one that had this code until the reform, {}, \
+             write {code}@{BEFORE_REFORM}",
+            name(today),
+            name(before)
+        )
+    })
 }
 
 /// Says which units codes mean.
@@ -57,7 +82,7 @@ pub(super) fn units(units: &[String], desk: &mut Desk<'_>) -> Result<Exit, Failu
             (unit.id.to_string(), unit.tier.name(), directory.path_name(unit.id).unwrap_or_default());
         desk.show(
             || format!("{id}  {tier:<8}  {:<5}  {path}", unit.code),
-            || serde_json::json!({ "unit": id, "code": unit.code, "name": unit.name, "tier": tier, "path": path }),
+            || json!({ "unit": id, "code": unit.code, "name": unit.name, "tier": tier, "path": path }),
         )?;
     }
     Ok(Exit::Done)
@@ -93,28 +118,30 @@ pub(super) async fn export(
     let directory = directory()?;
     let mut records = std::pin::pin!(client.export(context, shard));
     let mut tally = Tally::default();
-    // The file is made once there is something to write: a refusal leaves what is there.
-    let mut file = None;
+    let of_file = |error| Failure::File { what: output.unwrap_or(Path::new("")).display().to_string(), error };
+    // Before anything is asked for: what cannot be written should not have been looked at.
+    let mut file = output.map(Extract::begin).transpose().map_err(of_file)?;
     while let Some(record) = records.next().await {
         let draft = draft_of(&record?, &directory, &mut tally)?;
         tally.records += 1;
-        match output {
+        match &mut file {
             None => files::write(Format::Ndjson, [draft], &mut *desk.out)?,
-            Some(path) => {
-                if file.is_none() {
-                    file = Some(std::io::BufWriter::new(create(path)?));
-                }
-                let Some(file) = &mut file else { continue };
-                files::write(Format::Ndjson, [draft], &mut Unflushed(file))?
+            Some(extract) => {
+                files::write(Format::Ndjson, [draft], &mut Unflushed(&mut extract.file)).map_err(of_file)?
             }
         };
     }
-    match (output, file) {
-        (Some(path), None) => drop(create(path)?),
-        (_, Some(mut file)) => file.flush()?,
-        (None, None) => {}
+    if let Some(extract) = file {
+        extract.finish().map_err(of_file)?;
     }
     let Tally { records, values_left_out, fields_unknown } = tally;
+    if let (Some(path), true) = (output, desk.json) {
+        return desk.show(String::new, || {
+            json!({
+                "records": records, "values_left_out": values_left_out, "fields_unknown": fields_unknown, "file": path,
+            })
+        });
+    }
     desk.remark(&format!("{records} records"));
     if values_left_out > 0 {
         desk.remark(&format!("{values_left_out} values of disputed fields were left out: only the latest is written"));
@@ -123,6 +150,53 @@ pub(super) async fn export(
         desk.remark(&format!("{fields_unknown} fields of a newer schema were left out: use a newer version"));
     }
     Ok(())
+}
+
+/// The file of an extract. It gets its name once it is whole: what has that name stays until then, and nobody takes a
+/// broken extract for a whole one.
+struct Extract {
+    file: BufWriter<File>,
+    path: PathBuf,
+    /// Where it is written meanwhile; none for what is no ordinary file, such as a pipe.
+    part: Option<PathBuf>,
+}
+
+impl Extract {
+    fn begin(path: &Path) -> io::Result<Self> {
+        // A link stays one: what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let is_replaced = fs::metadata(&path).map_or(true, |there| there.is_file());
+        let part = is_replaced.then(|| {
+            let mut name = path.clone().into_os_string();
+            name.push(".part");
+            PathBuf::from(name)
+        });
+        let mut options = OpenOptions::new();
+        // All of a unit's personal data.
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = BufWriter::new(options.open(part.as_ref().unwrap_or(&path))?);
+        Ok(Extract { file, path, part })
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        if let Some(part) = &self.part {
+            self.file.get_ref().sync_all()?;
+            fs::rename(part, &self.path)?;
+        }
+        self.part = None;
+        Ok(())
+    }
+}
+
+impl Drop for Extract {
+    fn drop(&mut self) {
+        if let Some(part) = &self.part
+            && let Err(error) = fs::remove_file(part)
+        {
+            tracing::warn!(%error, "the unfinished extract cannot be removed");
+        }
+    }
 }
 
 /// Keeps the writer of one record from flushing the file after each.
@@ -143,12 +217,15 @@ fn draft_of(record: &v1::Record, directory: &Directory, tally: &mut Tally) -> Re
     let named = record.unit.parse().ok().and_then(|unit| directory.named(unit));
     let mut fields = Vec::new();
     for field in &record.fields {
-        let Some(latest) = field.values.iter().max_by_key(|value| value.received_ms) else { continue };
+        // Of equals the first, as a node shows them.
+        let Some(latest) = field.values.iter().rev().max_by_key(|value| value.received_ms) else { continue };
         let Some(id) = FieldId::named(kind, &field.field) else {
             tally.fields_unknown += 1;
             continue;
         };
-        tally.values_left_out += field.values.len() as u64 - 1;
+        if field.disputed {
+            tally.values_left_out += field.values.len() as u64 - 1;
+        }
         if !latest.value.is_empty() {
             let text = mark_references(id, &latest.value);
             fields.push(DraftField { field: id, element: field.element.clone(), text });
@@ -223,7 +300,12 @@ mod tests {
             kind: "person".into(),
             unit: unit.to_string(),
             fields: vec![
-                field("birth_date", vec![value("1975-03-02", 1), value("1975-02-03", 9)]),
+                v1::Field {
+                    disputed: true,
+                    ..field("birth_date", vec![value("1975-02-03", 9), value("1975-03-02", 1)])
+                },
+                // Without legal weight: the latest counts, and of equals the first.
+                field("note", vec![value("b", 9), value("a", 9), value("c", 1)]),
                 field("email", vec![value("", 1)]),
                 field("invented_later", vec![value("x", 1)]),
             ],
@@ -233,8 +315,39 @@ mod tests {
         let draft = draft_of(&record, &directory, &mut tally).unwrap();
         assert_eq!((draft.id.as_str(), draft.home.as_deref()), (&*format!("@{ID}"), Some("00001@2025-06-30")));
         assert_eq!(draft.text(field::BIRTH_DATE), Some("1975-02-03"));
-        assert_eq!(draft.fields.len(), 1);
+        assert_eq!((draft.text(field::NOTE), draft.fields.len()), (Some("b"), 2));
         assert_eq!(tally, Tally { records: 0, values_left_out: 1, fields_unknown: 1 });
+    }
+
+    #[test]
+    fn a_broken_extract_leaves_what_was_there() {
+        let dir = std::env::temp_dir().join(format!("dinhba-extract-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("02683.ndjson");
+        let names = || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        fs::write(&path, "old").unwrap();
+        let mut broken = Extract::begin(&path).unwrap();
+        broken.file.write_all(b"new").unwrap();
+        drop(broken);
+        assert_eq!((fs::read_to_string(&path).unwrap(), names()), ("old".to_owned(), vec!["02683.ndjson".into()]));
+        let mut whole = Extract::begin(&path).unwrap();
+        whole.file.write_all(b"new").unwrap();
+        whole.finish().unwrap();
+        assert_eq!((fs::read_to_string(&path).unwrap(), names()), ("new".to_owned(), vec!["02683.ndjson".into()]));
+        // What is no file is written to, and stays what it is.
+        Extract::begin(Path::new("/dev/null")).unwrap().finish().unwrap();
+        assert!(Extract::begin(&dir.join("absent/x")).is_err());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_code_that_changed_hands_is_pointed_out() {
+        let directory = directory().unwrap();
+        let word = ambiguous(&directory, "02683").unwrap();
+        assert!(word.contains("Xã Bát Xát") && word.contains("02683@2025-06-30"), "{word}");
+        for clear in ["02683@2025-06-30", "082", "99999", "u-d3e3493909ea6b7b"] {
+            assert_eq!(ambiguous(&directory, clear), None, "{clear}");
+        }
     }
 
     #[test]

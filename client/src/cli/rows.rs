@@ -12,14 +12,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use dinhba_core::edit::PARTS_MAX;
 use dinhba_core::ids::{RecordId, RequestId, SessionId};
 use dinhba_core::schema::{parse, validate};
 use dinhba_core::units::Directory;
 
-use crate::generate::files::{Format, Row, read_from};
+use crate::generate::files::{ByLine, Format, LineMark, Row, read_from};
 use crate::generate::{DraftRecord, TEMPORARY};
 
 /// Bytes of texts in one edit: above what 64 ordinary persons need, and half a minute on a link of 64 kbit/s.
@@ -72,7 +71,7 @@ pub(super) enum Piece {
 /// Reads a file into groups.
 pub(super) struct Groups {
     rows: Box<dyn Iterator<Item = Row>>,
-    lines: Arc<Mutex<Lines>>,
+    lines: LineMark,
     current: Group,
 }
 
@@ -93,8 +92,8 @@ impl Groups {
     }
 
     pub(super) fn of(format: Format, input: impl Read + 'static) -> io::Result<Self> {
-        let lines = Arc::new(Mutex::new(Lines::default()));
-        let input = ByLine { input: io::BufReader::new(input), lines: Arc::clone(&lines) };
+        let lines = LineMark::default();
+        let input = ByLine { input: io::BufReader::new(input), lines: lines.clone() };
         Ok(Groups { rows: read_from(format, input)?, lines, current: Group::default() })
     }
 }
@@ -104,19 +103,20 @@ impl Iterator for Groups {
 
     fn next(&mut self) -> Option<Piece> {
         loop {
-            lock(&self.lines).first = None;
+            self.lines.begin_row();
             let Some(row) = self.rows.next() else {
                 let last = std::mem::take(&mut self.current);
                 return (!last.rows.is_empty()).then_some(Piece::Group(last));
             };
             let record = match row {
                 Ok(record) => record,
-                Err(error) => return Some(Piece::Bad(Problem { line: error.line, reason: error.reason })),
+                // What is said of the whole table comes without reading on.
+                Err(error) => {
+                    let line = self.lines.read_since().unwrap_or(error.line);
+                    return Some(Piece::Bad(Problem { line, reason: error.reason }));
+                }
             };
-            let line = {
-                let lines = lock(&self.lines);
-                lines.first.unwrap_or(lines.handed_out)
-            };
+            let line = self.lines.of_row();
             let mut names: BTreeSet<String> = record.references().into_iter().collect();
             names.insert(record.id.clone());
             let full = if self.current.takes(&record, &names) { None } else { Some(std::mem::take(&mut self.current)) };
@@ -127,45 +127,6 @@ impl Iterator for Groups {
                 return Some(Piece::Group(full));
             }
         }
-    }
-}
-
-/// Hands out a file line by line, so that whoever reads a row knows on which line it began: the readers take no more than
-/// they need.
-struct ByLine<R> {
-    input: R,
-    lines: Arc<Mutex<Lines>>,
-}
-
-#[derive(Default)]
-struct Lines {
-    /// Lines that were begun.
-    handed_out: u64,
-    is_inside: bool,
-    /// The first line with anything on it that was handed out since the last row.
-    first: Option<u64>,
-}
-
-fn lock(lines: &Mutex<Lines>) -> std::sync::MutexGuard<'_, Lines> {
-    lines.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<R: io::BufRead> Read for ByLine<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.input.fill_buf()?;
-        let end = available.iter().position(|&b| b == b'\n').map_or(available.len(), |at| at + 1).min(buffer.len());
-        buffer[..end].copy_from_slice(&available[..end]);
-        let mut lines = lock(&self.lines);
-        if end > 0 && !lines.is_inside {
-            lines.handed_out += 1;
-        }
-        if lines.first.is_none() && !buffer[..end].trim_ascii().is_empty() {
-            lines.first = Some(lines.handed_out);
-        }
-        lines.is_inside = end > 0 && buffer[end - 1] != b'\n';
-        drop(lines);
-        self.input.consume(end);
-        Ok(end)
     }
 }
 
@@ -435,6 +396,14 @@ not json
         let plan_broken = Plan::make(groups, &Directory::vietnam().unwrap(), &|_| None);
         let keys = |plan: &Plan| plan.edits.keys().copied().collect::<Vec<_>>();
         assert_eq!(keys(&plan_broken), keys(&plan(HOUSEHOLDS)));
+    }
+
+    #[test]
+    fn bad_rows_of_a_table_from_a_spreadsheet_are_told_by_their_lines() {
+        let table = "\u{feff}id;name;note\r\n@a;Lê Chi;\"hai\r\ndòng\"\r\n\r\n@b;Lê Dung;x;y\r\n@c;Lê Em;x;y\r\n";
+        let groups = Groups::of(Format::Csv, table.as_bytes()).unwrap();
+        let plan = Plan::make(groups, &Directory::vietnam().unwrap(), &|_| None);
+        assert_eq!((lines(&plan), counters(&plan)), (vec![5, 6], vec![(2, 1, None)]));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{AuthorId, SessionId};
 use dinhba_core::schema::{FieldId, RecordKind};
+use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
@@ -230,14 +231,18 @@ pub(super) fn conflict_json(conflict: &v1::Conflict) -> Json {
     })
 }
 
-pub(super) fn accesses(entries: &[v1::Access]) -> String {
+pub(super) fn accesses(entries: &[v1::Access], directory: &Directory) -> String {
+    let unit = |id: &str| {
+        let known = id.parse().ok().and_then(|unit| directory.get(unit));
+        known.map_or_else(|| id.to_owned(), |unit| format!("{} {}", unit.code, unit.name))
+    };
     let mut rows = table(["no.", "at", "who", "unit", "why", "looked at", "target", ""]);
     for access in entries {
         rows.add_row([
             access.number.to_string(),
             instant(access.at_ms),
             plain(&format!("{} ({})", access.subject, access.role)),
-            plain(&access.unit),
+            plain(&unit(&access.unit)),
             plain(&format!("{} {}", access.purpose, access.case)),
             access.looked.clone(),
             access.target.clone(),

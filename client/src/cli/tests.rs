@@ -110,6 +110,20 @@ fn options_may_stand_anywhere_and_wrong_ones_are_told() {
 }
 
 #[test]
+fn programs_are_told_of_a_wrong_command_line_in_json_too() {
+    for (line, words) in [
+        ("get nonsense --json", "\"nonsense\" is not a record id"),
+        ("--json find --name An", "were not provided: --born <BORN>"),
+        ("--json no-such-verb", "unrecognized subcommand"),
+    ] {
+        let object = misuse(&parse(line).unwrap_err()).json();
+        assert_eq!(object["error"], json!("invalid"));
+        let message = object["message"].as_str().unwrap();
+        assert!(message.contains(words) && !message.contains(['\n', '\u{1b}']), "{message}");
+    }
+}
+
+#[test]
 fn what_is_not_given_comes_from_the_environment_or_is_asked_for() {
     let env = |name: &str| match name {
         "DINHBA_NODE" => Some("a:1, b:2".to_owned()),
@@ -136,6 +150,10 @@ fn what_is_not_given_comes_from_the_environment_or_is_asked_for() {
     connection.unsafe_loopback = Some("spiffe://dinhba/person/lan/registrar/u-0000000000000003".into());
     assert!(connection.open(&env).is_ok());
     assert!(message(&connection, &|name| env(name).filter(|_| name != "DINHBA_NODE")).contains("--node"));
+    for wrong in ["a", "a:0", "a:99999", ":1", "n@a"] {
+        let env = |name: &str| if name == "DINHBA_NODE" { Some(format!("b:1,{wrong}")) } else { env(name) };
+        assert!(message(&connection, &env).contains("host:port"), "{wrong}");
+    }
     connection.purpose = Some("curiosity".into());
     assert!(message(&connection, &env).contains("not a purpose"));
 }

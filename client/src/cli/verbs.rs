@@ -7,7 +7,7 @@ use dinhba_proto::v1;
 use futures::StreamExt;
 use serde_json::json;
 
-use super::{Desk, Edit, Exit, Failure, Site, Verb, export, import, show, status};
+use super::{Desk, Edit, Exit, Failure, Site, Verb, export, fields, import, show, status};
 use crate::client::Client;
 use crate::error::Error;
 use crate::request::{Accepted, Context, EditBuilder};
@@ -65,6 +65,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Generate(command) => return export::generate(&command, desk),
         Verb::Units { units } => return export::units(&units, desk),
+        Verb::Fields { kind } => return fields::list(kind, desk),
         Verb::Site(command) => administer(client, context, desk, command).await?,
     }
     Ok(Exit::Done)
@@ -208,6 +209,7 @@ async fn access_log(
             reply.groups.iter().filter_map(|group| group.group.parse().ok()).collect()
         }
     };
+    let directory = export::directory()?;
     for group in groups {
         let name = group.to_string();
         let mut next = from.max(1);
@@ -221,7 +223,7 @@ async fn access_log(
                     desk.show(String::new, || show::access_json(&name, access))?;
                 }
             } else if !reply.entries.is_empty() {
-                desk.show(|| format!("{name}\n{}", show::accesses(&reply.entries)), || json!(null))?;
+                desk.show(|| format!("{name}\n{}", show::accesses(&reply.entries, &directory)), || json!(null))?;
             }
             let Some(end) = reply.entries.last().map(|access| access.number).filter(|end| *end >= next) else { break };
             next = end + 1;

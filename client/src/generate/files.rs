@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dinhba_core::schema::{ELEMENT_BYTES_MAX, FieldId, RecordKind, Repeat, fields};
 use dinhba_core::text::{fold, tidy, to_nfc};
@@ -334,8 +335,97 @@ enum Role {
     Ignored,
 }
 
+impl Role {
+    /// By the header of the column; none if it is not known.
+    fn named(header: &str) -> Option<Self> {
+        Some(match fold(header).as_str() {
+            "kind" => Role::Kind,
+            "id" => Role::Id,
+            "home" => Role::Home,
+            "" => Role::Ignored,
+            _ => Role::Field(Column::named(header)?),
+        })
+    }
+}
+
+/// What stands between columns: that which makes most of the header known, since labels may have commas in them.
+fn delimiter_of(header: &[u8]) -> u8 {
+    let known = |delimiter: u8| {
+        let mut table = csv::ReaderBuilder::new().has_headers(false).delimiter(delimiter).from_reader(header);
+        let Some(Ok(row)) = table.byte_records().next() else { return (0, 0) };
+        let names = row.iter().map(|name| to_nfc(&String::from_utf8_lossy(name)));
+        let known = names.filter(|name| matches!(Role::named(name), Some(role) if !matches!(role, Role::Ignored)));
+        (known.count(), row.len())
+    };
+    // Of equals the last one wins.
+    [b'\t', b';', b','].into_iter().max_by_key(|&delimiter| known(delimiter)).unwrap_or(b',')
+}
+
+/// Hands out a file line by line, so that whoever reads a row knows on which line it began: the readers take no more than
+/// they need.
+pub(crate) struct ByLine<R> {
+    pub(crate) input: R,
+    pub(crate) lines: LineMark,
+}
+
+/// Which line of a file is being read; clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct LineMark(Arc<Mutex<LineCount>>);
+
+#[derive(Default)]
+struct LineCount {
+    /// Lines that were begun.
+    handed_out: u64,
+    is_inside: bool,
+    /// The first line with anything on it that was handed out since the last row.
+    first: Option<u64>,
+}
+
+impl LineMark {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LineCount> {
+        // A poisoned lock guards plain numbers.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on, what is read belongs to the next row.
+    pub(crate) fn begin_row(&self) {
+        self.lock().first = None;
+    }
+
+    /// The line on which that row began.
+    pub(crate) fn of_row(&self) -> u64 {
+        let count = self.lock();
+        count.first.unwrap_or(count.handed_out)
+    }
+
+    /// That line, if anything was read since.
+    pub(crate) fn read_since(&self) -> Option<u64> {
+        self.lock().first
+    }
+}
+
+impl<R: BufRead> Read for ByLine<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.input.fill_buf()?;
+        let end = available.iter().position(|&b| b == b'\n').map_or(available.len(), |at| at + 1).min(buffer.len());
+        buffer[..end].copy_from_slice(&available[..end]);
+        let mut count = self.lines.lock();
+        if end > 0 && !count.is_inside {
+            count.handed_out += 1;
+        }
+        if count.first.is_none() && !buffer[..end].trim_ascii().is_empty() {
+            count.first = Some(count.handed_out);
+        }
+        count.is_inside = end > 0 && buffer[end - 1] != b'\n';
+        drop(count);
+        self.input.consume(end);
+        Ok(end)
+    }
+}
+
 struct Table<R> {
-    rows: csv::ByteRecordsIntoIter<R>,
+    rows: csv::ByteRecordsIntoIter<ByLine<R>>,
+    lines: LineMark,
     roles: Vec<Role>,
     errors: VecDeque<RowError>,
     is_done: bool,
@@ -345,29 +435,21 @@ impl<R: BufRead> Table<R> {
     fn new(mut input: R) -> io::Result<Self> {
         let start = input.fill_buf()?;
         let header = start.split(|&b| b == b'\n').next().unwrap_or_default();
-        let count = |delimiter: u8| header.iter().filter(|&&b| b == delimiter).count();
-        let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|&d| count(d)).unwrap_or(b',');
+        let delimiter = delimiter_of(header);
+        let lines = LineMark::default();
+        let input = ByLine { input, lines: lines.clone() };
         let mut table = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(input);
         let mut errors = VecDeque::new();
         let mut roles = Vec::new();
         for (index, name) in table.byte_headers()?.iter().enumerate() {
             let name = to_nfc(&String::from_utf8_lossy(name));
-            roles.push(match fold(&name).as_str() {
-                "kind" => Role::Kind,
-                "id" => Role::Id,
-                "home" => Role::Home,
-                "" => Role::Ignored,
-                _ => Column::named(&name).map_or_else(
-                    || {
-                        let reason = format!("column {} is not of the schema and is left out", index + 1);
-                        errors.push_back(RowError { line: 1, reason });
-                        Role::Ignored
-                    },
-                    Role::Field,
-                ),
-            });
+            roles.push(Role::named(&name).unwrap_or_else(|| {
+                let reason = format!("column {} is not of the schema and is left out", index + 1);
+                errors.push_back(RowError { line: 1, reason });
+                Role::Ignored
+            }));
         }
-        Ok(Table { rows: table.into_byte_records(), roles, errors, is_done: false })
+        Ok(Table { rows: table.into_byte_records(), lines, roles, errors, is_done: false })
     }
 
     fn record(&self, line: u64, row: &csv::ByteRecord) -> Parsed {
@@ -403,14 +485,14 @@ impl<R: BufRead> Iterator for Table<R> {
             return Some(Err(error));
         }
         while !self.is_done {
-            let line = self.rows.reader().position().line();
-            match self.rows.next() {
+            // The parser counts from the end of the row before, which with CRLF lies on that row's own line.
+            self.lines.begin_row();
+            let row = self.rows.next();
+            let line = self.lines.of_row();
+            match row {
                 None => self.is_done = true,
                 Some(Ok(row)) if row.iter().all(|cell| cell.trim_ascii().is_empty()) => {}
-                Some(Ok(row)) => {
-                    let line = row.position().map_or(line, csv::Position::line);
-                    return Some(self.record(line, &row).map_err(|reason| RowError { line, reason }));
-                }
+                Some(Ok(row)) => return Some(self.record(line, &row).map_err(|reason| RowError { line, reason })),
                 Some(Err(error)) => {
                     // Rows of any length pass, so what is left are errors of the disk: they would come again for ever.
                     self.is_done = true;

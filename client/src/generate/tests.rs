@@ -194,6 +194,16 @@ fn a_table_from_an_office_reads_as_it_is() {
 }
 
 #[test]
+fn a_table_is_cut_where_its_header_makes_sense_and_its_lines_are_those_of_the_file() {
+    // Three commas, one tab; line ends of another system; a blank line.
+    let table = "Họ, chữ đệm và tên khai sinh\tNgày, tháng, năm sinh\r\nLê Chi\t\"1975\r\n\"\r\n\r\nLê An\t1980\tx\r\n";
+    let found = rows(Format::Csv, table.as_bytes());
+    let texts: Vec<_> = found[0].as_ref().unwrap().fields.iter().map(|f| f.text.as_str()).collect();
+    assert_eq!((texts, found[0].as_ref().unwrap().id.as_str()), (vec!["Lê Chi", "1975"], "@row2"));
+    assert_eq!(found[1], error(5, "has more cells than there are columns"));
+}
+
+#[test]
 fn bad_rows_are_errors_of_their_own() {
     let table =
         b"kind,id,name,head\nperson,1,An,r-1\nperson,2,\xff,\nhousehold,3,,@p1\nperson,4,Binh,,extra\nalien,5,An,\n";

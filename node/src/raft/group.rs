@@ -495,6 +495,11 @@ impl Group {
     }
 }
 
+/// A vote was heard of before the entry that names the members.
+fn unknown_address(leader: NodeId) -> String {
+    format!("{leader} leads, and where it listens is not known yet")
+}
+
 fn members(membership: &Membership) -> BTreeMap<NodeId, (String, bool)> {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let member = |(&node, data): (&u64, &Node)| (NodeId(node), (data.address.clone(), voters.contains(&node)));
@@ -506,9 +511,8 @@ impl Inner {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
-        // A replica may hear from its leader before it hears who the members are.
-        let address = metrics.membership_config.get_node(&leader).map(|node| node.address.clone())?;
-        Some((NodeId(leader), address))
+        let address = metrics.membership_config.get_node(&leader).map(|node| node.address.clone());
+        Some((NodeId(leader), address.unwrap_or_default()))
     }
 
     fn leader_to_wire(&self) -> wire::Leader {
@@ -529,6 +533,7 @@ impl Inner {
         match self.leader() {
             None => Attempt::Again("no leader is known".into()),
             Some((leader, _)) if leader.0 == self.here => self.propose_here(command, deadline).await,
+            Some((leader, address)) if address.is_empty() => Attempt::Again(unknown_address(leader)),
             Some((leader, address)) => self.forward(leader.0, &address, command, deadline).await,
         }
     }
@@ -625,6 +630,7 @@ impl Inner {
         match self.leader() {
             None => Err(ReadError::NoLeader("no leader is known".into())),
             Some((leader, _)) if leader.0 == self.here => self.read_index_here(deadline).await,
+            Some((leader, address)) if address.is_empty() => Err(ReadError::NoLeader(unknown_address(leader))),
             Some((leader, address)) => {
                 let body = Body::ReadIndex(wire::ReadIndexRequest {});
                 let no_leader = |why: String| Err(ReadError::NoLeader(why));
@@ -661,7 +667,9 @@ impl Inner {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(error)) => Err(match error {
                 ClientWriteError::ForwardToLeader(leader) => ChangeError::NotLeader {
-                    leader: leader.leader_id.zip(leader.leader_node).map(|(id, node)| (NodeId(id), node.address)),
+                    leader: leader
+                        .leader_id
+                        .map(|id| (NodeId(id), leader.leader_node.map(|node| node.address).unwrap_or_default())),
                 },
                 ClientWriteError::LogEntryDiscarded(_) => ChangeError::Unknown(error.to_string()),
                 ClientWriteError::ChangeMembershipError(error) => ChangeError::Refused(error.to_string()),

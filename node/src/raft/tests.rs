@@ -361,6 +361,23 @@ async fn a_change_of_members_goes_on_when_the_caller_gives_up() {
     assert!(both_steps, "{:?}", groups[leader].status().members);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_added_once_it_has_everything_and_not_before() {
+    let (nodes, groups, leader) = three().await;
+    propose(&groups[leader], "before").await;
+    let fourth = TestNode::new(4).await;
+    let change = |kind| Change { kind, node: fourth.id, address: fourth.address.clone() };
+    let add = change(ChangeKind::Add);
+    let early = runtime::timeout(Duration::from_millis(700), add.carry_out(&groups[leader])).await;
+    assert!(early.is_err(), "nobody runs there: {early:?}");
+    let group = fourth.start(GROUP).await;
+    add.carry_out(&groups[leader]).await.expect("twice is fine");
+    group.barrier(WAIT).await.expect("all live");
+    assert_eq!(fourth.commands(GROUP), nodes[leader].commands(GROUP));
+    change(ChangeKind::Promote).carry_out(&groups[leader]).await.expect("it has caught up");
+    assert!(groups[leader].wait_for(WAIT, |status| status.members[&fourth.id].1).await);
+}
+
 /// Answers more than any frame takes.
 struct Verbose;
 

@@ -66,7 +66,9 @@ pub(super) fn change_from_wire(
 ) -> Result<Change, Status> {
     let field = FieldId::named(kind, &change.field).ok_or_else(|| {
         let name: String = change.field.chars().take(40).collect();
-        Status::invalid_argument(format!("{name:?} is not a field of a {kind}: see the schema for their names"))
+        Status::invalid_argument(format!(
+            "{name:?} is not a field of a {kind}: `dinhba fields` lists those of the schema"
+        ))
     })?;
     if !is_nfc(&change.value) || !is_nfc(&change.element) {
         return Err(Status::invalid_argument(format!("{field}: send text in Unicode normal form NFC")));
@@ -267,10 +269,11 @@ pub(super) fn stored_edit(stored: &StoredEdit) -> Result<Edit, Status> {
     Edit::from_bytes(&stored.bytes).map_err(|error| Status::data_loss(format!("a stored edit cannot be read: {error}")))
 }
 
-/// The value of a field in its text form, for a search.
+/// A personal number as it is indexed; spaces between its digits do not count, as in a record.
 pub(super) fn person_number(text: &str) -> Result<String, Status> {
+    let digits: String = text.split_whitespace().collect();
     let number: dinhba_core::number::PersonNumber =
-        text.parse().map_err(|error| Status::invalid_argument(format!("number: {error}")))?;
+        digits.parse().map_err(|error| Status::invalid_argument(format!("number: {error}")))?;
     Ok(number.to_string())
 }
 

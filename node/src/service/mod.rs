@@ -76,6 +76,21 @@ fn broken(error: &StoreError) -> Status {
     Status::unavailable(format!("this node's storage: {error}; ask another node of the site"))
 }
 
+/// A status of the transport's for a message that could not be read, with the code and the advice that a refusal has: there
+/// was nothing in it that could have been accepted.
+pub(crate) fn unread(status: Status) -> Status {
+    const UNREADABLE: [&str; 3] = ["failed to decode", "protocol error: received message", "Unexpected EOF decoding"];
+    let text = status.message();
+    let advice = match status.code() {
+        Code::Internal if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
+            "send a message as the .proto files say, with texts in UTF-8"
+        }
+        Code::OutOfRange if text.contains("too large") => "split it",
+        _ => return status,
+    };
+    Status::invalid_argument(format!("the message cannot be read ({text}): {advice}"))
+}
+
 /// A refusal that all replicas agree on.
 fn refused(refusal: &Refusal) -> Status {
     let code = match refusal.code {

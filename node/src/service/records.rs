@@ -30,7 +30,7 @@ use super::convert::{
     record_to_wire, request_from_wire, request_to_wire, spoken_name, stale_to_status, status_to_refused, stored_edit,
     values_to_wire,
 };
-use super::{Caller, broken, failed, id, person, ready, refused};
+use super::{Caller, broken, failed, id, person, ready, refused, unread};
 use crate::hosted::{Hosted, ProposalFailed};
 use crate::node::Shared;
 use crate::runtime;
@@ -441,6 +441,15 @@ fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
     Ok((RecordId(chunk(key, 8)?), conflict))
 }
 
+/// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit.
+fn target_text(entry: &AccessEntry) -> String {
+    match entry.looked {
+        _ if entry.subject == [0; 16] => String::new(),
+        Looked::Find => entry.subject.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => RecordId(entry.subject).to_string(),
+    }
+}
+
 /// The records in `shards` to which a search term points: one more than are shown. What lies elsewhere is passed over, so
 /// that it does not take the place of what the caller may see.
 fn lookup(
@@ -483,7 +492,7 @@ impl Records for RecordsService {
                 Ok(v1::EditManyReply { request: name, outcome: Some(outcome) })
             }
         };
-        let edits = request.into_inner().map_ok(decide);
+        let edits = request.into_inner().map_err(unread).map_ok(decide);
         Ok(Response::new(edits.try_buffered(EDITS_AT_ONCE).boxed()))
     }
 
@@ -671,7 +680,7 @@ impl Records for RecordsService {
             case: logged.entry.case.to_string(),
             looked: logged.entry.looked.name().to_owned(),
             shard: logged.entry.shard.map(|shard| shard.to_string()).unwrap_or_default(),
-            target: RecordId(logged.entry.subject).to_string(),
+            target: target_text(&logged.entry),
             at_ms: logged.entry.at_ms,
             allowed: logged.allowed,
             hash: logged.hash.0.to_vec(),

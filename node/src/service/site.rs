@@ -25,12 +25,15 @@ use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
 use crate::node::Shared;
-use crate::raft::group::Role;
+use crate::raft::group::{Role, Status as ReplicaStatus};
 use crate::raft::peer::Body;
 use crate::runtime;
 
 /// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a reply waits for what was done to show here: an election takes most of it.
+const SHOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// The service.
 pub struct SiteService(pub Arc<Shared>);
@@ -266,6 +269,19 @@ impl SiteService {
         Ok(())
     }
 
+    /// Waits a moment until this replica shows a change that was made: what the reply shows should be what was done. The one
+    /// that was taken out may never hear of it.
+    async fn shown(&self, only: Option<GroupId>, shows: impl Fn(&ReplicaStatus) -> bool) {
+        for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
+            hosted.group.wait_for(SHOWN_WAIT, &shows).await;
+        }
+    }
+
+    /// Whether a group here has the node, as a voter or a learner.
+    fn is_member(&self, node: NodeId) -> bool {
+        self.0.hosted().any(|hosted| hosted.group.status().members.contains_key(&node))
+    }
+
     async fn register(&self, node: NodeId, address: String, present: bool) -> Result<(), Status> {
         let Some(first) = self.0.site_group() else { return Ok(()) };
         let entry = PlaceEntry::Node(NodeEntry { node, address, present });
@@ -274,6 +290,13 @@ impl SiteService {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a group would be without voters if the node left.
+fn is_only_voter(hosted: &Hosted, node: NodeId) -> bool {
+    let members = hosted.group.status().members;
+    let mut voters = members.iter().filter(|(_, (_, votes))| *votes).map(|(voter, _)| *voter);
+    voters.next() == Some(node) && voters.next().is_none()
 }
 
 /// A unit's code and name.
@@ -343,6 +366,9 @@ impl Site for SiteService {
     async fn promote_node(&self, request: Request<NodeRequest>) -> Result<Response<MembersReply>, Status> {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let node = id("node", &request.into_inner().node)?;
+        if !self.is_member(node) {
+            return Err(Status::not_found(format!("{node} is no learner of this site: start it and add it first")));
+        }
         self.change(&Change { kind: ChangeKind::Promote, node, address: String::new() }, None).await?;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
     }
@@ -350,10 +376,21 @@ impl Site for SiteService {
     async fn remove_node(&self, request: Request<NodeRequest>) -> Result<Response<MembersReply>, Status> {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let node: NodeId = id("node", &request.into_inner().node)?;
+        // A mistyped id must neither be spent nor look like a node that is gone.
+        if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
+            return Err(Status::not_found(format!(
+                "{node} never was a node of this site: see the status for its nodes"
+            )));
+        }
+        if let Some(hosted) = self.0.hosted().find(|hosted| is_only_voter(hosted, node)) {
+            let text = format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
+            return Err(Status::failed_precondition(text));
+        }
         let address = self.0.place().nodes.get(&node).map(|entry| entry.address.clone()).unwrap_or_default();
         // First the directory: from now on the id is spent, whatever becomes of the change.
         self.register(node, address, false).await?;
         self.change(&Change { kind: ChangeKind::Remove, node, address: String::new() }, None).await?;
+        self.shown(None, |status| !status.members.contains_key(&node)).await;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
     }
 
@@ -365,6 +402,7 @@ impl Site for SiteService {
             return Err(Status::not_found(format!("{group} does not run on this node")));
         }
         self.change(&Change { kind: ChangeKind::Lead, node, address: String::new() }, Some(group)).await?;
+        self.shown(Some(group), |status| status.leader == Some(node)).await;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
     }
 

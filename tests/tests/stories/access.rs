@@ -137,6 +137,10 @@ async fn nobody_sees_what_lies_outside_their_role_and_their_unit() {
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert_eq!(officer.client.find(&context, "", "lo thi tan", "2024").await.unwrap().records.len(), 1);
+    officer.write(record, "personal_number", "", "010324000001").await.unwrap();
+    for number in ["010324000001", "010 324 000001"] {
+        assert_eq!(officer.client.find(&context, number, "", "").await.unwrap().records.len(), 1, "{number}");
+    }
 
     // What was refused is in the log as well.
     let entries = log_from(&auditor, group, 1).await;

@@ -1,6 +1,7 @@
 //! Stories with real processes, sockets and disks. Each is a file; each node is a process of its own.
 
 mod access;
+mod any_client;
 mod bad_input;
 mod demo;
 mod full_disk;
@@ -9,6 +10,7 @@ mod load;
 mod membership;
 mod node_killed_under_load;
 mod offline_commune;
+mod readme;
 mod rebuilt_node;
 mod restored_backup;
 mod shutdown;

@@ -1,0 +1,273 @@
+//! Many runs on all cores: fresh seeds, a tally of what happened, and the first failure made small.
+//!
+//! Owns: which seeds run where, and what is counted. A run that panics is a run that broke a promise, and is told with its
+//! seed like any other. Leaves to others: what a run is (`run`), how it is shown (`tables`).
+//!
+//! Limit: a swarm by time ends with the runs that it began; how many those are depends on the machine. Its runs do not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::random;
+use crate::run::{self, Outcome, Violation};
+use crate::scenario::Scenario;
+use crate::shrink;
+use crate::trace::Event;
+
+/// What a panic inside a run counts as, beside the promises of `checks`.
+pub const NO_PANIC: &str = "no_panic";
+
+/// Fresh seeds are so short: they are typed by people, and written into files whose numbers have a sign.
+const SEED_BITS: u32 = 40;
+
+/// A run's stack: the services' futures are nested deeply, and more so without optimisation.
+const STACK_BYTES: usize = 64 << 20;
+
+/// When a swarm ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// After so many runs.
+    Runs(u64),
+    /// No run begins after so long.
+    Elapsed(Duration),
+}
+
+/// What a swarm does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Seeds count up from here; without it each is fresh.
+    pub first: Option<u64>,
+    /// Its end.
+    pub until: Until,
+    /// How many runs at once.
+    pub threads: usize,
+    /// Whether it goes on after a failure.
+    pub keeps_going: bool,
+}
+
+/// A run that broke a promise.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// What it broke.
+    pub violations: Vec<Violation>,
+}
+
+/// How often a kind of fault happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// Times that it hit somebody.
+    pub times: u64,
+    /// Times that it found nobody to hit.
+    pub missed: u64,
+    /// Runs in which it hit somebody.
+    pub runs: u64,
+}
+
+/// What came of many runs.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// How many.
+    pub runs: u64,
+    /// Their failures, in the order of their ends.
+    pub failures: Vec<Failure>,
+    /// The sums of their figures.
+    pub figures: BTreeMap<&'static str, u64>,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, Happened>,
+    /// Requests that were answered with something else than acceptance.
+    pub not_accepted: u64,
+    /// Wall time that runs took, over all threads.
+    pub busy: Duration,
+}
+
+impl Tally {
+    /// Adds a run.
+    pub fn add(&mut self, seed: u64, outcome: &Outcome, took: Duration) {
+        self.runs += 1;
+        self.busy += took;
+        for (name, count) in &outcome.figures {
+            *self.figures.entry(name).or_default() += count;
+        }
+        let mut hit = BTreeSet::new();
+        for entry in &outcome.entries {
+            match &entry.event {
+                Event::FaultBegins { kind, nodes, sites, .. } => {
+                    let happened = self.faults.entry(kind).or_default();
+                    if nodes.is_empty() && sites.is_empty() {
+                        happened.missed += 1;
+                    } else {
+                        happened.times += 1;
+                        happened.runs += u64::from(hit.insert(*kind));
+                    }
+                }
+                Event::NotAccepted { .. } => self.not_accepted += 1,
+                _ => {}
+            }
+        }
+        if !outcome.holds() {
+            self.failures.push(Failure { seed, violations: outcome.violations.clone() });
+        }
+    }
+
+    /// A figure's sum.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> u64 {
+        self.figures.get(name).copied().unwrap_or_default()
+    }
+
+    /// Virtual seconds per second of one core.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.figure("virtual_seconds") as f64 / self.busy.as_secs_f64().max(f64::EPSILON)
+    }
+}
+
+/// Runs a swarm; `progress` is called after each run.
+pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
+    let began = Instant::now();
+    let (begun, stops) = (AtomicU64::new(0), AtomicBool::new(false));
+    let tally = Mutex::new(Tally::default());
+    let next = || {
+        let place = begun.fetch_add(1, Ordering::Relaxed);
+        let goes_on = match plan.until {
+            Until::Runs(runs) => place < runs,
+            Until::Elapsed(limit) => began.elapsed() < limit,
+        };
+        if !goes_on || stops.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(plan.first.map_or_else(fresh_seed, |first| first.wrapping_add(place)))
+    };
+    let work = || {
+        while let Some(seed) = next() {
+            let started = Instant::now();
+            let outcome = guarded(&random::scenario(seed));
+            if !outcome.holds() && !plan.keeps_going {
+                stops.store(true, Ordering::Relaxed);
+            }
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.add(seed, &outcome, started.elapsed());
+            progress(&tally);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..plan.threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A seed that nobody chose.
+///
+/// # Panics
+/// If the operating system has no randomness.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    getrandom::u64().expect("the operating system gives randomness") >> (u64::BITS - SEED_BITS)
+}
+
+/// The smallest scenario found that breaks the same promise, within so many runs and so long.
+#[must_use]
+pub fn smaller(scenario: &Scenario, promise: &str, budget: usize, limit: Duration) -> Scenario {
+    let began = Instant::now();
+    let fails = |candidate: &Scenario| {
+        began.elapsed() < limit && guarded(candidate).violations.iter().any(|violation| violation.promise == promise)
+    };
+    shrink::shrink(scenario, fails, budget)
+}
+
+thread_local! {
+    /// On a thread that runs a scenario: the last panic, with its place.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static IS_GUARDED: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Runs a scenario on a thread of its own, with fresh thread-locals; a panic becomes a violation of [`NO_PANIC`].
+#[must_use]
+pub fn guarded(scenario: &Scenario) -> Outcome {
+    guarded_by(scenario, run::run)
+}
+
+fn guarded_by(scenario: &Scenario, run: impl FnOnce(&Scenario) -> Outcome + Send) -> Outcome {
+    catch_quietly();
+    let panicked = |text: String| {
+        let violation = Violation { promise: NO_PANIC, at: Duration::ZERO, text };
+        Outcome { violations: vec![violation], ..Outcome::default() }
+    };
+    thread::scope(|scope| {
+        let guard = || {
+            IS_GUARDED.set(true);
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(scenario)));
+            outcome.unwrap_or_else(|_| panicked(PANIC.take().unwrap_or_else(|| "without a message".to_owned())))
+        };
+        let thread = thread::Builder::new().name("run".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, guard);
+        match thread.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => panicked("panicked while a thread ended".to_owned()),
+            Err(error) => panicked(format!("no thread to run on: {error}")),
+        }
+    })
+}
+
+/// From now on panics of runs are kept instead of printed.
+fn catch_quietly() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IS_GUARDED.try_with(|guarded| *guarded.borrow()).unwrap_or(false) {
+                // The first is the cause; more may follow while it unwinds.
+                let _ = PANIC.try_with(|panic| {
+                    if let Ok(mut panic) = panic.try_borrow_mut() {
+                        panic.get_or_insert_with(|| info.to_string());
+                    }
+                });
+            } else {
+                usual(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Entry;
+
+    #[test]
+    fn a_panic_is_a_broken_promise() {
+        let outcome = guarded_by(&random::scenario(1), |_| panic!("the roof leaks"));
+        assert_eq!(outcome.violations.len(), 1);
+        assert_eq!(outcome.violations[0].promise, NO_PANIC);
+        assert!(outcome.violations[0].text.contains("the roof leaks"), "{outcome:?}");
+        assert!(outcome.violations[0].text.contains("swarm.rs"), "the place is told: {outcome:?}");
+        let next = guarded_by(&random::scenario(1), |_| Outcome::default());
+        assert!(next.holds(), "one run's panic is not the next one's");
+    }
+
+    #[test]
+    fn faults_are_counted_by_kind() {
+        let begins = |kind, nodes: Vec<usize>| Entry {
+            at: Duration::ZERO,
+            event: Event::FaultBegins { fault: 0, kind, text: String::new(), nodes, sites: Vec::new() },
+        };
+        let entries =
+            vec![begins("crash", vec![1]), begins("crash", vec![2]), begins("crash", vec![]), begins("rot", vec![0])];
+        let figures = BTreeMap::from([("accepted", 3)]);
+        let outcome = Outcome { entries, figures, ..Outcome::default() };
+        let mut tally = Tally::default();
+        tally.add(1, &outcome, Duration::from_secs(1));
+        tally.add(2, &outcome, Duration::from_secs(1));
+        assert_eq!(tally.faults["crash"], Happened { times: 4, missed: 2, runs: 2 });
+        assert_eq!(tally.faults["rot"], Happened { times: 2, missed: 0, runs: 2 });
+        assert_eq!((tally.runs, tally.figure("accepted"), tally.failures.len()), (2, 6, 0));
+    }
+}
