@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dinhba_core::ids::{Hash, ShardId};
 use dinhba_core::inject;
+use dinhba_core::keys::Keys;
 use dinhba_core::registry;
+use dinhba_core::store::StateView;
 use dinhba_node::raft::group::Role;
 use dinhba_node::runtime::{self, Instant};
 
@@ -295,7 +297,12 @@ impl Story {
                 let node = country.machines()[node].node.clone();
                 node.is_some_and(|node| node.shared.hosted().any(|group| group.group.status().stopped.is_some()))
             };
-            let is_broken = matches!(power, Power::Refused(_)) || (power == Power::On && stopped);
+            // Rot that no replica came across yet: a scrub would find it.
+            let rotten = country.sites()[site].groups.iter().any(|(group, _)| {
+                let (from, to) = Keys(*group).all();
+                engine(country, node).scan(&from, &to).any(|item| item.is_err())
+            });
+            let is_broken = matches!(power, Power::Refused(_)) || (power == Power::On && (stopped || rotten));
             if !is_broken {
                 continue;
             }
@@ -449,7 +456,7 @@ impl Watcher {
                 let (state, life) = (engine(&country, node), country.machines()[node].lives);
                 let mut conflicts = 0;
                 for (group, shard) in plan.hosts() {
-                    let key = dinhba_core::keys::Keys(group).shard(shard);
+                    let key = Keys(group).shard(shard);
                     let Ok(Some(now)) = registry::read::<registry::ShardState>(&*state, &key) else { continue };
                     conflicts += now.conflicts;
                     let read = self.read.entry((node, shard)).or_default();
