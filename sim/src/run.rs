@@ -109,6 +109,7 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         found: Arc::clone(&found),
         oracle: Oracle::default(),
         world: Arc::default(),
+        ends_at_once: mutant.is_some(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
     match panics::caught(|| simulator.run(limit, story.tell())) {
@@ -169,6 +170,8 @@ struct Story {
     found: Found,
     oracle: Oracle,
     world: Arc<Mutex<Option<World>>>,
+    /// Whether the first violation ends the run: a mutant is caught then.
+    ends_at_once: bool,
 }
 
 impl Story {
@@ -210,6 +213,9 @@ impl Story {
             conflicts: BTreeMap::new(),
         };
         watcher.watch_until(began + self.scenario.lasts, self.scenario.lasts).await;
+        if self.ends_at_once && !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return;
+        }
         for officer in officers {
             let _ = officer.await;
         }
