@@ -170,11 +170,12 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
     let (commands, mut answers): (Vec<Command>, Vec<_>) =
         entry.into_iter().map(|waiting| (waiting.command, waiting.answer)).unzip();
     sometimes("several commands share an entry", commands.len() > 1);
-    if is_armed("swap-answers") {
+    // Founding a site and the like has nobody who asks again.
+    let are_edits = commands.iter().all(|command| matches!(command, Command::Edit(_)));
+    let is_lost = are_edits && rarely("an answer is lost");
+    if is_armed("swap-answers") && are_edits {
         answers.reverse();
     }
-    // Founding a site and the like has nobody who asks again.
-    let is_lost = commands.iter().all(|command| matches!(command, Command::Edit(_))) && rarely("an answer is lost");
     let began = runtime::now();
     let outcome = group.propose(commands.to_bytes(), PROPOSE_WAIT).await;
     metrics.proposal(group.id(), runtime::now() - began);

@@ -177,7 +177,11 @@ impl Conversation {
                     Some(Err(status)) => return Err(format!("the peer: {}", status.message())),
                     None => return Err("the peer closed the link".to_owned()),
                 },
-                _ = WatchReceiver::changed(&mut moved).fuse() => self.handle(Event::Advanced).await?,
+                change = WatchReceiver::changed(&mut moved).fuse() => match change {
+                    Ok(()) => self.handle(Event::Advanced).await?,
+                    // It says so at once and for ever: going on would keep the thread busy.
+                    Err(_) => return Err("this node's replica of the group has stopped".to_owned()),
+                },
             }
         }
     }

@@ -300,6 +300,11 @@ impl Acting {
             country.cut_power(node);
             self.lose(node, Some(&backup));
             self.wait().await;
+            // Another fault may have switched it on meanwhile.
+            if country.machines()[node].power == Power::On {
+                country.cut_power(node);
+                self.lose(node, Some(&backup));
+            }
             country.restore(node, &backup);
             country.start(node);
             if twice {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dinhba_core::ids::{Hash, ShardId};
 use dinhba_core::inject;
+use dinhba_core::keys::Keys;
 use dinhba_core::registry;
+use dinhba_core::store::StateView;
 use dinhba_node::raft::group::Role;
 use dinhba_node::runtime::{self, Instant};
 
@@ -107,6 +109,7 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         found: Arc::clone(&found),
         oracle: Oracle::default(),
         world: Arc::default(),
+        ends_at_once: mutant.is_some(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
     match panics::caught(|| simulator.run(limit, story.tell())) {
@@ -167,6 +170,8 @@ struct Story {
     found: Found,
     oracle: Oracle,
     world: Arc<Mutex<Option<World>>>,
+    /// Whether the first violation ends the run: a mutant is caught then.
+    ends_at_once: bool,
 }
 
 impl Story {
@@ -208,6 +213,9 @@ impl Story {
             conflicts: BTreeMap::new(),
         };
         watcher.watch_until(began + self.scenario.lasts, self.scenario.lasts).await;
+        if self.ends_at_once && !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return;
+        }
         for officer in officers {
             let _ = officer.await;
         }
@@ -295,7 +303,13 @@ impl Story {
                 let node = country.machines()[node].node.clone();
                 node.is_some_and(|node| node.shared.hosted().any(|group| group.group.status().stopped.is_some()))
             };
-            if !matches!(power, Power::Refused(_)) && !(power == Power::On && stopped) {
+            // Rot that no replica came across yet: a scrub would find it.
+            let rotten = country.sites()[site].groups.iter().any(|(group, _)| {
+                let (from, to) = Keys(*group).all();
+                engine(country, node).scan(&from, &to).any(|item| item.is_err())
+            });
+            let is_broken = matches!(power, Power::Refused(_)) || (power == Power::On && (stopped || rotten));
+            if !is_broken {
                 continue;
             }
             let site = country.sites()[site].code.clone();
@@ -448,7 +462,7 @@ impl Watcher {
                 let (state, life) = (engine(&country, node), country.machines()[node].lives);
                 let mut conflicts = 0;
                 for (group, shard) in plan.hosts() {
-                    let key = dinhba_core::keys::Keys(group).shard(shard);
+                    let key = Keys(group).shard(shard);
                     let Ok(Some(now)) = registry::read::<registry::ShardState>(&*state, &key) else { continue };
                     conflicts += now.conflicts;
                     let read = self.read.entry((node, shard)).or_default();

@@ -11,6 +11,7 @@ use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, StoredEdit};
 
 use super::{Check, World};
+use crate::country::{Machine, Power};
 use crate::scenario::Promise;
 use crate::state::{engine, hashes_of_machine};
 use crate::trace::SitePlace;
@@ -36,7 +37,11 @@ fn is_held(world: &World, site: SitePlace, place: (GroupId, ShardId), head: &Dot
 
 fn lies(world: &World) -> Vec<String> {
     let country = &world.country;
-    let never_restarted = |site: SitePlace| country.machines().iter().all(|m| m.site != site || m.lives == 1);
+    let lost: Vec<SitePlace> = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect();
+    let never_restarted = |site: SitePlace| {
+        let is_first_life = |machine: &Machine| machine.lives == 1 && machine.power == Power::On;
+        !lost.contains(&site) && country.machines().iter().all(|machine| machine.site != site || is_first_life(machine))
+    };
     let mut found = Vec::new();
     for (reader, plan) in country.sites().iter().enumerate() {
         let Some(node) = country.machines_of(reader).into_iter().next() else { continue };
