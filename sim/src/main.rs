@@ -1,7 +1,7 @@
 //! The simulator's command line.
 //!
-//! Exit codes: 0 if every promise was kept (and runs were equal, where that was asked), 1 if not, 2 if the command or a
-//! file cannot be understood.
+//! Exit codes: 0 if every promise was kept (runs were equal, mutants were caught, where that was asked), 1 if not, 2 if the
+//! command or a file cannot be understood.
 
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 every promise was kept; 1 one was broken, or runs that must be equal were not; \
-                          2 the command or a file cannot be understood.";
+const EXIT_CODES: &str = "Exit codes: 0 every promise was kept; 1 one was broken, a mutant got away, or runs that must be \
+                          equal were not; 2 the command or a file cannot be understood.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -213,7 +213,11 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
     let threads = cores(arguments.threads)?;
     let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going };
     let progress = Progress::begin();
-    let tally = swarm::swarm(&plan, |tally| progress.tell(tally));
+    let tally = swarm::swarm(
+        &plan,
+        |tally| progress.tell(tally),
+        |seed| eprintln!("seed {seed} has run for {} minutes; it may never end", swarm::SLOW.as_secs() / 60),
+    );
     progress.end();
     println!("{}\n{}\n{}", tables::coverage(&tally), tables::faults(&tally), tables::summary(&tally));
     let missing = tally.coverage.missing();

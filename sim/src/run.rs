@@ -433,17 +433,17 @@ impl Watcher {
 
     /// Tells the trace what moved.
     fn tell(&mut self) {
-        for (node, group, status) in self.world.running() {
-            let leads = (status.role == Role::Leader).then_some(status.term);
-            let key = (node, group.to_string());
-            match leads {
-                Some(term) if self.leads.get(&key) != Some(&term) => {
-                    self.trace.add(Event::Leads { node, group: group.to_string(), term });
-                    self.leads.insert(key, term);
-                }
-                _ => {}
+        let mut leads = BTreeMap::new();
+        for (node, group, status) in self.world.running().into_iter().filter(|(.., status)| status.role == Role::Leader)
+        {
+            let (key, term) = ((node, group.to_string()), status.term);
+            if self.leads.get(&key) != Some(&term) {
+                self.trace.add(Event::Leads { node, group: key.1.clone(), term });
             }
+            leads.insert(key, term);
         }
+        // Who was off in between, and leads again in the same term, is told again.
+        self.leads = leads;
         self.arrivals();
         let counts = self.world.country.wire().take_counts();
         let ways: Vec<_> = counts

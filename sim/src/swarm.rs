@@ -23,6 +23,11 @@ use crate::trace::Event;
 /// Fresh seeds are so short: they are typed by people, and written into files whose numbers have a sign.
 const SEED_BITS: u32 = 40;
 
+/// A run that takes longer is told of: the longest of days take minutes.
+pub const SLOW: Duration = Duration::from_secs(600);
+/// How often that is looked at.
+const SLOW_LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// A run's stack: the services' futures are nested deeply, and more so without optimisation.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -130,11 +135,13 @@ impl Tally {
     }
 }
 
-/// Runs a swarm; `progress` is called after each run.
-pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
+/// Runs a swarm; `progress` is called after each run, `slow` once with the seed of a run that takes longer than [`SLOW`]: it
+/// may be one that never ends, which nobody can stop but by ending the process.
+pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync, slow: impl Fn(u64) + Sync) -> Tally {
     let began = Instant::now();
     let (begun, stops) = (AtomicU64::new(0), AtomicBool::new(false));
     let tally = Mutex::new(Tally::default());
+    let running: Mutex<BTreeMap<u64, Instant>> = Mutex::default();
     let next = || {
         let place = begun.fetch_add(1, Ordering::Relaxed);
         let goes_on = match plan.until {
@@ -149,7 +156,9 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
     let work = || {
         while let Some(seed) = next() {
             let started = Instant::now();
+            running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, started);
             let outcome = guarded(&random::scenario(seed));
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
             if !outcome.holds() && !plan.keeps_going {
                 stops.store(true, Ordering::Relaxed);
             }
@@ -158,10 +167,21 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
             progress(&tally);
         }
     };
-    thread::scope(|scope| {
-        for _ in 0..plan.threads.max(1) {
-            scope.spawn(work);
+    let watch = |workers: &[thread::ScopedJoinHandle<'_, ()>]| {
+        let mut told = BTreeSet::new();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            thread::sleep(SLOW_LOOK_EVERY);
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            for (seed, _) in running.iter().filter(|(_, started)| started.elapsed() > SLOW) {
+                if told.insert(*seed) {
+                    slow(*seed);
+                }
+            }
         }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
+        watch(&workers);
     });
     tally.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
