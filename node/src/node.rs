@@ -397,8 +397,23 @@ async fn do_chores(shared: Arc<Shared>) {
     }
 }
 
+/// Whether the directory has what founding writes last: the site's groups and shards. From then on the place file is not
+/// read any more.
+fn is_founded(shared: &Shared) -> bool {
+    let place = shared.place();
+    let mut groups = shared.config.site.groups.iter();
+    place.sites.contains_key(&shared.site())
+        && groups.all(|group| {
+            let mut shards = group.shards.iter();
+            place.groups.contains_key(&group.id) && shards.all(|shard| place.shards.contains_key(shard))
+        })
+}
+
 /// Forms every group of a new site and writes its directory. All steps are repeated safely.
 async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
+    if is_founded(shared) {
+        return Ok(true);
+    }
     let config = &shared.config;
     let file = match &config.place {
         Some(place) => place_file::read(shared.disk.as_ref(), &place.file)?,
