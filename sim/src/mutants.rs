@@ -169,7 +169,7 @@ pub const ALL: &[Mutant] = &[
     random(
         "apply-out-of-batch",
         "The position is stored before what the entries changed: a power cut between the two loses their effect.",
-        &[ReplicasAgree, NothingLost, Converges, ChainsHold, Alive, Linearizable],
+        &[ReplicasAgree, NothingLost, Converges, ChainsHold, ReadsLogged, Alive, Linearizable],
     ),
     random(
         "snapshot-forgets-a-space",
