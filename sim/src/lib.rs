@@ -17,6 +17,7 @@ pub mod history;
 pub mod mutants;
 pub mod officers;
 pub mod oracle;
+pub mod panics;
 pub mod random;
 pub mod report;
 pub mod run;

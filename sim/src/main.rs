@@ -1,7 +1,7 @@
 //! The simulator's command line.
 //!
-//! Exit codes: 0 if every promise was kept (and runs were equal, where that was asked), 1 if not, 2 if the command or a
-//! file cannot be understood.
+//! Exit codes: 0 if every promise was kept (runs were equal, mutants were caught, where that was asked), 1 if not, 2 if the
+//! command or a file cannot be understood.
 
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::Outcome;
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally, Until};
@@ -29,8 +30,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 every promise was kept; 1 one was broken, or runs that must be equal were not; \
-                          2 the command or a file cannot be understood.";
+const EXIT_CODES: &str = "Exit codes: 0 every promise was kept; 1 one was broken, a mutant got away, or runs that must be \
+                          equal were not; 2 the command or a file cannot be understood.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -54,6 +55,18 @@ enum Command {
     },
     /// Run random countries on all cores until one breaks a promise; that one is made small.
     Swarm(SwarmArguments),
+    /// Run the node's code with each of its deliberate faults, until a check catches it.
+    Mutants {
+        /// Only this one.
+        #[arg(long)]
+        name: Option<String>,
+        /// Each meets at most so many seeds.
+        #[arg(long, default_value_t = mutants::SEEDS_MAX)]
+        seeds: u64,
+        /// Mutants at once; without it, as many as there are cores.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Run the fixed list whose hashes are committed, and print name and hash of each.
     Golden {
         /// Write them into the committed file instead of comparing.
@@ -92,6 +105,9 @@ struct SwarmArguments {
     /// Go on after a failure, and list all.
     #[arg(long)]
     keep_going: bool,
+    /// Fail too if a branch of the committed list was never reached.
+    #[arg(long)]
+    must_cover: bool,
     /// How many runs may be spent on making the first failure small; 0 to leave it.
     #[arg(long, default_value_t = 400)]
     shrink_runs: usize,
@@ -125,6 +141,7 @@ fn obey(command: Command) -> anyhow::Result<bool> {
         Command::Run { seed, shows, write: None } => run_one(&random::scenario(seed), &shows, &replay_seed(seed)),
         Command::Scenario { file, shows } => run_one(&read(&file)?, &shows, &replay_file(&file)),
         Command::Swarm(arguments) => run_swarm(&arguments),
+        Command::Mutants { name, seeds, threads } => run_mutants(name.as_deref(), seeds, threads),
         Command::Golden { write } => run_golden(write),
     }
 }
@@ -193,18 +210,23 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
         (Some(runs), _) => Until::Runs(runs),
         (None, minutes) => Until::Elapsed(Duration::from_secs(60 * minutes.unwrap_or_default())),
     };
-    let threads = match arguments.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism().context("how many cores there are")?.get(),
-    };
+    let threads = cores(arguments.threads)?;
     let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going };
     let progress = Progress::begin();
-    let tally = swarm::swarm(&plan, |tally| progress.tell(tally));
+    let tally = swarm::swarm(
+        &plan,
+        |tally| progress.tell(tally),
+        |seed| eprintln!("seed {seed} has run for {} minutes; it may never end", swarm::SLOW.as_secs() / 60),
+    );
     progress.end();
-    println!("{}\n{}", tables::faults(&tally), tables::summary(&tally));
+    println!("{}\n{}\n{}", tables::coverage(&tally), tables::faults(&tally), tables::summary(&tally));
+    let missing = tally.coverage.missing();
+    if !missing.is_empty() {
+        println!("never reached: {}", missing.join("; "));
+    }
     let Some(first) = tally.failures.first() else {
         println!("every promise was kept in all {} runs", tables::count(tally.runs));
-        return Ok(true);
+        return Ok(missing.is_empty() || !arguments.must_cover);
     };
     println!("{}", tables::failures(&tally));
     println!("again: {}", replay_seed(first.seed));
@@ -234,6 +256,34 @@ fn make_small(seed: u64, promise: &str, arguments: &SwarmArguments) -> anyhow::R
     );
     println!("again: {} --report shrunk_{seed}.html", replay_file(&file));
     Ok(())
+}
+
+fn cores(wanted: Option<usize>) -> anyhow::Result<usize> {
+    match wanted {
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().context("how many cores there are")?.get()),
+    }
+}
+
+fn run_mutants(name: Option<&str>, seeds: u64, threads: Option<usize>) -> anyhow::Result<bool> {
+    let chosen: Vec<&'static Mutant> = match name {
+        Some(name) => vec![Mutant::named(name).with_context(|| {
+            let names: Vec<&str> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+            format!("no mutant {name:?}: there are {}", names.join(", "))
+        })?],
+        None => mutants::ALL.iter().collect(),
+    };
+    let hunted = swarm::hunt(&chosen, seeds, cores(threads)?, |mutant, verdict| match verdict {
+        Verdict::Caught { seed, promise, .. } => eprintln!("{}: caught by {promise} at seed {seed}", mutant.name),
+        Verdict::Missed => eprintln!("{}: MISSED in {seeds} seeds", mutant.name),
+    });
+    println!("{}", tables::mutants(&hunted));
+    // One that another check catches is not understood.
+    let is_caught = |(mutant, verdict): &(&'static Mutant, Verdict)| match verdict {
+        Verdict::Caught { promise, .. } => mutant.may_break(promise),
+        Verdict::Missed => false,
+    };
+    Ok(hunted.iter().all(is_caught))
 }
 
 fn run_golden(write: bool) -> anyhow::Result<bool> {

@@ -102,8 +102,10 @@ fn cut_short(mut scenario: Scenario) -> Scenario {
     for fault in &mut scenario.faults {
         fault.at = sooner(fault.at);
         fault.lasts = fault.lasts.map(sooner);
-        if let What::Restore { backup_at, .. } = &mut fault.what {
-            *backup_at = sooner(*backup_at);
+        match &mut fault.what {
+            What::Restore { backup_at, .. } => *backup_at = sooner(*backup_at),
+            What::CrashLoop { every, .. } => *every = sooner(*every),
+            _ => {}
         }
     }
     scenario.lasts = LASTS_MAX;
@@ -113,12 +115,22 @@ fn cut_short(mut scenario: Scenario) -> Scenario {
 /// Runs a mutant under one seed after the other until it is caught.
 #[must_use]
 pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
+    run_by(mutant, seeds, run::run_with)
+}
+
+/// The same, where `runs` runs a scenario with a mutant.
+#[must_use]
+pub fn run_by(
+    mutant: &Mutant,
+    seeds: std::ops::Range<u64>,
+    runs: impl Fn(&Scenario, Option<&'static str>) -> run::Outcome,
+) -> Verdict {
     for seed in seeds {
         let scenario = mutant.scenario(seed);
-        let outcome = run::run_with(&scenario, Some(mutant.name));
+        let outcome = runs(&scenario, Some(mutant.name));
         let Some(first) = outcome.violations.into_iter().next() else { continue };
         // What is wrong anyway proves nothing.
-        if run::run(&scenario).holds() {
+        if runs(&scenario, None).holds() {
             return Verdict::Caught { seed, promise: first.promise, at: first.at, text: first.text };
         }
     }

@@ -31,8 +31,12 @@ const SCRIPT: &str = include_str!("report/page.js");
 
 /// So many violations are listed, and drawn; the rest is counted.
 const VIOLATIONS_MAX: usize = 50;
+/// Of what one look found broken of a promise, so many texts.
+const TEXTS_MAX: usize = 5;
 /// So many events before the first violation are told, and so many after it.
-const BEFORE_MAX: usize = 30;
+const BEFORE_MAX: usize = 20;
+/// So many edits among them: the rest of what happened is rarer, and says more.
+const EDITS_BEFORE_MAX: usize = 8;
 const AFTER_MAX: usize = 10;
 /// So many events are told at the end of the page.
 const LOG_MAX: usize = 600;
@@ -147,25 +151,39 @@ fn violations(story: &Story<'_>) -> String {
     let all = &story.outcome.violations;
     let Some(first) = all.iter().min_by_key(|violation| violation.at) else { return String::new() };
     let mut html = String::from("<ol class=\"violations\">\n");
-    for (place, violation) in all.iter().enumerate().take(VIOLATIONS_MAX) {
-        let seconds = violation.at.as_secs_f64();
+    // One look may find many: they stand together, each text once.
+    let mut groups: BTreeMap<(Duration, &str), (usize, BTreeMap<&str, u64>)> = BTreeMap::new();
+    for (place, violation) in all.iter().enumerate() {
+        let (_, texts) = groups.entry((violation.at, violation.promise)).or_insert((place, BTreeMap::new()));
+        *texts.entry(&violation.text).or_default() += 1;
+    }
+    for ((at, promise), (place, texts)) in groups.iter().take(VIOLATIONS_MAX) {
+        let text = |(text, times): (&&str, &u64)| match times {
+            1 => format!("<li>{}</li>", safe(text)),
+            times => format!("<li>{} ({} times)</li>", safe(text), count(*times)),
+        };
+        let more = match texts.len().saturating_sub(TEXTS_MAX) {
+            0 => String::new(),
+            more => format!("<li>and {} more</li>", count(more as u64)),
+        };
         html.push_str(&format!(
-            "<li><b>{}</b> at {} (phase “{}”): {}<br><small>The promise: {}</small><br>\
-             <a href=\"#broken-{place}\" data-jump=\"{seconds}\">show it on the time line</a></li>\n",
-            safe(violation.promise),
-            moment(violation.at, story.zero),
-            phase_at(story, violation.at),
-            safe(&violation.text),
-            words::promise(violation.promise)
+            "<li><b>{}</b> at {} (phase “{}”). <small>The promise: {}</small><ul>{}{more}</ul>\
+             <a href=\"#broken-{place}\" data-jump=\"{}\">show it on the time line</a></li>\n",
+            safe(promise),
+            moment(*at, story.zero),
+            phase_at(story, *at),
+            words::promise(promise),
+            texts.iter().take(TEXTS_MAX).map(text).collect::<String>(),
+            at.as_secs_f64(),
         ));
     }
     html.push_str("</ol>\n");
-    if all.len() > VIOLATIONS_MAX {
-        html.push_str(&format!("<p>And {} more.</p>\n", count((all.len() - VIOLATIONS_MAX) as u64)));
+    if groups.len() > VIOLATIONS_MAX {
+        html.push_str(&format!("<p>And {} more.</p>\n", count((groups.len() - VIOLATIONS_MAX) as u64)));
     }
     html.push_str(&format!(
         "<h3>What happened around the first</h3>\n<p>A promise is found broken when a check looks; what broke it happened \
-         before. Messages are left out.</p>\n{}",
+         before. Messages and most edits are left out.</p>\n{}",
         around(story, first.at)
     ));
     html
@@ -177,7 +195,14 @@ fn around(story: &Story<'_>, at: Duration) -> String {
     let middle = entries.iter().position(|entry| matches!(entry.event, Event::Violation { .. }) || entry.at > at);
     let middle = middle.unwrap_or(entries.len());
     let is_told = |entry: &&Entry| !matches!(entry.event, Event::Traffic { .. } | Event::Arrived { .. });
-    let mut before: Vec<&Entry> = entries[..middle].iter().rev().filter(is_told).take(BEFORE_MAX).collect();
+    let is_edit = |entry: &&Entry| matches!(entry.event, Event::Accepted { .. } | Event::NotAccepted { .. });
+    let mut edits = 0;
+    let few_edits = |entry: &&Entry| {
+        edits += usize::from(is_edit(entry));
+        !is_edit(entry) || edits <= EDITS_BEFORE_MAX
+    };
+    let before = entries[..middle].iter().rev().filter(is_told).filter(few_edits);
+    let mut before: Vec<&Entry> = before.take(BEFORE_MAX + EDITS_BEFORE_MAX).collect();
     before.reverse();
     let after = entries[middle..].iter().filter(is_told).take(AFTER_MAX);
     log(story, before.into_iter().chain(after))
@@ -253,7 +278,13 @@ fn faults(story: &Story<'_>) -> String {
             let what = &fault.what;
             let kind = what.kind.replace('_', " ");
             let kind = if what.place >= planned { format!("repair: {kind}") } else { kind };
-            let whom: Vec<String> = if what.nodes.is_empty() {
+            let ends = story.scenario.faults.get(what.place).and_then(|planned| {
+                let between = if matches!(planned.what, What::CutOneWay { .. }) { "to" } else { "and" };
+                planned.what.ends().map(|(a, b)| vec![format!("{a} {between} {b}")])
+            });
+            let whom: Vec<String> = if let Some(ends) = ends {
+                ends
+            } else if what.nodes.is_empty() {
                 what.sites.iter().map(|site| story.name(*site)).collect()
             } else {
                 what.nodes.iter().map(|node| story.node(*node)).collect()

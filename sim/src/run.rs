@@ -1,9 +1,7 @@
 //! One run: a country is formed, officers work and faults happen (the *safety phase*), everything is healed, the tree must
 //! come back in step within its time (the *liveness phase*), and the promises are judged.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +19,13 @@ use crate::executor::{Handle, Simulator};
 use crate::faults;
 use crate::officers;
 use crate::oracle::Oracle;
+use crate::panics;
 use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
 use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
+
+/// What a panic inside a run breaks, beside the promises of `checks`.
+pub const NO_PANIC: &str = "no_panic";
 
 /// How long a country may take to be founded: elections, and links that back off.
 const FORMING_MAX: Duration = Duration::from_secs(180);
@@ -110,15 +112,12 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         ends_at_once: mutant.is_some(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
-    // A panic is the end of a process; here it is that of the run, and what led to it can be seen.
-    let ended = catch_unwind(AssertUnwindSafe(|| simulator.run(limit, story.tell())));
-    if let Some(text) = match ended {
-        Ok(Some(())) => None,
-        Ok(None) => Some("the run came to no end: everything waits for something else".to_owned()),
-        Err(panic) => Some(format!("a task panicked: {}", said_by(&*panic))),
-    } {
-        let at = simulator.handle().now();
-        found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise: "alive", at, text });
+    match panics::caught(|| simulator.run(limit, story.tell())) {
+        Ok(Some(())) => {}
+        Ok(None) => {
+            violated(&trace, &found, "alive", "the run came to no end: everything waits for something else".to_owned())
+        }
+        Err(text) => violated(&trace, &found, NO_PANIC, text),
     }
     let hash = simulator.hash();
     let (polls, took) = simulator.extent();
@@ -162,12 +161,6 @@ fn faults_in(entries: &[Entry]) -> BTreeMap<&'static str, u64> {
         }
     }
     faults
-}
-
-/// What a panic said.
-fn said_by(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing")
 }
 
 struct Story {
@@ -315,7 +308,8 @@ impl Story {
                 let (from, to) = Keys(*group).all();
                 engine(country, node).scan(&from, &to).any(|item| item.is_err())
             });
-            if !matches!(power, Power::Refused(_)) && !(power == Power::On && (stopped || rotten)) {
+            let is_broken = matches!(power, Power::Refused(_)) || (power == Power::On && (stopped || rotten));
+            if !is_broken {
                 continue;
             }
             let site = country.sites()[site].code.clone();
@@ -396,10 +390,14 @@ fn shards_are_listed(node: &dinhba_node::node::Node, site: &crate::country::Site
     site.shards().all(|shard| place.shards.contains_key(&shard)) && !place.nodes.is_empty()
 }
 
+/// Tells of a broken promise, once, however often the checks see it.
 fn violated(trace: &Trace, found: &Found, promise: &'static str, text: String) {
+    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+    if found.iter().any(|known| known.promise == promise && known.text == text) {
+        return;
+    }
     trace.add(Event::Violation { promise, text: text.clone() });
-    let at = trace.now();
-    found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise, at, text });
+    found.push(Violation { promise, at: trace.now(), text });
 }
 
 /// Looks at the world from time to time: lets the checks look, and tells the trace what moved.
@@ -435,17 +433,17 @@ impl Watcher {
 
     /// Tells the trace what moved.
     fn tell(&mut self) {
-        for (node, group, status) in self.world.running() {
-            let leads = (status.role == Role::Leader).then_some(status.term);
-            let key = (node, group.to_string());
-            match leads {
-                Some(term) if self.leads.get(&key) != Some(&term) => {
-                    self.trace.add(Event::Leads { node, group: group.to_string(), term });
-                    self.leads.insert(key, term);
-                }
-                _ => {}
+        let mut leads = BTreeMap::new();
+        for (node, group, status) in self.world.running().into_iter().filter(|(.., status)| status.role == Role::Leader)
+        {
+            let (key, term) = ((node, group.to_string()), status.term);
+            if self.leads.get(&key) != Some(&term) {
+                self.trace.add(Event::Leads { node, group: key.1.clone(), term });
             }
+            leads.insert(key, term);
         }
+        // Who was off in between, and leads again in the same term, is told again.
+        self.leads = leads;
         self.arrivals();
         let counts = self.world.country.wire().take_counts();
         let ways: Vec<_> = counts

@@ -5,25 +5,28 @@
 //!
 //! Limit: a swarm by time ends with the runs that it began; how many those are depends on the machine. Its runs do not.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::coverage::Coverage;
+use crate::mutants::{self, Mutant, Verdict};
+use crate::panics;
 use crate::random;
-use crate::run::{self, Outcome, Violation};
+use crate::run::{self, NO_PANIC, Outcome, Violation};
 use crate::scenario::Scenario;
 use crate::shrink;
 use crate::trace::Event;
 
-/// What a panic inside a run counts as, beside the promises of `checks`.
-pub const NO_PANIC: &str = "no_panic";
-
 /// Fresh seeds are so short: they are typed by people, and written into files whose numbers have a sign.
 const SEED_BITS: u32 = 40;
+
+/// A run that takes longer is told of: the longest of days take minutes.
+pub const SLOW: Duration = Duration::from_secs(600);
+/// How often that is looked at.
+const SLOW_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A run's stack: the services' futures are nested deeply, and more so without optimisation.
 const STACK_BYTES: usize = 64 << 20;
@@ -79,7 +82,9 @@ pub struct Tally {
     pub failures: Vec<Failure>,
     /// The sums of their figures.
     pub figures: BTreeMap<&'static str, u64>,
-    /// Faults by kind.
+    /// The rare branches and the kinds of fault that they came to.
+    pub coverage: Coverage,
+    /// Faults by kind, with those that found nobody.
     pub faults: BTreeMap<&'static str, Happened>,
     /// Requests that were answered with something else than acceptance.
     pub not_accepted: u64,
@@ -92,6 +97,7 @@ impl Tally {
     pub fn add(&mut self, seed: u64, outcome: &Outcome, took: Duration) {
         self.runs += 1;
         self.busy += took;
+        self.coverage.add(outcome);
         for (name, count) in &outcome.figures {
             *self.figures.entry(name).or_default() += count;
         }
@@ -129,11 +135,13 @@ impl Tally {
     }
 }
 
-/// Runs a swarm; `progress` is called after each run.
-pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
+/// Runs a swarm; `progress` is called after each run, `slow` once with the seed of a run that takes longer than [`SLOW`]: it
+/// may be one that never ends, which nobody can stop but by ending the process.
+pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync, slow: impl Fn(u64) + Sync) -> Tally {
     let began = Instant::now();
     let (begun, stops) = (AtomicU64::new(0), AtomicBool::new(false));
     let tally = Mutex::new(Tally::default());
+    let running: Mutex<BTreeMap<u64, Instant>> = Mutex::default();
     let next = || {
         let place = begun.fetch_add(1, Ordering::Relaxed);
         let goes_on = match plan.until {
@@ -148,7 +156,9 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
     let work = || {
         while let Some(seed) = next() {
             let started = Instant::now();
+            running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, started);
             let outcome = guarded(&random::scenario(seed));
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
             if !outcome.holds() && !plan.keeps_going {
                 stops.store(true, Ordering::Relaxed);
             }
@@ -157,10 +167,21 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync) -> Tally {
             progress(&tally);
         }
     };
-    thread::scope(|scope| {
-        for _ in 0..plan.threads.max(1) {
-            scope.spawn(work);
+    let watch = |workers: &[thread::ScopedJoinHandle<'_, ()>]| {
+        let mut told = BTreeSet::new();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            thread::sleep(SLOW_LOOK_EVERY);
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            for (seed, _) in running.iter().filter(|(_, started)| started.elapsed() > SLOW) {
+                if told.insert(*seed) {
+                    slow(*seed);
+                }
+            }
         }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
+        watch(&workers);
     });
     tally.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
@@ -184,57 +205,62 @@ pub fn smaller(scenario: &Scenario, promise: &str, budget: usize, limit: Duratio
     shrink::shrink(scenario, fails, budget)
 }
 
-thread_local! {
-    /// On a thread that runs a scenario: the last panic, with its place.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-    static IS_GUARDED: RefCell<bool> = const { RefCell::new(false) };
-}
-
-/// Runs a scenario on a thread of its own, with fresh thread-locals; a panic becomes a violation of [`NO_PANIC`].
+/// Runs a scenario on a thread of its own, with fresh thread-locals; whatever panics becomes a violation.
 #[must_use]
 pub fn guarded(scenario: &Scenario) -> Outcome {
-    guarded_by(scenario, run::run)
+    guarded_by(|| run::run(scenario))
 }
 
-fn guarded_by(scenario: &Scenario, run: impl FnOnce(&Scenario) -> Outcome + Send) -> Outcome {
-    catch_quietly();
+/// The same with a deliberate fault in the node's code.
+#[must_use]
+pub fn guarded_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
+    guarded_by(|| run::run_with(scenario, mutant))
+}
+
+fn guarded_by(run: impl FnOnce() -> Outcome + Send) -> Outcome {
     let panicked = |text: String| {
         let violation = Violation { promise: NO_PANIC, at: Duration::ZERO, text };
         Outcome { violations: vec![violation], ..Outcome::default() }
     };
     thread::scope(|scope| {
-        let guard = || {
-            IS_GUARDED.set(true);
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(scenario)));
-            outcome.unwrap_or_else(|_| panicked(PANIC.take().unwrap_or_else(|| "without a message".to_owned())))
-        };
+        let guard = || panics::caught(run);
         let thread = thread::Builder::new().name("run".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, guard);
         match thread.map(thread::ScopedJoinHandle::join) {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => panicked("panicked while a thread ended".to_owned()),
+            Ok(Ok(Ok(outcome))) => outcome,
+            Ok(Ok(Err(text))) => panicked(text),
+            Ok(Err(_)) => panicked("panicked while its thread ended".to_owned()),
             Err(error) => panicked(format!("no thread to run on: {error}")),
         }
     })
 }
 
-/// From now on panics of runs are kept instead of printed.
-fn catch_quietly() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if IS_GUARDED.try_with(|guarded| *guarded.borrow()).unwrap_or(false) {
-                // The first is the cause; more may follow while it unwinds.
-                let _ = PANIC.try_with(|panic| {
-                    if let Ok(mut panic) = panic.try_borrow_mut() {
-                        panic.get_or_insert_with(|| info.to_string());
-                    }
-                });
-            } else {
-                usual(info);
-            }
-        }));
+/// What came of each mutant within so many seeds, on so many threads; `progress` is called when one is done.
+pub fn hunt(
+    mutants: &[&'static Mutant],
+    seeds: u64,
+    threads: usize,
+    progress: impl Fn(&Mutant, &Verdict) + Sync,
+) -> Vec<(&'static Mutant, Verdict)> {
+    let begun = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((place, mutant)) = {
+            let place = begun.fetch_add(1, Ordering::Relaxed);
+            mutants.get(place).map(|mutant| (place, *mutant))
+        } {
+            let verdict = mutants::run_by(mutant, 1..seeds.saturating_add(1), guarded_with);
+            progress(mutant, &verdict);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, mutant, verdict));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(work);
+        }
     });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, ..)| *place);
+    done.into_iter().map(|(_, mutant, verdict)| (mutant, verdict)).collect()
 }
 
 #[cfg(test)]
@@ -244,12 +270,12 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_broken_promise() {
-        let outcome = guarded_by(&random::scenario(1), |_| panic!("the roof leaks"));
+        let outcome = guarded_by(|| panic!("the roof leaks"));
         assert_eq!(outcome.violations.len(), 1);
         assert_eq!(outcome.violations[0].promise, NO_PANIC);
         assert!(outcome.violations[0].text.contains("the roof leaks"), "{outcome:?}");
         assert!(outcome.violations[0].text.contains("swarm.rs"), "the place is told: {outcome:?}");
-        let next = guarded_by(&random::scenario(1), |_| Outcome::default());
+        let next = guarded_by(Outcome::default);
         assert!(next.holds(), "one run's panic is not the next one's");
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
+use crate::coverage::{RARELY, SOMETIMES};
+use crate::mutants::{Mutant, Verdict};
 use crate::run::{Outcome, Violation};
 use crate::scenario::What;
 use crate::swarm::Tally;
@@ -101,6 +103,36 @@ pub fn faults(tally: &Tally) -> Table {
         })
         .collect();
     table(&["fault", "times", "runs", "found nobody"], &rows, true)
+}
+
+/// Which rare branches of the node's code were reached how often; also those that never were.
+#[must_use]
+pub fn coverage(tally: &Tally) -> Table {
+    let row = |kind: &str, name: &&'static str| {
+        let times = tally.coverage.reached.get(*name).copied();
+        vec![(*name).to_owned(), times.map_or_else(|| "NEVER".to_owned(), count), kind.to_owned()]
+    };
+    let sometimes = SOMETIMES.iter().map(|name| row("must happen", name));
+    let rarely = RARELY.iter().map(|name| row("made common", name));
+    let rows: Vec<Vec<String>> = sometimes.chain(rarely).collect();
+    table(&["branch", "times", "why"], &rows, true)
+}
+
+/// What came of mutants.
+#[must_use]
+pub fn mutants(hunted: &[(&'static Mutant, Verdict)]) -> Table {
+    let rows: Vec<Vec<String>> = hunted
+        .iter()
+        .map(|(mutant, verdict)| match verdict {
+            Verdict::Caught { seed, promise, at, .. } => {
+                let promise =
+                    if mutant.may_break(promise) { (*promise).to_owned() } else { format!("{promise}, UNEXPECTED") };
+                vec![mutant.name.to_owned(), promise, seed.to_string(), clock(*at)]
+            }
+            Verdict::Missed => vec![mutant.name.to_owned(), "MISSED".to_owned(), String::new(), String::new()],
+        })
+        .collect();
+    table(&["mutant", "caught by", "seed", "at"], &rows, false)
 }
 
 /// The failing seeds.

@@ -334,8 +334,8 @@ impl Wire {
         count.bytes += bytes;
         let now = runtime::now();
         let mut sent = now;
-        if path.bits_per_second > 0 {
-            let takes = Duration::from_micros(bytes * 8 * 1_000_000 / path.bits_per_second);
+        if let Some(micros) = (bytes * 8 * 1_000_000).checked_div(path.bits_per_second) {
+            let takes = Duration::from_micros(micros);
             let free = state.busy_until.get(&(from.site, to.site)).copied().unwrap_or(now).max(now);
             sent = free + takes;
             state.busy_until.insert((from.site, to.site), sent);
@@ -344,7 +344,7 @@ impl Wire {
         if path.lost_per_mille > 0 {
             let mut wait = RETRANSMIT;
             while state.rng.next_u64() % 1000 < u64::from(path.lost_per_mille) {
-                if state.rng.next_u64() % 10 == 0 {
+                if state.rng.next_u64().is_multiple_of(10) {
                     drop(state);
                     connection.break_off("too many packets were lost");
                     return arrives;

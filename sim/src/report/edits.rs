@@ -151,10 +151,12 @@ fn chosen(story: &Story<'_>) -> Vec<usize> {
     let mut slowest: Vec<usize> = (0..all).collect();
     // What never came everywhere is the slowest of all.
     slowest.sort_by_key(|place| std::cmp::Reverse(story.ways[*place].took().unwrap_or(Duration::MAX)));
-    let mut chosen: std::collections::BTreeSet<usize> = slowest.into_iter().take(SLOW_MAX).collect();
-    let rest = ROWS_MAX - chosen.len();
-    chosen.extend((0..rest).map(|place| place * all / rest));
-    chosen.into_iter().collect()
+    let mut chosen: Vec<usize> = slowest.drain(..SLOW_MAX).collect();
+    slowest.sort_unstable();
+    let rest = ROWS_MAX - SLOW_MAX;
+    chosen.extend((0..rest).map(|place| slowest[place * slowest.len() / rest]));
+    chosen.sort_unstable();
+    chosen
 }
 
 fn ways(story: &Story<'_>) -> String {

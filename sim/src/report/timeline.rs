@@ -18,6 +18,8 @@ const BINS: usize = 1_200;
 const SPANS_MAX: usize = 400;
 /// Faults are drawn in so many rows of a site; more than that at once are only in the table.
 const FAULT_ROWS_MAX: usize = 8;
+/// So many marks of broken promises are drawn; they cover one another long before.
+const MARKS_MAX: usize = 500;
 /// Ticks of the axis before the page's script draws finer ones.
 const TICKS: u32 = 8;
 
@@ -89,9 +91,10 @@ fn marks(story: &Story<'_>) -> String {
         let left = percent(story, healing.from);
         html.push_str(&format!("<span class=\"after\" style=\"left:{left:.4}%\"></span>"));
     }
-    let mut drawn: BTreeSet<Duration> = BTreeSet::new();
+    // As the list has them: one for each promise at each moment.
+    let mut drawn: BTreeSet<(Duration, &str)> = BTreeSet::new();
     for (place, violation) in story.outcome.violations.iter().enumerate() {
-        if drawn.len() < super::VIOLATIONS_MAX && drawn.insert(violation.at) {
+        if drawn.len() < MARKS_MAX && drawn.insert((violation.at, violation.promise)) {
             let left = percent(story, violation.at);
             html.push_str(&format!("<span class=\"broken\" id=\"broken-{place}\" style=\"left:{left:.4}%\"></span>"));
         }

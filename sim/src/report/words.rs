@@ -2,8 +2,8 @@
 
 use dinhba_core::units::Tier;
 
+use crate::run::NO_PANIC;
 use crate::scenario::Work;
-use crate::swarm::NO_PANIC;
 
 /// A promise.
 pub(super) fn promise(name: &str) -> &'static str {
@@ -23,6 +23,9 @@ pub(super) fn promise(name: &str) -> &'static str {
         "alive" => {
             "Once everything is healed, all sites come back in step and accept a fresh edit, within the time that the scenario gives."
         }
+        "statements_true" => "No site states that it holds edits which it does not hold.",
+        "links_go_on" => "A link that was cut goes on where it stood, instead of sending everything again.",
+        "reads_logged" => "Every read that was answered is in the access log.",
         NO_PANIC => "The program does not stop with a panic.",
         _ => "A promise of a later capability.",
     }
