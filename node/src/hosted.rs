@@ -41,6 +41,9 @@ const ENTRY_BYTES_MAX: usize = 384 * 1024;
 /// Log entries proposed at once: enough to keep the disk busy while the network answers.
 const ENTRIES_IN_FLIGHT_MAX: usize = 8;
 
+/// How long an entry waits for more commands where a simulation makes it wait: several people's work.
+const COMPANY_WAIT: Duration = Duration::from_millis(300);
+
 /// How long a proposal waits for a leader and a majority before its outcome is called unknown.
 pub const PROPOSE_WAIT: Duration = Duration::from_secs(10);
 
@@ -149,6 +152,9 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
     let mut waiting = ReceiverStream::new(waiting).peekable();
     while let Some(first) = waiting.next().await {
         let permit = Arc::clone(&permits).acquire_owned().await;
+        if rarely("an entry waits for company") {
+            runtime::sleep(COMPANY_WAIT).await;
+        }
         let mut bytes = first.bytes;
         let mut entry = vec![first];
         while entry.len() < ENTRY_COMMANDS_MAX && !rarely("an entry of one command") {

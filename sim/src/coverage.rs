@@ -44,6 +44,7 @@ pub const SOMETIMES: &[&str] = &[
     "a damaged snapshot is removed",
     "a node that lost its log is refused",
     "the log's torn end is cut off",
+    "a state goes further than its log",
     // Levels.
     "an edit is set aside",
     "an edit that was set aside is folded",
@@ -57,6 +58,7 @@ pub const RARELY: &[&str] = &[
     "a batch is proposed twice",
     "a link is lost before it acknowledges",
     "an entry of one command",
+    "an entry waits for company",
     "an answer is lost",
     "entries are applied one by one",
     "a snapshot in small frames",

@@ -174,14 +174,14 @@ pub const ALL: &[Mutant] = &[
     },
     random(
         "purge-too-far",
-        "The log is purged up to a snapshot below which the state is not durable yet.",
+        "The log is purged further than the snapshot goes.",
         &[Alive, ReplicasAgree, NothingLost, Converges, NeverBack],
     ),
     // The state.
     random(
         "apply-out-of-batch",
         "The position is stored before what the entries changed: a power cut between the two loses their effect.",
-        &[ReplicasAgree, NothingLost, Converges, ChainsHold, Alive, Linearizable],
+        &[ReplicasAgree, NothingLost, Converges, ChainsHold, ReadsLogged, Alive, Linearizable],
     ),
     random(
         "snapshot-forgets-a-space",
@@ -208,7 +208,7 @@ pub const ALL: &[Mutant] = &[
     random(
         "lose-request-id",
         "The receipt of an accepted request is not stored: a retry is a new edit.",
-        &[NothingLost, Linearizable],
+        &[NothingLost, Linearizable, Alive],
     ),
     random(
         "swap-answers",
@@ -254,7 +254,11 @@ pub const ALL: &[Mutant] = &[
         &[LinksGoOn, Converges, Alive],
     ),
     random("no-renew", "A site that came back from a backup keeps its incarnation.", &[Alive, Converges, ChainsHold]),
-    random("statement-lies", "A site states that it holds what its neighbour stated to hold.", &[StatementsTrue]),
+    random(
+        "statement-lies",
+        "A site states that it holds what its neighbour stated to hold.",
+        &[StatementsTrue, Alive, Converges],
+    ),
     random(
         "newest-date-wins",
         "Of two statements of a site the one with the later date counts: after a clock that was ahead, nothing does.",

@@ -306,6 +306,12 @@ impl Group {
                 ),
             }));
         }
+        // What a majority holds is applied, also before this node's own log has flushed it: after a power cut the state may
+        // go further than the log. openraft then purges the log up to the state, and expects a snapshot there.
+        let (applied, last) = (machine.applied().map(|applied| applied.index), log.last()?);
+        if sometimes("a state goes further than its log", applied > last) {
+            machine.ensure_snapshot()?;
+        }
         let network = Network::new(setup.pool.clone(), group, here);
         let raft = Raft::new(here, Arc::new(config), network, log, machine)
             .await

@@ -143,9 +143,7 @@ impl Shared {
         let file = snapshot::write(&*self.disk, &self.dir.join(BUILDING), self.group, &meta, &*view)?;
         drop(view);
         // Only now may the log below it go: what it holds is also durable in the engine.
-        if !is_armed("purge-too-far") {
-            self.engine.sync()?;
-        }
+        self.engine.sync()?;
         let file = self.complete(&meta, file)?;
         self.make_current(meta.clone(), file.clone())?;
         Ok((meta, file))
@@ -250,6 +248,15 @@ impl StateMachine {
     /// Up to where the state goes.
     pub(crate) fn applied(&self) -> Option<LogId> {
         self.position.last_log_id
+    }
+
+    /// Writes a snapshot of the state as it is, unless there is one.
+    pub(crate) fn ensure_snapshot(&self) -> Result<(), StoreError> {
+        let newest = self.shared.current().as_ref().and_then(|(meta, _)| meta.last_log_id);
+        if newest < self.position.last_log_id {
+            self.shared.build()?;
+        }
+        Ok(())
     }
 
     fn machine(&mut self) -> &mut dyn Machine {
