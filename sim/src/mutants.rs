@@ -102,8 +102,10 @@ fn cut_short(mut scenario: Scenario) -> Scenario {
     for fault in &mut scenario.faults {
         fault.at = sooner(fault.at);
         fault.lasts = fault.lasts.map(sooner);
-        if let What::Restore { backup_at, .. } = &mut fault.what {
-            *backup_at = sooner(*backup_at);
+        match &mut fault.what {
+            What::Restore { backup_at, .. } => *backup_at = sooner(*backup_at),
+            What::CrashLoop { every, .. } => *every = sooner(*every),
+            _ => {}
         }
     }
     scenario.lasts = LASTS_MAX;

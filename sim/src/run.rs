@@ -394,10 +394,14 @@ fn shards_are_listed(node: &dinhba_node::node::Node, site: &crate::country::Site
     site.shards().all(|shard| place.shards.contains_key(&shard)) && !place.nodes.is_empty()
 }
 
+/// Tells of a broken promise, once, however often the checks see it.
 fn violated(trace: &Trace, found: &Found, promise: &'static str, text: String) {
+    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+    if found.iter().any(|known| known.promise == promise && known.text == text) {
+        return;
+    }
     trace.add(Event::Violation { promise, text: text.clone() });
-    let at = trace.now();
-    found.lock().unwrap_or_else(PoisonError::into_inner).push(Violation { promise, at, text });
+    found.push(Violation { promise, at: trace.now(), text });
 }
 
 /// Looks at the world from time to time: lets the checks look, and tells the trace what moved.

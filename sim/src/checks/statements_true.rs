@@ -9,6 +9,7 @@ use dinhba_core::edit::Dot;
 use dinhba_core::ids::{GroupId, Hash, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, StoredEdit};
+use dinhba_core::store::StateView;
 
 use super::{Check, World};
 use crate::country::{Machine, Power};
@@ -32,7 +33,13 @@ fn is_held(world: &World, site: SitePlace, place: (GroupId, ShardId), head: &Dot
         let stored = registry::read::<StoredEdit>(&*engine(&world.country, *node), &key);
         stored.ok().flatten().is_some_and(|stored| stored.hash == hash)
     };
-    machines.iter().any(by_name) || machines.iter().any(|node| hashes_of_machine(&world.country, *node).contains(&hash))
+    machines.iter().any(by_name)
+        || machines.iter().any(|node| {
+            // A value that rotted is still there, and nobody knows which edit it was.
+            let (from, to) = Keys(place.0).all();
+            hashes_of_machine(&world.country, *node).contains(&hash)
+                || engine(&world.country, *node).scan(&from, &to).any(|item| item.is_err())
+        })
 }
 
 fn lies(world: &World) -> Vec<String> {

@@ -1,0 +1,30 @@
+//! Whole countries under random disasters: a fixed set of seeds, the same in every run of the tests. Fresh ones are the
+//! swarm's (`dinhba-sim swarm`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use dinhba_sim::{random, swarm};
+
+/// Short runs whose faults are of many kinds.
+const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 15];
+
+#[test]
+fn every_promise_is_kept_under_the_fixed_seeds() {
+    let next = AtomicU64::new(0);
+    let broken = || {
+        let mut broken = Vec::new();
+        while let Some(seed) = SEEDS.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few")) {
+            let outcome = swarm::guarded(&random::scenario(*seed));
+            if let Some(first) = outcome.violations.first() {
+                broken.push(format!("seed {seed}: {} at {:?}: {}", first.promise, first.at, first.text));
+            }
+        }
+        broken
+    };
+    let broken: Vec<String> = thread::scope(|scope| {
+        let threads = [scope.spawn(broken), scope.spawn(broken)];
+        threads.into_iter().flat_map(|thread| thread.join().expect("runs are guarded")).collect()
+    });
+    assert_eq!(broken, Vec::<String>::new(), "replay one with `dinhba-sim run --seed N`");
+}
