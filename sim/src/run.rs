@@ -114,9 +114,13 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
     match panics::caught(|| simulator.run(limit, story.tell())) {
         Ok(Some(())) => {}
-        Ok(None) => {
-            violated(&trace, &found, "alive", "the run came to no end: everything waits for something else".to_owned())
-        }
+        Ok(None) => violated(
+            &trace,
+            &found,
+            "alive",
+            "the run came to no end: everything waits for something else, or tasks wake one another without end"
+                .to_owned(),
+        ),
         Err(text) => violated(&trace, &found, NO_PANIC, text),
     }
     let hash = simulator.hash();
