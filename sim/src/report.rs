@@ -147,14 +147,17 @@ fn in_short(story: &Story<'_>) -> String {
     text
 }
 
+/// What was seen, and how often.
+type Texts<'a> = BTreeMap<&'a str, u64>;
+
 fn violations(story: &Story<'_>) -> String {
     let all = &story.outcome.violations;
     let Some(first) = all.iter().min_by_key(|violation| violation.at) else { return String::new() };
     let mut html = String::from("<ol class=\"violations\">\n");
     // One look may find many: they stand together, each text once.
-    let mut groups: BTreeMap<(Duration, &str), (usize, BTreeMap<&str, u64>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(Duration, &str), (usize, Texts<'_>)> = BTreeMap::new();
     for (place, violation) in all.iter().enumerate() {
-        let (_, texts) = groups.entry((violation.at, violation.promise)).or_insert((place, BTreeMap::new()));
+        let (_, texts) = groups.entry((violation.at, violation.promise)).or_insert((place, Texts::new()));
         *texts.entry(&violation.text).or_default() += 1;
     }
     for ((at, promise), (place, texts)) in groups.iter().take(VIOLATIONS_MAX) {
