@@ -137,6 +137,7 @@ pub fn run_by(
     Verdict::Missed
 }
 
+const LEFT_BEHIND: &str = include_str!("../scenarios/follower_left_behind.toml");
 const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_its_flush.toml");
 
 use Promise::{
@@ -188,11 +189,12 @@ pub const ALL: &[Mutant] = &[
         "A snapshot lacks the receipts: who installs it answers a repeated request as a new one.",
         &[ReplicasAgree, NothingLost, Linearizable],
     ),
-    random(
-        "install-over-old-state",
-        "A snapshot is installed over the old state, so that what was deleted since stays.",
-        &[ReplicasAgree, Converges, Alive],
-    ),
+    Mutant {
+        name: "install-over-old-state",
+        breaks: "A snapshot is installed over the old state, so that what was deleted since stays.",
+        promises: &[ReplicasAgree, Converges, Alive],
+        needs: Some(LEFT_BEHIND),
+    },
     // Requests.
     random(
         "read-local",
