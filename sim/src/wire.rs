@@ -2,7 +2,7 @@
 //!
 //! A connection behaves like gRPC over TCP: what is sent on one stream arrives in order or not at all; a message takes
 //! the path's latency, jitter and its share of the bandwidth; on a path that is cut it waits, and a connection on which
-//! nothing got through for [`SILENCE_MAX`] breaks at both ends, as keep-alives would have it. A process that ends breaks
+//! nothing got through for 20 seconds breaks at both ends, as keep-alives would have it. A process that ends breaks
 //! its connections at once; a power cut is silent, and its peers notice later. What serves a call runs as a task of the
 //! listening node, and dies with it.
 //!
