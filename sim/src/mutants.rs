@@ -198,11 +198,12 @@ pub const ALL: &[Mutant] = &[
         needs: Some(LEFT_BEHIND),
     },
     // Requests.
-    random(
-        "read-local",
-        "A read does not wait until its entry in the access log is applied here: it may show what was long overwritten.",
-        &[Linearizable],
-    ),
+    Mutant {
+        name: "read-local",
+        breaks: "A read does not wait until its entry in the access log is applied here: it may show what was long overwritten.",
+        promises: &[Linearizable],
+        needs: Some(LEADER_RESTARTS),
+    },
     random(
         "read-unlogged",
         "One read of three is answered without an entry in the access log.",
