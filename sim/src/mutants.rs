@@ -138,6 +138,7 @@ pub fn run_by(
 }
 
 const LEFT_BEHIND: &str = include_str!("../scenarios/follower_left_behind.toml");
+const ROTTEN_LOG: &str = include_str!("../scenarios/rotten_log.toml");
 const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_its_flush.toml");
 
 use Promise::{
@@ -157,11 +158,12 @@ pub const ALL: &[Mutant] = &[
         "The log says that an entry is durable when it is only written: a power cut takes what was acknowledged.",
         &[NothingLost, Alive, Linearizable, NeverBack, ReplicasAgree, ChainsHold, Converges],
     ),
-    random(
-        "skip-checksum",
-        "The log takes frames whose checksum is wrong: torn or rotten entries are replayed.",
-        &[Alive, ReplicasAgree, NothingLost, Converges, ChainsHold, NeverBack],
-    ),
+    Mutant {
+        name: "skip-checksum",
+        breaks: "The log takes frames whose checksum is wrong: torn or rotten entries are replayed.",
+        promises: &[Alive, ReplicasAgree, NothingLost, Converges, ChainsHold, NeverBack],
+        needs: Some(ROTTEN_LOG),
+    },
     random(
         "vote-not-saved",
         "Only the first vote of a node is saved: after a restart it votes twice in a term.",
@@ -196,11 +198,12 @@ pub const ALL: &[Mutant] = &[
         needs: Some(LEFT_BEHIND),
     },
     // Requests.
-    random(
-        "read-local",
-        "A read does not wait until its entry in the access log is applied here: it may show what was long overwritten.",
-        &[Linearizable],
-    ),
+    Mutant {
+        name: "read-local",
+        breaks: "A read does not wait until its entry in the access log is applied here: it may show what was long overwritten.",
+        promises: &[Linearizable],
+        needs: Some(LEADER_RESTARTS),
+    },
     random(
         "read-unlogged",
         "One read of three is answered without an entry in the access log.",
@@ -212,11 +215,12 @@ pub const ALL: &[Mutant] = &[
         "The receipt of an accepted request is not stored: a retry is a new edit.",
         &[NothingLost, Linearizable, Alive],
     ),
-    random(
-        "swap-answers",
-        "The answers to commands that share a log entry go to the wrong callers.",
-        &[NothingLost, Linearizable, Alive],
-    ),
+    Mutant {
+        name: "swap-answers",
+        breaks: "The answers to commands that share a log entry go to the wrong callers.",
+        promises: &[NothingLost, Linearizable, Alive],
+        needs: Some(LEADER_RESTARTS),
+    },
     random(
         "unacknowledged-told-accepted",
         "A request whose outcome is not known is answered as accepted.",

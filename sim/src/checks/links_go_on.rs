@@ -17,11 +17,13 @@ use crate::trace::{NodePlace, SitePlace};
 pub struct LinksGoOn;
 
 fn was_set_back(world: &World, site: SitePlace) -> bool {
+    // Also by an operator who mended what was damaged.
+    if world.oracle.ledger().losses.iter().any(|loss| loss.site == site) {
+        return true;
+    }
     let code = &world.country.sites()[site].code;
-    world.country.scenario().faults.iter().any(|fault| match &fault.what {
-        What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *code,
-        _ => false,
-    })
+    let faults = &world.country.scenario().faults;
+    faults.iter().any(|fault| matches!(&fault.what, What::ForgetVote { node } if node.site == *code))
 }
 
 fn shard_at(world: &World, node: NodePlace, group: GroupId, shard: ShardId) -> Option<ShardState> {
