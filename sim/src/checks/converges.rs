@@ -3,7 +3,7 @@
 //! Equal heads and digests are compared first, as the sites themselves do; at the end the edits and records are compared
 //! as they lie in the state engines. Does not check: what they hold (`nothing_lost`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::command::Heads;
 use dinhba_core::ids::{Hash, ShardId};
@@ -99,6 +99,7 @@ impl Check for Converges {
 
     fn judge(&mut self, world: &World) -> Vec<String> {
         let country = &world.country;
+        let running = world.running();
         let mut found: Vec<String> = behind(world).into_iter().collect();
         let shards: BTreeSet<ShardId> =
             country.sites().iter().flat_map(|site| site.shards().collect::<Vec<_>>()).collect();
@@ -106,8 +107,17 @@ impl Check for Converges {
             let mut first: Option<(String, ShardCopy)> = None;
             for site in holders(world, shard) {
                 let machines = country.machines_of(site);
-                for node in machines.into_iter().filter(|node| country.machines()[*node].power == Power::On) {
-                    let Some(group) = country.sites()[site].group_of(shard) else { continue };
+                let Some(group) = country.sites()[site].group_of(shard) else { continue };
+                // A follower hears a moment later than its leader what is decided.
+                let applied: BTreeMap<NodePlace, Option<u64>> = running
+                    .iter()
+                    .filter(|(node, of, _)| machines.contains(node) && *of == group)
+                    .map(|(node, _, status)| (*node, status.applied))
+                    .collect();
+                let most = applied.values().max().copied().flatten();
+                let up_to_date = |node: &NodePlace| applied.get(node).is_some_and(|applied| *applied == most);
+                let is_on = |node: &NodePlace| country.machines()[*node].power == Power::On;
+                for node in machines.iter().copied().filter(|node| is_on(node) && up_to_date(node)) {
                     let Ok(Some(copy)) = shard_copy(&*engine(country, node), group, shard) else { continue };
                     let name = country.name(node);
                     match &first {
