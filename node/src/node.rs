@@ -45,7 +45,7 @@ use crate::{link, pki, server};
 /// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
 const LEVEL_FIRST: u16 = 1;
 
-/// How often founding and registration are looked after.
+/// How often founding and registration are looked after; where heartbeats are rarer, as often as they.
 const CHORES_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a peer may take to answer a call of [`Call`].
@@ -380,6 +380,7 @@ async fn follow_place(shared: Arc<Shared>) {
 async fn do_chores(shared: Arc<Shared>) {
     let mut founded = !shared.config.site.bootstrap;
     let mut stopping = shared.stopping();
+    let every = CHORES_EVERY.max(Duration::from_millis(shared.config.raft.heartbeat_ms));
     while !shared.is_stopping() {
         if !founded {
             match found_site(&shared).await {
@@ -389,7 +390,7 @@ async fn do_chores(shared: Arc<Shared>) {
         } else if let Err(error) = register_node(&shared).await {
             tracing::debug!(%error, "the node is not registered yet");
         }
-        let pause = runtime::timeout(CHORES_EVERY, WatchReceiver::changed(&mut stopping)).await;
+        let pause = runtime::timeout(every, WatchReceiver::changed(&mut stopping)).await;
         if pause.is_ok() {
             return;
         }

@@ -458,13 +458,13 @@ impl Country {
             state,
             log: Tasked::open_with(
                 Arc::clone(&shared_disk),
-                FilePath::new("/data/log"),
+                FilePath::new(LOG_DIR),
                 Arc::new(Unsealed),
                 options,
                 flush,
             )?,
             disk: shared_disk,
-            snapshots: PathBuf::from("/data/snapshots"),
+            snapshots: PathBuf::from(SNAPSHOT_DIR),
             dial: self.0.wire.dialer(endpoint, &identity),
             is_new: !admitted,
             directory: Arc::clone(&self.0.units),
@@ -616,6 +616,10 @@ impl Country {
     }
 }
 
+/// Where machines keep the log of their groups.
+pub const LOG_DIR: &str = "/data/log";
+/// Where machines keep the snapshots of their groups.
+pub const SNAPSHOT_DIR: &str = "/data/snapshots";
 /// Where machines keep the file that sites are founded with.
 const PLACE_FILE: &str = "/data/place.csv";
 

@@ -33,6 +33,8 @@ pub struct Handle(Arc<Core>);
 struct Core {
     state: Mutex<State>,
     ready: Arc<Ready>,
+    /// The number and the name of the last poll, for whoever watches from another thread.
+    pulse: Mutex<(u64, &'static str)>,
 }
 
 /// Within one instant of virtual time so many polls are more than all nodes together can have to do: some tasks wake one
@@ -187,6 +189,7 @@ impl Core {
         state.events.update(&id.to_le_bytes());
         state.events.update(name.as_bytes());
         state.current = scope;
+        *lock(&self.pulse) = (state.polls, name);
         drop(state);
 
         let result = future.as_mut().poll(&mut Context::from_waker(&waker));
@@ -298,7 +301,9 @@ impl Simulator {
             polls: 0,
             polls_before: 0,
         };
-        Simulator { handle: Handle(Arc::new(Core { state: Mutex::new(state), ready: Arc::default() })) }
+        Simulator {
+            handle: Handle(Arc::new(Core { state: Mutex::new(state), ready: Arc::default(), pulse: Mutex::default() })),
+        }
     }
 
     /// For the simulation's own tasks.
@@ -372,6 +377,12 @@ impl Handle {
         self.0.state().paused.remove(&scope);
         let _installed = runtime::install(Arc::clone(&self.0) as Arc<dyn Simulated>);
         self.0.drop_tasks(|task| task == scope);
+    }
+
+    /// The number and the name of the task's poll that began last. Waits for nothing that a task may hold.
+    #[must_use]
+    pub fn pulse(&self) -> (u64, &'static str) {
+        *lock(&self.0.pulse)
     }
 
     /// Virtual time since the simulation began.

@@ -4,13 +4,14 @@
 //! undoes only itself: a node that two faults switched off is on again when the first of them ends, which is a fault of its
 //! own kind and allowed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
 use dinhba_node::runtime::{self, Instant};
 
-use crate::country::{Backup, Country, Power};
+use crate::country::{Backup, Country, LOG_DIR, Power, SNAPSHOT_DIR};
 use crate::oracle::{Loss, Oracle};
 use crate::scenario::{Fault, NodeRef, Place, Store, What};
 use crate::state::{hashes_at, hashes_of_machine};
@@ -31,6 +32,23 @@ pub async fn happen(country: Country, oracle: Oracle, place: usize, fault: Fault
     let acting = Acting { country, oracle, teller, began, ends };
     acting.act(fault).await;
     acting.teller.country.trace().add(Event::FaultEnds { fault: place });
+}
+
+fn operator(country: &Country, site: SitePlace) -> (Client, Context) {
+    let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
+    let client = country.client(country.person(site), Role::Operator, limits);
+    (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
+}
+
+/// Raises the feature level of a site's groups; level 1 is what they are founded with.
+pub async fn raise_level(country: &Country, site: SitePlace, level: u16) {
+    for _ in 0..ADMIN_TRIES {
+        let (client, context) = operator(country, site);
+        if level <= 1 || client.raise_level(&context, u32::from(level)).await.is_ok() {
+            return;
+        }
+        runtime::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 struct Teller {
@@ -95,6 +113,11 @@ impl Acting {
             }
             What::AddNode { site } => self.add_node(country.site(site)).await,
             What::TransferLeader { site } => self.transfer_leaders(country.site(site)).await,
+            What::RaiseLevel { site, level } => {
+                let site = country.site(site);
+                self.teller.tell(format!("feature level {level}"), Vec::new(), vec![site]);
+                raise_level(country, site, *level).await;
+            }
             What::Snapshot { site } => {
                 let site = country.site(site);
                 self.teller.tell("snapshots now".to_owned(), Vec::new(), vec![site]);
@@ -157,7 +180,8 @@ impl Acting {
                     Store::State => {
                         country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned())
                     }
-                    Store::Log | Store::Snapshots => disk.rot(country.random()),
+                    Store::Log => disk.rot(Path::new(LOG_DIR), country.random()),
+                    Store::Snapshots => disk.rot(Path::new(SNAPSHOT_DIR), country.random()),
                 };
                 tell(&format!("a bit flips in {}", hit.unwrap_or_else(|| "nothing".to_owned())));
             }
@@ -314,9 +338,7 @@ impl Acting {
     }
 
     fn operator(&self, site: SitePlace) -> (Client, Context) {
-        let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
-        let client = self.country.client(self.country.person(site), Role::Operator, limits);
-        (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
+        operator(&self.country, site)
     }
 
     async fn add_node(&self, site: SitePlace) {

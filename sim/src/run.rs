@@ -23,6 +23,7 @@ use crate::panics;
 use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
 use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
+use crate::watchdog;
 
 /// What a panic inside a run breaks, beside the promises of `checks`.
 pub const NO_PANIC: &str = "no_panic";
@@ -112,7 +113,11 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         ends_at_once: mutant.is_some(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
-    match panics::caught(|| simulator.run(limit, story.tell())) {
+    let ran = {
+        let _watched = watchdog::watch(handle.clone(), scenario.seed);
+        panics::caught(|| simulator.run(limit, story.tell()))
+    };
+    match ran {
         Ok(Some(())) => {}
         Ok(None) => violated(
             &trace,
@@ -185,6 +190,8 @@ impl Story {
         if !self.formed(&country).await {
             return self.violated("alive", format!("the country was not founded within {FORMING_MAX:?}"));
         }
+
+        self.raise_levels(&country, self.scenario.knobs.level).await;
 
         self.phase("safety");
         let promised = self.scenario.promised();
@@ -324,6 +331,14 @@ impl Story {
         for repair in repairs {
             let _ = repair.await;
         }
+        // What a neighbour set aside for its level is folded once the level is raised there too.
+        self.raise_levels(country, self.scenario.level_max()).await;
+    }
+
+    /// Raises the feature level everywhere.
+    async fn raise_levels(&self, country: &Country, level: u16) {
+        let raise = |site| faults::raise_level(country, site, level);
+        futures::future::join_all((0..country.sites().len()).map(raise)).await;
     }
 
     /// Waits until all is in step.
