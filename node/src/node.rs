@@ -54,6 +54,18 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 /// How long open connections may go on when the node stops.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// The country whose units are built in.
+pub(crate) const COUNTRY: &str = "vietnam";
+
+/// What all replicas of a group know beside its state.
+pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
+    Context {
+        group,
+        index_key: blake3::derive_key("dinhba 2026 index", &signing_key.to_bytes()),
+        digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
+    }
+}
+
 /// What a node is started with, beside its configuration: the seams.
 pub struct Seams {
     /// The folded state.
@@ -277,11 +289,7 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = Context {
-                group,
-                index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
-                digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
-            };
+            let context = context(group, &shared.signing_key);
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let raft = &shared.config.raft;
             let setup = Setup {
@@ -507,7 +515,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         node: config.node.id,
         site: config.node.site,
         engine: config.storage.engine,
-        country: "vietnam".to_owned(),
+        country: COUNTRY.to_owned(),
     };
     let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);

@@ -93,17 +93,24 @@ fn encode_position(position: &SnapshotMeta) -> Vec<u8> {
     meta_to_wire(position).encode_to_vec()
 }
 
+/// Up to where a group's state goes in `view`, and who its members are there.
+pub(crate) fn read_position(view: &dyn StateView, group: GroupId) -> Result<SnapshotMeta, StoreError> {
+    let Some(bytes) = view.get(&position_key(group))? else { return Ok(SnapshotMeta::default()) };
+    decode("position", &bytes)
+        .and_then(meta_from_wire)
+        .map_err(|error| StoreError::Corrupt { place: format!("position of {group}"), detail: error.to_string() })
+}
+
+/// What makes a group's state one that goes up to `position`.
+pub(crate) fn position_batch(group: GroupId, position: &SnapshotMeta) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(position_key(group), encode_position(position));
+    batch
+}
+
 impl Shared {
     fn current(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read_position(&self, view: &dyn StateView) -> Result<SnapshotMeta, StoreError> {
-        let Some(bytes) = view.get(&position_key(self.group))? else { return Ok(SnapshotMeta::default()) };
-        decode("position", &bytes).and_then(meta_from_wire).map_err(|error| StoreError::Corrupt {
-            place: format!("position of {}", self.group),
-            detail: error.to_string(),
-        })
     }
 
     fn complete_path(&self, meta: &SnapshotMeta) -> PathBuf {
@@ -139,7 +146,7 @@ impl Shared {
 
     fn build(&self) -> Result<(SnapshotMeta, SnapshotFile), StoreError> {
         let view = self.engine.snapshot()?;
-        let meta = self.read_position(&*view)?;
+        let meta = read_position(&*view, self.group)?;
         let file = snapshot::write(&*self.disk, &self.dir.join(BUILDING), self.group, &meta, &*view)?;
         drop(view);
         // Only now may the log below it go: what it holds is also durable in the engine.
@@ -239,7 +246,7 @@ impl StateMachine {
         let shared = Shared { engine, group, disk, dir: dir.to_owned(), current: Mutex::new(None) };
         shared.finish_interrupted_install()?;
         shared.find_current()?;
-        let position = shared.read_position(&*shared.engine.snapshot()?)?;
+        let position = read_position(&*shared.engine.snapshot()?, group)?;
         let mut machine = machine;
         machine.replaced();
         Ok(StateMachine { shared: Arc::new(shared), machine: Mutex::new(machine), position, stopped: false })

@@ -5,7 +5,8 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
+//! `access` keeps the log of reads, `refill` puts back what an archive
+//! holds. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `family` names them where an author's chain branches.
 
 mod access;
@@ -13,6 +14,7 @@ mod edit;
 mod family;
 mod fold;
 mod merge;
+mod refill;
 mod renew;
 mod tx;
 
@@ -35,6 +37,7 @@ pub(crate) use family::Way;
 pub use family::branch_id;
 pub use fold::{conflicts_of, running_hash};
 pub use merge::{ITEMS_MAX, SECRETS_MAX};
+pub use refill::{Life, Misfit, RefillError, refill_accesses, refill_edits, refound};
 pub use tx::{Tx, corrupt};
 
 /// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
