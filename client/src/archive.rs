@@ -39,7 +39,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The disk's.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}{}", .path.display(), advice(.error))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -75,7 +75,7 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// A file is not the one that follows on those before it.
-    #[error("{}: {why}; an archive is the files of one directory, unmixed", .path.display())]
+    #[error("{}: {why}", .path.display())]
     Strange {
         /// The file.
         path: PathBuf,
@@ -88,6 +88,13 @@ pub enum ArchiveError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull => ": free some space, then do the same again; it goes on where it stopped",
+        _ => "",
+    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ArchiveError + '_ {
@@ -179,13 +186,22 @@ impl Archive {
             return Err(frames.damaged("it does not begin as a backup").into());
         };
         if begin.number != number {
-            return Err(strange(&format!("it is backup number {} under another's name", begin.number)).into());
+            return Err(strange(&format!(
+                "it is backup number {}, under another's name: give it its own back",
+                begin.number
+            ))
+            .into());
         }
         if before.is_some_and(|before| before.begin.site != begin.site) {
-            return Err(strange(&format!("it is of site {}, those before it are not", begin.site)).into());
+            return Err(
+                strange(&format!("it is of site {}, and those before it are not: take it out", begin.site)).into()
+            );
         }
         if before.is_some_and(|before| before.hash != begin.previous) {
-            return Err(strange("it was made after another backup than the one before it here").into());
+            return Err(strange(
+                "it follows on another backup than the one before it here: an archive is one directory, unmixed",
+            )
+            .into());
         }
         let follows = before.is_some() || number == 1;
         let mut reached = before.map(|before| before.summary.reached()).unwrap_or_default();
@@ -464,5 +480,154 @@ impl Writer {
         File::open(&self.archive.dir).and_then(|dir| dir.sync_all()).map_err(failed(&self.archive.dir))?;
         self.archive.last = self.number;
         self.archive.read(self.number, None, |_| Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::archive::GroupSummary;
+    use dinhba_core::ids::{GroupId, NodeId};
+
+    use super::*;
+
+    const SITE: SiteId = SiteId(5);
+    const GROUP: GroupId = GroupId(7);
+
+    fn hash(position: u64) -> Hash {
+        Hash(*blake3::hash(&position.to_be_bytes()).as_bytes())
+    }
+
+    fn piece(after: u64, to: u64) -> Piece {
+        Piece { group: GROUP, shard: None, after, to, hash: hash(to), sealed: vec![after as u8; 3000] }
+    }
+
+    fn summary(accesses: u64) -> Summary {
+        let group = GroupSummary {
+            group: GROUP,
+            level: 1,
+            applied: 9,
+            members: Vec::new(),
+            accesses,
+            access_hash: hash(accesses),
+            shards: Vec::new(),
+        };
+        Summary { site: SITE, node: NodeId(1), taken_ms: 1, groups: vec![group], sealed: vec![1] }
+    }
+
+    fn add(dir: &Path, ends: &[u64]) -> Backup {
+        let mut writer = Writer::begin(dir, SITE).unwrap();
+        let mut after = writer.reached().values().next().map_or(0, |at| at.0);
+        for to in ends {
+            writer.add(piece(after, *to)).unwrap();
+            after = *to;
+        }
+        writer.finish(summary(after)).unwrap()
+    }
+
+    fn archive() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), &[3, 8]);
+        add(dir.path(), &[9]);
+        add(dir.path(), &[20, 21, 30]);
+        dir
+    }
+
+    fn verify(dir: &Path) -> Result<Vec<Backup>, ArchiveError> {
+        Archive::open(dir)?.verify()
+    }
+
+    #[test]
+    fn backups_follow_on_one_another_and_are_read_back_in_order() {
+        let dir = archive();
+        let backups = verify(dir.path()).unwrap();
+        assert_eq!(backups.iter().map(|backup| backup.begin.number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(backups[1].hash, backups[2].begin.previous);
+        let mut ends = Vec::new();
+        let archive = Archive::open(dir.path()).unwrap();
+        for number in 1..=archive.len() {
+            let each = |piece: Piece| Ok::<_, ArchiveError>(ends.push(piece.to));
+            archive.read(number, None, each).unwrap();
+        }
+        assert_eq!(ends, [3, 8, 9, 20, 21, 30]);
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found_and_named_with_its_file_and_place() {
+        let dir = archive();
+        let path = dir.path().join("backup-000002");
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(&path, &flipped).unwrap();
+            match verify(dir.path()) {
+                Err(ArchiveError::Damaged { path: found, offset, .. }) => {
+                    assert_eq!(found, path);
+                    assert!(offset <= at as u64 && at as u64 - offset < 3200, "byte {at} was looked for at {offset}");
+                }
+                // One bit of the version makes it look newer, and no other does.
+                Err(ArchiveError::Newer { .. }) => assert_eq!(at, MAGIC.len() - 1),
+                other => panic!("byte {at}: {other:?}"),
+            }
+        }
+        for cut in [0, 7, 8, 30, whole.len() / 2, whole.len() - 33, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let found = verify(dir.path()).unwrap_err();
+            assert!(matches!(found, ArchiveError::Damaged { .. }), "cut to {cut}: {found}");
+        }
+        fs::write(&path, &whole).unwrap();
+        verify(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_mixed_up_or_not_there_is_said() {
+        let (dir, other) = (archive(), archive());
+        let (second, third) = (dir.path().join("backup-000002"), dir.path().join("backup-000003"));
+        assert!(matches!(verify(&dir.path().join("absent")), Err(ArchiveError::Empty { .. })));
+        // Another archive's second: the same edits, but not the same file.
+        let mut strange = fs::read(&second).unwrap();
+        fs::remove_file(&second).unwrap();
+        assert!(matches!(verify(dir.path()), Err(ArchiveError::Missing { path }) if path == second));
+        fs::rename(&third, &second).unwrap();
+        assert!(matches!(verify(dir.path()), Err(ArchiveError::Strange { .. })));
+        fs::remove_file(&second).unwrap();
+        add(dir.path(), &[10]);
+        fs::copy(other.path().join("backup-000003"), &third).unwrap();
+        assert!(matches!(verify(dir.path()), Err(ArchiveError::Strange { path, .. }) if path == third));
+        strange[7] = b'2';
+        fs::write(&second, &strange).unwrap();
+        assert!(matches!(verify(dir.path()), Err(ArchiveError::Newer { path }) if path == second));
+    }
+
+    #[test]
+    fn a_broken_backup_goes_on_at_its_last_whole_frame_and_changes_nothing_before() {
+        let dir = archive();
+        let part = dir.path().join("backup-000004.part");
+        let mut writer = Writer::begin(dir.path(), SITE).unwrap();
+        assert!(matches!(Writer::begin(dir.path(), SITE), Err(ArchiveError::Busy { .. })));
+        writer.add(piece(30, 40)).unwrap();
+        let whole = fs::metadata(&part).unwrap().len();
+        writer.add(piece(40, 50)).unwrap();
+        assert!(writer.add(piece(60, 70)).is_err(), "there is a gap before it");
+        drop(writer);
+        let bytes = fs::metadata(&part).unwrap().len();
+        OpenOptions::new().write(true).open(&part).unwrap().set_len(bytes - 1).unwrap();
+        assert_eq!(verify(dir.path()).unwrap().len(), 3, "what is not whole does not count");
+
+        let mut writer = Writer::begin(dir.path(), SITE).unwrap();
+        assert!(writer.resumed());
+        assert_eq!(fs::metadata(&part).unwrap().len(), whole);
+        assert_eq!(writer.reached().values().copied().collect::<Vec<_>>(), [(40, hash(40))]);
+        writer.add(piece(40, 60)).unwrap();
+        writer.finish(summary(60)).unwrap();
+        assert!(!part.exists());
+        assert_eq!(verify(dir.path()).unwrap().len(), 4);
+        // A part of something else is not gone on with.
+        fs::write(&part.with_file_name("backup-000005.part"), b"thesis, chapter one, with more than forty bytes")
+            .unwrap();
+        assert!(!Writer::begin(dir.path(), SITE).unwrap().resumed());
+        assert!(matches!(Writer::begin(dir.path(), SiteId(6)), Err(ArchiveError::Strange { .. })));
+        let writer = Writer::begin(dir.path(), SITE).unwrap();
+        assert!(writer.finish(summary(99)).is_err(), "it does not hold what the summary says");
     }
 }

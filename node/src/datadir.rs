@@ -333,7 +333,10 @@ impl Drop for Restoring {
             .iter()
             .map(|name| self.path.join(name))
             .try_for_each(|path| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
-        let removed = removed.and_then(|()| fs::remove_file(self.path.join(RESTORING)));
+        let removed = removed.and_then(|()| match fs::remove_file(self.path.join(RESTORING)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
         let removed = if self.made { removed.and_then(|()| fs::remove_dir(&self.path)) } else { removed };
         if let Err(error) = removed {
             tracing::warn!(path = %self.path.display(), %error, "what was restored in part cannot be removed");

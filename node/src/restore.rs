@@ -18,7 +18,7 @@ use dinhba_core::archive::{Content, FRAME_BYTES_MAX, GroupSummary, LogName, Piec
 use dinhba_core::date::InstantMs;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
-use dinhba_core::place::PlaceEntry;
+use dinhba_core::place::{GroupEntry, NodeEntry, PlaceEntry};
 use dinhba_core::registry::{Context, LEVEL_MAX, Life, RefillError, refill_accesses, refill_edits, refound};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use ed25519_dalek::SigningKey;
@@ -83,7 +83,7 @@ pub fn restore(
     check_configuration(config, last)?;
     let sealer = Keyed::for_backups(signing_key);
     let places = open_places(last, &sealer)?;
-    let places = renewed_places(places, config)?;
+    let places = renewed_places(places, last, config)?;
     let owner = Owner {
         node: config.node.id,
         site: config.node.site,
@@ -94,12 +94,15 @@ pub fn restore(
     let shards = {
         let disk = Arc::new(RealDisk);
         let kind: EngineKind = config.storage.engine.name().parse()?;
-        let state = state::open(kind, &restoring.path().join("state"), Arc::new(Unsealed))?;
-        let log = GroupCommit::open(disk, &restoring.path().join("log"), Arc::new(Unsealed))?;
-        let refilling = Refilling { config, signing_key, sealer: &sealer, state: &*state, last };
-        let shards = refilling.put_back(&archive, &backups, &places, until)?;
-        refilling.found(&*log)?;
-        shards
+        let filled = || -> anyhow::Result<_> {
+            let state = state::open(kind, &restoring.path().join("state"), Arc::new(Unsealed))?;
+            let log = GroupCommit::open(disk, &restoring.path().join("log"), Arc::new(Unsealed))?;
+            let refilling = Refilling { config, signing_key, sealer: &sealer, state: &*state, last };
+            let shards = refilling.put_back(&archive, &backups, &places, until)?;
+            refilling.found(&*log)?;
+            Ok(shards)
+        };
+        filled().context("nothing was restored, and what was written is removed again")?
     };
     restoring.finish().context("node.data_dir")?;
     Ok(Restored {
@@ -171,16 +174,18 @@ fn open_places(last: &Backup, sealer: &dyn Sealer) -> anyhow::Result<Vec<PlaceEn
 }
 
 /// The directory of the site that comes back: this node alone, and the former ones spent.
-fn renewed_places(places: Vec<PlaceEntry>, config: &Config) -> anyhow::Result<Vec<PlaceEntry>> {
+fn renewed_places(places: Vec<PlaceEntry>, last: &Backup, config: &Config) -> anyhow::Result<Vec<PlaceEntry>> {
     let own = config.node.id;
-    let nodes: Vec<_> = places
-        .iter()
-        .filter_map(|entry| match entry {
-            PlaceEntry::Node(node) => Some(node.clone()),
-            _ => None,
-        })
-        .collect();
-    if let Some(former) = nodes.iter().find(|node| node.node == own) {
+    let mut nodes: BTreeMap<NodeId, NodeEntry> = BTreeMap::new();
+    // Members register themselves a moment after they have joined.
+    for node in last.summary.groups.iter().flat_map(|group| &group.members) {
+        nodes.insert(*node, NodeEntry { node: *node, address: String::new(), present: true });
+    }
+    nodes.extend(places.iter().filter_map(|entry| match entry {
+        PlaceEntry::Node(node) => Some((node.node, node.clone())),
+        _ => None,
+    }));
+    if let Some(former) = nodes.get(&own) {
         anyhow::ensure!(
             nodes.len() == 1 && former.present,
             "node.id: {own} was one of several nodes of this site, and the others may still know its votes: give the node \
@@ -188,17 +193,12 @@ fn renewed_places(places: Vec<PlaceEntry>, config: &Config) -> anyhow::Result<Ve
         );
     }
     let renew = |entry| match entry {
-        PlaceEntry::Node(mut node) => {
-            node.present = node.node == own;
-            PlaceEntry::Node(node)
-        }
-        PlaceEntry::Group(mut group) => {
-            group.members = vec![own];
-            PlaceEntry::Group(group)
-        }
-        other => other,
+        PlaceEntry::Node(_) => None,
+        PlaceEntry::Group(group) => Some(PlaceEntry::Group(GroupEntry { members: vec![own], ..group })),
+        other => Some(other),
     };
-    Ok(places.into_iter().map(renew).collect())
+    let nodes = nodes.into_values().map(|node| PlaceEntry::Node(NodeEntry { present: node.node == own, ..node }));
+    Ok(places.into_iter().filter_map(renew).chain(nodes).collect())
 }
 
 fn opened(sealer: &dyn Sealer, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, String> {
@@ -286,7 +286,7 @@ impl Refilling<'_> {
         cut: &BTreeSet<LogName>,
         shards: &mut BTreeMap<ShardId, [u64; 4]>,
     ) -> anyhow::Result<()> {
-        let found = GroupSummary::read(&*self.state.snapshot()?, wanted.group, wanted.applied)?;
+        let found = GroupSummary::read(&*self.state.snapshot()?, wanted.group, wanted.applied, wanted.members.clone())?;
         let found = found.with_context(|| format!("{} was not put back", wanted.group))?;
         let accesses = |group: &GroupSummary| (group.level, group.accesses, group.access_hash);
         anyhow::ensure!(

@@ -124,6 +124,8 @@ pub struct GroupSummary {
     pub level: u16,
     /// The last entry of its log that is in the backup.
     pub applied: u64,
+    /// Its nodes there, in order, those without a vote too.
+    pub members: Vec<NodeId>,
     /// The last entry of its access log.
     pub accesses: u64,
     /// That entry's hash.
@@ -162,7 +164,7 @@ wire_struct! {
     Piece { group, shard, after, to, hash, sealed }
     Edits { items, sources, secrets }
     Summary { site, node, taken_ms, groups, sealed }
-    GroupSummary { group, level, applied, accesses, access_hash, shards }
+    GroupSummary { group, level, applied, members, accesses, access_hash, shards }
     ShardSummary {
         info, incarnation, edits, running, edits_digest, state_digest, persons, households, conflicts, set_aside,
     }
@@ -237,8 +239,14 @@ pub fn log_text((group, shard): LogName) -> String {
 }
 
 impl GroupSummary {
-    /// What a group is at this moment, as `view` shows it; nothing until it is formed.
-    pub fn read(view: &dyn StateView, group: GroupId, applied: u64) -> Result<Option<Self>, StoreError> {
+    /// What a group is at this moment, as `view` shows it; nothing until it is formed. Where its log stands and who its
+    /// members are is the Raft adapter's to know.
+    pub fn read(
+        view: &dyn StateView,
+        group: GroupId,
+        applied: u64,
+        members: Vec<NodeId>,
+    ) -> Result<Option<Self>, StoreError> {
         let keys = Keys(group);
         let Some(state) = read::<GroupState>(view, &keys.group())? else { return Ok(None) };
         let shards = read_range::<ShardState>(view, keys.shards())?.into_iter().map(|(_, shard)| summary(shard));
@@ -246,6 +254,7 @@ impl GroupSummary {
             group,
             level: state.level,
             applied,
+            members,
             accesses: state.access_count,
             access_hash: state.access_hash,
             shards: shards.collect(),

@@ -14,7 +14,7 @@ use dinhba_core::archive::{
 };
 use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{GroupId, Hash, ShardId};
+use dinhba_core::ids::{GroupId, Hash, NodeId, ShardId};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1::{BackupPosition, BackupReply, BackupRequest};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -106,8 +106,10 @@ fn summarize(shared: &Shared, held: &Reached, sealer: &dyn Sealer, taken_ms: i64
     let read = first.look(|view| {
         let mut groups = Vec::new();
         for hosted in shared.hosted() {
-            let applied = read_position(view, hosted.id())?.last_log_id.map_or(0, |last| last.index);
-            groups.push(GroupSummary::read(view, hosted.id(), applied)?);
+            let position = read_position(view, hosted.id())?;
+            let applied = position.last_log_id.map_or(0, |last| last.index);
+            let members = position.last_membership.nodes().map(|(node, _)| NodeId(*node)).collect();
+            groups.push(GroupSummary::read(view, hosted.id(), applied, members)?);
         }
         for (log, at) in held {
             if !goes_through(view, *log, *at)? {

@@ -2,6 +2,7 @@
 
 mod access;
 mod any_client;
+mod backup_and_restore;
 mod bad_input;
 mod demo;
 mod full_disk;
