@@ -544,7 +544,7 @@ mod tests {
         assert_eq!(backups[1].hash, backups[2].begin.previous);
         let mut ends = Vec::new();
         let archive = Archive::open(dir.path()).unwrap();
-        for number in 1..=archive.len() {
+        for number in 1..=archive.last {
             let each = |piece: Piece| Ok::<_, ArchiveError>(ends.push(piece.to));
             archive.read(number, None, each).unwrap();
         }

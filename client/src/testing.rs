@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dinhba_core::archive::{Frame, GroupSummary, Piece, Summary};
-use dinhba_core::encoding::Wire;
+use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_proto::v1;
 use futures::future::BoxFuture;

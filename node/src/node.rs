@@ -377,9 +377,9 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
 async fn follow_place(shared: Arc<Shared>) {
     let Some(mut moved) = shared.site_group().map(Hosted::follow) else { return };
     while WatchReceiver::changed(&mut moved).await.is_ok() {
+        // It is read again after the next entry.
         if let Err(error) = shared.refresh_place() {
-            tracing::error!(%error, "the directory cannot be read");
-            return;
+            tracing::warn!(%error, "the directory cannot be read");
         }
     }
 }
