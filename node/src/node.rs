@@ -45,7 +45,7 @@ use crate::{link, pki, server};
 /// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
 const LEVEL_FIRST: u16 = 1;
 
-/// How often founding, registration and figures are looked after.
+/// How often founding and registration are looked after.
 const CHORES_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a peer may take to answer a call of [`Call`].
@@ -384,7 +384,7 @@ async fn follow_place(shared: Arc<Shared>) {
     }
 }
 
-/// Founds the site, registers this node, keeps the figures: again and again until done, and after every change.
+/// Founds the site and registers this node: again and again until done, and after every change.
 async fn do_chores(shared: Arc<Shared>) {
     let mut founded = !shared.config.site.bootstrap;
     let mut stopping = shared.stopping();
@@ -397,7 +397,6 @@ async fn do_chores(shared: Arc<Shared>) {
         } else if let Err(error) = register_node(&shared).await {
             tracing::debug!(%error, "the node is not registered yet");
         }
-        shared.keep_figures();
         let pause = runtime::timeout(CHORES_EVERY, WatchReceiver::changed(&mut stopping)).await;
         if pause.is_ok() {
             return;

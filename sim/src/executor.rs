@@ -81,6 +81,8 @@ struct Task {
     name: &'static str,
     /// Absent while it is polled.
     future: Option<BoxFuture<'static, ()>>,
+    /// The same at every poll: who keeps it sees that it still fits, and timers stay as they are.
+    waker: Waker,
 }
 
 #[derive(Default)]
@@ -128,6 +130,10 @@ impl Ready {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.ready.push(self.task);
     }
 }
@@ -175,7 +181,7 @@ impl Core {
             return;
         }
         let Some(mut future) = task.future.take() else { return };
-        let (scope, name) = (task.scope, task.name);
+        let (scope, name, waker) = (task.scope, task.name, task.waker.clone());
         state.polls += 1;
         state.events.update(&nanos(now).to_le_bytes());
         state.events.update(&id.to_le_bytes());
@@ -183,7 +189,6 @@ impl Core {
         state.current = scope;
         drop(state);
 
-        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: Arc::clone(&self.ready) }));
         let result = future.as_mut().poll(&mut Context::from_waker(&waker));
 
         let mut state = self.state();
@@ -204,7 +209,8 @@ impl Core {
         let mut state = self.state();
         let id = state.task_next;
         state.task_next += 1;
-        state.tasks.insert(id, Task { scope, name, future: Some(future) });
+        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: Arc::clone(&self.ready) }));
+        state.tasks.insert(id, Task { scope, name, future: Some(future), waker });
         drop(state);
         self.ready.push(id);
     }

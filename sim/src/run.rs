@@ -140,18 +140,14 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         sites = world.country.sites().iter().map(|site| site.code.clone()).collect();
         let count = world.country.machines().len();
         nodes = (0..count).map(|node| (world.country.name(node), world.country.machines()[node].site)).collect();
-        figures.extend(disk_figures(&world.country));
+        let sent = world.country.wire().total();
+        figures.extend([("messages", sent.messages), ("message_bytes", sent.bytes)]);
     }
     let violations = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let entries = trace.entries();
     drop(simulator);
     let (reached, faults) = (injected.counts(), faults_in(&entries));
     Outcome { reached, faults, hash, violations, figures, entries, sites, nodes }
-}
-
-fn disk_figures(country: &Country) -> BTreeMap<&'static str, u64> {
-    let _ = country;
-    BTreeMap::new()
 }
 
 /// The kinds of fault that hit somebody, with how often.
