@@ -6,7 +6,7 @@
 //! and groups end, the state is synced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::log::{GroupCommit, Measured};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
+use crate::raft::machine::ENGINE_DAMAGED;
 use crate::raft::peer::{App, Body, Groups, PeerPool};
 use crate::runtime::{self, watch};
 use crate::seal::Unsealed;
@@ -504,6 +505,52 @@ async fn done(hosted: &Hosted, command: Command) -> Result<(), ProposalFailed> {
     }
 }
 
+/// Opens the state in the data directory. If the engine's own files are damaged, as it says itself or as a replica found that
+/// could not replace its part, they are set aside, and the groups fill new ones from their snapshots and logs; a group that
+/// cannot says so and refuses to start. Never without the votes: a node that has neither state nor vote looks like a new one.
+fn open_state(
+    kind: EngineKind,
+    data: &Path,
+    config: &Config,
+    log: &dyn LogEngine,
+) -> anyhow::Result<Arc<dyn StateEngine>> {
+    let dir = data.join("state");
+    let open = || state::open(kind, &dir, Arc::new(Unsealed));
+    let marks: Vec<PathBuf> = config.site.groups.iter().map(|group| snapshots_of(data, group.id)).collect();
+    let marks: Vec<PathBuf> =
+        marks.into_iter().map(|dir| dir.join(ENGINE_DAMAGED)).filter(|mark| mark.exists()).collect();
+    let damage = if marks.is_empty() {
+        match open() {
+            Err(damage @ StoreError::Corrupt { .. }) => damage.to_string(),
+            opened => return Ok(opened?),
+        }
+    } else {
+        "a replica could not replace its part of it".to_owned()
+    };
+    for group in log.groups()? {
+        anyhow::ensure!(log.state(group)?.vote.is_some(), "{damage}; and the log has no vote of {group}: {LOST_VOTE}");
+    }
+    anyhow::ensure!(!log.groups()?.is_empty(), "{damage}; and the log is empty: {LOST_VOTE}");
+    let aside = data.join("state.damaged");
+    tracing::warn!(%damage, aside = %aside.display(), "the state is set aside, and made again from snapshots and log");
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).with_context(|| aside.display().to_string())?;
+    }
+    std::fs::rename(&dir, &aside).with_context(|| dir.display().to_string())?;
+    let opened = open()?;
+    for mark in marks {
+        std::fs::remove_file(&mark).with_context(|| mark.display().to_string())?;
+    }
+    Ok(opened)
+}
+
+const LOST_VOTE: &str =
+    "a node that forgot its vote must not vote again; remove it from its site and add one with a new id";
+
+fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
+    data.join("snapshots").join(group.to_string())
+}
+
 /// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
 pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
     let signing_key = pki::read_signing_key(&config.site.signing_key)?;
@@ -519,9 +566,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
+    let log = GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?;
     let mut seams = Seams {
-        state: state::open(kind, &data.path().join("state"), Arc::new(Unsealed))?,
-        log: GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?,
+        state: open_state(kind, data.path(), &config, &*log)?,
+        log,
         disk,
         snapshots: data.path().join("snapshots"),
         dial: door.dialer(),
@@ -567,8 +615,6 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use dinhba_client::transport::{Transport, TransportError};
 
     use super::*;

@@ -23,7 +23,7 @@ use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPol
 use tokio::sync::oneshot;
 
 use super::log_store::LogStore;
-use super::machine::{Condition, Machine, StateMachine, drop_unreadable, unreachable_state};
+use super::machine::{Condition, Machine, StateMachine, cannot_replace, drop_unreadable, unreachable_state};
 use super::network::Network;
 use super::peer::{Body, CallError, Groups, PeerPool};
 use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
@@ -295,7 +295,8 @@ impl Group {
         let (group, here) = (setup.group, setup.node.0);
         let log = LogStore::open(setup.log, group)?;
         if log.has_vote() {
-            drop_unreadable(&*setup.state, group)?;
+            drop_unreadable(&*setup.state, group)
+                .map_err(|error| cannot_replace(&*setup.disk, &setup.snapshot_dir, group, error))?;
         }
         let machine =
             StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?
@@ -316,7 +317,7 @@ impl Group {
         let (applied, last) = (machine.applied().map(|applied| applied.index), log.last()?);
         // openraft would take a state that is gone for one in which nothing was applied, and go on from there.
         let purged = log.purged()?;
-        if sometimes("a state that is gone is refused", purged > applied.max(machine.snapshot_index())) {
+        if purged > applied.max(machine.snapshot_index()) {
             return Err(StartError::Store(unreachable_state(group, purged)));
         }
         if sometimes("a state goes further than its log", applied > last) {

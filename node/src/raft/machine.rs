@@ -50,6 +50,10 @@ const REBUILDS_APART: Duration = Duration::from_secs(600);
 /// The start of a complete snapshot's file name; index and term follow, so that names sort by age.
 const COMPLETE_PREFIX: &str = "snapshot-";
 
+/// The name of an empty file beside the snapshots, there after a damaged state could not be replaced: the engine's own
+/// files are damaged, and the next start begins with new ones (see `node`).
+pub(crate) const ENGINE_DAMAGED: &str = "engine-damaged";
+
 /// The end of a file name that means nothing after a restart.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
@@ -307,6 +311,27 @@ fn drop_state(engine: &dyn StateEngine, group: GroupId) -> Result<(), StoreError
     engine.sync()
 }
 
+/// What to say where a state can be neither read nor replaced; if the engine's own files are to blame, leaves word beside the
+/// group's snapshots for the next start.
+pub(crate) fn cannot_replace(disk: &dyn Disk, dir: &Path, group: GroupId, error: StoreError) -> StoreError {
+    // After a full disk and the like the next start does it again.
+    if !matches!(error, StoreError::Corrupt { .. } | StoreError::Poisoned(_)) {
+        return error;
+    }
+    let mark = || {
+        disk.create_dir(dir)?;
+        disk.open(&dir.join(ENGINE_DAMAGED), true)?.sync()?;
+        disk.sync_dir(dir)
+    };
+    if let Err(unmarked) = mark() {
+        return unmarked;
+    }
+    let detail = format!(
+        "it cannot be replaced ({error}): restart the node, and it begins with new files, filled from snapshots and log"
+    );
+    StoreError::Corrupt { place: format!("state of {group}"), detail }
+}
+
 /// Drops a state of which not even the position can be read; whether it did. openraft then installs the newest snapshot
 /// here and applies the log above it. Only for a group whose log has its vote: without a position and a vote the node
 /// would be taken for a new one.
@@ -314,7 +339,6 @@ pub(crate) fn drop_unreadable(engine: &dyn StateEngine, group: GroupId) -> Resul
     let read = engine.get(&installing_key(group)).and_then(|_| read_position(engine, group));
     match read {
         Err(error @ StoreError::Corrupt { .. }) => {
-            sometimes("a state without a readable position is dropped", true);
             tracing::warn!(%group, %error, "the state is damaged: it is made again from snapshot and log");
             drop_state(engine, group)?;
             Ok(true)
@@ -371,7 +395,7 @@ impl StateMachine {
     fn decide_on_a_whole_state(&mut self, run: &Run) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.shared.condition.take_suspicion() && self.may_rebuild() {
             match self.source() {
-                Ok(source) => runtime::blocking(|| self.rebuild(source))?,
+                Ok(source) => self.rebuild_or_mark(source)?,
                 // Whoever meets the damage is refused; what does not touch it goes on.
                 Err(error) => tracing::error!(group = %self.shared.group, %error, "a damaged state stays as it is"),
             }
@@ -383,7 +407,7 @@ impl StateMachine {
                     place: format!("state of {}", self.shared.group),
                     detail: format!("{damage}; and it cannot be made again: {error}"),
                 })?;
-                runtime::blocking(|| self.rebuild(source))?;
+                self.rebuild_or_mark(source)?;
                 self.decide(run)
             }
             decided => decided,
@@ -395,19 +419,42 @@ impl StateMachine {
         self.log.is_some() && self.rebuilt.is_none_or(is_due)
     }
 
-    /// What the state can be made from; reads the whole snapshot. Nothing is changed yet.
+    /// What the state can be made from; reads the whole snapshot and the log above it. Nothing is changed yet.
     fn source(&self) -> Result<Source, StoreError> {
+        let group = self.shared.group;
         let purged = self.log.as_ref().map(LogStore::purged).transpose()?.flatten();
         let current = self.shared.current().clone();
         let reaches = |meta: &SnapshotMeta| meta.last_log_id.map(|last| last.index) >= purged;
-        match current.filter(|(meta, _)| reaches(meta)) {
-            Some((_, file)) => match snapshot::verify(&file, self.shared.group) {
-                Err(_) if purged.is_none() => Ok(Source::Nothing),
-                verified => verified.map(|_| Source::Snapshot(file)),
+        let (source, start) = match current.filter(|(meta, _)| reaches(meta)) {
+            Some((meta, file)) => match snapshot::verify(&file, group) {
+                Err(_) if purged.is_none() => (Source::Nothing, None),
+                verified => (verified.map(|_| Source::Snapshot(file))?, meta.last_log_id),
             },
-            None if purged.is_none() => Ok(Source::Nothing),
-            None => Err(unreachable_state(self.shared.group, purged)),
+            None if purged.is_none() => (Source::Nothing, None),
+            None => return Err(unreachable_state(group, purged)),
+        };
+        let mut next = start.map_or(0, |start| start.index + 1);
+        while let Some(last) = self.some_entries(next, self.position.last_log_id)?.last() {
+            next = last.log_id.index + 1;
         }
+        Ok(source)
+    }
+
+    /// Some entries of the log from `next` on, none of them beyond where the state is.
+    fn some_entries(&self, next: u64, upto: Option<LogId>) -> Result<Vec<Entry>, StoreError> {
+        let end = upto.map_or(0, |upto| upto.index + 1);
+        let entries = self.log.as_ref().map(|log| log.some(next, end)).transpose()?.unwrap_or_default();
+        if entries.is_empty() && next < end {
+            Err(unreachable_state(self.shared.group, Some(next)))
+        } else {
+            Ok(entries)
+        }
+    }
+
+    /// Makes the state again; if the engine does not even take that, leaves word for the next start.
+    fn rebuild_or_mark(&mut self, source: Source) -> Result<(), StoreError> {
+        let rebuilt = runtime::blocking(|| self.rebuild(source));
+        rebuilt.map_err(|error| cannot_replace(&*self.shared.disk, &self.shared.dir, self.shared.group, error))
     }
 
     /// Makes the state again, up to where it was. Readers are refused until it is whole, and for good if that fails.
@@ -423,16 +470,14 @@ impl StateMachine {
         };
         self.machine().replaced();
         let from = self.position.last_log_id;
-        let after = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
-        while after(self.position.last_log_id) < after(upto) {
-            let next = after(self.position.last_log_id);
-            let entries = self.log.as_ref().map(|log| log.some(next, after(upto))).transpose()?.unwrap_or_default();
-            if entries.is_empty() {
-                return Err(unreachable_state(shared.group, Some(next)));
-            }
+        loop {
+            let next = self.position.last_log_id.map_or(0, |at| at.index + 1);
             let mut run = Run::default();
-            for entry in entries {
+            for entry in self.some_entries(next, upto)? {
                 run.add(entry, None);
+            }
+            if run.last.is_none() {
+                break;
             }
             self.decide(&run)?;
         }
@@ -640,10 +685,21 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>, io::Error> {
-        let (meta, snapshot) = runtime::blocking(|| self.shared.build()).map_err(|error| {
-            tracing::error!(group = %self.shared.group, %error, "snapshot failed");
-            to_io(error)
-        })?;
+        let built = runtime::blocking(|| self.shared.build());
+        let (meta, snapshot) = match (built, self.shared.current().clone()) {
+            (Ok(built), _) => built,
+            // The machine makes the state again before it applies the next entry, and openraft asks anew later: what it
+            // gets is no newer than what it has.
+            (Err(damage @ StoreError::Corrupt { .. }), Some(current)) => {
+                tracing::warn!(group = %self.shared.group, %damage, "the state is damaged, no snapshot is written of it");
+                self.shared.condition.suspect();
+                current
+            }
+            (Err(error), _) => {
+                tracing::error!(group = %self.shared.group, %error, "snapshot failed");
+                return Err(to_io(error));
+            }
+        };
         Ok(Snapshot { meta, snapshot })
     }
 }

@@ -374,6 +374,19 @@ async fn damage_that_a_machine_or_a_reader_meets_is_repaired_from_snapshot_and_l
 }
 
 #[tokio::test]
+async fn a_snapshot_s_builder_that_meets_damage_keeps_the_one_before_and_has_it_repaired() {
+    let (mut rotting, mut machine) = Rotting::new(0..300).await;
+    let first = snapshot(&mut machine).await;
+    append(&mut rotting.log, 300..320).await;
+    apply(&mut machine, 300..310).await.expect("memory");
+    rotting.rot();
+    assert_eq!(snapshot(&mut machine).await.meta, first.meta);
+    apply(&mut machine, 310..320).await.expect("it is repaired");
+    assert_eq!(rotting.commands().expect("whole"), expected(320));
+    assert_eq!(snapshot(&mut machine).await.meta.last_log_id, Some(LogId::new_term_index(1, 319)));
+}
+
+#[tokio::test]
 async fn a_log_that_goes_back_to_the_beginning_needs_no_snapshot_to_repair() {
     let (rotting, mut machine) = Rotting::new(0..300).await;
     let built = snapshot(&mut machine).await;

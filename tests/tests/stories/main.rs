@@ -14,6 +14,7 @@ mod offline_commune;
 mod readme;
 mod rebuilt_node;
 mod restored_backup;
+mod rotten_state;
 mod shutdown;
 
 /// The program under test.
