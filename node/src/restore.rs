@@ -379,7 +379,8 @@ impl Restored {
         lines.push(
             "  if sites below name this one's nodes under [parent], give them the new node and restart them".to_owned(),
         );
-        lines.push("  add further nodes with new ids: dinhba site add-node, then promote-node".to_owned());
+        lines.push("  add further nodes with new ids, whose site.members names this node alone: dinhba site add-node, then promote-node"
+                .to_owned());
         lines.join("\n")
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use dinhba_client::tls::{named, node_name};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::ShardId;
+use dinhba_node::config::Member;
 use dinhba_tests::country::{Country, NodePlan, copy_dir, eventually, operating, site};
 use dinhba_tests::evidence::{agree, all_hold, in_step, shard_status};
 use dinhba_tests::officer::{Ledger, Officer};
@@ -265,7 +266,11 @@ async fn a_site_of_three_nodes_comes_back_under_a_new_one_at_a_point_in_time() {
     );
 
     // And grows to several again, by a snapshot: its log has nothing from before.
-    let second = country.new_node(COMMUNE);
+    let mut second = country.new_node(COMMUNE);
+    // It asks the nodes that there are whether it had joined before, not those that are gone.
+    let groups = second.config.site.members[0].groups.clone();
+    second.config.site.members = vec![Member { id: new.id, address: new.config.node.advertise.clone(), groups }];
+    second.write();
     country.start_node(&second);
     let operator = country.client([&new], Role::Operator, COMMUNE);
     operator.add_node(&operating(), second.id, &second.address()).await.unwrap();

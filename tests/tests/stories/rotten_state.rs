@@ -30,7 +30,7 @@ async fn a_commune_with_rotten_state_files_comes_back_by_itself() {
     let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));
     let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
     let operator = country.site_client(COMMUNE, Role::Operator, COMMUNE);
-    let mut mended = 0;
+    let (mut mended, mut told) = (0, 0);
     for round in 1..=6 {
         for _ in 0..15 {
             officer.register("Vàng/Thị/Dợ").await.unwrap();
@@ -67,10 +67,14 @@ async fn a_commune_with_rotten_state_files_comes_back_by_itself() {
         }
         let said = fs::read_to_string(node.log()).unwrap_or_default();
         assert!(healthy, "round {round}: it does not serve:\n{said}");
-        mended += usize::from(said.contains("made again"));
+        let tells = said.matches("made again").count();
+        mended += usize::from(tells > told);
+        told = tells;
         let after = shard_status(&country, COMMUNE, &node, shard).await.unwrap();
         assert!(after.edits > before.edits, "{} edits, before {}", after.edits, before.edits);
         all_hold(&country, &[COMMUNE], shard, COMMUNE, &ledger).await;
     }
+    // Where a bit flips in what the engine does not read any more, nothing has to be made again.
+    assert!(mended > 0, "no round met the damage");
     println!("in {mended} of 6 rounds the log told of a state that was made again");
 }
