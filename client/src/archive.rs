@@ -545,7 +545,10 @@ mod tests {
         let mut ends = Vec::new();
         let archive = Archive::open(dir.path()).unwrap();
         for number in 1..=archive.last {
-            let each = |piece: Piece| Ok::<_, ArchiveError>(ends.push(piece.to));
+            let each = |piece: Piece| {
+                ends.push(piece.to);
+                Ok::<_, ArchiveError>(())
+            };
             archive.read(number, None, each).unwrap();
         }
         assert_eq!(ends, [3, 8, 9, 20, 21, 30]);
@@ -623,7 +626,7 @@ mod tests {
         assert!(!part.exists());
         assert_eq!(verify(dir.path()).unwrap().len(), 4);
         // A part of something else is not gone on with.
-        fs::write(&part.with_file_name("backup-000005.part"), b"thesis, chapter one, with more than forty bytes")
+        fs::write(part.with_file_name("backup-000005.part"), b"thesis, chapter one, with more than forty bytes")
             .unwrap();
         assert!(!Writer::begin(dir.path(), SITE).unwrap().resumed());
         assert!(matches!(Writer::begin(dir.path(), SiteId(6)), Err(ArchiveError::Strange { .. })));

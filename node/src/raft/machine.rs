@@ -393,7 +393,8 @@ impl StateMachine {
 
     /// Decides a run; if damage is met in the state, repairs that first.
     fn decide_on_a_whole_state(&mut self, run: &Run) -> Result<Vec<Vec<u8>>, StoreError> {
-        if self.shared.condition.take_suspicion() && self.may_rebuild() {
+        // Until one is due again the suspicion stands, and nobody tells it anew.
+        if self.may_rebuild() && self.shared.condition.take_suspicion() {
             match self.source() {
                 Ok(source) => self.rebuild_or_mark(source)?,
                 // Whoever meets the damage is refused; what does not touch it goes on.
