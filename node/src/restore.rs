@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use dinhba_client::archive::{Archive, ArchiveError, Backup};
-use dinhba_core::archive::{Content, FRAME_BYTES_MAX, GroupSummary, LogName, Piece};
+use dinhba_core::archive::{
+    Content, FRAME_BYTES_MAX, GroupSummary, Life, LogName, Piece, RefillError, refill_accesses, refill_edits, refound,
+};
 use dinhba_core::date::InstantMs;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::place::{GroupEntry, NodeEntry, PlaceEntry};
-use dinhba_core::registry::{Context, LEVEL_MAX, Life, RefillError, refill_accesses, refill_edits, refound};
+use dinhba_core::registry::{Context, LEVEL_MAX};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use ed25519_dalek::SigningKey;
 use openraft::Vote;

@@ -13,7 +13,11 @@
 //! Left out, since others tell it again at the first contact: the statements of other sites, cursors in their streams, and
 //! whose chain does not fit. Limit: a conflict's age is counted from its edits, not from when they arrived here.
 
+mod refill;
+
 use std::collections::BTreeMap;
+
+pub use refill::{Life, Misfit, RefillError, refill_accesses, refill_edits, refound};
 
 use crate::claims::SUBJECT_BYTES_MAX;
 use crate::command::{Cursor, Digest, Epoch, Item, LoggedAccess, ShardInfo};

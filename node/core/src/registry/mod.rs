@@ -5,8 +5,7 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads, `refill` puts back what an archive
-//! holds. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
+//! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `family` names them where an author's chain branches.
 
 mod access;
@@ -14,7 +13,6 @@ mod edit;
 mod family;
 mod fold;
 mod merge;
-mod refill;
 mod renew;
 mod tx;
 
@@ -35,9 +33,10 @@ use crate::{wire_code, wire_struct};
 pub use access::next_access_hash;
 pub(crate) use family::Way;
 pub use family::branch_id;
+pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
+pub(crate) use merge::keep_secret;
 pub use merge::{ITEMS_MAX, SECRETS_MAX};
-pub use refill::{Life, Misfit, RefillError, refill_accesses, refill_edits, refound};
 pub use tx::{Tx, corrupt};
 
 /// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds

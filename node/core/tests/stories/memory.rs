@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dinhba_core::archive::{Content, GroupSummary, Piece, goes_through, next_piece};
+use dinhba_core::archive::{
+    Content, GroupSummary, Life, Piece, RefillError, goes_through, next_piece, refill_accesses, refill_edits, refound,
+};
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
     Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, ShardInfo,
@@ -14,9 +16,7 @@ use dinhba_core::ids::{
 };
 use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{
-    Context, GroupState, Life, RefillError, ShardState, apply, read, read_range, refill_accesses, refill_edits, refound,
-};
+use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
 use dinhba_core::sync::Here;

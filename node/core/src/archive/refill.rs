@@ -1,20 +1,18 @@
-//! A group from its archive. What is put back goes the way that every edit goes, through `fold`, so a restored state is
-//! the one that these edits fold to, and every hash is computed anew; what does not fit is a [`Misfit`].
+//! A group from its archive. What is put back goes the way that every edit goes, through the registry's `fold`, so a
+//! restored state is the one that these edits fold to, and every hash is computed anew; what does not fit is a [`Misfit`].
 //!
 //! The site that comes back is a new incarnation and a new stream, whatever its neighbours know: it must not number an
 //! edit again that was accepted after the backup.
 
 use std::collections::BTreeMap;
 
-use super::fold::{Entering, enter, poison_of};
-use super::merge::keep_secret;
-use super::{Context, GroupState, ShardState, Tx, next_access_hash};
-use crate::archive::{Edits, GroupSummary, Piece, advance, log_text};
+use super::{Edits, GroupSummary, Piece, advance, log_text};
 use crate::command::{Digest, Epoch, LoggedAccess};
 use crate::edit::{Author, Edit};
 use crate::encoding::Wire;
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
 use crate::place::PlaceEntry;
+use crate::registry::{Context, Entering, GroupState, ShardState, Tx, enter, keep_secret, next_access_hash, poison_of};
 use crate::store::{Batch, StateView, StoreError};
 
 /// A new life of a site as the author of one shard; both random.
