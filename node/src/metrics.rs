@@ -295,6 +295,7 @@ impl Metrics {
             StoreError::Io(_) => "io",
             StoreError::Full(_) => "full",
             StoreError::Corrupt { .. } => "corrupt",
+            StoreError::Replacing => "replacing",
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();

@@ -6,7 +6,7 @@
 //! and groups end, the state is synced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::log::{GroupCommit, Measured};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
+use crate::raft::machine::ENGINE_DAMAGED;
 use crate::raft::peer::{App, Body, Groups, PeerPool};
 use crate::runtime::{self, watch};
 use crate::seal::Unsealed;
@@ -53,6 +54,18 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 
 /// How long open connections may go on when the node stops.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// The country whose units are built in.
+pub(crate) const COUNTRY: &str = "vietnam";
+
+/// What all replicas of a group know beside its state.
+pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
+    Context {
+        group,
+        index_key: blake3::derive_key("dinhba 2026 index", &signing_key.to_bytes()),
+        digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
+    }
+}
 
 /// What a node is started with, beside its configuration: the seams.
 pub struct Seams {
@@ -277,11 +290,7 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = Context {
-                group,
-                index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
-                digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
-            };
+            let context = context(group, &shared.signing_key);
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let raft = &shared.config.raft;
             let setup = Setup {
@@ -369,9 +378,9 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
 async fn follow_place(shared: Arc<Shared>) {
     let Some(mut moved) = shared.site_group().map(Hosted::follow) else { return };
     while WatchReceiver::changed(&mut moved).await.is_ok() {
+        // It is read again after the next entry.
         if let Err(error) = shared.refresh_place() {
-            tracing::error!(%error, "the directory cannot be read");
-            return;
+            tracing::warn!(%error, "the directory cannot be read");
         }
     }
 }
@@ -497,6 +506,52 @@ async fn done(hosted: &Hosted, command: Command) -> Result<(), ProposalFailed> {
     }
 }
 
+/// Opens the state in the data directory. If the engine's own files are damaged, as it says itself or as a replica found that
+/// could not replace its part, they are set aside, and the groups fill new ones from their snapshots and logs; a group that
+/// cannot says so and refuses to start. Never without the votes: a node that has neither state nor vote looks like a new one.
+fn open_state(
+    kind: EngineKind,
+    data: &Path,
+    config: &Config,
+    log: &dyn LogEngine,
+) -> anyhow::Result<Arc<dyn StateEngine>> {
+    let dir = data.join("state");
+    let open = || state::open(kind, &dir, Arc::new(Unsealed));
+    let marks: Vec<PathBuf> = config.site.groups.iter().map(|group| snapshots_of(data, group.id)).collect();
+    let marks: Vec<PathBuf> =
+        marks.into_iter().map(|dir| dir.join(ENGINE_DAMAGED)).filter(|mark| mark.exists()).collect();
+    let damage = if marks.is_empty() {
+        match open() {
+            Err(damage @ StoreError::Corrupt { .. }) => damage.to_string(),
+            opened => return Ok(opened?),
+        }
+    } else {
+        "a replica could not replace its part of it".to_owned()
+    };
+    for group in log.groups()? {
+        anyhow::ensure!(log.state(group)?.vote.is_some(), "{damage}; and the log has no vote of {group}: {LOST_VOTE}");
+    }
+    anyhow::ensure!(!log.groups()?.is_empty(), "{damage}; and the log is empty: {LOST_VOTE}");
+    let aside = data.join("state.damaged");
+    tracing::warn!(%damage, aside = %aside.display(), "the state is set aside, and made again from snapshots and log");
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).with_context(|| aside.display().to_string())?;
+    }
+    std::fs::rename(&dir, &aside).with_context(|| dir.display().to_string())?;
+    let opened = open()?;
+    for mark in marks {
+        std::fs::remove_file(&mark).with_context(|| mark.display().to_string())?;
+    }
+    Ok(opened)
+}
+
+const LOST_VOTE: &str =
+    "a node that forgot its vote must not vote again; remove it from its site and add one with a new id";
+
+fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
+    data.join("snapshots").join(group.to_string())
+}
+
 /// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
 pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
     let signing_key = pki::read_signing_key(&config.site.signing_key)?;
@@ -507,14 +562,15 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         node: config.node.id,
         site: config.node.site,
         engine: config.storage.engine,
-        country: "vietnam".to_owned(),
+        country: COUNTRY.to_owned(),
     };
     let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
+    let log = GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?;
     let mut seams = Seams {
-        state: state::open(kind, &data.path().join("state"), Arc::new(Unsealed))?,
-        log: GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?,
+        state: open_state(kind, data.path(), &config, &*log)?,
+        log,
         disk,
         snapshots: data.path().join("snapshots"),
         dial: door.dialer(),
@@ -560,8 +616,6 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use dinhba_client::transport::{Transport, TransportError};
 
     use super::*;

@@ -42,6 +42,8 @@ pub const SOMETIMES: &[&str] = &[
     "a snapshot is installed",
     "a snapshot's transfer begins anew",
     "a damaged snapshot is removed",
+    "a damaged state is made again",
+    "a reader meets damage",
     "a node that lost its log is refused",
     "the log's torn end is cut off",
     "a state goes further than its log",

@@ -297,6 +297,18 @@ impl Story {
             }
         }
         runtime::sleep(Duration::from_secs(5)).await;
+        // What a scrub would do: who meets damage in the state has it made again.
+        for node in 0..count {
+            let node = country.machines()[node].node.clone();
+            for hosted in node.iter().flat_map(|node| node.shared.hosted()) {
+                let (from, to) = hosted.keys().all();
+                let scrubbed = hosted.look(|view| view.scan(&from, &to).try_for_each(|item| item.map(|_| ())));
+                if let Err(error) = scrubbed {
+                    tracing::debug!(%error, "the scrub met damage");
+                }
+            }
+        }
+        runtime::sleep(Duration::from_secs(5)).await;
         let mut repairs = Vec::new();
         for node in 0..count {
             let (site, number, power, members) = {

@@ -1,6 +1,7 @@
 //! The gRPC services: they parse a request to domain types, resolve the caller to claims, decide, propose or read, and
 //! turn what came of it into replies and statuses.
 
+mod backup;
 mod convert;
 mod link;
 mod records;

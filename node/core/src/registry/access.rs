@@ -23,9 +23,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
         let action = action_of(entry.looked);
         let mut wanted = shards.iter().filter(|(_, shard)| entry.shard.is_none_or(|wanted| wanted == shard.info.shard));
         let reaches = |(_, shard): &(_, ShardState)| decide(&entry.claims, action, &shard.info.path).is_ok();
-        // The access log is one for the whole group: who may see it all may see it. Other answers show what may be seen.
+        // Access log and backup are one for the whole group: who may see it all may have them. Other answers show what may
+        // be seen.
         let allowed = match entry.looked {
-            Looked::AccessLog => !shards.is_empty() && wanted.all(reaches),
+            Looked::AccessLog | Looked::Backup => !shards.is_empty() && wanted.all(reaches),
             _ => wanted.any(reaches),
         };
         group.access_count += 1;
@@ -48,5 +49,6 @@ fn action_of(looked: Looked) -> Action {
         Looked::Export => Action::Export,
         Looked::Watch => Action::Watch,
         Looked::AccessLog => Action::AccessLog,
+        Looked::Backup => Action::Administer,
     }
 }

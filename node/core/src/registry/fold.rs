@@ -25,7 +25,7 @@ pub fn running_hash(before: &Hash, edit: &Hash) -> Hash {
 }
 
 /// An edit that is ready to enter: decoded, chained, hashed.
-pub(super) struct Entering<'e> {
+pub(crate) struct Entering<'e> {
     pub edit: &'e Edit,
     pub bytes: Vec<u8>,
     pub hash: Hash,
@@ -36,7 +36,7 @@ pub(super) struct Entering<'e> {
 }
 
 /// Enters one edit that follows its author's head.
-pub(super) fn enter(
+pub(crate) fn enter(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     entering: Entering<'_>,
@@ -191,7 +191,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
 }
 
 /// Why an edit must be set aside in a group of this level, if it must.
-pub(super) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
+pub(crate) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
     let header = &edit.header;
     if header.level > level {
         return Some(Poison::Level);
