@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::hosted::{Hosted, PROPOSE_WAIT, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
-use crate::log::{GroupCommit, Measured};
+use crate::log::{GroupCommit, Measured, refuse_lost};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
@@ -48,6 +49,9 @@ const LEVEL_FIRST: u16 = 1;
 
 /// How often founding and registration are looked after; where heartbeats are rarer, as often as they.
 const CHORES_EVERY: Duration = Duration::from_millis(500);
+
+/// Pause before a group that has no leader yet is asked again what it has: a fraction of an election.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a peer may take to answer a call of [`Call`].
 const CALL_WAIT: Duration = Duration::from_secs(3);
@@ -103,6 +107,7 @@ pub struct Shared {
     /// Whether the data directory was empty at the start.
     is_new: bool,
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
+    caught_up: AtomicBool,
     place: RwLock<Arc<Place>>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
@@ -139,6 +144,12 @@ impl Shared {
     /// This site.
     pub fn site(&self) -> SiteId {
         self.config.node.site
+    }
+
+    /// Whether the groups here have shown, since the start, everything that was acknowledged before it. A replica that lost
+    /// what it had not flushed may lack even its shards until then, and must refuse nothing as unknown.
+    pub fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
     }
 
     /// Whether the node is stopping.
@@ -253,6 +264,7 @@ impl Node {
             groups: Groups::default(),
             is_new: seams.is_new,
             hosted: OnceLock::new(),
+            caught_up: AtomicBool::new(false),
             place: RwLock::default(),
             stop,
             stopping,
@@ -319,6 +331,7 @@ impl Node {
         }
         anyhow::ensure!(shared.hosted.set(hosted).is_ok(), "a node starts once");
         shared.refresh_place()?;
+        runtime::spawn("catch up", catch_up(Arc::clone(shared)));
         runtime::spawn("place", follow_place(Arc::clone(shared)));
         runtime::spawn("chores", do_chores(Arc::clone(shared)));
         Ok(())
@@ -383,6 +396,23 @@ async fn follow_place(shared: Arc<Shared>) {
             tracing::warn!(%error, "the directory cannot be read");
         }
     }
+}
+
+/// Waits for each group to show what its leader has; see [`Shared::has_caught_up`].
+async fn catch_up(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping();
+    for hosted in shared.hosted() {
+        while let Err(error) = hosted.group.barrier(PROPOSE_WAIT).await {
+            tracing::debug!(group = %hosted.id(), %error, "this replica has not caught up yet");
+            if runtime::timeout(CATCH_UP_PAUSE, WatchReceiver::changed(&mut stopping)).await.is_ok() {
+                return;
+            }
+        }
+    }
+    if let Err(error) = shared.refresh_place() {
+        tracing::error!(%error, "the directory cannot be read");
+    }
+    shared.caught_up.store(true, Ordering::Release);
 }
 
 /// Founds the site and registers this node: again and again until done, and after every change.
@@ -567,7 +597,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
-    let log = GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?;
+    let log_dir = data.path().join("log");
+    if data.is_admitted() {
+        refuse_lost(&*disk, &log_dir)?;
+    }
+    let log = GroupCommit::open(Arc::clone(&disk), &log_dir, Arc::new(Unsealed))?;
     let mut seams = Seams {
         state: open_state(kind, data.path(), &config, &*log)?,
         log,

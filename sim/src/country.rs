@@ -17,7 +17,7 @@ use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
-use dinhba_node::log::{LogOptions, Tasked};
+use dinhba_node::log::{LogOptions, Tasked, refuse_lost};
 use dinhba_node::node::{Node, Seams};
 use dinhba_node::raft::group::Role as RaftRole;
 use dinhba_node::runtime::NodeScope;
@@ -454,6 +454,9 @@ impl Country {
             Arc::new(move || disk.flush_time())
         };
         let shared_disk: Arc<dyn Disk> = Arc::new(disk);
+        if admitted {
+            refuse_lost(&*shared_disk, FilePath::new(LOG_DIR))?;
+        }
         let mut seams = Seams {
             state,
             log: Tasked::open_with(
@@ -575,6 +578,11 @@ impl Country {
         machine.disk.lose_all();
         machine.state = Arc::new(MemoryState::new(Arc::new(Unsealed)));
         machine.admitted = false;
+    }
+
+    /// A machine that is off loses its log, and with it its votes; the state stays.
+    pub fn lose_log(&self, node: NodePlace) {
+        self.machines()[node].disk.lose_dir(FilePath::new(LOG_DIR));
     }
 
     /// Copies a machine's disk, as it is.

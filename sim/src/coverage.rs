@@ -42,6 +42,7 @@ pub const SOMETIMES: &[&str] = &[
     "a snapshot is installed",
     "a snapshot's transfer begins anew",
     "a damaged snapshot is removed",
+    "a snapshot that rotted is written anew",
     "a damaged state is made again",
     "a reader meets damage",
     "a node that lost its log is refused",

@@ -340,6 +340,17 @@ impl SimDisk {
         self.restore(&SimDisk::new(0));
     }
 
+    /// Loses every file below a directory, as a repair of the file system or an operator's hand would. No process runs.
+    pub fn lose_dir(&self, dir: &Path) {
+        let mut state = self.lock();
+        let State { names, durable_names, .. } = &mut *state;
+        for names in [names, durable_names] {
+            names.retain(|path, _| !path.starts_with(dir));
+        }
+        state.renames.clear();
+        state.forget_files();
+    }
+
     /// While set, writes, extensions and creations are refused as on a full disk; a write may get through in part.
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;

@@ -24,6 +24,12 @@ const ADMIN_WAIT: Duration = Duration::from_secs(60);
 /// How often an operator tries before he leaves it: the site may have no majority at the moment.
 const ADMIN_TRIES: usize = 10;
 
+/// A power cut in the middle of work is at one of so many next calls on the disk: several entries' worth.
+const DISK_CALLS_MAX: u64 = 40;
+
+/// How long such a cut waits for the node to work.
+const AT_WORK_WAIT: Duration = Duration::from_secs(1);
+
 /// Runs one fault from its beginning to its end, which is at the latest that of the safety phase.
 pub async fn happen(country: Country, oracle: Oracle, place: usize, fault: Fault, began: Instant) {
     let until = country.scenario().lasts;
@@ -132,6 +138,22 @@ impl Acting {
         }
     }
 
+    /// The power goes at a random moment: half of the times in the middle of one of the next calls on the disk, so that it
+    /// finds the node at work; otherwise between two millionths of a second.
+    async fn cut_power(&self, node: NodePlace) {
+        let country = &self.teller.country;
+        let pick = country.random();
+        if pick.is_multiple_of(2) {
+            let disk = country.machines()[node].disk.clone();
+            let cut = disk.cut_power_at(1 + pick / 2 % DISK_CALLS_MAX);
+            // An idle disk is not waited for, and a process may end before.
+            let _ = runtime::timeout(AT_WORK_WAIT, cut).await;
+        } else {
+            runtime::sleep(Duration::from_nanos(pick / 2 % 1_000_000)).await;
+        }
+        country.cut_power(node);
+    }
+
     fn nobody(&self) {
         self.teller.tell("finds nobody to hit".to_owned(), Vec::new(), Vec::new());
     }
@@ -147,7 +169,7 @@ impl Acting {
         match what {
             What::Crash { .. } => {
                 tell("power cut");
-                country.cut_power(node);
+                self.cut_power(node).await;
                 self.wait().await;
                 country.start(node);
             }
@@ -160,7 +182,7 @@ impl Acting {
             What::CrashLoop { times, every, .. } => {
                 tell(&format!("{times} power cuts, every {every:?}"));
                 for _ in 0..*times {
-                    country.cut_power(node);
+                    self.cut_power(node).await;
                     country.start(node);
                     self.pause(*every).await;
                 }
@@ -214,9 +236,14 @@ impl Acting {
                 country.start(node);
             }
             What::ForgetVote { .. } => {
-                tell("comes back with an empty disk");
+                let is_log_alone = country.random().is_multiple_of(2);
+                tell(if is_log_alone { "comes back without its log" } else { "comes back with an empty disk" });
                 country.cut_power(node);
-                country.wipe(node);
+                if is_log_alone {
+                    country.lose_log(node);
+                } else {
+                    country.wipe(node);
+                }
                 self.wait().await;
                 country.start(node);
             }

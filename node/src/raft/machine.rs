@@ -672,8 +672,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>>, io::Error> {
-        let current = self.shared.current().clone();
-        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let Some((meta, snapshot)) = self.shared.current().clone() else { return Ok(None) };
+        // The receiver refuses a damaged file, and would be sent the same one for ever.
+        let whole = runtime::blocking(|| match snapshot::verify(&snapshot, self.shared.group) {
+            Err(damage @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(group = %self.shared.group, %damage, "a snapshot is damaged: it is written anew");
+                sometimes("a snapshot that rotted is written anew", true);
+                self.shared.build()
+            }
+            verified => verified.map(|_| (meta, snapshot)),
+        });
+        let (meta, snapshot) = whole.map_err(to_io)?;
+        Ok(Some(Snapshot { meta, snapshot }))
     }
 }
 

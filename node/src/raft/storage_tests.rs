@@ -242,6 +242,19 @@ async fn a_damaged_snapshot_is_refused_before_anything_is_replaced() {
     assert_eq!(there.commands().len(), 2);
 }
 
+#[tokio::test]
+async fn a_snapshot_that_rotted_is_not_sent_but_written_anew() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    here.disk.flip_bit(&built.snapshot.path, built.snapshot.bytes / 2);
+    let sent = machine.get_current_snapshot().await.expect("the state is whole").expect("it was built");
+    let mut other = there.open().expect("memory");
+    other.install_snapshot(&sent.meta, sent.snapshot).await.expect("it is whole");
+    assert_eq!(there.commands(), here.commands());
+}
+
 /// The state as a crash in the middle of an installation leaves it.
 fn interrupt(site: &Site, file_name: &str) {
     let mut batch = Batch::default();

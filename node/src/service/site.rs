@@ -21,7 +21,7 @@ use dinhba_proto::v1::{
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, backup, broken, failed, id, ready, refused};
+use super::{Caller, backup, broken, failed, id, refused, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -233,7 +233,7 @@ impl SiteService {
     }
 
     fn operator<T>(&self, request: &Request<T>, context: Option<&dinhba_proto::v1::Context>) -> Result<Caller, Status> {
-        ready(&self.0)?;
+        started(&self.0)?;
         let caller = Caller::resolve(request, context)?;
         caller.may(Action::Administer, &self.0.path(self.0.config.site.unit))?;
         Ok(caller)
@@ -308,7 +308,7 @@ pub(super) fn unit_words(shared: &Shared, unit: dinhba_core::ids::UnitId) -> (St
 #[tonic::async_trait]
 impl Site for SiteService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        ready(&self.0)?;
+        started(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let (shared, config) = (&self.0, &self.0.config);
         caller.may(Action::Status, &shared.path(config.site.unit))?;
