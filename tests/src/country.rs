@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dinhba_client::ambient::Machine;
-use dinhba_client::tls::{Credentials, TlsDialer, named, node_name};
+use dinhba_client::tls::{Credentials, LoopbackDialer, TlsDialer, named, node_name};
+use dinhba_client::transport::Dial;
 use dinhba_client::{Client, Context, Limits};
-use dinhba_core::claims::Role;
-use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::claims::{Claims, Identity, Role};
+use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{BEFORE_REFORM, Directory};
 use dinhba_node::config::{
     Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
@@ -125,6 +126,7 @@ pub struct Country {
     authority: DevAuthority,
     ports: std::ops::Range<u16>,
     next_id: u64,
+    is_plain: bool,
     _lease: File,
     dir: TempDir,
 }
@@ -161,6 +163,7 @@ impl Country {
             authority,
             ports,
             next_id: 1,
+            is_plain: false,
             _lease: lease,
             dir,
         };
@@ -311,6 +314,14 @@ impl Country {
         }
     }
 
+    /// Takes TLS away from all nodes and clients, before anything starts: to be measured beside what has none.
+    pub fn unprotected(&mut self) {
+        self.is_plain = true;
+        for code in self.sites.keys().cloned().collect::<Vec<_>>() {
+            self.configure(&code, |config| config.tls = Tls::UnsafeLoopback);
+        }
+    }
+
     /// Where everything lies.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -377,10 +388,16 @@ impl Country {
     /// A client of some nodes of one site, as a person of a unit.
     #[must_use]
     pub fn client<'a>(&self, nodes: impl IntoIterator<Item = &'a NodePlan>, role: Role, unit: &str) -> Client {
-        let credentials = self.credentials(role, unit);
         let addresses: Vec<String> =
             nodes.into_iter().map(|node| named(&node_name(node.id), &node.address())).collect();
-        Client::new(Arc::new(TlsDialer::new(&credentials)), addresses, Arc::new(Machine::default()), limits())
+        let dial: Arc<dyn Dial> = if self.is_plain {
+            let subject = format!("{role}.{unit}");
+            let claims = Claims::new(&subject, role, self.unit(unit), EvidenceId::default()).expect("a person");
+            Arc::new(LoopbackDialer::new(&Identity::Person(claims)))
+        } else {
+            Arc::new(TlsDialer::new(&self.credentials(role, unit)))
+        };
+        Client::new(dial, addresses, Arc::new(Machine::default()), limits())
     }
 
     /// A client of a whole site, as a person of a unit.

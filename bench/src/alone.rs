@@ -1,0 +1,297 @@
+//! What one thread does in this process, without Raft and without a peer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use crdts::CvRDT as _;
+use dinhba_core::command::{Answer, Batch as Piece, Command, Cursor, EditCommand, Item, MergeCommand};
+use dinhba_core::encoding::Wire as _;
+use dinhba_core::ids::SiteId;
+use dinhba_core::keys::Space;
+use dinhba_core::record::Record;
+use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
+use dinhba_core::store::{Batch, StateEngine};
+use dinhba_node::seal::Unsealed;
+use dinhba_node::state::{EngineKind, open};
+use serde::Serialize;
+
+use crate::population::{Map, Population, SHARD, context, founding};
+use crate::{Options, Part};
+
+/// Commands of one log entry, and entries of one engine batch: what many callers make of them.
+const ENTRY_COMMANDS: usize = 64;
+
+/// Edits of one merged batch: some 48 kB of them, as links carry.
+const PIECE_EDITS: usize = 64;
+
+/// A figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// What.
+    pub name: &'static str,
+    /// How much.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// What to reach.
+    pub target: &'static str,
+}
+
+impl Figure {
+    pub fn new(name: &'static str, value: f64, unit: &'static str, target: &'static str) -> Self {
+        Figure { name, value, unit, target }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        if self.value.abs() >= 100.0 { format!("{:.0}", self.value) } else { format!("{:.2}", self.value) }
+    }
+}
+
+/// Measures one part.
+type Measure = fn(&Options) -> anyhow::Result<Vec<Figure>>;
+
+/// The parts of this file.
+pub const PARTS: &[(Part, Measure)] = &[(Part::Apply, applies), (Part::Merge, merges), (Part::Rest, rest)];
+
+fn per_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+/// The bytes of log entries.
+fn entries(commands: &[EditCommand]) -> Vec<Vec<u8>> {
+    let entry = |commands: &[EditCommand]| {
+        let commands: Vec<Command> = commands.iter().map(|command| Command::Edit(Box::new(command.clone()))).collect();
+        commands.to_bytes()
+    };
+    commands.chunks(ENTRY_COMMANDS).map(entry).collect()
+}
+
+/// Fails unless every edit of an entry was accepted.
+fn all_accepted(answers: &[Vec<u8>]) -> anyhow::Result<()> {
+    for answers in answers {
+        for answer in Vec::<Answer>::from_bytes(answers)? {
+            ensure!(matches!(answer, Answer::Accepted(_)), "an edit was answered by {answer:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Folds entries into a state in memory; keeps the batches if asked to.
+fn in_memory(state: &mut Map, entries: Vec<Vec<u8>>, mut keep: impl FnMut(&Batch)) -> anyhow::Result<Duration> {
+    let (context, mut took) = (context(1), Duration::ZERO);
+    for entry in entries {
+        let began = Instant::now();
+        let (answers, batch) = apply(state, &context, &[(1, entry)])?;
+        took += began.elapsed();
+        all_accepted(&answers)?;
+        keep(&batch);
+        let began = Instant::now();
+        state.write(batch);
+        took += began.elapsed();
+    }
+    Ok(took)
+}
+
+/// The same on an engine.
+fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<Duration> {
+    let (context, mut took) = (context(1), Duration::ZERO);
+    for entry in entries {
+        let began = Instant::now();
+        let (answers, batch) = apply(&*engine.snapshot()?, &context, &[(1, entry)])?;
+        engine.apply(batch)?;
+        took += began.elapsed();
+        all_accepted(&answers)?;
+    }
+    Ok(took)
+}
+
+/// fjall with a node's settings, and nothing of ours above it.
+fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
+    let database = fjall::Database::builder(dir)
+        .cache_size(16 << 20)
+        .max_journaling_size(64 << 20)
+        .worker_threads(2)
+        .max_cached_files(Some(128))
+        .open()?;
+    let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(8 << 20);
+    let state = database.keyspace("state", options)?;
+    let began = Instant::now();
+    for batch in batches {
+        let mut writes = database.batch();
+        for (key, value) in batch.writes {
+            match value {
+                // The checksum's four bytes.
+                Some(value) => writes.insert(&state, key, [&[0; 4], value.as_slice()].concat()),
+                None => writes.remove(&state, key),
+            }
+        }
+        writes.commit()?;
+    }
+    Ok(began.elapsed())
+}
+
+fn temporary() -> anyhow::Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("dinhba-bench-").tempdir()?)
+}
+
+fn founded(people: &Population) -> anyhow::Result<Map> {
+    let mut state = Map::default();
+    state.run(&context(1), &founding(1, people.unit))?;
+    Ok(state)
+}
+
+fn shard_of(state: &Map) -> anyhow::Result<ShardState> {
+    read(state, &context(1).keys().shard(SHARD))?.context("the shard was adopted")
+}
+
+fn applies(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    eprintln!("apply");
+    let people = Population::invent(options.records)?;
+    let count = people.created.len();
+    let mut state = founded(&people)?;
+    let author = shard_of(&state)?.own.id();
+    let changes = people.change_each(author);
+    let mut batches = Vec::new();
+    let created = in_memory(&mut state, entries(&people.created), |batch| batches.push(batch.clone()))?;
+    let changed = in_memory(&mut state, entries(&changes), |_| {})?;
+    drop(state);
+
+    let dir = temporary()?;
+    let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
+    let (_, batch) = apply(&*engine.snapshot()?, &context(1), &[(1, founding(1, people.unit).to_bytes())])?;
+    engine.apply(batch)?;
+    let stored = on_engine(&*engine, entries(&people.created))?;
+    drop(engine);
+    let bare_dir = temporary()?;
+    let bare = bare(bare_dir.path(), batches)?;
+    Ok(vec![
+        Figure::new("apply in memory, registrations", per_second(count, created), "edits/s", "100,000"),
+        Figure::new("apply in memory, changes of one field", per_second(count, changed), "edits/s", "100,000"),
+        Figure::new("apply on fjall, registrations", per_second(count, stored), "edits/s", ""),
+        Figure::new("fjall alone, the same bytes", per_second(count, bare), "edits/s", ""),
+        Figure::new("apply on fjall, share of fjall alone", bare.as_secs_f64() / stored.as_secs_f64(), "", "0.70"),
+        Figure::new("values of a record", people.value_bytes as f64 / count as f64, "B", ""),
+    ])
+}
+
+fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    eprintln!("merge");
+    let people = Population::invent(options.records)?;
+    let count = people.created.len();
+    let mut state = founded(&people)?;
+    in_memory(&mut state, entries(&people.created), |_| {})?;
+    let (keys, shard) = (context(1).keys(), shard_of(&state)?);
+    let before: Vec<Record> = read_range(&state, keys.records(SHARD))?.into_iter().map(|(_, record)| record).collect();
+
+    // The stream of this site, as its parent takes it.
+    let mut pieces = Vec::new();
+    let mut cursor = Cursor::start(shard.epoch);
+    let arrivals: Vec<Arrival> =
+        read_range(&state, keys.arrivals(SHARD, 1))?.into_iter().map(|(_, arrival)| arrival).collect();
+    for arrivals in arrivals.chunks(PIECE_EDITS) {
+        let (mut items, mut secrets) = (Vec::new(), std::collections::BTreeMap::new());
+        let start = cursor;
+        for arrival in arrivals {
+            let stored: StoredEdit = read(&state, &keys.edit(SHARD, &arrival.dot))?.context("an edit that arrived")?;
+            let edit = dinhba_core::edit::Edit::from_bytes(&stored.bytes)?;
+            secrets.insert((arrival.dot.actor, edit.header.origin.request.session), [3; 32]);
+            let running = running_hash(&cursor.running, &stored.hash);
+            cursor = Cursor { position: cursor.position + 1, running, ..cursor };
+            items.push(Item { dot: arrival.dot.clone(), bytes: stored.bytes });
+        }
+        let secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
+        let batch = Piece { shard: SHARD, start, end: cursor, items, secrets };
+        pieces.push(vec![Command::Merge(Box::new(MergeCommand { peer: SiteId(1), batch, now_ms: 5 }))].to_bytes());
+    }
+
+    // Each record with one field written at another site, merged with itself before that.
+    in_memory(&mut state, entries(&people.change_each(shard.own.id())), |_| {})?;
+    let after: Vec<Record> = read_range(&state, keys.records(SHARD))?.into_iter().map(|(_, record)| record).collect();
+    drop(state);
+    let mut merged = before;
+    let others = after.clone();
+    let began = Instant::now();
+    for (record, other) in merged.iter_mut().zip(others) {
+        record.merge(other);
+    }
+    let states = began.elapsed();
+    ensure!(merged == after, "merging lost something");
+
+    let mut parent = Map::default();
+    parent.run(&context(2), &founding(2, people.unit))?;
+    let mut stream = Duration::ZERO;
+    for piece in pieces {
+        let began = Instant::now();
+        let (answers, batch) = apply(&parent, &context(2), &[(1, piece)])?;
+        parent.write(batch);
+        stream += began.elapsed();
+        let answers = Vec::<Answer>::from_bytes(&answers[0])?;
+        ensure!(
+            matches!(answers.as_slice(), [Answer::Merged(merged)] if merged.taken && merged.parked.is_empty()),
+            "a batch was answered by {answers:?}"
+        );
+    }
+    Ok(vec![
+        Figure::new("merging two states of a record", per_second(count, states), "records/s", "300,000"),
+        Figure::new("taking a neighbour's edits, in memory", per_second(count, stream), "edits/s", ""),
+    ])
+}
+
+/// The spaces of the key space that hold something of every record or edit.
+const SPACES: &[(u8, &str)] = &[
+    (Space::Edit as u8, "at rest: edit"),
+    (Space::Arrival as u8, "at rest: place in the stream"),
+    (Space::Record as u8, "at rest: folded record"),
+    (Space::History as u8, "at rest: history"),
+    (Space::Request as u8, "at rest: receipt"),
+    (Space::Secret as u8, "at rest: secrets"),
+    (Space::Index as u8, "at rest: search index"),
+];
+
+fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    eprintln!("rest");
+    let people = Population::invent(options.records)?;
+    let count = people.created.len() as f64;
+    let mut state = founded(&people)?;
+    in_memory(&mut state, entries(&people.created), |_| {})?;
+    let mut figures = Vec::new();
+    for (space, name) in SPACES {
+        let of_space = state.0.iter().filter(|(key, _)| key[8] == *space);
+        let bytes: usize = of_space.map(|(key, value)| key.len() + 4 + value.len()).sum();
+        figures.push(Figure::new(name, bytes as f64 / count, "B/record", ""));
+    }
+    let all: usize = state.0.iter().map(|(key, value)| key.len() + 4 + value.len()).sum();
+    figures.push(Figure::new("at rest: all keys and values", all as f64 / count, "B/record", ""));
+    let dir = temporary()?;
+    let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
+    let mut pairs = state.0.into_iter().peekable();
+    while pairs.peek().is_some() {
+        let writes = pairs.by_ref().take(4_096).map(|(key, value)| (key, Some(value))).collect();
+        engine.apply(Batch { writes })?;
+    }
+    engine.sync()?;
+    drop(engine);
+    // The tables alone: the journal is bounded and holds what they will.
+    let bytes = tables(dir.path())?;
+    figures.push(Figure::new("at rest: fjall's tables on the disk", bytes as f64 / count, "B/record", "280 + history"));
+    figures.push(Figure::new("values of a record", people.value_bytes as f64 / count, "B", ""));
+    Ok(figures)
+}
+
+/// Bytes of the files of tables below a directory.
+fn tables(dir: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        if path.is_dir() {
+            bytes += tables(&path)?;
+        } else if !path.extension().is_some_and(|extension| extension == "jnl") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}

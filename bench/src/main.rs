@@ -1,0 +1,137 @@
+//! Measures dinhba: a site of three processes beside an etcd of three, in turns on the same disk, and parts of it alone.
+//!
+//! ```sh
+//! cargo run --release -p dinhba-bench                       # everything, some minutes
+//! cargo run --release -p dinhba-bench -- edits reads        # some parts
+//! cargo run --release -p dinhba-bench -- --json
+//! ```
+//!
+//! etcd is used if it is installed (Debian: `etcd-server`). A shared machine is noisy: what counts are the ratios, which come
+//! from medians over rounds in turns. Run it by `-p dinhba-bench`: with the whole workspace, the tests' faults are built in.
+
+mod alone;
+mod etcd;
+mod meter;
+mod nodes;
+mod population;
+mod site;
+mod table;
+mod works;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+use crate::works::Outcome;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Edits of 1 KB, one call each, by many callers.
+    Edits,
+    /// Edits of 1 KB over streams.
+    Streamed,
+    /// Edits of 1 KB by one caller.
+    One,
+    /// Linearizable reads by many callers, each in the access log.
+    Reads,
+    /// Linearizable reads while 64 callers write.
+    Mixed,
+    /// `apply` without Raft: in memory, on the engine, and the engine alone with the same bytes.
+    Apply,
+    /// Merging of states of a record, and of a neighbour's stream.
+    Merge,
+    /// Bytes of a record at rest.
+    Rest,
+    /// Import into one node, kill -9, start; memory.
+    Start,
+    /// 63 idle groups.
+    Idle,
+}
+
+/// Measures dinhba, beside etcd where it is installed.
+#[derive(Parser)]
+struct Options {
+    /// What to measure; everything if nothing is named.
+    parts: Vec<Part>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Rounds of each work, in turns with etcd; medians are printed.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each round, after one second of running in.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Callers of the works with many callers.
+    #[arg(long, default_value_t = 64)]
+    callers: usize,
+    /// Records of the parts without a peer.
+    #[arg(long, default_value_t = 100_000)]
+    records: usize,
+    /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
+    #[arg(long)]
+    tls: bool,
+    /// Leave etcd out.
+    #[arg(long)]
+    no_etcd: bool,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+
+    fn span(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Beside etcd.
+    works: Vec<Outcome>,
+    /// Alone: name, value, unit.
+    alone: Vec<alone::Figure>,
+}
+
+fn main() -> ExitCode {
+    // The nodes of the sites are this very program.
+    if std::env::args().nth(1).as_deref() == Some("node") {
+        return dinhba_node::command_line::main();
+    }
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let measured = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(measure(&options)));
+    match measured {
+        Ok(report) if options.json => match serde_json::to_string_pretty(&report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("{error}"),
+        },
+        Ok(report) => println!("{}", table::human(&report)),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report { works: works::run(options).await?, ..Report::default() };
+    for (part, measure) in alone::PARTS {
+        if options.wants(*part) {
+            report.alone.extend(measure(options)?);
+        }
+    }
+    if options.wants(Part::Start) {
+        report.alone.extend(nodes::start(options).await?);
+    }
+    if options.wants(Part::Idle) {
+        report.alone.extend(nodes::idle(options).await?);
+    }
+    Ok(report)
+}
