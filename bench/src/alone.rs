@@ -289,7 +289,7 @@ fn tables(dir: &Path) -> anyhow::Result<u64> {
         let path = entry.path();
         if path.is_dir() {
             bytes += tables(&path)?;
-        } else if !path.extension().is_some_and(|extension| extension == "jnl") {
+        } else if path.extension().is_none_or(|extension| extension != "jnl") {
             bytes += entry.metadata()?.len();
         }
     }
