@@ -60,7 +60,13 @@ impl Story {
     fn is_broken(&self, line: &str) {
         let findings = check(&self.history, WORK_MAX);
         assert_eq!(findings.violations.len(), 1, "{findings:?}");
-        assert_eq!(findings.violations[0].to_string().split(" at site ").nth(1), Some(line));
+        let text = findings.violations[0].to_string();
+        let (told, writers) = text.split_once("; ").expect("who wrote what was seen follows");
+        assert_eq!(told.split(" at site ").nth(1), Some(line));
+        assert_eq!(
+            writers,
+            "officer 0 of 10 asked Write { overwrites: {}, id: ValueId(1) } and was answered Some(Accepted)"
+        );
     }
 }
 
