@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
-use crate::command::{Digest, Epoch, LoggedAccess};
+use crate::command::{Epoch, LoggedAccess};
 use crate::edit::{Author, Edit};
 use crate::encoding::Wire;
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
@@ -63,19 +63,8 @@ pub fn refound(
     tx.put_group(&GroupState { site, level, access_count: 0, access_hash: Hash::default() });
     for shard in &group.shards {
         let Some(life) = lives.get(&shard.info.shard) else { continue };
-        tx.put_shard(&ShardState {
-            info: shard.info.clone(),
-            own: Author { site, shard: shard.info.shard, incarnation: life.incarnation },
-            epoch: life.epoch,
-            arrivals: 0,
-            running: Hash::default(),
-            edits_digest: Digest::default(),
-            state_digest: Digest::default(),
-            persons: 0,
-            households: 0,
-            conflicts: 0,
-            poisoned: 0,
-        });
+        let own = Author { site, shard: shard.info.shard, incarnation: life.incarnation };
+        tx.put_shard(&ShardState::new(shard.info.clone(), own, life.epoch));
     }
     for entry in places {
         tx.put(tx.keys().place(&entry.key()), entry);

@@ -109,6 +109,25 @@ pub struct ShardState {
     pub poisoned: u64,
 }
 
+impl ShardState {
+    /// A shard without an edit.
+    pub(crate) fn new(info: ShardInfo, own: Author, epoch: Epoch) -> Self {
+        ShardState {
+            info,
+            own,
+            epoch,
+            arrivals: 0,
+            running: Hash::default(),
+            edits_digest: Digest::default(),
+            state_digest: Digest::default(),
+            persons: 0,
+            households: 0,
+            conflicts: 0,
+            poisoned: 0,
+        }
+    }
+}
+
 /// A head: how far an author's chain, or one of its branches, is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorState {
@@ -290,19 +309,7 @@ impl Tx<'_> {
             Some(_) => Ok(Answer::refused(RefusalCode::Exists, "the shard is hosted here with another place")),
             None => {
                 let own = Author { site: group.site, shard: info.shard, incarnation };
-                self.put_shard(&ShardState {
-                    info,
-                    own,
-                    epoch,
-                    arrivals: 0,
-                    running: Hash::default(),
-                    edits_digest: Digest::default(),
-                    state_digest: Digest::default(),
-                    persons: 0,
-                    households: 0,
-                    conflicts: 0,
-                    poisoned: 0,
-                });
+                self.put_shard(&ShardState::new(info, own, epoch));
                 Ok(Answer::Done(Nothing))
             }
         }
