@@ -21,7 +21,7 @@ use dinhba_proto::v1::{
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, backup, broken, failed, id, refused, started};
+use super::{Caller, backup, broken, failed, id, ready, refused, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -437,6 +437,8 @@ impl Site for SiteService {
     type BackupStream = BoxStream<'static, Result<BackupReply, Status>>;
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        // A replica that lacks its shards would neither log the backup nor give them out.
+        ready(&self.0)?;
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         backup::stream(Arc::clone(&self.0), &caller, request.into_inner()).await.map(Response::new)
     }
