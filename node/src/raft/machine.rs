@@ -682,8 +682,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             verified => verified.map(|_| (meta, snapshot)),
         });
-        let (meta, snapshot) = whole.map_err(to_io)?;
-        Ok(Some(Snapshot { meta, snapshot }))
+        match whole {
+            Ok((meta, snapshot)) => Ok(Some(Snapshot { meta, snapshot })),
+            Err(error) => Err(self.stop(error)),
+        }
     }
 }
 
