@@ -32,7 +32,7 @@ use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::hosted::{Hosted, PROPOSE_WAIT, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
-use crate::log::{GroupCommit, Measured, refuse_lost};
+use crate::log::{GroupCommit, LOST_VOTE, Measured, refuse_lost};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
@@ -60,7 +60,7 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// The country whose units are built in.
-pub(crate) const COUNTRY: &str = "vietnam";
+const COUNTRY: &str = "vietnam";
 
 /// What all replicas of a group know beside its state.
 pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
@@ -575,11 +575,13 @@ fn open_state(
     Ok(opened)
 }
 
-const LOST_VOTE: &str =
-    "a node that forgot its vote must not vote again; remove it from its site and add one with a new id";
-
 fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
     data.join("snapshots").join(group.to_string())
+}
+
+/// Whose data directory a node of this configuration has.
+pub(crate) fn owner_of(config: &Config) -> Owner {
+    Owner { node: config.node.id, site: config.node.site, engine: config.storage.engine, country: COUNTRY.to_owned() }
 }
 
 /// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
@@ -588,13 +590,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let door = Door::open(&config)?;
     // First the port: it is the error that people make most, and nothing on the disk is touched by it.
     let incoming = door.listen(&config.node.listen)?;
-    let owner = Owner {
-        node: config.node.id,
-        site: config.node.site,
-        engine: config.storage.engine,
-        country: COUNTRY.to_owned(),
-    };
-    let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
+    let data = DataDir::open(&config.node.data_dir, &owner_of(&config)).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
     let log_dir = data.path().join("log");

@@ -28,11 +28,11 @@ use openraft::Vote;
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
-use crate::datadir::{Owner, Restoring};
+use crate::datadir::Restoring;
 use crate::disk::RealDisk;
 use crate::link::random;
 use crate::log::GroupCommit;
-use crate::node::{COUNTRY, context};
+use crate::node::{context, owner_of};
 use crate::raft::machine::position_batch;
 use crate::raft::types::{LogId, Membership, Node, SnapshotMeta, StoredMembership, encode_vote};
 use crate::seal::{Keyed, Sealer, Unsealed};
@@ -86,13 +86,7 @@ pub fn restore(
     let sealer = Keyed::for_backups(signing_key);
     let places = open_places(last, &sealer)?;
     let places = renewed_places(places, last, config)?;
-    let owner = Owner {
-        node: config.node.id,
-        site: config.node.site,
-        engine: config.storage.engine,
-        country: COUNTRY.to_owned(),
-    };
-    let restoring = Restoring::begin(&config.node.data_dir, &owner).context("node.data_dir")?;
+    let restoring = Restoring::begin(&config.node.data_dir, &owner_of(config)).context("node.data_dir")?;
     let shards = {
         let disk = Arc::new(RealDisk);
         let kind: EngineKind = config.storage.engine.name().parse()?;

@@ -29,6 +29,7 @@ mod writer;
 
 pub use commit::{GroupCommit, Inline};
 pub use measured::Measured;
+pub(crate) use recover::LOST_VOTE;
 pub use recover::refuse_lost;
 pub use segments::{LogOptions, MARK_BYTES_MAX, PAYLOAD_BYTES_MAX, SegmentLog};
 pub use tasked::Tasked;

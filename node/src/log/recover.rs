@@ -100,6 +100,10 @@ pub(super) fn recover(
     Ok(log)
 }
 
+/// What to do where the log, and with it the vote, is lost.
+pub(crate) const LOST_VOTE: &str =
+    "a node that forgot its vote must not vote again: remove this node from its site and add one with a new id";
+
 /// Refuses to begin a log anew where a node had one, and with it its votes. A log has a segment from its first opening on.
 pub fn refuse_lost(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     disk.create_dir(dir)?;
@@ -109,10 +113,7 @@ pub fn refuse_lost(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     sometimes("a node that lost its log is refused", true);
     Err(StoreError::Corrupt {
         place: dir.display().to_string(),
-        detail:
-            "the log is gone, and this node has taken part before. A node that forgot its vote must not vote again: \
-                 remove this node from its site and add one with a new id"
-                .to_owned(),
+        detail: format!("the log is gone, and this node has taken part before: {LOST_VOTE}"),
     })
 }
 

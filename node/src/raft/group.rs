@@ -28,6 +28,7 @@ use super::network::Network;
 use super::peer::{Body, CallError, Groups, PeerPool};
 use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
 use crate::disk::Disk;
+use crate::log::LOST_VOTE;
 use crate::runtime::watch::WatchReceiver;
 use crate::runtime::{self, Instant};
 
@@ -306,10 +307,7 @@ impl Group {
             sometimes("a node that lost its log is refused", true);
             return Err(StartError::Store(StoreError::Corrupt {
                 place: format!("log of {group}"),
-                detail: format!(
-                    "the state goes to {applied}, and the log knows of no vote: it was lost. A node that forgot its vote \
-                     must not vote again: remove this node from its site and add one with a new id"
-                ),
+                detail: format!("the state goes to {applied}, and the log knows of no vote: it was lost; {LOST_VOTE}"),
             }));
         }
         // What a majority holds is applied, also before this node's own log has flushed it: after a power cut the state may
