@@ -48,9 +48,12 @@ fn operator(country: &Country, site: SitePlace) -> (Client, Context) {
 
 /// Raises the feature level of a site's groups; level 1 is what they are founded with.
 pub async fn raise_level(country: &Country, site: SitePlace, level: u16) {
+    if level <= 1 {
+        return;
+    }
     for _ in 0..ADMIN_TRIES {
         let (client, context) = operator(country, site);
-        if level <= 1 || client.raise_level(&context, u32::from(level)).await.is_ok() {
+        if client.raise_level(&context, u32::from(level)).await.is_ok() {
             return;
         }
         runtime::sleep(Duration::from_secs(5)).await;
@@ -141,7 +144,7 @@ impl Acting {
     /// The power goes at a random moment: half of the times in the middle of one of the next calls on the disk, so that it
     /// finds the node at work; otherwise between two millionths of a second.
     async fn cut_power(&self, node: NodePlace) {
-        let country = &self.teller.country;
+        let country = &self.country;
         let pick = country.random();
         if pick.is_multiple_of(2) {
             let disk = country.machines()[node].disk.clone();

@@ -114,7 +114,7 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
     let ran = {
-        let _watched = watchdog::watch(handle.clone(), scenario.seed);
+        let _watched = watchdog::watch(handle.clone(), scenario);
         panics::caught(|| simulator.run(limit, story.tell()))
     };
     match ran {

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::executor::Handle;
+use crate::scenario::Scenario;
 
 /// One poll may take so long of wall time: the longest judgement of a run of days takes a fraction of it.
 const POLL_MAX: Duration = Duration::from_secs(300);
@@ -19,13 +20,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Watches until it is dropped.
 pub struct Watched(#[allow(dead_code, reason = "its end is the sign")] Sender<()>);
 
-/// Watches a run: if one poll goes on for five minutes, tells seed and task and exits with 1.
+/// Watches a run: if one poll goes on for five minutes, tells scenario, seed and task and exits with 1.
 #[must_use]
-pub fn watch(handle: Handle, seed: u64) -> Watched {
+pub fn watch(handle: Handle, scenario: &Scenario) -> Watched {
+    let (name, seed) = (scenario.name.clone(), scenario.seed);
     watch_with(handle, POLL_MAX, LOOK_EVERY, move |task| {
         eprintln!(
-            "seed {seed}: the task {task:?} has not yielded for {} s: it hangs. Run it under a debugger: \
-             cargo run --release -p dinhba-sim -- run --seed {seed}",
+            "{name}, seed {seed}: the task {task:?} has not yielded for {} s: it hangs. Run it again under a debugger",
             POLL_MAX.as_secs()
         );
         std::process::exit(1);

@@ -364,7 +364,8 @@ pub(super) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
                 | What::ForgetVote { node }
                 | What::Rot { node, store: Store::Log }
                 | What::ReplaceNode { node } => nodes.lose(node),
-                // A replica whose state is damaged stops for good, until it is replaced; a lone node is mended by its parent.
+                // A replica makes a damaged state again, but not twice in ten minutes, nor where its snapshot is damaged too:
+                // counted as lost. A lone node is mended by its parent.
                 What::Rot { node, store: Store::State } if nodes.members > 1 => nodes.lose(node),
                 What::AddNode { .. } => nodes.members += 1,
                 What::RemoveNode { node } => {
