@@ -21,6 +21,7 @@
 //!
 //! Limits: options that name the connection are global, so a binary with verbs of its own should not use their names anew.
 
+mod backup;
 mod connection;
 mod export;
 mod fields;
@@ -41,6 +42,7 @@ use dinhba_core::schema::RecordKind;
 use serde_json::{Value as Json, json};
 use tonic::Code;
 
+use crate::archive::ArchiveError;
 use crate::error::Error;
 use crate::request::parse_request;
 
@@ -118,6 +120,8 @@ pub(crate) enum Failure {
     Usage(String),
     #[error("{what}: {error}")]
     File { what: String, error: std::io::Error },
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
     /// What is written to has gone away, or is full.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -134,6 +138,11 @@ impl Failure {
         match self {
             Failure::Client(error) => Exit::of(error),
             Failure::Usage(_) => Exit::Usage,
+            // Files in a directory are what was given, and nothing changed.
+            Failure::Archive(error) if !matches!(error, ArchiveError::Io { .. } | ArchiveError::Busy { .. }) => {
+                Exit::Usage
+            }
+            Failure::Archive(_) => Exit::Other,
             Failure::File { .. } | Failure::Output(_) | Failure::Other(_) => Exit::Other,
         }
     }
@@ -257,6 +266,8 @@ pub enum Verb {
         #[arg(long, default_value_t = 1)]
         from: u64,
     },
+    /// Adds what a running site accepted since the last backup to an archive, sealed
+    Backup(Backup),
     /// Invents a population; needs no connection
     Generate(Generate),
     /// Looks after the site
@@ -304,6 +315,27 @@ pub struct Import {
     /// Says nothing while it works
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// What `backup` takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Backup {
+    #[command(subcommand)]
+    look: Option<LookAtBackup>,
+    /// The directory of the archive: one site's, nothing else in it
+    #[arg(required = true)]
+    archive: Option<PathBuf>,
+}
+
+/// What can be asked of an archive.
+#[derive(Debug, clap::Subcommand)]
+pub enum LookAtBackup {
+    /// Reads every byte of an archive and lists its backups, or names file and place of the first damage; needs no connection
+    Verify {
+        /// The directory of the archive
+        archive: PathBuf,
+    },
 }
 
 /// What `generate` takes.
@@ -460,6 +492,9 @@ pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
         }
         if let Verb::Units { units } = &verb {
             return export::units(units, &mut desk);
+        }
+        if let Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) = &verb {
+            return backup::verify(archive, &mut desk);
         }
         if let Verb::Fields { kind } = &verb {
             return fields::list(*kind, &mut desk);

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
+use dinhba_core::archive::{Frame, Reached};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_proto::v1;
 use futures::Stream;
 use tonic::codec::CompressionEncoding;
@@ -103,7 +104,7 @@ pub(crate) fn records(transport: Transport) -> RecordsClient<Line> {
         .accept_compressed(CompressionEncoding::Zstd)
 }
 
-fn site(transport: Transport) -> SiteClient<Line> {
+pub(crate) fn site(transport: Transport) -> SiteClient<Line> {
     SiteClient::new(Line(transport))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -368,6 +369,17 @@ impl Client {
         self.administer(message, |transport, request| async move { site(transport).release_author(request).await })
             .await
             .map(|_| ())
+    }
+
+    /// What an archive of the site does not hold yet, from where it stands: pieces, then their summary. Goes on by itself
+    /// after a break; ends with an error once no node has answered for the deadline.
+    pub fn backup(
+        &self,
+        context: &Context,
+        of: SiteId,
+        reached: Reached,
+    ) -> impl Stream<Item = Result<Frame, Error>> + Send + use<> {
+        streams::backup(self.clone(), context.wire(), of, reached)
     }
 
     // One call.

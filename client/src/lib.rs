@@ -13,6 +13,8 @@ pub mod error;
 
 pub mod request;
 
+pub mod archive;
+
 pub mod client;
 
 mod streams;

@@ -1,11 +1,13 @@
-//! The calls that stream: many edits, the change feed, an extract.
+//! The calls that stream: many edits, the change feed, an extract, a backup.
 //!
 //! Each is a loop around one connection that outlives it. Nothing is spawned: a stream makes progress while it is polled.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use dinhba_core::ids::RequestId;
+use dinhba_core::archive::{Frame, Reached, advance};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{RequestId, SiteId};
 use dinhba_proto::v1;
 use dinhba_proto::v1::edit_many_reply::Outcome;
 use futures::stream::{self, Stream, StreamExt};
@@ -14,7 +16,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::ambient::within;
-use crate::client::{Client, Rounds, records};
+use crate::client::{Client, Rounds, records, site};
 use crate::error::{Error, Verdict};
 use crate::request::{Accepted, request_of};
 
@@ -360,6 +362,85 @@ pub(crate) fn export(
             }
         }
     })
+}
+
+struct Fetch {
+    client: Client,
+    context: Option<v1::Context>,
+    of: SiteId,
+    reached: Reached,
+    replies: Option<(usize, Streaming<v1::BackupReply>)>,
+    /// Since the last frame.
+    rounds: Rounds,
+    is_over: bool,
+}
+
+pub(crate) fn backup(
+    client: Client,
+    context: Option<v1::Context>,
+    of: SiteId,
+    reached: Reached,
+) -> impl Stream<Item = Result<Frame, Error>> + Send + use<> {
+    let rounds = Rounds::start(&client, client.limits().deadline);
+    let fetch = Fetch { client, context, of, reached, replies: None, rounds, is_over: false };
+    stream::unfold(fetch, |mut fetch| async move {
+        if fetch.is_over {
+            return None;
+        }
+        let item = fetch.next().await;
+        fetch.is_over = matches!(item, Err(_) | Ok(Frame::Summary(_)));
+        Some((item, fetch))
+    })
+}
+
+impl Fetch {
+    async fn next(&mut self) -> Result<Frame, Error> {
+        loop {
+            let (node, mut replies) = match self.replies.take() {
+                Some(open) => open,
+                None => {
+                    let request = self.request();
+                    let opened = open(&self.client, &mut self.rounds, |transport| {
+                        let request = request.clone();
+                        async move { site(transport).backup(request).await }
+                    });
+                    opened.await?
+                }
+            };
+            let status = match within(self.client.ambient(), self.client.limits().deadline, replies.next()).await {
+                Some(Some(Ok(reply))) => {
+                    let frame = Frame::from_bytes(&reply.frame)
+                        .map_err(|_| Error::Protocol("a frame of a backup that cannot be read: use a newer version"))?;
+                    if let Frame::Piece(piece) = &frame {
+                        advance(&mut self.reached, piece)
+                            .map_err(|_| Error::Protocol("a piece of a backup out of turn"))?;
+                    }
+                    self.client.prefer(node);
+                    self.rounds = Rounds::start(&self.client, self.client.limits().deadline);
+                    self.replies = Some((node, replies));
+                    return Ok(frame);
+                }
+                Some(Some(Err(status))) => status,
+                Some(None) => Status::unknown("the node ended the stream"),
+                None => Status::deadline_exceeded("no answer in time"),
+            };
+            if Verdict::of(&status) == Verdict::Definite {
+                return Err(Error::refused(&status));
+            }
+            self.client.failed(node, &status);
+        }
+    }
+
+    fn request(&self) -> v1::BackupRequest {
+        let held = self.reached.iter().filter(|(_, (position, _))| *position > 0);
+        let held = held.map(|((group, shard), (position, hash))| v1::BackupPosition {
+            group: group.to_string(),
+            shard: shard.map(|shard| shard.to_string()).unwrap_or_default(),
+            position: *position,
+            hash: hash.0.to_vec(),
+        });
+        v1::BackupRequest { context: self.context.clone(), site: self.of.to_string(), held: held.collect() }
+    }
 }
 
 /// Opens a stream of answers at the first node that gives one.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId, UnitId};
+use dinhba_core::archive::{Frame, GroupSummary, Piece, Summary};
+use dinhba_core::encoding::Wire as _;
+use dinhba_core::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_proto::v1;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -332,6 +334,39 @@ impl Site for Memory {
     ) -> Result<Response<v1::RaiseLevelReply>, Status> {
         Ok(Response::new(v1::RaiseLevelReply { level: request.into_inner().level }))
     }
+    type BackupStream = BoxStream<'static, Result<v1::BackupReply, Status>>;
+
+    /// An access log of 5 entries: each stream breaks after one, until all are held; then their summary.
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        const LAST: u64 = 5;
+        let group = GroupId(7);
+        let after = request.get_ref().held.first().map_or(0, |held| held.position);
+        let hash = |position: u64| Hash([position as u8; 32]);
+        let frame = |frame: Frame| Ok(v1::BackupReply { frame: frame.to_bytes() });
+        let mut replies = Vec::new();
+        if after < LAST {
+            let to = after + 1;
+            let sealed = vec![to as u8; 40];
+            replies.push(frame(Frame::Piece(Piece { group, shard: None, after, to, hash: hash(to), sealed })));
+            replies.push(Err(Status::unknown("connection reset")));
+        } else {
+            let access_hash = hash(LAST);
+            let group = GroupSummary {
+                group,
+                level: 1,
+                applied: 9,
+                members: Vec::new(),
+                accesses: LAST,
+                access_hash,
+                shards: Vec::new(),
+            };
+            let site = request.get_ref().site.parse().map_err(|_| Status::invalid_argument("site"))?;
+            let summary = Summary { site, node: NodeId(1), taken_ms: 9, groups: vec![group], sealed: Vec::new() };
+            replies.push(frame(Frame::Summary(summary)));
+        }
+        Ok(Response::new(stream::iter(replies).boxed()))
+    }
+
     async fn release_author(
         &self,
         _: Request<v1::ReleaseAuthorRequest>,

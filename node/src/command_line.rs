@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use dinhba_client::cli::{Connection, EXIT_CODES, Verb, misused};
 use dinhba_core::claims::Role;
+use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
 use dinhba_core::units::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::pki::{DevAuthority, read_signing_key};
-use crate::{demo, node, place_file, telemetry};
+use crate::{demo, node, place_file, restore, telemetry};
 
 /// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
 const WORKERS: usize = 2;
@@ -31,6 +32,8 @@ struct CommandLine {
 enum Action {
     /// Runs one node until SIGTERM or Ctrl-C.
     Node(NodeOptions),
+    /// Founds a site anew from an archive of its backups, in an empty data directory
+    Restore(RestoreOptions),
     /// Runs a country of eight sites on this machine, and shows that nothing is lost.
     Demo(demo::Options),
     /// Makes keys and certificates.
@@ -48,6 +51,18 @@ struct NodeOptions {
     /// Stop when standard input ends: for a parent process whose death must end this one.
     #[arg(long)]
     end_with_stdin: bool,
+}
+
+#[derive(Args)]
+struct RestoreOptions {
+    /// The configuration of the site's first node; its data directory must be absent or empty
+    #[arg(long)]
+    config: PathBuf,
+    /// The directory of the archive
+    archive: PathBuf,
+    /// Leaves out what any site received later (2026-01-31T12:00:00Z). The access log is put back whole
+    #[arg(long, value_name = "TIME")]
+    until: Option<InstantMs>,
 }
 
 #[derive(Subcommand)]
@@ -115,6 +130,10 @@ pub fn main() -> ExitCode {
         Action::Node(options) => {
             runtime.block_on(run_node(options)).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
         }
+        Action::Restore(options) => {
+            let json = connection.json;
+            restore_site(options, json).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
+        }
         Action::Demo(options) => runtime.block_on(demo::run(options)),
         Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
         Action::Verb(verb) => runtime.block_on(dinhba_client::cli::run(verb, connection)),
@@ -151,6 +170,18 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
         }
     };
     node::run(config, stop).await
+}
+
+fn restore_site(options: RestoreOptions, json: bool) -> anyhow::Result<()> {
+    let config = Config::load(&options.config)?;
+    let signing_key = read_signing_key(&config.site.signing_key).context("site.signing_key")?;
+    let restored = restore::restore(&config, &signing_key, &options.archive, options.until)?;
+    if json {
+        println!("{}", restored.json());
+    } else {
+        println!("{}", restored.text(&options.config));
+    }
+    Ok(())
 }
 
 fn make_keys(dev: Dev) -> anyhow::Result<()> {

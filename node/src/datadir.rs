@@ -32,6 +32,8 @@ const IDENTITY: &str = "identity";
 const IDENTITY_NEW: &str = "identity.new";
 /// Empty; there once the node may take part under its id.
 const ADMITTED: &str = "admitted";
+/// There while an archive is put back, and after such an attempt was broken off by force.
+const RESTORING: &str = "restoring";
 /// The longest country id: a short name or a hash in hex.
 const COUNTRY_BYTES_MAX: usize = 64;
 
@@ -113,6 +115,21 @@ pub enum DataDirError {
         path: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A restore needs an empty directory.
+    #[error(
+        "{path} holds the data of a node: a backup is never restored over data. \
+         Choose another node.data_dir, or move this one away if you are sure that no node needs it"
+    )]
+    Occupied {
+        /// The directory.
+        path: String,
+    },
+    /// A restore was broken off in it.
+    #[error("{path} holds a restore that was broken off: empty the directory, then restore again")]
+    Unfinished {
+        /// The directory.
+        path: String,
     },
     /// The owner cannot be written down.
     #[error("{0:?} is not a country id: use 1 to {COUNTRY_BYTES_MAX} of a-z, 0-9, dot, underscore and dash")]
@@ -257,13 +274,91 @@ impl DataDir {
     /// Notes for ever that the node may take part: nobody knew it under its id when it had no data yet. On disk when it
     /// returns. A start that was refused leaves an identity, but not this.
     pub fn admit(&self) -> Result<(), DataDirError> {
-        let path = self.path.join(ADMITTED);
-        let write = || -> io::Result<()> {
-            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?.sync_all()?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|error| io_error(&path, &error))
+        put_empty(&self.path, ADMITTED)
     }
+}
+
+/// A data directory into which an archive is put back. Until [`finish`](Self::finish) no node opens it; dropped before,
+/// it is as it was found.
+#[derive(Debug)]
+pub struct Restoring {
+    path: PathBuf,
+    owner: Owner,
+    made: bool,
+    finished: bool,
+    // Held, not read.
+    _lock: File,
+}
+
+impl Restoring {
+    /// Takes the directory at `path`, which must be absent or empty.
+    pub fn begin(path: &Path, owner: &Owner) -> Result<Self, DataDirError> {
+        check_country(&owner.country)?;
+        refuse_occupied(path)?;
+        let made = !path.exists();
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(|error| io_error(path, &error))?;
+        let lock = lock(path)?;
+        refuse_occupied(path)?;
+        let restoring = Restoring { path: path.to_owned(), owner: owner.clone(), made, finished: false, _lock: lock };
+        put_empty(path, RESTORING)?;
+        Ok(restoring)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it a node's data directory. What is in it must be on the disk.
+    pub fn finish(mut self) -> Result<(), DataDirError> {
+        // From here on it may be whole: nothing is taken back.
+        self.finished = true;
+        put_empty(&self.path, ADMITTED)?;
+        write_identity(&self.path, &self.owner)?;
+        let marker = self.path.join(RESTORING);
+        fs::remove_file(&marker).map_err(|error| io_error(&marker, &error))
+    }
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // The marker last: what stays behind by force is seen as such.
+        let names = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let names: Vec<_> = names.filter(|name| name != RESTORING).collect();
+        let removed = names
+            .iter()
+            .map(|name| self.path.join(name))
+            .try_for_each(|path| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
+        let removed = removed.and_then(|()| match fs::remove_file(self.path.join(RESTORING)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
+        let removed = if self.made { removed.and_then(|()| fs::remove_dir(&self.path)) } else { removed };
+        if let Err(error) = removed {
+            tracing::warn!(path = %self.path.display(), %error, "what was restored in part cannot be removed");
+        }
+    }
+}
+
+fn refuse_occupied(path: &Path) -> Result<(), DataDirError> {
+    if DataDir::exists(path) {
+        return Err(DataDirError::Occupied { path: path.display().to_string() });
+    }
+    refuse_foreign(path)
+}
+
+/// Makes an empty file whose being there says something; on disk when it returns.
+fn put_empty(dir: &Path, name: &str) -> Result<(), DataDirError> {
+    let path = dir.join(name);
+    let write = || -> io::Result<()> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?.sync_all()?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| io_error(&path, &error))
 }
 
 fn check_country(country: &str) -> Result<(), DataDirError> {
@@ -288,6 +383,9 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     names.sort();
     if names.iter().any(|name| name == IDENTITY) {
         return Ok(());
+    }
+    if names.iter().any(|name| name == RESTORING) {
+        return Err(DataDirError::Unfinished { path: path.display().to_string() });
     }
     match names.into_iter().find(|name| name != LOCK && name != IDENTITY_NEW) {
         Some(example) => Err(DataDirError::NotOurs { path: path.display().to_string(), example }),

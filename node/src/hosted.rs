@@ -228,10 +228,23 @@ impl Hosted {
         self.context.keys()
     }
 
-    /// Looks at a consistent view of the state, as this replica has it.
+    /// Looks at a consistent view of the state, as this replica has it. Damage that is met has it made again.
     pub fn look<T>(&self, look: impl FnOnce(&dyn StateView) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let steady = self.group.condition().steady();
         let view = self.engine.snapshot()?;
-        look(&*view)
+        if steady.is_none() || steady != self.group.condition().steady() {
+            return Err(StoreError::Replacing);
+        }
+        let looked = look(&*view);
+        if let Err(damage @ StoreError::Corrupt { .. }) = &looked
+            && sometimes("a reader meets damage", self.group.condition().suspect())
+        {
+            tracing::warn!(group = %self.id(), %damage, "the state is damaged");
+            // The machine looks after it when it applies the next entry: let there be one.
+            let hosted = self.clone();
+            runtime::spawn("suspicion", async move { hosted.propose(Command::Access(Vec::new())).await.map(|_| ()) });
+        }
+        looked
     }
 
     /// The group's own state, once it is formed.

@@ -36,6 +36,8 @@ pub mod node;
 
 pub mod service;
 
+pub mod restore;
+
 pub mod server;
 
 pub mod demo;

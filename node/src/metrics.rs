@@ -295,6 +295,7 @@ impl Metrics {
             StoreError::Io(_) => "io",
             StoreError::Full(_) => "full",
             StoreError::Corrupt { .. } => "corrupt",
+            StoreError::Replacing => "replacing",
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();
@@ -309,6 +310,9 @@ impl Metrics {
     }
 }
 
+/// Brings the figures that are looked up, not counted, up to date: asked for each time before a page is written.
+pub type Refresh = Arc<dyn Fn() + Send + Sync>;
+
 /// Says whether the node is well, or why not, without personal data.
 pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -316,11 +320,12 @@ pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub async fn serve(
     incoming: TcpIncoming,
     metrics: Metrics,
+    refresh: Refresh,
     health: Health,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let service = tower::service_fn(move |request: Request<Body>| {
-        let response = answer(request.method(), request.uri().path(), &metrics, &health);
+        let response = answer(request.method(), request.uri().path(), &metrics, &refresh, &health);
         async move { Ok::<_, Infallible>(response) }
     });
     Server::builder()
@@ -333,11 +338,14 @@ pub async fn serve(
         .await
 }
 
-fn answer(method: &Method, path: &str, metrics: &Metrics, health: &Health) -> Response<String> {
+fn answer(method: &Method, path: &str, metrics: &Metrics, refresh: &Refresh, health: &Health) -> Response<String> {
     let plain = "text/plain; charset=utf-8";
     let (status, kind, page) = match path {
         _ if method != Method::GET => (StatusCode::METHOD_NOT_ALLOWED, plain, "use GET\n".to_owned()),
-        "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.page()),
+        "/metrics" => {
+            refresh();
+            (StatusCode::OK, OPEN_METRICS, metrics.page())
+        }
         "/healthz" => match health() {
             Ok(()) => (StatusCode::OK, plain, "ok\n".to_owned()),
             Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, plain, format!("{reason}\n")),
@@ -441,7 +449,8 @@ mod tests {
     #[tokio::test]
     async fn a_collector_reads_the_figures_and_the_health() {
         let metrics = Metrics::new();
-        metrics.edit("accepted");
+        let counted = metrics.clone();
+        let refresh: Refresh = Arc::new(move || counted.edit("accepted"));
         let well = Arc::new(AtomicBool::new(true));
         let health: Health = {
             let well = well.clone();
@@ -452,7 +461,7 @@ mod tests {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = crate::runtime::spawn(
             "page",
-            serve(incoming, metrics, health, async move {
+            serve(incoming, metrics, refresh, health, async move {
                 let _ = stopped.await;
             }),
         );

@@ -6,7 +6,8 @@
 //! and groups end, the state is synced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -31,10 +32,11 @@ use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::hosted::{Hosted, PROPOSE_WAIT, Parts, ProposalFailed};
 use crate::link::{LinkReports, keep_parent_links};
-use crate::log::{GroupCommit, Measured};
+use crate::log::{GroupCommit, Measured, refuse_lost};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
+use crate::raft::machine::ENGINE_DAMAGED;
 use crate::raft::peer::{App, Body, Groups, PeerPool};
 use crate::runtime::{self, watch};
 use crate::seal::Unsealed;
@@ -45,14 +47,29 @@ use crate::{link, pki, server};
 /// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
 const LEVEL_FIRST: u16 = 1;
 
-/// How often founding, registration and figures are looked after.
+/// How often founding and registration are looked after; where heartbeats are rarer, as often as they.
 const CHORES_EVERY: Duration = Duration::from_millis(500);
+
+/// Pause before a group that has no leader yet is asked again what it has: a fraction of an election.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a peer may take to answer a call of [`Call`].
 const CALL_WAIT: Duration = Duration::from_secs(3);
 
 /// How long open connections may go on when the node stops.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// The country whose units are built in.
+pub(crate) const COUNTRY: &str = "vietnam";
+
+/// What all replicas of a group know beside its state.
+pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
+    Context {
+        group,
+        index_key: blake3::derive_key("dinhba 2026 index", &signing_key.to_bytes()),
+        digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
+    }
+}
 
 /// What a node is started with, beside its configuration: the seams.
 pub struct Seams {
@@ -90,6 +107,7 @@ pub struct Shared {
     /// Whether the data directory was empty at the start.
     is_new: bool,
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
+    caught_up: AtomicBool,
     place: RwLock<Arc<Place>>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
@@ -126,6 +144,12 @@ impl Shared {
     /// This site.
     pub fn site(&self) -> SiteId {
         self.config.node.site
+    }
+
+    /// Whether the groups here have shown, since the start, everything that was acknowledged before it. A replica that lost
+    /// what it had not flushed may lack even its shards until then, and must refuse nothing as unknown.
+    pub fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
     }
 
     /// Whether the node is stopping.
@@ -240,6 +264,7 @@ impl Node {
             groups: Groups::default(),
             is_new: seams.is_new,
             hosted: OnceLock::new(),
+            caught_up: AtomicBool::new(false),
             place: RwLock::default(),
             stop,
             stopping,
@@ -277,11 +302,7 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = Context {
-                group,
-                index_key: blake3::derive_key("dinhba 2026 index", &shared.signing_key.to_bytes()),
-                digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
-            };
+            let context = context(group, &shared.signing_key);
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let raft = &shared.config.raft;
             let setup = Setup {
@@ -310,6 +331,7 @@ impl Node {
         }
         anyhow::ensure!(shared.hosted.set(hosted).is_ok(), "a node starts once");
         shared.refresh_place()?;
+        runtime::spawn("catch up", catch_up(Arc::clone(shared)));
         runtime::spawn("place", follow_place(Arc::clone(shared)));
         runtime::spawn("chores", do_chores(Arc::clone(shared)));
         Ok(())
@@ -369,17 +391,35 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
 async fn follow_place(shared: Arc<Shared>) {
     let Some(mut moved) = shared.site_group().map(Hosted::follow) else { return };
     while WatchReceiver::changed(&mut moved).await.is_ok() {
+        // It is read again after the next entry.
         if let Err(error) = shared.refresh_place() {
-            tracing::error!(%error, "the directory cannot be read");
-            return;
+            tracing::warn!(%error, "the directory cannot be read");
         }
     }
 }
 
-/// Founds the site, registers this node, keeps the figures: again and again until done, and after every change.
+/// Waits for each group to show what its leader has; see [`Shared::has_caught_up`].
+async fn catch_up(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping();
+    for hosted in shared.hosted() {
+        while let Err(error) = hosted.group.barrier(PROPOSE_WAIT).await {
+            tracing::debug!(group = %hosted.id(), %error, "this replica has not caught up yet");
+            if runtime::timeout(CATCH_UP_PAUSE, WatchReceiver::changed(&mut stopping)).await.is_ok() {
+                return;
+            }
+        }
+    }
+    if let Err(error) = shared.refresh_place() {
+        tracing::error!(%error, "the directory cannot be read");
+    }
+    shared.caught_up.store(true, Ordering::Release);
+}
+
+/// Founds the site and registers this node: again and again until done, and after every change.
 async fn do_chores(shared: Arc<Shared>) {
     let mut founded = !shared.config.site.bootstrap;
     let mut stopping = shared.stopping();
+    let every = CHORES_EVERY.max(Duration::from_millis(shared.config.raft.heartbeat_ms));
     while !shared.is_stopping() {
         if !founded {
             match found_site(&shared).await {
@@ -389,8 +429,7 @@ async fn do_chores(shared: Arc<Shared>) {
         } else if let Err(error) = register_node(&shared).await {
             tracing::debug!(%error, "the node is not registered yet");
         }
-        shared.keep_figures();
-        let pause = runtime::timeout(CHORES_EVERY, WatchReceiver::changed(&mut stopping)).await;
+        let pause = runtime::timeout(every, WatchReceiver::changed(&mut stopping)).await;
         if pause.is_ok() {
             return;
         }
@@ -497,6 +536,52 @@ async fn done(hosted: &Hosted, command: Command) -> Result<(), ProposalFailed> {
     }
 }
 
+/// Opens the state in the data directory. If the engine's own files are damaged, as it says itself or as a replica found that
+/// could not replace its part, they are set aside, and the groups fill new ones from their snapshots and logs; a group that
+/// cannot says so and refuses to start. Never without the votes: a node that has neither state nor vote looks like a new one.
+fn open_state(
+    kind: EngineKind,
+    data: &Path,
+    config: &Config,
+    log: &dyn LogEngine,
+) -> anyhow::Result<Arc<dyn StateEngine>> {
+    let dir = data.join("state");
+    let open = || state::open(kind, &dir, Arc::new(Unsealed));
+    let marks: Vec<PathBuf> = config.site.groups.iter().map(|group| snapshots_of(data, group.id)).collect();
+    let marks: Vec<PathBuf> =
+        marks.into_iter().map(|dir| dir.join(ENGINE_DAMAGED)).filter(|mark| mark.exists()).collect();
+    let damage = if marks.is_empty() {
+        match open() {
+            Err(damage @ StoreError::Corrupt { .. }) => damage.to_string(),
+            opened => return Ok(opened?),
+        }
+    } else {
+        "a replica could not replace its part of it".to_owned()
+    };
+    for group in log.groups()? {
+        anyhow::ensure!(log.state(group)?.vote.is_some(), "{damage}; and the log has no vote of {group}: {LOST_VOTE}");
+    }
+    anyhow::ensure!(!log.groups()?.is_empty(), "{damage}; and the log is empty: {LOST_VOTE}");
+    let aside = data.join("state.damaged");
+    tracing::warn!(%damage, aside = %aside.display(), "the state is set aside, and made again from snapshots and log");
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside).with_context(|| aside.display().to_string())?;
+    }
+    std::fs::rename(&dir, &aside).with_context(|| dir.display().to_string())?;
+    let opened = open()?;
+    for mark in marks {
+        std::fs::remove_file(&mark).with_context(|| mark.display().to_string())?;
+    }
+    Ok(opened)
+}
+
+const LOST_VOTE: &str =
+    "a node that forgot its vote must not vote again; remove it from its site and add one with a new id";
+
+fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
+    data.join("snapshots").join(group.to_string())
+}
+
 /// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
 pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
     let signing_key = pki::read_signing_key(&config.site.signing_key)?;
@@ -507,14 +592,19 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         node: config.node.id,
         site: config.node.site,
         engine: config.storage.engine,
-        country: "vietnam".to_owned(),
+        country: COUNTRY.to_owned(),
     };
     let data = DataDir::open(&config.node.data_dir, &owner).context("node.data_dir")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let kind: EngineKind = config.storage.engine.name().parse()?;
+    let log_dir = data.path().join("log");
+    if data.is_admitted() {
+        refuse_lost(&*disk, &log_dir)?;
+    }
+    let log = GroupCommit::open(Arc::clone(&disk), &log_dir, Arc::new(Unsealed))?;
     let mut seams = Seams {
-        state: state::open(kind, &data.path().join("state"), Arc::new(Unsealed))?,
-        log: GroupCommit::open(Arc::clone(&disk), &data.path().join("log"), Arc::new(Unsealed))?,
+        state: open_state(kind, data.path(), &config, &*log)?,
+        log,
         disk,
         snapshots: data.path().join("snapshots"),
         dial: door.dialer(),
@@ -560,8 +650,6 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use dinhba_client::transport::{Transport, TransportError};
 
     use super::*;

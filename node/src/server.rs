@@ -68,10 +68,11 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
     if let Some(address) = &shared.config.node.metrics_listen {
         match listen_plain(address) {
             Ok(incoming) => {
-                let health = Arc::clone(&shared);
+                let (figures, health) = (Arc::clone(&shared), Arc::clone(&shared));
                 let page = metrics::serve(
                     incoming,
                     shared.metrics.clone(),
+                    Arc::new(move || figures.keep_figures()),
                     Arc::new(move || health.health()),
                     closing.clone(),
                 );

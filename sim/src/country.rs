@@ -17,7 +17,7 @@ use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
-use dinhba_node::log::{LogOptions, Tasked};
+use dinhba_node::log::{LogOptions, Tasked, refuse_lost};
 use dinhba_node::node::{Node, Seams};
 use dinhba_node::raft::group::Role as RaftRole;
 use dinhba_node::runtime::NodeScope;
@@ -454,17 +454,20 @@ impl Country {
             Arc::new(move || disk.flush_time())
         };
         let shared_disk: Arc<dyn Disk> = Arc::new(disk);
+        if admitted {
+            refuse_lost(&*shared_disk, FilePath::new(LOG_DIR))?;
+        }
         let mut seams = Seams {
             state,
             log: Tasked::open_with(
                 Arc::clone(&shared_disk),
-                FilePath::new("/data/log"),
+                FilePath::new(LOG_DIR),
                 Arc::new(Unsealed),
                 options,
                 flush,
             )?,
             disk: shared_disk,
-            snapshots: PathBuf::from("/data/snapshots"),
+            snapshots: PathBuf::from(SNAPSHOT_DIR),
             dial: self.0.wire.dialer(endpoint, &identity),
             is_new: !admitted,
             directory: Arc::clone(&self.0.units),
@@ -577,6 +580,11 @@ impl Country {
         machine.admitted = false;
     }
 
+    /// A machine that is off loses its log, and with it its votes; the state stays.
+    pub fn lose_log(&self, node: NodePlace) {
+        self.machines()[node].disk.lose_dir(FilePath::new(LOG_DIR));
+    }
+
     /// Copies a machine's disk, as it is.
     #[must_use]
     pub fn back_up(&self, node: NodePlace) -> Backup {
@@ -616,6 +624,10 @@ impl Country {
     }
 }
 
+/// Where machines keep the log of their groups.
+pub const LOG_DIR: &str = "/data/log";
+/// Where machines keep the snapshots of their groups.
+pub const SNAPSHOT_DIR: &str = "/data/snapshots";
 /// Where machines keep the file that sites are founded with.
 const PLACE_FILE: &str = "/data/place.csv";
 

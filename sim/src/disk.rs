@@ -340,6 +340,17 @@ impl SimDisk {
         self.restore(&SimDisk::new(0));
     }
 
+    /// Loses every file below a directory, as a repair of the file system or an operator's hand would. No process runs.
+    pub fn lose_dir(&self, dir: &Path) {
+        let mut state = self.lock();
+        let State { names, durable_names, .. } = &mut *state;
+        for names in [names, durable_names] {
+            names.retain(|path, _| !path.starts_with(dir));
+        }
+        state.renames.clear();
+        state.forget_files();
+    }
+
     /// While set, writes, extensions and creations are refused as on a full disk; a write may get through in part.
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
@@ -361,11 +372,14 @@ impl SimDisk {
         self.lock().flush_time
     }
 
-    /// Flips one bit of cold data: durable, and older than the last sync of its file. `pick` chooses which. Tells what it
-    /// hit; `None` if nothing is cold.
-    pub fn rot(&self, pick: u64) -> Option<String> {
+    /// Flips one bit of cold data below a directory: durable, and older than the last sync of its file. `pick` chooses
+    /// which. Tells what it hit; `None` if nothing is cold.
+    pub fn rot(&self, below: &Path, pick: u64) -> Option<String> {
         let mut state = self.lock();
-        let durable = state.names.iter().filter(|(path, file)| state.durable_names.get(*path) == Some(*file));
+        let durable = state
+            .names
+            .iter()
+            .filter(|(path, file)| path.starts_with(below) && state.durable_names.get(*path) == Some(*file));
         let durable: Vec<(PathBuf, u64)> = durable.map(|(path, file)| (path.clone(), *file)).collect();
         let count = durable.len() as u64;
         let first = usize::try_from(pick.checked_rem(count)?).ok()?;

@@ -33,6 +33,8 @@ pub struct Handle(Arc<Core>);
 struct Core {
     state: Mutex<State>,
     ready: Arc<Ready>,
+    /// The number and the name of the last poll, for whoever watches from another thread.
+    pulse: Mutex<(u64, &'static str)>,
 }
 
 /// Within one instant of virtual time so many polls are more than all nodes together can have to do: some tasks wake one
@@ -81,6 +83,8 @@ struct Task {
     name: &'static str,
     /// Absent while it is polled.
     future: Option<BoxFuture<'static, ()>>,
+    /// The same at every poll: who keeps it sees that it still fits, and timers stay as they are.
+    waker: Waker,
 }
 
 #[derive(Default)]
@@ -128,6 +132,10 @@ impl Ready {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.ready.push(self.task);
     }
 }
@@ -175,15 +183,15 @@ impl Core {
             return;
         }
         let Some(mut future) = task.future.take() else { return };
-        let (scope, name) = (task.scope, task.name);
+        let (scope, name, waker) = (task.scope, task.name, task.waker.clone());
         state.polls += 1;
         state.events.update(&nanos(now).to_le_bytes());
         state.events.update(&id.to_le_bytes());
         state.events.update(name.as_bytes());
         state.current = scope;
+        *lock(&self.pulse) = (state.polls, name);
         drop(state);
 
-        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: Arc::clone(&self.ready) }));
         let result = future.as_mut().poll(&mut Context::from_waker(&waker));
 
         let mut state = self.state();
@@ -204,7 +212,8 @@ impl Core {
         let mut state = self.state();
         let id = state.task_next;
         state.task_next += 1;
-        state.tasks.insert(id, Task { scope, name, future: Some(future) });
+        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: Arc::clone(&self.ready) }));
+        state.tasks.insert(id, Task { scope, name, future: Some(future), waker });
         drop(state);
         self.ready.push(id);
     }
@@ -292,7 +301,9 @@ impl Simulator {
             polls: 0,
             polls_before: 0,
         };
-        Simulator { handle: Handle(Arc::new(Core { state: Mutex::new(state), ready: Arc::default() })) }
+        Simulator {
+            handle: Handle(Arc::new(Core { state: Mutex::new(state), ready: Arc::default(), pulse: Mutex::default() })),
+        }
     }
 
     /// For the simulation's own tasks.
@@ -366,6 +377,12 @@ impl Handle {
         self.0.state().paused.remove(&scope);
         let _installed = runtime::install(Arc::clone(&self.0) as Arc<dyn Simulated>);
         self.0.drop_tasks(|task| task == scope);
+    }
+
+    /// The number and the name of the task's poll that began last. Waits for nothing that a task may hold.
+    #[must_use]
+    pub fn pulse(&self) -> (u64, &'static str) {
+        *lock(&self.0.pulse)
     }
 
     /// Virtual time since the simulation began.

@@ -4,13 +4,14 @@
 //! undoes only itself: a node that two faults switched off is on again when the first of them ends, which is a fault of its
 //! own kind and allowed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
 use dinhba_node::runtime::{self, Instant};
 
-use crate::country::{Backup, Country, Power};
+use crate::country::{Backup, Country, LOG_DIR, Power, SNAPSHOT_DIR};
 use crate::oracle::{Loss, Oracle};
 use crate::scenario::{Fault, NodeRef, Place, Store, What};
 use crate::state::{hashes_at, hashes_of_machine};
@@ -23,6 +24,12 @@ const ADMIN_WAIT: Duration = Duration::from_secs(60);
 /// How often an operator tries before he leaves it: the site may have no majority at the moment.
 const ADMIN_TRIES: usize = 10;
 
+/// A power cut in the middle of work is at one of so many next calls on the disk: several entries' worth.
+const DISK_CALLS_MAX: u64 = 40;
+
+/// How long such a cut waits for the node to work.
+const AT_WORK_WAIT: Duration = Duration::from_secs(1);
+
 /// Runs one fault from its beginning to its end, which is at the latest that of the safety phase.
 pub async fn happen(country: Country, oracle: Oracle, place: usize, fault: Fault, began: Instant) {
     let until = country.scenario().lasts;
@@ -31,6 +38,23 @@ pub async fn happen(country: Country, oracle: Oracle, place: usize, fault: Fault
     let acting = Acting { country, oracle, teller, began, ends };
     acting.act(fault).await;
     acting.teller.country.trace().add(Event::FaultEnds { fault: place });
+}
+
+fn operator(country: &Country, site: SitePlace) -> (Client, Context) {
+    let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
+    let client = country.client(country.person(site), Role::Operator, limits);
+    (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
+}
+
+/// Raises the feature level of a site's groups; level 1 is what they are founded with.
+pub async fn raise_level(country: &Country, site: SitePlace, level: u16) {
+    for _ in 0..ADMIN_TRIES {
+        let (client, context) = operator(country, site);
+        if level <= 1 || client.raise_level(&context, u32::from(level)).await.is_ok() {
+            return;
+        }
+        runtime::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 struct Teller {
@@ -95,6 +119,11 @@ impl Acting {
             }
             What::AddNode { site } => self.add_node(country.site(site)).await,
             What::TransferLeader { site } => self.transfer_leaders(country.site(site)).await,
+            What::RaiseLevel { site, level } => {
+                let site = country.site(site);
+                self.teller.tell(format!("feature level {level}"), Vec::new(), vec![site]);
+                raise_level(country, site, *level).await;
+            }
             What::Snapshot { site } => {
                 let site = country.site(site);
                 self.teller.tell("snapshots now".to_owned(), Vec::new(), vec![site]);
@@ -107,6 +136,22 @@ impl Acting {
                 None => self.nobody(),
             },
         }
+    }
+
+    /// The power goes at a random moment: half of the times in the middle of one of the next calls on the disk, so that it
+    /// finds the node at work; otherwise between two millionths of a second.
+    async fn cut_power(&self, node: NodePlace) {
+        let country = &self.teller.country;
+        let pick = country.random();
+        if pick.is_multiple_of(2) {
+            let disk = country.machines()[node].disk.clone();
+            let cut = disk.cut_power_at(1 + pick / 2 % DISK_CALLS_MAX);
+            // An idle disk is not waited for, and a process may end before.
+            let _ = runtime::timeout(AT_WORK_WAIT, cut).await;
+        } else {
+            runtime::sleep(Duration::from_nanos(pick / 2 % 1_000_000)).await;
+        }
+        country.cut_power(node);
     }
 
     fn nobody(&self) {
@@ -124,7 +169,7 @@ impl Acting {
         match what {
             What::Crash { .. } => {
                 tell("power cut");
-                country.cut_power(node);
+                self.cut_power(node).await;
                 self.wait().await;
                 country.start(node);
             }
@@ -137,7 +182,7 @@ impl Acting {
             What::CrashLoop { times, every, .. } => {
                 tell(&format!("{times} power cuts, every {every:?}"));
                 for _ in 0..*times {
-                    country.cut_power(node);
+                    self.cut_power(node).await;
                     country.start(node);
                     self.pause(*every).await;
                 }
@@ -157,7 +202,8 @@ impl Acting {
                     Store::State => {
                         country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned())
                     }
-                    Store::Log | Store::Snapshots => disk.rot(country.random()),
+                    Store::Log => disk.rot(Path::new(LOG_DIR), country.random()),
+                    Store::Snapshots => disk.rot(Path::new(SNAPSHOT_DIR), country.random()),
                 };
                 tell(&format!("a bit flips in {}", hit.unwrap_or_else(|| "nothing".to_owned())));
             }
@@ -190,9 +236,14 @@ impl Acting {
                 country.start(node);
             }
             What::ForgetVote { .. } => {
-                tell("comes back with an empty disk");
+                let is_log_alone = country.random().is_multiple_of(2);
+                tell(if is_log_alone { "comes back without its log" } else { "comes back with an empty disk" });
                 country.cut_power(node);
-                country.wipe(node);
+                if is_log_alone {
+                    country.lose_log(node);
+                } else {
+                    country.wipe(node);
+                }
                 self.wait().await;
                 country.start(node);
             }
@@ -314,9 +365,7 @@ impl Acting {
     }
 
     fn operator(&self, site: SitePlace) -> (Client, Context) {
-        let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
-        let client = self.country.client(self.country.person(site), Role::Operator, limits);
-        (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
+        operator(&self.country, site)
     }
 
     async fn add_node(&self, site: SitePlace) {

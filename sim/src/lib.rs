@@ -28,6 +28,7 @@ pub mod swarm;
 pub mod tables;
 pub mod trace;
 pub mod twice;
+pub mod watchdog;
 pub mod wire;
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally, Until};
 use dinhba_sim::{golden, random, report, tables, twice};
 
+/// A run makes millions of small allocations on one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Without a terminal, progress is told so often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// And on one.

@@ -10,6 +10,7 @@ use dinhba_client::request::field_of;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
+use dinhba_core::registry::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_node::runtime::{self, Instant};
 use dinhba_proto::v1;
@@ -22,6 +23,9 @@ use crate::trace::{Event, SitePlace};
 
 /// Of the records of a shard, so many are the ones that officers of all tiers fight over.
 const SHARED_RECORDS: usize = 3;
+
+/// In runs in which some site knows grounds of plain changes, one in so many has them.
+const GROUNDS_ONE_IN: usize = 3;
 
 /// How often a request without a definite answer is sent again by one who is patient: several times ten seconds, longer
 /// than an election.
@@ -209,6 +213,9 @@ impl Officer {
         if disputed {
             edit.decision().grounds("as in the register of births");
             work = "decision";
+        } else if self.country.scenario().level_max() >= LEVEL_GROUNDS && self.pick(GROUNDS_ONE_IN) == 0 {
+            // Where the level is too low it is refused; where a neighbour's is, it is set aside there.
+            edit.grounds("as in the register of births");
         }
         let shard = found.shard.parse().unwrap_or_default();
         let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });

@@ -308,6 +308,7 @@ impl Draw {
             "replace_node" => What::ReplaceNode { node: numbered? },
             "transfer_leader" => What::TransferLeader { site: self.some_of(&several)?.code },
             "snapshot" => What::Snapshot { site: any.code },
+            "raise_level" => What::RaiseLevel { site: any.code, level: LEVEL_MAX },
             _ => return None,
         })
     }
@@ -369,7 +370,7 @@ fn loses_little(scenario: &Scenario) -> bool {
         for fault in &scenario.faults {
             if let What::Gone { node }
             | What::ForgetVote { node }
-            | What::Rot { node, store: Store::Log }
+            | What::Rot { node, store: Store::Log | Store::State }
             | What::RemoveNode { node }
             | What::ReplaceNode { node } = &fault.what
                 && node.site == code
@@ -377,11 +378,14 @@ fn loses_little(scenario: &Scenario) -> bool {
                 nodes.push(node);
             }
         }
-        nodes.sort();
-        nodes.dedup();
-        nodes.len()
+        // Who leads may be another node each time.
+        let (mut numbered, named): (Vec<&NodeRef>, Vec<&NodeRef>) =
+            nodes.into_iter().partition(|node| matches!(node.which, Which::Number(_)));
+        numbered.sort();
+        numbered.dedup();
+        numbered.len() + named.len()
     };
-    majority_is_lone && scenario.tree.codes().all(|code| loses(code) <= 1)
+    majority_is_lone && scenario.tree.codes().all(|code| scenario.tree.nodes_of(code) == 1 || loses(code) <= 1)
 }
 
 #[cfg(test)]

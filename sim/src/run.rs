@@ -23,6 +23,7 @@ use crate::panics;
 use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
 use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
+use crate::watchdog;
 
 /// What a panic inside a run breaks, beside the promises of `checks`.
 pub const NO_PANIC: &str = "no_panic";
@@ -112,7 +113,11 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         ends_at_once: mutant.is_some(),
     };
     let (oracle, world) = (story.oracle.clone(), Arc::clone(&story.world));
-    match panics::caught(|| simulator.run(limit, story.tell())) {
+    let ran = {
+        let _watched = watchdog::watch(handle.clone(), scenario.seed);
+        panics::caught(|| simulator.run(limit, story.tell()))
+    };
+    match ran {
         Ok(Some(())) => {}
         Ok(None) => violated(
             &trace,
@@ -140,18 +145,14 @@ pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         sites = world.country.sites().iter().map(|site| site.code.clone()).collect();
         let count = world.country.machines().len();
         nodes = (0..count).map(|node| (world.country.name(node), world.country.machines()[node].site)).collect();
-        figures.extend(disk_figures(&world.country));
+        let sent = world.country.wire().total();
+        figures.extend([("messages", sent.messages), ("message_bytes", sent.bytes)]);
     }
     let violations = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let entries = trace.entries();
     drop(simulator);
     let (reached, faults) = (injected.counts(), faults_in(&entries));
     Outcome { reached, faults, hash, violations, figures, entries, sites, nodes }
-}
-
-fn disk_figures(country: &Country) -> BTreeMap<&'static str, u64> {
-    let _ = country;
-    BTreeMap::new()
 }
 
 /// The kinds of fault that hit somebody, with how often.
@@ -189,6 +190,8 @@ impl Story {
         if !self.formed(&country).await {
             return self.violated("alive", format!("the country was not founded within {FORMING_MAX:?}"));
         }
+
+        self.raise_levels(&country, self.scenario.knobs.level).await;
 
         self.phase("safety");
         let promised = self.scenario.promised();
@@ -294,6 +297,18 @@ impl Story {
             }
         }
         runtime::sleep(Duration::from_secs(5)).await;
+        // What a scrub would do: who meets damage in the state has it made again.
+        for node in 0..count {
+            let node = country.machines()[node].node.clone();
+            for hosted in node.iter().flat_map(|node| node.shared.hosted()) {
+                let (from, to) = hosted.keys().all();
+                let scrubbed = hosted.look(|view| view.scan(&from, &to).try_for_each(|item| item.map(|_| ())));
+                if let Err(error) = scrubbed {
+                    tracing::debug!(%error, "the scrub met damage");
+                }
+            }
+        }
+        runtime::sleep(Duration::from_secs(5)).await;
         let mut repairs = Vec::new();
         for node in 0..count {
             let (site, number, power, members) = {
@@ -328,6 +343,14 @@ impl Story {
         for repair in repairs {
             let _ = repair.await;
         }
+        // What a neighbour set aside for its level is folded once the level is raised there too.
+        self.raise_levels(country, self.scenario.level_max()).await;
+    }
+
+    /// Raises the feature level everywhere.
+    async fn raise_levels(&self, country: &Country, level: u16) {
+        let raise = |site| faults::raise_level(country, site, level);
+        futures::future::join_all((0..country.sites().len()).map(raise)).await;
     }
 
     /// Waits until all is in step.

@@ -348,6 +348,13 @@ pub enum What {
         /// Code.
         site: String,
     },
+    /// An operator raises the feature level of the site's groups; the sites around it go on at theirs.
+    RaiseLevel {
+        /// Code.
+        site: String,
+        /// To which level; nothing happens if the groups are at it.
+        level: u16,
+    },
 }
 
 /// What a fault's [`Fault::lasts`] means.
@@ -361,7 +368,7 @@ pub enum Takes {
 
 impl What {
     /// All kinds, by their words in files and tables.
-    pub const KINDS: [&'static str; 25] = [
+    pub const KINDS: [&'static str; 26] = [
         "dark",
         "cut",
         "cut_one_way",
@@ -387,6 +394,7 @@ impl What {
         "replace_node",
         "transfer_leader",
         "snapshot",
+        "raise_level",
     ];
 
     /// The word for its kind, one of [`What::KINDS`].
@@ -418,6 +426,7 @@ impl What {
             What::ReplaceNode { .. } => "replace_node",
             What::TransferLeader { .. } => "transfer_leader",
             What::Snapshot { .. } => "snapshot",
+            What::RaiseLevel { .. } => "raise_level",
         }
     }
 
@@ -432,7 +441,8 @@ impl What {
             | What::RemoveNode { .. }
             | What::ReplaceNode { .. }
             | What::TransferLeader { .. }
-            | What::Snapshot { .. } => Takes::AMoment,
+            | What::Snapshot { .. }
+            | What::RaiseLevel { .. } => Takes::AMoment,
             _ => Takes::AWhile,
         }
     }
@@ -478,7 +488,10 @@ impl What {
     pub fn sites(&self) -> Vec<&str> {
         match self {
             What::Dark { sites } => sites.iter().map(String::as_str).collect(),
-            What::AddNode { site } | What::TransferLeader { site } | What::Snapshot { site } => vec![site],
+            What::AddNode { site }
+            | What::TransferLeader { site }
+            | What::Snapshot { site }
+            | What::RaiseLevel { site, .. } => vec![site],
             other => match (other.node(), other.ends()) {
                 (Some(node), _) => vec![&node.site],
                 (None, Some((a, b))) => vec![a.site(), b.site()],
@@ -818,6 +831,16 @@ impl Scenario {
         } else {
             self.promises.iter().copied().collect()
         }
+    }
+
+    /// The highest feature level that any group is at in the end.
+    #[must_use]
+    pub fn level_max(&self) -> u16 {
+        let raised = self.faults.iter().filter_map(|fault| match fault.what {
+            What::RaiseLevel { level, .. } => Some(level),
+            _ => None,
+        });
+        raised.chain([self.knobs.level]).max().unwrap_or(1)
     }
 
     /// The codes of sites of which a majority of disks is lost for good, so that what they alone held may be missing.

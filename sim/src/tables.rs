@@ -69,9 +69,11 @@ pub fn violations(violations: &[Violation]) -> String {
 pub fn figures(outcome: &Outcome, took: Duration) -> Table {
     let mut rows: Vec<Vec<String>> =
         outcome.figures.iter().map(|(name, number)| vec![name.replace('_', " "), count(*number)]).collect();
-    let lasted = outcome.figures.get("virtual_seconds").copied().unwrap_or_default() as f64;
-    let speed = lasted / took.as_secs_f64().max(f64::EPSILON);
-    rows.push(vec!["virtual seconds per second".to_owned(), format!("{speed:.0}")]);
+    for (name, figure) in [("virtual seconds", "virtual_seconds"), ("messages", "messages"), ("polls", "polls")] {
+        let all = outcome.figures.get(figure).copied().unwrap_or_default() as f64;
+        let speed = (all / took.as_secs_f64().max(f64::EPSILON)).round() as u64;
+        rows.push(vec![format!("{name} per second"), count(speed)]);
+    }
     table(&["figure", ""], &rows, true)
 }
 

@@ -138,15 +138,23 @@ struct State {
     /// When the way from one site to another has sent what it was given.
     busy_until: BTreeMap<(usize, usize), runtime::Instant>,
     messages: BTreeMap<(usize, usize), Count>,
+    total: Count,
 }
 
-/// Messages and bytes on a way since it was last asked.
+/// Messages and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
     /// Frames.
     pub messages: u64,
     /// With headers.
     pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
 }
 
 /// The network; clones are the same.
@@ -249,6 +257,7 @@ impl Wire {
             connections: BTreeMap::new(),
             busy_until: BTreeMap::new(),
             messages: BTreeMap::new(),
+            total: Count::default(),
         };
         Wire { simulator, state: Arc::new(Mutex::new(state)) }
     }
@@ -316,6 +325,12 @@ impl Wire {
         std::mem::take(&mut self.state().messages)
     }
 
+    /// All messages since the country was laid out, those inside a site too.
+    #[must_use]
+    pub fn total(&self) -> Count {
+        self.state().total
+    }
+
     /// Connects for somebody.
     #[must_use]
     pub fn dialer(&self, from: Endpoint, identity: &Identity) -> Arc<dyn Dial> {
@@ -329,9 +344,8 @@ impl Wire {
         let mut state = self.state();
         let path = state.path(from, to);
         let bytes = bytes as u64 + OVERHEAD_BYTES;
-        let count = state.messages.entry((from.site, to.site)).or_default();
-        count.messages += 1;
-        count.bytes += bytes;
+        state.messages.entry((from.site, to.site)).or_default().add(bytes);
+        state.total.add(bytes);
         let now = runtime::now();
         let mut sent = now;
         if let Some(micros) = (bytes * 8 * 1_000_000).checked_div(path.bits_per_second) {

@@ -79,6 +79,35 @@ fn the_commands_fit_together() {
     assert!(help.contains("Exit codes:") && help.contains("8  a file was imported but for some rows"), "{help}");
 }
 
+#[tokio::test]
+async fn a_backup_goes_on_after_every_break_and_the_next_one_begins_where_it_ended() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("backup"));
+    let dir = scrap.0.join("archive").display().to_string();
+    let first = say(&memory, &["backup", &dir, "--json"]).await;
+    assert_eq!((first.exit, first.json()["number"].clone()), (Exit::Done, json!(1)), "{}", first.err);
+    let second = say(&memory, &["backup", &dir, "--json"]).await;
+    assert_eq!((second.exit, second.json()["number"].clone()), (Exit::Done, json!(2)), "{}", second.err);
+
+    let looked = say(&memory, &["backup", "verify", &dir, "--json"]).await;
+    assert_eq!(looked.exit, Exit::Done);
+    let numbers: Vec<Json> =
+        looked.json()["backups"].as_array().unwrap().iter().map(|one| one["bytes"].clone()).collect();
+    assert!(
+        numbers.len() == 2 && numbers[0].as_u64() > numbers[1].as_u64(),
+        "the second has only a summary: {numbers:?}"
+    );
+
+    let path = scrap.0.join("archive/backup-000001");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let looked = say(&memory, &["backup", "verify", &dir]).await;
+    assert_eq!(looked.exit, Exit::Usage);
+    assert!(looked.err.contains("backup-000001 is damaged at byte"), "{}", looked.err);
+    let nothing = say(&memory, &["backup", "verify", &scrap.0.join("absent").display().to_string()]).await;
+    assert!(nothing.exit == Exit::Usage && nothing.err.contains("holds no backup"), "{}", nothing.err);
+}
+
 #[test]
 fn a_command_may_run_on_any_thread() {
     fn is_send<T: Send>(_: impl Fn(Verb, Connection) -> T) {}

@@ -7,7 +7,9 @@ use dinhba_proto::v1;
 use futures::StreamExt;
 use serde_json::json;
 
-use super::{Desk, Edit, Exit, Failure, Site, Verb, export, fields, import, show, status};
+use super::{
+    Backup, Desk, Edit, Exit, Failure, LookAtBackup, Site, Verb, backup, export, fields, import, show, status,
+};
 use crate::client::Client;
 use crate::error::Error;
 use crate::request::{Accepted, Context, EditBuilder};
@@ -63,6 +65,13 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             export::export(client, context, shard, output.as_deref(), desk).await?;
         }
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
+        Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {
+            return backup::verify(&archive, desk);
+        }
+        Verb::Backup(Backup { archive, .. }) => {
+            let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;
+            backup::take(&archive, client, context, desk).await?;
+        }
         Verb::Generate(command) => return export::generate(&command, desk),
         Verb::Units { units } => return export::units(&units, desk),
         Verb::Fields { kind } => return fields::list(kind, desk),

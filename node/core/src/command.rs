@@ -175,6 +175,8 @@ pub enum Looked {
     Watch,
     /// The access log itself.
     AccessLog,
+    /// A sealed backup of everything that the group holds.
+    Backup,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -423,6 +425,7 @@ wire_struct! {
 
 wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
+    8 => Backup,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
@@ -463,6 +466,7 @@ impl Looked {
             Looked::Export => "export",
             Looked::Watch => "watch",
             Looked::AccessLog => "access-log",
+            Looked::Backup => "backup",
         }
     }
 }

@@ -38,3 +38,5 @@ pub mod lens;
 
 pub mod registry;
 pub mod sync;
+
+pub mod archive;

@@ -27,6 +27,9 @@ pub enum StoreError {
         /// What was expected.
         detail: String,
     },
+    /// A snapshot is being put in the place of the state.
+    #[error("the state is being replaced: ask again in a moment")]
+    Replacing,
     /// An earlier failure to flush poisoned the engine; only a restart clears it.
     #[error("storage stopped after an earlier error: {0}")]
     Poisoned(String),

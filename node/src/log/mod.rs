@@ -29,5 +29,6 @@ mod writer;
 
 pub use commit::{GroupCommit, Inline};
 pub use measured::Measured;
+pub use recover::refuse_lost;
 pub use segments::{LogOptions, MARK_BYTES_MAX, PAYLOAD_BYTES_MAX, SegmentLog};
 pub use tasked::Tasked;

@@ -5,8 +5,8 @@
 //! had been flushed: then it is damage. What lies behind the end is overwritten with zeros, so that frames of a torn
 //! write never line up with later ones.
 //!
-//! Limits: a whole missing *last* segment, removed by hand, is not noticed; nor is an empty directory in the place of a
-//! log. Damage in the last flush passes for a torn write if the mark behind that flush was lost too.
+//! Limits: a whole missing *last* segment, removed by hand, is not noticed. An empty directory in the place of a log is, by
+//! who knows that there was one: [`refuse_lost`]. Damage in the last flush passes for a torn write if the mark behind that flush was lost too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,6 +98,22 @@ pub(super) fn recover(
     file.sync()?;
     log.index.settle(next_sequence - 1);
     Ok(log)
+}
+
+/// Refuses to begin a log anew where a node had one, and with it its votes. A log has a segment from its first opening on.
+pub fn refuse_lost(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    disk.create_dir(dir)?;
+    if disk.list(dir)?.iter().any(|name| name.ends_with(".seg")) {
+        return Ok(());
+    }
+    sometimes("a node that lost its log is refused", true);
+    Err(StoreError::Corrupt {
+        place: dir.display().to_string(),
+        detail:
+            "the log is gone, and this node has taken part before. A node that forgot its vote must not vote again: \
+                 remove this node from its site and add one with a new id"
+                .to_owned(),
+    })
 }
 
 fn segment_number(stem: &str) -> Option<u64> {
@@ -237,4 +253,22 @@ fn check_gaps(dir: &Path, index: &Index) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::segments::SegmentLog;
+    use crate::raft::test_support::MemoryDisk;
+    use crate::seal::Unsealed;
+
+    #[test]
+    fn a_log_that_is_gone_is_told_from_one_that_was_never_written_to() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+        let dir = Path::new("log");
+        assert!(refuse_lost(&*disk, dir).is_err());
+        let options = LogOptions { segment_bytes: 4096, cache_bytes: 0 };
+        drop(SegmentLog::open_with(Arc::clone(&disk), dir, Arc::new(Unsealed), options).expect("memory"));
+        assert_eq!(refuse_lost(&*disk, dir), Ok(()));
+    }
 }

@@ -23,7 +23,7 @@ use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPol
 use tokio::sync::oneshot;
 
 use super::log_store::LogStore;
-use super::machine::{Machine, StateMachine};
+use super::machine::{Condition, Machine, StateMachine, cannot_replace, drop_unreadable, unreachable_state};
 use super::network::Network;
 use super::peer::{Body, CallError, Groups, PeerPool};
 use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
@@ -243,6 +243,7 @@ struct Inner {
     group: GroupId,
     here: u64,
     raft: Raft<TypeConfig, StateMachine>,
+    condition: Arc<Condition>,
     pool: PeerPool,
     groups: Groups,
     barriers: Mutex<Barriers>,
@@ -293,8 +294,13 @@ impl Group {
         let config = config(&setup)?;
         let (group, here) = (setup.group, setup.node.0);
         let log = LogStore::open(setup.log, group)?;
+        if log.has_vote() {
+            drop_unreadable(&*setup.state, group)
+                .map_err(|error| cannot_replace(&*setup.disk, &setup.snapshot_dir, group, error))?;
+        }
         let machine =
-            StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?;
+            StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?
+                .with_log(log.clone());
         // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
         if let Some(applied) = machine.applied().filter(|_| !log.has_vote()) {
             sometimes("a node that lost its log is refused", true);
@@ -309,9 +315,15 @@ impl Group {
         // What a majority holds is applied, also before this node's own log has flushed it: after a power cut the state may
         // go further than the log. openraft then purges the log up to the state, and expects a snapshot there.
         let (applied, last) = (machine.applied().map(|applied| applied.index), log.last()?);
+        // openraft would take a state that is gone for one in which nothing was applied, and go on from there.
+        let purged = log.purged()?;
+        if purged > applied.max(machine.snapshot_index()) {
+            return Err(StartError::Store(unreachable_state(group, purged)));
+        }
         if sometimes("a state goes further than its log", applied > last) {
             machine.ensure_snapshot()?;
         }
+        let condition = machine.condition();
         let network = Network::new(setup.pool.clone(), group, here);
         let raft = Raft::new(here, Arc::new(config), network, log, machine)
             .await
@@ -320,6 +332,7 @@ impl Group {
             group,
             here,
             raft,
+            condition,
             pool: setup.pool,
             groups: setup.groups,
             barriers: Mutex::default(),
@@ -333,6 +346,11 @@ impl Group {
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.inner.group
+    }
+
+    /// For those who read the group's state past its machine.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.inner.condition
     }
 
     /// Begins a new group with these voters (node and address), on one of them and once. The others learn of it.

@@ -54,6 +54,18 @@ impl LogStore {
         Ok(state.last.map(|(index, _)| index).max(state.purged.map(|(index, _)| index)))
     }
 
+    /// The last entry that it no longer holds.
+    pub(crate) fn purged(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.engine.state(self.group)?.purged.map(|(index, _)| index))
+    }
+
+    /// Entries from `from` to before `to`, some of the first of them; none if it does not hold the first.
+    pub(crate) fn some(&self, from: u64, to: u64) -> Result<Vec<Entry>, StoreError> {
+        let stored = self.engine.read(self.group, from, to.min(from.saturating_add(STEP_ENTRIES)))?;
+        let begins = stored.first().is_some_and(|(index, _)| *index == from);
+        if begins { self.parse(stored) } else { Ok(Vec::new()) }
+    }
+
     /// Whether a vote was ever saved.
     pub(crate) fn has_vote(&self) -> bool {
         self.vote.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -76,17 +88,17 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, to: u64) -> Result<Vec<Entry>, io::Error> {
-        self.parse(self.engine.read(self.group, from, to).map_err(to_io)?)
+        self.engine.read(self.group, from, to).and_then(|stored| self.parse(stored)).map_err(to_io)
     }
 
-    fn parse(&self, stored: Vec<(u64, Vec<u8>)>) -> Result<Vec<Entry>, io::Error> {
+    fn parse(&self, stored: Vec<(u64, Vec<u8>)>) -> Result<Vec<Entry>, StoreError> {
         let mut entries: Vec<Entry> = Vec::with_capacity(stored.len());
         for (index, bytes) in stored {
-            let entry = decode_entry(&bytes).map_err(|error| to_io(damaged(self.group, &error)))?;
+            let entry = decode_entry(&bytes).map_err(|error| damaged(self.group, &error))?;
             let follows = entries.last().is_none_or(|last| last.index() + 1 == index);
             if entry.index() != index || !follows {
                 let error = Malformed { what: "log", why: format!("entry {} stored at {index}", entry.log_id()) };
-                return Err(to_io(damaged(self.group, &error)));
+                return Err(damaged(self.group, &error));
             }
             entries.push(entry);
         }
@@ -162,7 +174,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 stored.push(entry);
             }
         }
-        self.parse(stored)
+        self.parse(stored).map_err(to_io)
     }
 }
 

@@ -9,11 +9,16 @@
 //! - a snapshot counts only once the state below it is durable, so purging the log up to it loses nothing;
 //! - a snapshot that was being installed when the node stopped is installed again at the next start, or the start is
 //!   refused; a half-installed state is never served;
-//! - a `StoreError`, from engine or machine, is logged once and stops this replica.
+//! - damage that is met in the state is repaired beside the running group: the state is made again from the newest
+//!   snapshot here and the log above it, both of which are checked, and the vote is not touched;
+//! - any other `StoreError`, from engine or machine, is logged once and stops this replica, and so does damage where
+//!   the snapshot is damaged too, or where the disk cannot even be cleared.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dinhba_core::ids::GroupId;
 use dinhba_core::inject::{is_armed, rarely, sometimes};
@@ -23,14 +28,14 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use openraft::{EntryPayload, OptionalSend};
 use prost::Message;
 
-use super::log_store::to_io;
+use super::log_store::{LogStore, to_io};
 use super::snapshot::{self, SnapshotFile, is_machine_key, machine_range, position_key};
 use super::types::{
-    Answer, CommittedLeaderId, LogId, Node, SnapshotMeta, StoredMembership, TypeConfig, decode, meta_from_wire,
+    Answer, CommittedLeaderId, Entry, LogId, Node, SnapshotMeta, StoredMembership, TypeConfig, decode, meta_from_wire,
     meta_to_wire,
 };
 use crate::disk::Disk;
-use crate::runtime;
+use crate::runtime::{self, Instant};
 
 /// Commands in one engine batch: enough to share its cost, few enough that the first is answered soon.
 const BATCH_COMMANDS_MAX: usize = 256;
@@ -38,8 +43,16 @@ const BATCH_COMMANDS_MAX: usize = 256;
 /// Bytes of commands in one engine batch: what it changes is a small multiple of this.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// At most one rebuilding of the state in this time: what is damaged again at once has a cause that rebuilding does not cure,
+/// and each costs a reading of the whole state.
+const REBUILDS_APART: Duration = Duration::from_secs(600);
+
 /// The start of a complete snapshot's file name; index and term follow, so that names sort by age.
 const COMPLETE_PREFIX: &str = "snapshot-";
+
+/// The name of an empty file beside the snapshots, there after a damaged state could not be replaced: the engine's own
+/// files are damaged, and the next start begins with new ones (see `node`).
+pub(crate) const ENGINE_DAMAGED: &str = "engine-damaged";
 
 /// The end of a file name that means nothing after a restart.
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -65,7 +78,41 @@ pub trait Machine: Send + 'static {
     fn replaced(&mut self);
 }
 
+/// Between a group's machine and those who read its state past it: whether there is a state now, and whether they met
+/// damage in it.
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    /// Odd while the state is replaced.
+    replacing: AtomicU64,
+    suspect: AtomicBool,
+}
+
+impl Condition {
+    /// A number that differs after each replacement; none while the state is replaced, or if that failed. A view that was
+    /// taken between two equal answers shows a state.
+    pub(crate) fn steady(&self) -> Option<u64> {
+        let number = self.replacing.load(Ordering::SeqCst);
+        number.is_multiple_of(2).then_some(number)
+    }
+
+    /// Says that a reader met damage; whether it is the first to say so.
+    pub(crate) fn suspect(&self) -> bool {
+        !self.suspect.swap(true, Ordering::SeqCst)
+    }
+
+    fn take_suspicion(&self) -> bool {
+        self.suspect.swap(false, Ordering::SeqCst)
+    }
+
+    fn turn(&self) {
+        self.replacing.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 struct Shared {
+    condition: Arc<Condition>,
+    /// Held while a snapshot is written and while the state is replaced: neither must see the other half done.
+    exclusive: Mutex<()>,
     engine: Arc<dyn StateEngine>,
     group: GroupId,
     disk: Arc<dyn Disk>,
@@ -80,6 +127,16 @@ pub struct StateMachine {
     machine: Mutex<Box<dyn Machine>>,
     position: SnapshotMeta,
     stopped: bool,
+    /// Where entries are read again if the state is damaged.
+    log: Option<LogStore>,
+    rebuilt: Option<Instant>,
+}
+
+/// What a damaged state can be made from, before the entries of the log.
+enum Source {
+    Snapshot(SnapshotFile),
+    /// The log holds everything.
+    Nothing,
 }
 
 /// Under this key lies, while a snapshot is installed, the name of its file.
@@ -93,17 +150,24 @@ fn encode_position(position: &SnapshotMeta) -> Vec<u8> {
     meta_to_wire(position).encode_to_vec()
 }
 
+/// Up to where a group's state goes in `view`, and who its members are there.
+pub(crate) fn read_position(view: &dyn StateView, group: GroupId) -> Result<SnapshotMeta, StoreError> {
+    let Some(bytes) = view.get(&position_key(group))? else { return Ok(SnapshotMeta::default()) };
+    decode("position", &bytes)
+        .and_then(meta_from_wire)
+        .map_err(|error| StoreError::Corrupt { place: format!("position of {group}"), detail: error.to_string() })
+}
+
+/// What makes a group's state one that goes up to `position`.
+pub(crate) fn position_batch(group: GroupId, position: &SnapshotMeta) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(position_key(group), encode_position(position));
+    batch
+}
+
 impl Shared {
     fn current(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read_position(&self, view: &dyn StateView) -> Result<SnapshotMeta, StoreError> {
-        let Some(bytes) = view.get(&position_key(self.group))? else { return Ok(SnapshotMeta::default()) };
-        decode("position", &bytes).and_then(meta_from_wire).map_err(|error| StoreError::Corrupt {
-            place: format!("position of {}", self.group),
-            detail: error.to_string(),
-        })
     }
 
     fn complete_path(&self, meta: &SnapshotMeta) -> PathBuf {
@@ -137,9 +201,14 @@ impl Shared {
         }
     }
 
+    fn exclusive(&self) -> MutexGuard<'_, ()> {
+        self.exclusive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn build(&self) -> Result<(SnapshotMeta, SnapshotFile), StoreError> {
+        let _exclusive = self.exclusive();
         let view = self.engine.snapshot()?;
-        let meta = self.read_position(&*view)?;
+        let meta = read_position(&*view, self.group)?;
         let file = snapshot::write(&*self.disk, &self.dir.join(BUILDING), self.group, &meta, &*view)?;
         drop(view);
         // Only now may the log below it go: what it holds is also durable in the engine.
@@ -179,6 +248,12 @@ impl Shared {
         self.engine.sync()?;
         self.make_current(meta.clone(), file)?;
         Ok(meta)
+    }
+
+    /// The group as if nothing had been applied.
+    fn drop_state(&self) -> Result<(), StoreError> {
+        // The position first: without it, what is left after a crash in the middle counts as nothing.
+        drop_state(&*self.engine, self.group)
     }
 
     /// Installs again what a crash interrupted.
@@ -225,6 +300,53 @@ impl Shared {
     }
 }
 
+fn drop_state(engine: &dyn StateEngine, group: GroupId) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    batch.delete(position_key(group));
+    batch.delete(installing_key(group));
+    engine.apply(batch)?;
+    engine.sync()?;
+    let (from, to) = machine_range(group)?;
+    engine.clear(&from, &to)?;
+    engine.sync()
+}
+
+/// What to say where a state can be neither read nor replaced; if the engine's own files are to blame, leaves word beside the
+/// group's snapshots for the next start.
+pub(crate) fn cannot_replace(disk: &dyn Disk, dir: &Path, group: GroupId, error: StoreError) -> StoreError {
+    // After a full disk and the like the next start does it again.
+    if !matches!(error, StoreError::Corrupt { .. } | StoreError::Poisoned(_)) {
+        return error;
+    }
+    let mark = || {
+        disk.create_dir(dir)?;
+        disk.open(&dir.join(ENGINE_DAMAGED), true)?.sync()?;
+        disk.sync_dir(dir)
+    };
+    if let Err(unmarked) = mark() {
+        return unmarked;
+    }
+    let detail = format!(
+        "it cannot be replaced ({error}): restart the node, and it begins with new files, filled from snapshots and log"
+    );
+    StoreError::Corrupt { place: format!("state of {group}"), detail }
+}
+
+/// Drops a state of which not even the position can be read; whether it did. openraft then installs the newest snapshot
+/// here and applies the log above it. Only for a group whose log has its vote: without a position and a vote the node
+/// would be taken for a new one.
+pub(crate) fn drop_unreadable(engine: &dyn StateEngine, group: GroupId) -> Result<bool, StoreError> {
+    let read = engine.get(&installing_key(group)).and_then(|_| read_position(engine, group));
+    match read {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::warn!(%group, %error, "the state is damaged: it is made again from snapshot and log");
+            drop_state(engine, group)?;
+            Ok(true)
+        }
+        other => other.map(|_| false),
+    }
+}
+
 impl StateMachine {
     /// Opens the group's state; `dir` holds the group's snapshots and nothing else.
     pub fn open(
@@ -236,13 +358,137 @@ impl StateMachine {
     ) -> Result<Self, StoreError> {
         machine_range(group)?;
         disk.create_dir(dir)?;
-        let shared = Shared { engine, group, disk, dir: dir.to_owned(), current: Mutex::new(None) };
+        let shared = Shared {
+            condition: Arc::default(),
+            exclusive: Mutex::default(),
+            engine,
+            group,
+            disk,
+            dir: dir.to_owned(),
+            current: Mutex::new(None),
+        };
         shared.finish_interrupted_install()?;
         shared.find_current()?;
-        let position = shared.read_position(&*shared.engine.snapshot()?)?;
+        let position = read_position(&*shared.engine.snapshot()?, group)?;
         let mut machine = machine;
         machine.replaced();
-        Ok(StateMachine { shared: Arc::new(shared), machine: Mutex::new(machine), position, stopped: false })
+        let (machine, shared) = (Mutex::new(machine), Arc::new(shared));
+        Ok(StateMachine { shared, machine, position, stopped: false, log: None, rebuilt: None })
+    }
+
+    /// The same, which repairs its state with the entries of this log.
+    pub(crate) fn with_log(self, log: LogStore) -> Self {
+        StateMachine { log: Some(log), ..self }
+    }
+
+    /// For those who read the state past the machine.
+    pub(crate) fn condition(&self) -> Arc<Condition> {
+        Arc::clone(&self.shared.condition)
+    }
+
+    /// Up to where the newest snapshot here goes.
+    pub(crate) fn snapshot_index(&self) -> Option<u64> {
+        self.shared.current().as_ref().and_then(|(meta, _)| meta.last_log_id).map(|last| last.index)
+    }
+
+    /// Decides a run; if damage is met in the state, repairs that first.
+    fn decide_on_a_whole_state(&mut self, run: &Run) -> Result<Vec<Vec<u8>>, StoreError> {
+        // Until one is due again the suspicion stands, and nobody tells it anew.
+        if self.may_rebuild() && self.shared.condition.take_suspicion() {
+            match self.source() {
+                Ok(source) => self.rebuild_or_mark(source)?,
+                // Whoever meets the damage is refused; what does not touch it goes on.
+                Err(error) => tracing::error!(group = %self.shared.group, %error, "a damaged state stays as it is"),
+            }
+        }
+        match self.decide(run) {
+            Err(damage @ StoreError::Corrupt { .. }) if self.may_rebuild() => {
+                tracing::warn!(group = %self.shared.group, %damage, "the state is damaged");
+                let source = self.source().map_err(|error| StoreError::Corrupt {
+                    place: format!("state of {}", self.shared.group),
+                    detail: format!("{damage}; and it cannot be made again: {error}"),
+                })?;
+                self.rebuild_or_mark(source)?;
+                self.decide(run)
+            }
+            decided => decided,
+        }
+    }
+
+    fn may_rebuild(&self) -> bool {
+        let is_due = |at: Instant| runtime::now() - at >= REBUILDS_APART;
+        self.log.is_some() && self.rebuilt.is_none_or(is_due)
+    }
+
+    /// What the state can be made from; reads the whole snapshot and the log above it. Nothing is changed yet.
+    fn source(&self) -> Result<Source, StoreError> {
+        let group = self.shared.group;
+        let purged = self.log.as_ref().map(LogStore::purged).transpose()?.flatten();
+        let current = self.shared.current().clone();
+        let reaches = |meta: &SnapshotMeta| meta.last_log_id.map(|last| last.index) >= purged;
+        let (source, start) = match current.filter(|(meta, _)| reaches(meta)) {
+            Some((meta, file)) => match snapshot::verify(&file, group) {
+                Err(_) if purged.is_none() => (Source::Nothing, None),
+                verified => (verified.map(|_| Source::Snapshot(file))?, meta.last_log_id),
+            },
+            None if purged.is_none() => (Source::Nothing, None),
+            None => return Err(unreachable_state(group, purged)),
+        };
+        let mut next = start.map_or(0, |start| start.index + 1);
+        while let Some(last) = self.some_entries(next, self.position.last_log_id)?.last() {
+            next = last.log_id.index + 1;
+        }
+        Ok(source)
+    }
+
+    /// Some entries of the log from `next` on, none of them beyond where the state is.
+    fn some_entries(&self, next: u64, upto: Option<LogId>) -> Result<Vec<Entry>, StoreError> {
+        let end = upto.map_or(0, |upto| upto.index + 1);
+        let entries = self.log.as_ref().map(|log| log.some(next, end)).transpose()?.unwrap_or_default();
+        if entries.is_empty() && next < end {
+            Err(unreachable_state(self.shared.group, Some(next)))
+        } else {
+            Ok(entries)
+        }
+    }
+
+    /// Makes the state again; if the engine does not even take that, leaves word for the next start.
+    fn rebuild_or_mark(&mut self, source: Source) -> Result<(), StoreError> {
+        let rebuilt = runtime::blocking(|| self.rebuild(source));
+        rebuilt.map_err(|error| cannot_replace(&*self.shared.disk, &self.shared.dir, self.shared.group, error))
+    }
+
+    /// Makes the state again, up to where it was. Readers are refused until it is whole, and for good if that fails.
+    fn rebuild(&mut self, source: Source) -> Result<(), StoreError> {
+        sometimes("a damaged state is made again", true);
+        let (shared, upto) = (Arc::clone(&self.shared), self.position.last_log_id);
+        let exclusive = shared.exclusive();
+        shared.condition.turn();
+        self.rebuilt = Some(runtime::now());
+        self.position = match source {
+            Source::Snapshot(file) => shared.install(file)?,
+            Source::Nothing => shared.drop_state().map(|()| SnapshotMeta::default())?,
+        };
+        self.machine().replaced();
+        let from = self.position.last_log_id;
+        loop {
+            let next = self.position.last_log_id.map_or(0, |at| at.index + 1);
+            let mut run = Run::default();
+            for entry in self.some_entries(next, upto)? {
+                run.add(entry, None);
+            }
+            if run.last.is_none() {
+                break;
+            }
+            self.decide(&run)?;
+        }
+        if self.position.last_log_id != upto {
+            return Err(unreachable_state(shared.group, upto.map(|upto| upto.index)));
+        }
+        shared.condition.turn();
+        drop(exclusive);
+        tracing::warn!(group = %shared.group, ?from, ?upto, "the state is made again from snapshot and log");
+        Ok(())
     }
 
     /// Up to where the state goes.
@@ -282,20 +528,7 @@ impl StateMachine {
         let mut next = entries.next().await;
         while let Some(item) = next {
             let (entry, responder) = item?;
-            let is_command = match entry.payload {
-                EntryPayload::Blank => false,
-                EntryPayload::Normal(command) => {
-                    bytes += command.0.len();
-                    run.commands.push((entry.log_id.index, command.0));
-                    true
-                }
-                EntryPayload::Membership(membership) => {
-                    run.membership = Some(StoredMembership::new(Some(entry.log_id), membership));
-                    false
-                }
-            };
-            run.responders.push((is_command, responder));
-            run.last = Some(entry.log_id);
+            bytes += run.add(entry, responder);
             let is_full = run.responders.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX;
             if is_full || rarely("entries are applied one by one") {
                 break;
@@ -344,6 +577,41 @@ struct Run {
     last: Option<LogId>,
 }
 
+impl Run {
+    /// Adds an entry; returns the bytes of its command.
+    fn add(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> usize {
+        let mut bytes = 0;
+        let is_command = match entry.payload {
+            EntryPayload::Blank => false,
+            EntryPayload::Normal(command) => {
+                bytes = command.0.len();
+                self.commands.push((entry.log_id.index, command.0));
+                true
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = Some(StoredMembership::new(Some(entry.log_id), membership));
+                false
+            }
+        };
+        self.responders.push((is_command, responder));
+        self.last = Some(entry.log_id);
+        bytes
+    }
+}
+
+/// The state cannot be had from what is on this node.
+pub(crate) fn unreachable_state(group: GroupId, entry: Option<u64>) -> StoreError {
+    let entry = entry.map_or_else(|| "some".to_owned(), |index| index.to_string());
+    StoreError::Corrupt {
+        place: format!("state of {group}"),
+        detail: format!(
+            "neither state, nor snapshot, nor log here leads beyond entry {entry}. In a site of several nodes remove this one \
+             (`dinhba site remove-node`) and add one with a new id. A site of one node: restore it from an archive \
+             (`dinhba restore`), or start it with an empty data directory, and its parent gives back what it holds"
+        ),
+    }
+}
+
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotFile;
     type SnapshotBuilder = Builder;
@@ -359,7 +627,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         loop {
             let run = Self::ready_run(&mut entries).await?;
             let Some(last) = run.last else { return Ok(()) };
-            let mut answers = match self.decide(&run) {
+            let mut answers = match self.decide_on_a_whole_state(&run) {
                 Ok(answers) => answers.into_iter(),
                 Err(error) => return Err(self.stop(error)),
             };
@@ -378,7 +646,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
-        let installed = match runtime::blocking(|| self.shared.install(file)) {
+        let shared = Arc::clone(&self.shared);
+        let installed = runtime::blocking(|| {
+            let _exclusive = shared.exclusive();
+            shared.condition.turn();
+            shared.install(file).inspect(|_| shared.condition.turn())
+        });
+        let installed = match installed {
             Ok(installed) => installed,
             Err(error) => return Err(self.stop(error)),
         };
@@ -398,8 +672,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>>, io::Error> {
-        let current = self.shared.current().clone();
-        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let Some((meta, snapshot)) = self.shared.current().clone() else { return Ok(None) };
+        // The receiver refuses a damaged file, and would be sent the same one for ever.
+        let whole = runtime::blocking(|| match snapshot::verify(&snapshot, self.shared.group) {
+            Err(damage @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(group = %self.shared.group, %damage, "a snapshot is damaged: it is written anew");
+                sometimes("a snapshot that rotted is written anew", true);
+                self.shared.build()
+            }
+            verified => verified.map(|_| (meta, snapshot)),
+        });
+        let (meta, snapshot) = whole.map_err(to_io)?;
+        Ok(Some(Snapshot { meta, snapshot }))
     }
 }
 
@@ -412,10 +696,21 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>, io::Error> {
-        let (meta, snapshot) = runtime::blocking(|| self.shared.build()).map_err(|error| {
-            tracing::error!(group = %self.shared.group, %error, "snapshot failed");
-            to_io(error)
-        })?;
+        let built = runtime::blocking(|| self.shared.build());
+        let (meta, snapshot) = match (built, self.shared.current().clone()) {
+            (Ok(built), _) => built,
+            // The machine makes the state again before it applies the next entry, and openraft asks anew later: what it
+            // gets is no newer than what it has.
+            (Err(damage @ StoreError::Corrupt { .. }), Some(current)) => {
+                tracing::warn!(group = %self.shared.group, %damage, "the state is damaged, no snapshot is written of it");
+                self.shared.condition.suspect();
+                current
+            }
+            (Err(error), _) => {
+                tracing::error!(group = %self.shared.group, %error, "snapshot failed");
+                return Err(to_io(error));
+            }
+        };
         Ok(Snapshot { meta, snapshot })
     }
 }

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dinhba_core::ids::GroupId;
 use dinhba_core::store::{Batch, Done, LogEngine, LogState, StateEngine, StateView, StoreError};
 use futures::stream;
+use openraft::Vote;
 use openraft::entry::RaftEntry;
-use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::log_store::LogStore;
-use super::machine::{Machine, StateMachine};
-use super::snapshot::{SnapshotFile, position_key};
+use super::machine::{Machine, StateMachine, drop_unreadable};
+use super::snapshot::{SnapshotFile, machine_range, position_key};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig, encode_log_id};
 use crate::disk::{Disk, RealDisk};
@@ -241,6 +242,19 @@ async fn a_damaged_snapshot_is_refused_before_anything_is_replaced() {
     assert_eq!(there.commands().len(), 2);
 }
 
+#[tokio::test]
+async fn a_snapshot_that_rotted_is_not_sent_but_written_anew() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    here.disk.flip_bit(&built.snapshot.path, built.snapshot.bytes / 2);
+    let sent = machine.get_current_snapshot().await.expect("the state is whole").expect("it was built");
+    let mut other = there.open().expect("memory");
+    other.install_snapshot(&sent.meta, sent.snapshot).await.expect("it is whole");
+    assert_eq!(there.commands(), here.commands());
+}
+
 /// The state as a crash in the middle of an installation leaves it.
 fn interrupt(site: &Site, file_name: &str) {
     let mut batch = Batch::default();
@@ -299,4 +313,130 @@ async fn a_machine_that_writes_outside_its_keys_stops_the_replica() {
     let mut machine = site.open_with(Box::new(Astray)).expect("memory");
     assert!(apply(&mut machine, 1..2).await.is_err());
     assert!(site.state.contents().is_empty());
+}
+
+/// A replica whose state can rot, with the log that its machine repairs it from.
+struct Rotting {
+    state: Arc<state::MemoryState>,
+    disk: Arc<MemoryDisk>,
+    log: LogStore,
+}
+
+impl Rotting {
+    async fn new(entries: std::ops::Range<u64>) -> (Self, StateMachine) {
+        let mut log = LogStore::open(Arc::new(MemoryLog::default()), GROUP).expect("memory");
+        let (state, disk) = (Arc::new(state::MemoryState::new(Arc::new(Unsealed))), Arc::new(MemoryDisk::default()));
+        log.save_vote(&Vote::new(1, 1)).await.expect("memory");
+        append(&mut log, entries.clone()).await;
+        let rotting = Rotting { state, disk, log };
+        let mut machine = rotting.open().expect("memory");
+        apply(&mut machine, entries).await.expect("memory");
+        (rotting, machine)
+    }
+
+    fn open(&self) -> Result<StateMachine, StoreError> {
+        let (state, disk) = (Arc::clone(&self.state) as Arc<dyn StateEngine>, Arc::clone(&self.disk) as _);
+        let machine = Box::new(ChainMachine::new(Arc::clone(&state), GROUP));
+        Ok(StateMachine::open(state, GROUP, disk, Path::new(DIR), machine)?.with_log(self.log.clone()))
+    }
+
+    fn commands(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        ChainMachine::commands(&*self.state, GROUP)
+    }
+
+    /// Flips a bit of every value that the machine keeps.
+    fn rot(&self) {
+        let (from, to) = machine_range(GROUP).expect("a group");
+        let keys: Vec<Vec<u8>> = self.state.scan(&from, &to).map(|item| item.expect("whole").0).collect();
+        assert!(!keys.is_empty());
+        keys.iter().for_each(|key| assert!(self.state.rot(key, 9)));
+    }
+}
+
+async fn append(log: &mut LogStore, indexes: std::ops::Range<u64>) {
+    let entries =
+        indexes.map(|index| Entry::new_normal(LogId::new_term_index(1, index), Proposal(index.to_be_bytes().to_vec())));
+    log.append(entries.collect::<Vec<_>>(), IOFlushed::noop()).await.expect("memory");
+}
+
+fn expected(count: u64) -> Vec<Vec<u8>> {
+    (0..count).map(|index| index.to_be_bytes().to_vec()).collect()
+}
+
+#[tokio::test]
+async fn damage_that_a_machine_or_a_reader_meets_is_repaired_from_snapshot_and_log() {
+    let (mut rotting, mut machine) = Rotting::new(0..300).await;
+    snapshot(&mut machine).await;
+    rotting.log.purge(LogId::new_term_index(1, 250)).await.expect("memory");
+    append(&mut rotting.log, 300..500).await;
+    apply(&mut machine, 300..450).await.expect("memory");
+    let before = machine.condition().steady().expect("nothing is replaced");
+    rotting.rot();
+    assert!(rotting.commands().is_err(), "the damage is there to be met");
+    // A reader tells.
+    assert!(machine.condition().suspect() && !machine.condition().suspect());
+    apply(&mut machine, 450..460).await.expect("it is repaired");
+    assert_eq!(rotting.commands().expect("whole"), expected(460));
+    assert!(machine.condition().steady().is_some_and(|now| now != before), "who has read meanwhile finds out");
+    assert_eq!(machine.applied_state().await.expect("memory").0, Some(LogId::new_term_index(1, 459)));
+    // The same again at once has another cause.
+    rotting.rot();
+    let _ = machine.condition().suspect();
+    let _ = apply(&mut machine, 460..461).await;
+    assert!(rotting.commands().is_err());
+}
+
+#[tokio::test]
+async fn a_snapshot_s_builder_that_meets_damage_keeps_the_one_before_and_has_it_repaired() {
+    let (mut rotting, mut machine) = Rotting::new(0..300).await;
+    let first = snapshot(&mut machine).await;
+    append(&mut rotting.log, 300..320).await;
+    apply(&mut machine, 300..310).await.expect("memory");
+    rotting.rot();
+    assert_eq!(snapshot(&mut machine).await.meta, first.meta);
+    apply(&mut machine, 310..320).await.expect("it is repaired");
+    assert_eq!(rotting.commands().expect("whole"), expected(320));
+    assert_eq!(snapshot(&mut machine).await.meta.last_log_id, Some(LogId::new_term_index(1, 319)));
+}
+
+#[tokio::test]
+async fn a_log_that_goes_back_to_the_beginning_needs_no_snapshot_to_repair() {
+    let (rotting, mut machine) = Rotting::new(0..300).await;
+    let built = snapshot(&mut machine).await;
+    rotting.disk.flip_bit(&built.snapshot.path, built.snapshot.bytes / 2);
+    rotting.rot();
+    machine.condition().suspect();
+    let mut log = rotting.log.clone();
+    append(&mut log, 300..310).await;
+    apply(&mut machine, 300..310).await.expect("it is repaired");
+    assert_eq!(rotting.commands().expect("whole"), expected(310));
+}
+
+#[tokio::test]
+async fn what_neither_snapshot_nor_log_can_repair_is_left_as_it_is() {
+    let (mut rotting, mut machine) = Rotting::new(0..300).await;
+    let built = snapshot(&mut machine).await;
+    rotting.log.purge(LogId::new_term_index(1, 250)).await.expect("memory");
+    rotting.disk.flip_bit(&built.snapshot.path, built.snapshot.bytes / 2);
+    let (from, _) = machine_range(GROUP).expect("a group");
+    let first = rotting.state.scan(&from, &[0xff; 9]).next().expect("there is one").expect("whole").0;
+    assert!(rotting.state.rot(&first, 3));
+    machine.condition().suspect();
+    let _ = apply(&mut machine, 300..301).await;
+    let steady = machine.condition().steady();
+    assert!(steady.is_some(), "nothing was begun");
+    assert!(rotting.state.get(&first).is_err());
+}
+
+#[tokio::test]
+async fn a_state_without_a_readable_position_is_dropped_and_made_again() {
+    let (rotting, mut machine) = Rotting::new(0..300).await;
+    snapshot(&mut machine).await;
+    drop(machine);
+    assert!(!drop_unreadable(&*rotting.state, GROUP).expect("memory"), "it is whole");
+    assert!(rotting.state.rot(&position_key(GROUP), 17));
+    assert!(rotting.open().is_err());
+    assert!(drop_unreadable(&*rotting.state, GROUP).expect("memory"));
+    let machine = rotting.open().expect("an empty state");
+    assert_eq!((machine.applied(), machine.snapshot_index()), (None, Some(299)), "openraft installs this snapshot");
 }

@@ -1,12 +1,11 @@
 //! The gRPC services: they parse a request to domain types, resolve the caller to claims, decide, propose or read, and
 //! turn what came of it into replies and statuses.
 
+mod backup;
 mod convert;
 mod link;
 mod records;
 mod site;
-
-use std::sync::Arc;
 
 use dinhba_core::access::{Action, decide};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
@@ -109,9 +108,18 @@ fn id<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> R
 }
 
 /// Whether the groups run yet.
-fn ready(shared: &Arc<Shared>) -> Result<(), Status> {
+fn started(shared: &Shared) -> Result<(), Status> {
     if shared.hosted().next().is_some() {
         return Ok(());
     }
     Err(Status::unavailable("the node is starting; nothing was accepted, try again in a moment"))
+}
+
+/// Whether this node can tell what there is from what there is not: callers believe a refusal.
+fn ready(shared: &Shared) -> Result<(), Status> {
+    if shared.has_caught_up() {
+        return Ok(());
+    }
+    started(shared)?;
+    Err(Status::unavailable("the node has not caught up with its site yet; nothing was accepted, ask another one"))
 }

@@ -14,13 +14,14 @@ use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
-    AddNodeRequest, GroupStatus, Head, HeldStatus, LinkStatus, MembersReply, NodeRequest, NodeStatus, ParkedAuthor,
-    RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply, ReleaseAuthorRequest, ShardStatus, SnapshotReply,
-    SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest,
+    AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus, MembersReply, NodeRequest,
+    NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply, ReleaseAuthorRequest,
+    ShardStatus, SnapshotReply, SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest,
 };
+use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, broken, failed, id, ready, refused};
+use super::{Caller, backup, broken, failed, id, refused, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -232,7 +233,7 @@ impl SiteService {
     }
 
     fn operator<T>(&self, request: &Request<T>, context: Option<&dinhba_proto::v1::Context>) -> Result<Caller, Status> {
-        ready(&self.0)?;
+        started(&self.0)?;
         let caller = Caller::resolve(request, context)?;
         caller.may(Action::Administer, &self.0.path(self.0.config.site.unit))?;
         Ok(caller)
@@ -307,7 +308,7 @@ pub(super) fn unit_words(shared: &Shared, unit: dinhba_core::ids::UnitId) -> (St
 #[tonic::async_trait]
 impl Site for SiteService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        ready(&self.0)?;
+        started(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let (shared, config) = (&self.0, &self.0.config);
         caller.may(Action::Status, &shared.path(config.site.unit))?;
@@ -431,6 +432,13 @@ impl Site for SiteService {
             }
         }
         Ok(Response::new(RaiseLevelReply { level: u32::from(level) }))
+    }
+
+    type BackupStream = BoxStream<'static, Result<BackupReply, Status>>;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
+        backup::stream(Arc::clone(&self.0), &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn release_author(

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::command::Heads;
-use dinhba_core::ids::{Hash, ShardId};
+use dinhba_core::ids::{GroupId, Hash, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, ShardState};
 
@@ -18,12 +18,30 @@ use crate::trace::{NodePlace, SitePlace};
 
 pub struct Converges;
 
-/// The machine of a site that has applied most of a group, of those that run.
-pub(super) fn best(world: &World, site: SitePlace) -> Option<NodePlace> {
+/// The machine that has applied most of a group, of those that run.
+pub(super) fn best(world: &World, group: GroupId) -> Option<NodePlace> {
     let running = world.running();
-    let of_site = |node: &NodePlace| world.country.machines()[*node].site == site;
-    let sound = running.iter().filter(|(node, _, status)| of_site(node) && status.stopped.is_none());
+    let sound = running.iter().filter(|(_, of, status)| *of == group && status.stopped.is_none());
     sound.max_by_key(|(_, _, status)| status.applied).map(|(node, _, _)| *node)
+}
+
+/// A member that runs and has not yet applied what others of its group have.
+fn lags(world: &World) -> Option<String> {
+    let running = world.running();
+    for (node, group, status) in &running {
+        let of_group = || running.iter().filter(|(_, of, _)| of == group);
+        let most = of_group().map(|(.., status)| status.applied).max().flatten();
+        let id = world.country.machines()[*node].id;
+        // Who was never let in, or left, hears nothing any more.
+        let is_member = of_group()
+            .filter(|(.., status)| status.applied == most)
+            .any(|(.., status)| status.members.contains_key(&id));
+        if is_member && status.stopped.is_none() && status.applied < most {
+            let (name, applied) = (world.country.name(*node), status.applied);
+            return Some(format!("{name} has applied {applied:?} of {group}, and others {most:?}"));
+        }
+    }
+    None
 }
 
 /// Sites above the one that is home to a shard, and it.
@@ -32,7 +50,8 @@ fn holders(world: &World, shard: ShardId) -> Vec<SitePlace> {
     sites.filter(|(_, site)| site.shards().any(|held| held == shard)).map(|(place, _)| place).collect()
 }
 
-/// What is not in step yet: nothing once all sites of all shards hold the same and every child has proof of it.
+/// What is not in step yet: nothing once all sites of all shards hold the same, every child has proof of it, and no member
+/// of a group is behind the others.
 #[must_use]
 pub fn behind(world: &World) -> Option<String> {
     let country = &world.country;
@@ -41,8 +60,8 @@ pub fn behind(world: &World) -> Option<String> {
         let mut first: Option<(SitePlace, Heads, ShardState)> = None;
         for site in holders(world, shard) {
             let name = &country.sites()[site].code;
-            let Some(node) = best(world, site) else { return Some(format!("{name} does not run")) };
             let Some(group) = country.sites()[site].group_of(shard) else { continue };
+            let Some(node) = best(world, group) else { return Some(format!("{name} does not run")) };
             let state = engine(country, node);
             let (Ok(Some(here)), Ok(heads)) = (
                 registry::read::<ShardState>(&*state, &Keys(group).shard(shard)),
@@ -81,7 +100,7 @@ pub fn behind(world: &World) -> Option<String> {
             }
         }
     }
-    None
+    lags(world)
 }
 
 fn differences(one: &ShardCopy, other: &ShardCopy) -> Option<&'static str> {

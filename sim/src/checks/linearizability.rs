@@ -381,6 +381,8 @@ pub struct Violation {
     pub explained: Vec<Operation>,
     /// The request whose answer cannot follow.
     pub unexplained: Operation,
+    /// Those that wrote the values in its answer.
+    pub writers: Vec<Operation>,
 }
 
 impl fmt::Display for Violation {
@@ -395,7 +397,12 @@ impl fmt::Display for Violation {
         if let Some((moment, answer)) = answered {
             write!(f, " and was answered {answer:?} at {:?}", moment.at)?;
         }
-        write!(f, ", which no order of {} requests before it explains", self.explained.len())
+        write!(f, ", which no order of {} requests before it explains", self.explained.len())?;
+        for Operation { site, officer, asked, answered, .. } in &self.writers {
+            let answer = answered.as_ref().map(|(_, answer)| answer);
+            write!(f, "; officer {officer} of {site} asked {asked:?} and was answered {answer:?}")?;
+        }
+        Ok(())
     }
 }
 
@@ -428,11 +435,18 @@ pub fn check(history: &History, work_max: u64) -> Findings {
                 Verdict::Undecided => findings.undecided.push((site.to_owned(), key.clone())),
                 Verdict::Broken(stuck) => {
                     let operation = |call: usize| operations[places[call]].clone();
+                    let unexplained = operation(stuck.unexplained);
+                    let shown = match &unexplained.answered {
+                        Some((_, Answered::Saw(values) | Answered::Stale(values))) => values.clone(),
+                        _ => Values::new(),
+                    };
+                    let wrote = |one: &&&Operation| matches!(&one.asked, Asked::Write { id, .. } if shown.contains(id));
                     findings.violations.push(Violation {
                         site: site.to_owned(),
                         key: key.clone(),
                         explained: stuck.explained.into_iter().map(operation).collect(),
-                        unexplained: operation(stuck.unexplained),
+                        unexplained,
+                        writers: operations.iter().filter(wrote).map(|one| (*one).clone()).collect(),
                     });
                 }
             }

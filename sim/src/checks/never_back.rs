@@ -5,10 +5,12 @@
 //! there yet, and so not checked.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dinhba_core::ids::{AuthorId, GroupId, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry;
+use dinhba_node::raft::group::Status;
 
 use super::{Check, World};
 use crate::scenario::{Promise, What};
@@ -17,6 +19,9 @@ use crate::trace::NodePlace;
 
 #[derive(Default)]
 pub struct NeverBack {
+    /// The terms that replicas show: in which life which, and since when.
+    shown: BTreeMap<(NodePlace, GroupId), (u64, u64, Duration)>,
+    /// Those that they have promised.
     terms: BTreeMap<(NodePlace, GroupId), u64>,
     applied: BTreeMap<(NodePlace, GroupId), (u64, Option<u64>)>,
     heads: BTreeMap<(NodePlace, ShardId, AuthorId), (u64, u64)>,
@@ -28,6 +33,26 @@ fn may_forget(world: &World, node: NodePlace) -> bool {
         What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *site,
         _ => false,
     })
+}
+
+impl NeverBack {
+    /// The term that a replica has promised, by this look: its vote is durable. The status does not say so, and shows a term
+    /// before its vote is flushed; a vote that the disk refuses stops the replica.
+    fn promised(&mut self, world: &World, (node, group): (NodePlace, GroupId), status: &Status) -> u64 {
+        let (life, flush) = {
+            let machine = &world.country.machines()[node];
+            (machine.lives, machine.disk.flush_time())
+        };
+        let now = world.country.simulator().now();
+        let shown = self.shown.entry((node, group)).or_default();
+        if (shown.0, shown.1) != (life, status.term) {
+            *shown = (life, status.term, now);
+        }
+        // A flush may wait for one under way.
+        let is_durable = status.stopped.is_none() && now - shown.2 > 2 * flush;
+        let before = self.terms.get(&(node, group)).copied().unwrap_or_default();
+        if is_durable { status.term } else { before.min(status.term) }
+    }
 }
 
 impl Check for NeverBack {
@@ -44,11 +69,12 @@ impl Check for NeverBack {
             if status.term == 0 {
                 continue;
             }
+            let promised = self.promised(world, (node, group), &status);
             let term = self.terms.entry((node, group)).or_default();
             if status.term < *term && !may_forget(world, node) {
                 found.push(format!("{name}: term of {group} went from {term} back to {}", status.term));
             }
-            *term = status.term;
+            *term = promised;
             let before = self.applied.insert((node, group), (life, status.applied));
             if let Some((life_before, applied)) = before
                 && life_before == life

@@ -55,9 +55,12 @@ impl Check for ReadsLogged {
             if ledger.breaks.iter().any(|(broken, _)| *broken == site) {
                 continue;
             }
-            let Some(node) = super::converges::best(world, site) else { continue };
+            let bests: Vec<_> = plan.groups.iter().map(|(group, _)| super::converges::best(world, *group)).collect();
+            if bests.contains(&None) {
+                continue;
+            }
             let mut reads = BTreeMap::new();
-            for (group, _) in &plan.groups {
+            for ((group, _), node) in plan.groups.iter().zip(bests.into_iter().flatten()) {
                 found.extend(log_of(&*engine(country, node), *group, &mut reads));
             }
             let mut answered: BTreeMap<[u8; 16], u64> = BTreeMap::new();

@@ -216,17 +216,17 @@ fn rot_hits_one_bit_of_what_is_cold_and_stays() {
     file.set_len(100_000).unwrap();
     file.write_at(0, b"cold").unwrap();
     file.sync().unwrap();
-    assert_eq!(disk.rot(5), None, "the last sync is not cold");
+    assert_eq!(disk.rot(Path::new(""), 5), None, "the last sync is not cold");
     file.write_at(4, b"fresh").unwrap();
     file.sync().unwrap();
     file.write_at(9, b"dirty").unwrap();
-    assert_eq!(disk.rot(5), None, "the page is being written");
+    assert_eq!(disk.rot(Path::new(""), 5), None, "the page is being written");
     file.sync().unwrap();
     let before = bytes(&disk, "log");
     let mut hit = BTreeMap::<usize, usize>::new();
     for pick in 0..200 {
         let disk = disk.copy();
-        let told = disk.rot(pick).unwrap();
+        let told = disk.rot(Path::new(""), pick).unwrap();
         disk.power_cut();
         let after = bytes(&disk, "log");
         let changed: Vec<usize> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
@@ -239,7 +239,7 @@ fn rot_hits_one_bit_of_what_is_cold_and_stays() {
 
     // A snapshot is written once and whole: all of it is cold.
     put(&disk, "whole", &[7; 9000]);
-    assert!((0..8).filter_map(|pick| disk.rot(pick)).any(|told| told.starts_with("log/whole")));
+    assert!((0..8).filter_map(|pick| disk.rot(Path::new(""), pick)).any(|told| told.starts_with("log/whole")));
 }
 
 #[test]

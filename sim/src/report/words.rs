@@ -59,6 +59,7 @@ pub(super) fn fault(kind: &str) -> &'static str {
         "replace_node" => "an operator replaces a node",
         "transfer_leader" => "leaders hand over",
         "snapshot" => "all nodes take a snapshot now",
+        "raise_level" => "an operator raises the feature level",
         _ => "",
     }
 }
@@ -69,7 +70,7 @@ pub(super) fn fault_class(kind: &str) -> &'static str {
         "dark" | "cut" | "cut_one_way" | "slow" | "flap" | "lossy" => "f-net",
         "rot" | "slow_disk" | "full_disk" | "failing_disk" | "lose_disk" | "restore" | "forget_vote" => "f-disk",
         "clock" | "drift" => "f-clock",
-        "add_node" | "remove_node" | "replace_node" | "transfer_leader" | "snapshot" => "f-ops",
+        "add_node" | "remove_node" | "replace_node" | "transfer_leader" | "snapshot" | "raise_level" => "f-ops",
         _ => "f-node",
     }
 }

@@ -30,7 +30,7 @@ impl fmt::Display for ScenarioError {
 impl std::error::Error for ScenarioError {}
 
 /// Every key, in the order of the file, and what to write there.
-const KEYS: [(&str, &str); 57] = [
+const KEYS: [(&str, &str); 58] = [
     ("name", "a name of lower case letters, digits and _, such as \"typhoon\""),
     ("about", "what happens and what it shows"),
     ("seed", "a number from 0 to 18446744073709551615"),
@@ -93,6 +93,7 @@ const KEYS: [(&str, &str); 57] = [
     ("faults[].twice", "true or false"),
     ("faults[].offset", "whole milliseconds, such as \"365d\" or \"-2h\""),
     ("faults[].ppm", "parts in a million from -100000 to 100000, other than 0"),
+    ("faults[].level", "a feature level that these nodes know, from 1"),
     ("", "`key = value` under a [table]"),
 ];
 

@@ -116,6 +116,7 @@ struct RawFault {
     twice: Option<bool>,
     offset: Text,
     ppm: Option<i64>,
+    level: Option<u16>,
 }
 
 impl Scenario {
@@ -324,6 +325,7 @@ impl RawFault {
             "replace_node" => What::ReplaceNode { node: take!(node) },
             "transfer_leader" => What::TransferLeader { site: take!(site) },
             "snapshot" => What::Snapshot { site: take!(site) },
+            "raise_level" => What::RaiseLevel { site: take!(site), level: take!(number level) },
             _ => return Err(ScenarioError::at(of("what"), format!("has no meaning with {kind:?}"))),
         })
     }
@@ -349,6 +351,7 @@ impl RawFault {
             ("twice", self.twice.is_some()),
             ("offset", self.offset.is_some()),
             ("ppm", self.ppm.is_some()),
+            ("level", self.level.is_some()),
         ];
         left.into_iter().find(|(_, is_left)| *is_left).map(|(key, _)| key)
     }

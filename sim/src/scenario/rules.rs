@@ -220,6 +220,10 @@ impl Scenario {
             What::AddNode { site: code } | What::TransferLeader { site: code } | What::Snapshot { site: code } => {
                 site("site", code)?;
             }
+            What::RaiseLevel { site: code, level } => {
+                site("site", code)?;
+                within(&of("level"), (*level).into(), 1..=LEVEL_MAX.into())?;
+            }
             _ => {}
         }
         ensure(fault.ends(self.lasts) <= self.lasts, &of("lasts"), "ends after the scenario")
@@ -360,8 +364,8 @@ pub(super) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
                 | What::ForgetVote { node }
                 | What::Rot { node, store: Store::Log }
                 | What::ReplaceNode { node } => nodes.lose(node),
-                // Peers have the same snapshots; a lone node has none.
-                What::Rot { node, store: Store::Snapshots } if nodes.members == 1 => nodes.lose(node),
+                // A replica whose state is damaged stops for good, until it is replaced; a lone node is mended by its parent.
+                What::Rot { node, store: Store::State } if nodes.members > 1 => nodes.lose(node),
                 What::AddNode { .. } => nodes.members += 1,
                 What::RemoveNode { node } => {
                     nodes.forget(node);

@@ -1,7 +1,8 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 9] = [
+pub const SHIPPED: [(&str, &str); 10] = [
+    ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
     ("rolling_restart", include_str!("../../scenarios/rolling_restart.toml")),

@@ -298,6 +298,7 @@ fn every_kind_has_a_form() {
         "clock" => "node = \"10/1\"\noffset = \"-365d\"",
         "drift" => "node = \"10/1\"\nppm = -500",
         "add_node" | "transfer_leader" | "snapshot" => "site = \"10\"",
+        "raise_level" => "site = \"10\"\nlevel = 2",
         _ => "node = \"10/1\"",
     };
     for kind in What::KINDS {

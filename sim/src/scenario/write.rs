@@ -167,6 +167,10 @@ impl Fault {
             What::AddNode { site } | What::TransferLeader { site } | What::Snapshot { site } => {
                 lines.text("site", site);
             }
+            What::RaiseLevel { site, level } => {
+                lines.text("site", site);
+                lines.plain("level", level);
+            }
             _ => {}
         }
     }

@@ -24,10 +24,10 @@ const DISK: &str = "size=160m";
 const FILL_WAIT: Duration = Duration::from_secs(30);
 
 /// A file system in memory, gone when dropped.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(at: &Path) -> Result<Self, String> {
+    pub(crate) fn mount(at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(at).output();
         match mounted {
@@ -38,14 +38,14 @@ impl Disk {
     }
 
     /// Takes all the space that is left.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
         for block in [1 << 20, 4096] {
             while ballast.write_all(&vec![0; block]).is_ok() {}
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
 }

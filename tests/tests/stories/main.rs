@@ -2,6 +2,7 @@
 
 mod access;
 mod any_client;
+mod backup_and_restore;
 mod bad_input;
 mod demo;
 mod full_disk;
@@ -13,6 +14,7 @@ mod offline_commune;
 mod readme;
 mod rebuilt_node;
 mod restored_backup;
+mod rotten_state;
 mod shutdown;
 
 /// The program under test.

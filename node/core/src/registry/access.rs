@@ -22,9 +22,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
         let action = action_of(entry.looked);
         let reaches = |shard: &ShardState| decide(&entry.claims, action, &shard.info.path).is_ok();
         let wanted = wanted(tx, &entry)?;
-        // The access log is one for the whole group: who may see it all may see it. Other answers show what may be seen.
+        // Access log and backup are one for the whole group: who may see it all may have them. Other answers show what may
+        // be seen.
         let allowed = match entry.looked {
-            Looked::AccessLog => !wanted.is_empty() && wanted.iter().all(reaches),
+            Looked::AccessLog | Looked::Backup => !wanted.is_empty() && wanted.iter().all(reaches),
             _ => wanted.iter().any(reaches),
         };
         group.access_count += 1;
@@ -56,5 +57,6 @@ fn action_of(looked: Looked) -> Action {
         Looked::Export => Action::Export,
         Looked::Watch => Action::Watch,
         Looked::AccessLog => Action::AccessLog,
+        Looked::Backup => Action::Administer,
     }
 }

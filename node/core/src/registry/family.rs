@@ -43,7 +43,7 @@ impl Tx<'_> {
     }
 
     /// The name of the edit of `author` with this number and hash, if it is held.
-    pub(super) fn locate(
+    pub(crate) fn locate(
         &self,
         shard: ShardId,
         author: AuthorId,

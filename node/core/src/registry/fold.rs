@@ -26,7 +26,7 @@ pub fn running_hash(before: &Hash, edit: &Hash) -> Hash {
 }
 
 /// An edit that is ready to enter: decoded, chained, hashed.
-pub(super) struct Entering<'e> {
+pub(crate) struct Entering<'e> {
     pub edit: &'e Edit,
     pub bytes: Vec<u8>,
     pub hash: Hash,
@@ -40,7 +40,7 @@ pub(super) struct Entering<'e> {
 
 /// A record before an edit, and the conflicts in which the fields of the edit are before and after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Foreseen {
+pub(crate) struct Foreseen {
     pub old: Option<(Record, Vec<u8>)>,
     pub before: BTreeSet<ConflictKey>,
     pub after: BTreeSet<ConflictKey>,
@@ -56,7 +56,7 @@ impl Foreseen {
 }
 
 /// Enters one edit that follows its author's head.
-pub(super) fn enter(
+pub(crate) fn enter(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     entering: Entering<'_>,
@@ -239,7 +239,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
 }
 
 /// Why an edit must be set aside in a group of this level, if it must.
-pub(super) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
+pub(crate) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
     let header = &edit.header;
     if header.level > level {
         return Some(Poison::Level);

@@ -173,7 +173,7 @@ fn take(
 
 /// Keeps a session's secret beside those that are known of it. A site that came back from a backup in the middle of a
 /// session has drawn another one.
-fn keep_secret(
+pub(crate) fn keep_secret(
     tx: &mut Tx<'_>,
     shard: crate::ids::ShardId,
     of: (AuthorId, SessionId),

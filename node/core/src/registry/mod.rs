@@ -33,7 +33,9 @@ use crate::{wire_code, wire_struct};
 pub use access::next_access_hash;
 pub(crate) use family::Way;
 pub use family::branch_id;
+pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
+pub(crate) use merge::keep_secret;
 pub use merge::{ITEMS_MAX, SECRETS_MAX};
 pub use tx::{Tx, corrupt};
 

@@ -1,11 +1,12 @@
 //! Sites in a row and in a tree, sessions between neighbours, and chance: links are cut in mid-message and opened twice,
-//! offices come back from old backups and go on editing, officers edit one field at several sites, create several records
+//! offices come back from old copies and from archives and go on editing, officers edit one field at several sites, create several records
 //! in one command, decide conflicts, and use rules that other sites do not know yet. Afterwards all links heal, and every
 //! site must hold equal edits and records, and every edit that was acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::memory::{Office, SHARD, command, create_command, request, value};
+use dinhba_core::archive::{Content, Piece};
 use dinhba_core::command::{Answer, ConflictKey, Renew};
 use dinhba_core::command::{Command, EditCommand};
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
@@ -46,6 +47,8 @@ struct Country {
     forgiven: BTreeSet<RequestId>,
     counter: u64,
     backups: Vec<Option<Office>>,
+    /// What each site's archive holds.
+    archives: Vec<Vec<(Piece, Content)>>,
     restores: usize,
     new_lives: usize,
     messages: usize,
@@ -62,6 +65,7 @@ impl Country {
             forgiven: BTreeSet::new(),
             counter: 0,
             backups: vec![None; SITES],
+            archives: vec![Vec::new(); SITES],
             restores: 0,
             new_lives: 0,
             messages: 0,
@@ -184,8 +188,37 @@ impl Country {
         self.advanced(site);
     }
 
-    fn restore(&mut self, site: usize) {
-        let Some(backup) = self.backups[site].clone() else { return };
+    fn back_up(&mut self, site: usize) {
+        self.backups[site] = Some(self.offices[site].clone());
+        self.offices[site].back_up(&mut self.archives[site]);
+    }
+
+    /// Whatever became of a site, what is founded from its archive is equal to it but for its new life.
+    fn check_archives(&mut self) {
+        for site in 0..SITES {
+            self.back_up(site);
+            let office = &self.offices[site];
+            let again = office.founded_from(&self.archives[site], None).unwrap();
+            assert_eq!(again.here().heads(SHARD).unwrap(), office.here().heads(SHARD).unwrap());
+            assert_eq!(again.records(), office.records());
+            let (mut was, now) = (office.summary(), again.summary());
+            assert_ne!(was.shards[0].incarnation, now.shards[0].incarnation);
+            was.shards[0].incarnation = now.shards[0].incarnation;
+            assert_eq!(was, now);
+            let requests = self.acknowledged.iter().map(|request| office.keys().request(*request));
+            for key in requests.filter(|key| office.state.0.contains_key(key)) {
+                assert_eq!(again.state.0.get(&key), office.state.0.get(&key), "another receipt");
+            }
+        }
+    }
+
+    fn restore(&mut self, site: usize, from_archive: bool) {
+        let mut backup = self.backups[site].clone();
+        if from_archive {
+            let office = &self.offices[site];
+            backup = backup.map(|_| office.founded_from(&self.archives[site], None).unwrap());
+        }
+        let Some(backup) = backup else { return };
         self.restores += 1;
         self.crash(site);
         let held = |office: &Office, request: &RequestId| office.state.0.contains_key(&office.keys().request(*request));
@@ -331,9 +364,10 @@ enum Step {
     Cut { link: usize, slot: usize },
     Backup(usize),
     Restore(usize),
+    Refound(usize),
     Raise(usize),
 }
-use Step::{Backup, Connect, Cut, Deliver, Raise, Restore};
+use Step::{Backup, Connect, Cut, Deliver, Raise, Refound, Restore};
 
 fn step() -> impl Strategy<Value = Step> {
     let link = || (0..LINKS, prop_oneof![4 => Just(0_usize), 1 => Just(1_usize)]);
@@ -344,6 +378,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => link().prop_map(|(link, slot)| Cut { link, slot }),
         1 => (0..SITES).prop_map(Backup),
         1 => (0..SITES).prop_map(Restore),
+        1 => (0..SITES).prop_map(Refound),
         1 => (0..SITES).prop_map(Raise),
     ]
 }
@@ -359,15 +394,18 @@ fn play(shape: Shape, steps: &[Step], restores: bool) {
             Deliver { link, slot, end } => drop(country.deliver((link, slot), end)),
             Connect { link, slot } => country.connect(link, slot),
             Cut { link, slot } => country.cut((link, slot)),
-            Backup(site) => country.backups[site] = Some(country.offices[site].clone()),
-            Restore(site) if restores => country.restore(site),
-            Restore(_) => {}
+            Backup(site) => country.back_up(site),
+            Restore(site) if restores => country.restore(site, false),
+            Refound(site) if restores => country.restore(site, true),
+            Restore(_) | Refound(_) => {}
             Raise(site) => drop(country.offices[site].raise()),
         }
     }
     country.check_whole_commands();
+    country.check_archives();
     let messages = country.heal();
     country.check_equal_and_nothing_lost();
+    country.check_archives();
     assert!(country.new_lives <= country.restores, "{} new lives, {} restores", country.new_lives, country.restores);
     let bound = HEAL_MESSAGES_MAX + 4 * country.acknowledged.len();
     assert!(messages <= bound, "healing took {messages} messages");

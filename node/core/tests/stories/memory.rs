@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use dinhba_core::archive::{
+    Content, GroupSummary, Life, Piece, RefillError, goes_through, next_piece, refill_accesses, refill_edits, refound,
+};
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
     Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, ShardInfo,
 };
 use dinhba_core::edit::{Change, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::ids::{
+    EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
+};
 use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
@@ -119,6 +124,54 @@ impl Office {
             Answer::Merged(merged) => merged,
             other => panic!("a batch was answered by {other:?}"),
         }
+    }
+
+    /// Takes what `archive` does not hold yet; begins it anew if this office has another past by now.
+    pub fn back_up(&self, archive: &mut Vec<(Piece, Content)>) {
+        let logs = [(self.context.group, Some(SHARD)), (self.context.group, None)];
+        let held = |archive: &[(Piece, Content)], log| {
+            let last = archive.iter().rev().find(|(piece, _)| piece.log() == log);
+            last.map_or((0, Hash::default()), |(piece, _)| (piece.to, piece.hash))
+        };
+        if logs.iter().any(|log| !goes_through(&self.state, *log, held(archive, *log)).unwrap()) {
+            archive.clear();
+        }
+        let ends = self.summary();
+        for (log, last) in logs.into_iter().zip([ends.shards[0].edits, ends.accesses]) {
+            let mut after = held(archive, log).0;
+            while let Some((piece, content)) = next_piece(&self.state, log, after, last).unwrap() {
+                after = piece.to;
+                archive.push((piece, content));
+            }
+        }
+    }
+
+    pub fn summary(&self) -> GroupSummary {
+        GroupSummary::read(&self.state, self.context.group, 0, Vec::new()).unwrap().unwrap()
+    }
+
+    /// The same office, founded anew from an archive, with as much of it as was received until `until_ms`.
+    pub fn founded_from(&self, archive: &[(Piece, Content)], until_ms: Option<i64>) -> Result<Office, RefillError> {
+        let mut office = Office { state: Memory::default(), ..self.clone() };
+        let life = Life { incarnation: Incarnation(office.random()), epoch: office.random() };
+        let lives = [(SHARD, life)].into();
+        let context = office.context.clone();
+        let batch = refound(&office.state, &context, office.site, &self.summary(), &lives, &[]);
+        office.state.write(batch);
+        let mut is_cut = false;
+        for (piece, content) in archive {
+            let batch = match content {
+                Content::Edits(_) if is_cut => continue,
+                Content::Edits(edits) => {
+                    let (batch, whole) = refill_edits(&office.state, &context, piece, edits.clone(), until_ms)?;
+                    is_cut = !whole;
+                    batch
+                }
+                Content::Accesses(accesses) => refill_accesses(&office.state, &context, piece, accesses)?,
+            };
+            office.state.write(batch);
+        }
+        Ok(office)
     }
 
     pub fn level(&self) -> u16 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
+use dinhba_core::archive::{Content, Edits, Piece};
 use dinhba_core::claims::Role;
 use dinhba_core::command::{
     AccessEntry, Adopt, Answer, Batch, Command, Cursor, EditCommand, Item, Looked, PartDraft, Raise, RefusalCode,
@@ -483,4 +484,62 @@ fn a_stream_is_read_in_batches_that_split_no_command() {
         (start, scanned, seen) = (batch.end, position, seen + batch.items.len());
     }
     assert_eq!(seen, 100);
+}
+
+#[test]
+fn an_archive_is_put_back_up_to_a_time_and_only_if_every_hash_is_as_it_says() {
+    let mut office = Office::new(1);
+    let record = office.create(request(1, 1), "Lê//An");
+    for counter in 2..=9 {
+        accepted(office.set(request(1, counter), record, field::NOTE, &format!("note {counter}")));
+    }
+    let entry = AccessEntry {
+        claims: claims(Role::Operator, PATH[3]),
+        purpose: dinhba_core::claims::Purpose::Maintenance,
+        case: "BK-1".parse().unwrap(),
+        looked: Looked::Backup,
+        shard: None,
+        subject: [0; 16],
+        at_ms: 5,
+    };
+    assert_eq!(office.run(Command::Access(vec![entry.clone()])), Answer::Access(vec![true]));
+    let neighbour = AccessEntry { claims: claims(Role::Operator, UnitId(99)), ..entry };
+    assert_eq!(office.run(Command::Access(vec![neighbour])), Answer::Access(vec![false]), "not an operator of here");
+    let mut archive = Vec::new();
+    office.back_up(&mut archive);
+    // A request's counter is its time here.
+    for (until, edits) in [(0, 0), (1, 1), (6, 6), (9, 9), (99, 9)] {
+        let again = office.founded_from(&archive, Some(until)).unwrap();
+        assert_eq!((again.shard().arrivals, again.summary().accesses), (edits, 2), "until {until}");
+    }
+    let notes = |office: &Office| office.record(record).dots(&(field::NOTE, vec![])).len();
+    assert_eq!(notes(&office.founded_from(&archive, Some(1)).unwrap()), 0);
+
+    let spoil = |spoil: &dyn Fn(&mut Piece, &mut Content)| {
+        let mut archive = archive.clone();
+        archive.iter_mut().for_each(|(piece, content)| spoil(piece, content));
+        office.founded_from(&archive, None).map(|_| ()).unwrap_err().to_string()
+    };
+    let with_edits = |change: &dyn Fn(&mut Edits)| {
+        spoil(&|_, content| {
+            if let Content::Edits(edits) = content {
+                change(edits);
+            }
+        })
+    };
+    assert!(with_edits(&|edits| drop(edits.items.remove(3))).contains("does not follow on those before it"));
+    assert!(with_edits(&|edits| edits.items.swap(3, 4)).contains("does not follow on those before it"));
+    assert!(with_edits(&|edits| drop(edits.items.pop())).contains("do not lead to position 9"));
+    assert!(with_edits(&|edits| edits.secrets[0].2[5] ^= 1).contains("does not follow on those before it"));
+    assert!(with_edits(&|edits| edits.secrets.clear()).contains("no secret"));
+    assert!(with_edits(&|edits| edits.sources.clear()).contains("without a source"));
+    assert!(with_edits(&|edits| edits.items[2].bytes.truncate(9)).contains("malformed"));
+    assert!(spoil(&|piece, _| piece.after += 1).contains("where 1 is next"));
+    assert!(spoil(&|piece, _| piece.hash.0[1] ^= 1).contains("with the hash that it says"));
+    let accesses = spoil(&|_, content| {
+        if let Content::Accesses(accesses) = content {
+            accesses[0].entry.at_ms += 1;
+        }
+    });
+    assert!(accesses.contains("entry 1 does not follow on the one before it"), "{accesses}");
 }

@@ -1,0 +1,171 @@
+//! A group from its archive. What is put back goes the way that every edit goes, through the registry's `fold`, so a
+//! restored state is the one that these edits fold to, and every hash is computed anew; what does not fit is a [`Misfit`].
+//!
+//! The site that comes back is a new incarnation and a new stream, whatever its neighbours know: it must not number an
+//! edit again that was accepted after the backup.
+
+use std::collections::BTreeMap;
+
+use super::{Edits, GroupSummary, Piece, advance, log_text};
+use crate::command::{Digest, Epoch, LoggedAccess};
+use crate::edit::{Author, Edit};
+use crate::encoding::Wire;
+use crate::ids::{Hash, Incarnation, ShardId, SiteId};
+use crate::place::PlaceEntry;
+use crate::registry::{Context, Entering, GroupState, ShardState, Tx, enter, keep_secret, next_access_hash, poison_of};
+use crate::store::{Batch, StateView, StoreError};
+
+/// A new life of a site as the author of one shard; both random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Under which it numbers.
+    pub incarnation: Incarnation,
+    /// The name of its stream.
+    pub epoch: Epoch,
+}
+
+/// What an archive holds does not fold to what it says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Misfit {
+    /// Of which log.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Why a piece was not put back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefillError {
+    /// The archive's fault.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// The disk's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn misfit(piece: &Piece, why: impl Into<String>) -> RefillError {
+    Misfit { what: log_text(piece.log()), why: why.into() }.into()
+}
+
+/// A group without edits: its shards, each in a new life, and, for the site's first group, the directory.
+pub fn refound(
+    view: &dyn StateView,
+    context: &Context,
+    site: SiteId,
+    group: &GroupSummary,
+    lives: &BTreeMap<ShardId, Life>,
+    places: &[PlaceEntry],
+) -> Batch {
+    let mut tx = Tx::new(view, context);
+    let level = group.level;
+    tx.put_group(&GroupState { site, level, access_count: 0, access_hash: Hash::default() });
+    for shard in &group.shards {
+        let Some(life) = lives.get(&shard.info.shard) else { continue };
+        tx.put_shard(&ShardState {
+            info: shard.info.clone(),
+            own: Author { site, shard: shard.info.shard, incarnation: life.incarnation },
+            epoch: life.epoch,
+            arrivals: 0,
+            running: Hash::default(),
+            edits_digest: Digest::default(),
+            state_digest: Digest::default(),
+            persons: 0,
+            households: 0,
+            conflicts: 0,
+            poisoned: 0,
+        });
+    }
+    for entry in places {
+        tx.put(tx.keys().place(&entry.key()), entry);
+    }
+    tx.into_batch()
+}
+
+/// Puts a piece of a shard's edits back, up to the first command that some site received after `until_ms`. Returns what
+/// changes, and whether all of it was put back.
+pub fn refill_edits(
+    view: &dyn StateView,
+    context: &Context,
+    piece: &Piece,
+    edits: Edits,
+    until_ms: Option<i64>,
+) -> Result<(Batch, bool), RefillError> {
+    let mut tx = Tx::new(view, context);
+    let (group, shard) = (tx.group()?, piece.shard.unwrap_or_default());
+    let (Some(group), Some(mut shard)) = (group, tx.shard(shard)?) else {
+        return Err(misfit(piece, "its summary does not name the shard"));
+    };
+    let mut reached = [(piece.log(), (shard.arrivals, shard.running))].into();
+    advance(&mut reached, piece).map_err(|why| misfit(piece, why))?;
+    let secrets: BTreeMap<_, _> =
+        edits.secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
+    let mut sources = edits.sources.into_iter().flat_map(|(count, from)| std::iter::repeat_n(from, count as usize));
+    let mut is_whole = true;
+    for item in edits.items {
+        let edit = Edit::from_bytes(&item.bytes).map_err(|error| misfit(piece, error.to_string()))?;
+        let header = &edit.header;
+        let (author, session) = (header.author.id(), header.origin.request.session);
+        if header.part == 0 && until_ms.is_some_and(|until| header.origin.received_ms > until) {
+            is_whole = false;
+            break;
+        }
+        let at = || format!("edit {} of {author}", header.number);
+        let secret = secrets.get(&(author, session)).ok_or_else(|| misfit(piece, format!("{}: no secret", at())))?;
+        let (hash, id) = (edit.hash(secret), shard.info.shard);
+        let is_next = match header.number {
+            1 => header.previous == Hash::default(),
+            number => tx.locate(id, author, number - 1, &header.previous)?.is_some(),
+        };
+        let is_new = tx.locate(id, author, header.number, &hash)?.is_none();
+        if header.author.shard != id || !is_next || !is_new || !keep_secret(&mut tx, id, (author, session), &secrets)? {
+            return Err(misfit(piece, format!("{} does not follow on those before it", at())));
+        }
+        let from = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
+        let (poison, now_ms) = (poison_of(&edit, group.level), header.origin.received_ms);
+        enter(
+            &mut tx,
+            &mut shard,
+            Entering { edit: &edit, bytes: item.bytes, hash, from, poison, foreseen: None },
+            now_ms,
+        )?;
+    }
+    if is_whole && (shard.arrivals, shard.running) != (piece.to, piece.hash) {
+        return Err(misfit(
+            piece,
+            format!("its edits do not lead to position {} with the hash that it says", piece.to),
+        ));
+    }
+    tx.put_shard(&shard);
+    Ok((tx.into_batch(), is_whole))
+}
+
+/// Puts a piece of a group's access log back.
+pub fn refill_accesses(
+    view: &dyn StateView,
+    context: &Context,
+    piece: &Piece,
+    accesses: &[LoggedAccess],
+) -> Result<Batch, RefillError> {
+    let mut tx = Tx::new(view, context);
+    let mut group = tx.group()?.ok_or_else(|| misfit(piece, "its summary does not name the group"))?;
+    let mut reached = [(piece.log(), (group.access_count, group.access_hash))].into();
+    advance(&mut reached, piece).map_err(|why| misfit(piece, why))?;
+    for access in accesses {
+        group.access_count += 1;
+        group.access_hash = next_access_hash(&group.access_hash, &access.entry, access.allowed);
+        if group.access_hash != access.hash {
+            return Err(misfit(piece, format!("entry {} does not follow on the one before it", group.access_count)));
+        }
+        tx.put(tx.keys().access(group.access_count), access);
+    }
+    if (group.access_count, group.access_hash) != (piece.to, piece.hash) {
+        return Err(misfit(
+            piece,
+            format!("its entries do not lead to number {} with the hash that it says", piece.to),
+        ));
+    }
+    tx.put_group(&group);
+    Ok(tx.into_batch())
+}
