@@ -1,8 +1,9 @@
-//! What one thread does in this process, without Raft and without a peer.
+//! What one thread does in this process, without Raft and without a peer, per second of its CPU time. What an engine's own
+//! threads do meanwhile is not in it, on either side of a comparison.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use crdts::CvRDT as _;
@@ -17,6 +18,7 @@ use dinhba_node::seal::Unsealed;
 use dinhba_node::state::{EngineKind, open};
 use serde::Serialize;
 
+use crate::meter::Busy;
 use crate::population::{Map, Population, SHARD, context, founding};
 use crate::{Options, Part};
 
@@ -83,12 +85,12 @@ fn all_accepted(answers: &[Vec<u8>]) -> anyhow::Result<()> {
 fn in_memory(state: &mut Map, entries: Vec<Vec<u8>>, mut keep: impl FnMut(&Batch)) -> anyhow::Result<Duration> {
     let (context, mut took) = (context(1), Duration::ZERO);
     for entry in entries {
-        let began = Instant::now();
+        let began = Busy::begin();
         let (answers, batch) = apply(state, &context, &[(1, entry)])?;
         took += began.elapsed();
         all_accepted(&answers)?;
         keep(&batch);
-        let began = Instant::now();
+        let began = Busy::begin();
         state.write(batch);
         took += began.elapsed();
     }
@@ -99,7 +101,7 @@ fn in_memory(state: &mut Map, entries: Vec<Vec<u8>>, mut keep: impl FnMut(&Batch
 fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<Duration> {
     let (context, mut took) = (context(1), Duration::ZERO);
     for entry in entries {
-        let began = Instant::now();
+        let began = Busy::begin();
         let (answers, batch) = apply(&*engine.snapshot()?, &context, &[(1, entry)])?;
         engine.apply(batch)?;
         took += began.elapsed();
@@ -118,7 +120,7 @@ fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
         .open()?;
     let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(8 << 20);
     let state = database.keyspace("state", options)?;
-    let began = Instant::now();
+    let began = Busy::begin();
     for batch in batches {
         let mut writes = database.batch();
         for (key, value) in batch.writes {
@@ -213,7 +215,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     drop(state);
     let mut merged = before;
     let others = after.clone();
-    let began = Instant::now();
+    let began = Busy::begin();
     for (record, other) in merged.iter_mut().zip(others) {
         record.merge(other);
     }
@@ -224,7 +226,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     parent.run(&context(2), &founding(2, people.unit))?;
     let mut stream = Duration::ZERO;
     for piece in pieces {
-        let began = Instant::now();
+        let began = Busy::begin();
         let (answers, batch) = apply(&parent, &context(2), &[(1, piece)])?;
         parent.write(batch);
         stream += began.elapsed();

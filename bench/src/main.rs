@@ -22,9 +22,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use dinhba_node::config::Engine;
+use mimalloc::MiMalloc;
 use serde::Serialize;
 
 use crate::works::Outcome;
+
+/// As in `dinhba`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,9 +80,16 @@ struct Options {
     /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
     #[arg(long)]
     tls: bool,
+    /// The state engine: fjall, sled, or memory to see what the engine costs.
+    #[arg(long, value_parser = engine, default_value = "fjall")]
+    engine: Engine,
     /// Leave etcd out.
     #[arg(long)]
     no_etcd: bool,
+}
+
+fn engine(name: &str) -> Result<Engine, String> {
+    Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: fjall, sled or memory"))
 }
 
 impl Options {

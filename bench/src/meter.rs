@@ -111,3 +111,24 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
+
+/// The CPU time of this thread, which neighbours on a busy machine do not lengthen as they do any clock's.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy(Duration);
+
+impl Busy {
+    /// From now on.
+    pub fn begin() -> Self {
+        Busy(Self::spent())
+    }
+
+    /// Since then.
+    pub fn elapsed(self) -> Duration {
+        Self::spent().saturating_sub(self.0)
+    }
+
+    fn spent() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}

@@ -26,7 +26,7 @@ const START_WAIT: Duration = Duration::from_secs(120);
 /// Fills a site of one node, kills it, and starts it again.
 pub async fn start(options: &Options) -> anyhow::Result<Vec<Figure>> {
     eprintln!("start: {} records", options.records);
-    let mut site = Site::start(1, options.tls).await?;
+    let mut site = Site::start(1, options).await?;
     let node = site.nodes[0].clone();
     let before = Usage::of(&site.processes())?;
     let began = Instant::now();
@@ -71,7 +71,7 @@ pub async fn idle(options: &Options) -> anyhow::Result<Vec<Figure>> {
     for (nodes, name) in [(1, "63 idle groups, one node"), (3, "63 idle groups, each of three nodes")] {
         let mut groups = vec![vec![COMMUNE]];
         groups.resize(IDLE_GROUPS, Vec::new());
-        let mut site = Site::start_as(Wish { code: COMMUNE, nodes, parent: None, groups }, options.tls).await?;
+        let mut site = Site::start_as(Wish { code: COMMUNE, nodes, parent: None, groups }, options).await?;
         let processes = site.processes();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let before = Usage::of(&processes)?;

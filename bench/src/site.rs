@@ -12,6 +12,7 @@ use futures::{StreamExt, stream};
 use rand::RngCore as _;
 use rand::seq::IndexedRandom as _;
 
+use crate::Options;
 use crate::etcd::CONNECTIONS;
 use crate::population::VALUE_BYTES;
 
@@ -37,18 +38,19 @@ pub struct Caller {
 
 impl Site {
     /// Starts one of `nodes` nodes; the node that leads comes first.
-    pub async fn start(nodes: usize, tls: bool) -> anyhow::Result<Self> {
-        Self::start_as(site(COMMUNE, nodes, None, &[COMMUNE]), tls).await
+    pub async fn start(nodes: usize, options: &Options) -> anyhow::Result<Self> {
+        Self::start_as(site(COMMUNE, nodes, None, &[COMMUNE]), options).await
     }
 
     /// Starts one as wished.
-    pub async fn start_as(wish: Wish<'_>, tls: bool) -> anyhow::Result<Self> {
+    pub async fn start_as(wish: Wish<'_>, options: &Options) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let program = program.to_str().context("the program lies at a path that is no text")?;
         let mut country = Country::plan(program, &[wish]).await;
-        if !tls {
+        if !options.tls {
             country.unprotected();
         }
+        country.configure(COMMUNE, |config| config.storage.engine = options.engine);
         country.start_all();
         country.ready().await;
         let mut nodes = country.sites[COMMUNE].nodes.clone();

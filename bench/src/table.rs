@@ -7,19 +7,21 @@ use crate::Report;
 use crate::works::{Outcome, Side};
 
 fn cells(name: &str, side: &Side) -> Vec<String> {
-    let written = side.written.map_or_else(|| "-".to_owned(), |written| format!("{written:.2}"));
+    let some = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     let mut cells = vec![String::new(), name.to_owned(), format!("{:.0}", side.rate)];
-    cells.extend([side.p50_ms, side.p99_ms].map(|ms| format!("{ms:.2}")));
-    cells.extend([format!("{:.0}", side.cpu_us), written, String::new()]);
+    cells.extend([side.p50_ms, side.p99_ms].map(some));
+    cells.extend([format!("{:.0}", side.cpu_us), some(side.written), String::new()]);
     cells
 }
 
 fn ratios(ours: &Side, theirs: &Side) -> Vec<String> {
     let ratio = |one: f64, other: f64| format!("{:.2} x", one / other);
-    let written = ours.written.zip(theirs.written).map_or_else(|| "-".to_owned(), |(one, other)| ratio(one, other));
+    let some = |one: Option<f64>, other: Option<f64>| {
+        one.zip(other).map_or_else(|| "-".to_owned(), |(one, other)| ratio(one, other))
+    };
     let mut cells = vec![String::new(), "ratio".to_owned(), ratio(ours.rate, theirs.rate)];
-    cells.extend([ratio(ours.p50_ms, theirs.p50_ms), ratio(ours.p99_ms, theirs.p99_ms)]);
-    cells.extend([ratio(ours.cpu_us, theirs.cpu_us), written]);
+    cells.extend([some(ours.p50_ms, theirs.p50_ms), some(ours.p99_ms, theirs.p99_ms)]);
+    cells.extend([ratio(ours.cpu_us, theirs.cpu_us), some(ours.written, theirs.written)]);
     cells
 }
 

@@ -34,10 +34,10 @@ const MIXED_READERS: usize = 8;
 pub struct Side {
     /// Operations per second.
     pub rate: f64,
-    /// Milliseconds.
-    pub p50_ms: f64,
-    /// Milliseconds.
-    pub p99_ms: f64,
+    /// Milliseconds; none for a stream, whose edits do not wait for each other.
+    pub p50_ms: Option<f64>,
+    /// Milliseconds; as above.
+    pub p99_ms: Option<f64>,
     /// CPU time of all server processes per operation, in microseconds.
     pub cpu_us: f64,
     /// Bytes written by each server per byte of values; none where nothing is.
@@ -72,16 +72,21 @@ struct Round {
     usage: Usage,
     span: Duration,
     writes: bool,
+    is_stream: bool,
 }
 
 impl Round {
     fn side(mut self) -> Side {
         let (count, servers) = (self.latencies.count().max(1) as f64, 3.0);
-        let ms = |took: Duration| took.as_secs_f64() * 1e3;
+        let mut ms = |share| {
+            let took = self.latencies.quantile(share);
+            (!self.is_stream).then_some(took.as_secs_f64() * 1e3)
+        };
+        let (p50_ms, p99_ms) = (ms(0.5), ms(0.99));
         Side {
             rate: count / self.span.as_secs_f64(),
-            p50_ms: ms(self.latencies.quantile(0.5)),
-            p99_ms: ms(self.latencies.quantile(0.99)),
+            p50_ms,
+            p99_ms,
             cpu_us: self.usage.cpu.as_secs_f64() * 1e6 / count,
             written: self.writes.then(|| self.usage.written as f64 / servers / (count * VALUE_BYTES as f64)),
         }
@@ -90,13 +95,13 @@ impl Round {
 
 fn medians(rounds: &[Side]) -> Side {
     let of = |get: fn(&Side) -> f64| median(rounds.iter().map(get).collect());
-    let written: Option<Vec<f64>> = rounds.iter().map(|side| side.written).collect();
+    let optional = |get: fn(&Side) -> Option<f64>| rounds.iter().map(get).collect::<Option<Vec<f64>>>().map(median);
     Side {
         rate: of(|side| side.rate),
-        p50_ms: of(|side| side.p50_ms),
-        p99_ms: of(|side| side.p99_ms),
+        p50_ms: optional(|side| side.p50_ms),
+        p99_ms: optional(|side| side.p99_ms),
         cpu_us: of(|side| side.cpu_us),
-        written: written.map(median),
+        written: optional(|side| side.written),
     }
 }
 
@@ -106,7 +111,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Outcome>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut ours = Ours::start(options.tls).await?;
+    let mut ours = Ours::start(options).await?;
     let theirs =
         if !options.no_etcd && etcd::is_installed() { Some(Theirs::start(&mut ours.site).await?) } else { None };
     if theirs.is_none() && !options.no_etcd {
@@ -185,8 +190,8 @@ struct Ours {
 }
 
 impl Ours {
-    async fn start(tls: bool) -> anyhow::Result<Self> {
-        Ok(Ours { site: Site::start(3, tls).await?, records: Arc::default() })
+    async fn start(options: &Options) -> anyhow::Result<Self> {
+        Ok(Ours { site: Site::start(3, options).await?, records: Arc::default() })
     }
 
     async fn round(&mut self, part: Part, options: &Options) -> anyhow::Result<Round> {
@@ -212,11 +217,12 @@ impl Ours {
             _ => tokio::try_join!(read(MIXED_READERS), write(options.callers))?.0,
         };
         let writes = matches!(part, Part::Edits | Part::One | Part::Streamed);
-        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes })
+        let is_stream = part == Part::Streamed;
+        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes, is_stream })
     }
 }
 
-/// Edits over streams; of a stream only its answers are counted, what each took is the time between two answers.
+/// Edits over streams, of which only the answers are counted: edits under way do not wait for each other.
 async fn streams(window: Window, connections: &[site::Caller]) -> anyhow::Result<Latencies> {
     let tasks = connections.iter().take(STREAMS).map(|caller| {
         let caller = caller.another();
@@ -293,6 +299,6 @@ impl Theirs {
             _ => tokio::try_join!(read(MIXED_READERS), write(options.callers))?.0,
         };
         let writes = matches!(part, Part::Edits | Part::One | Part::Streamed);
-        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes })
+        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes, is_stream: false })
     }
 }

@@ -93,8 +93,9 @@ impl Machine for RegistryMachine {
 }
 
 struct Waiting {
-    command: Command,
-    bytes: usize,
+    /// The command, encoded.
+    bytes: Vec<u8>,
+    is_edit: bool,
     answer: oneshot::Sender<Result<(Answer, u64), ProposalFailed>>,
 }
 
@@ -155,13 +156,13 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
         if rarely("an entry waits for company") {
             runtime::sleep(COMPANY_WAIT).await;
         }
-        let mut bytes = first.bytes;
+        let mut bytes = first.bytes.len();
         let mut entry = vec![first];
         while entry.len() < ENTRY_COMMANDS_MAX && !rarely("an entry of one command") {
-            let fits = |next: &Waiting| bytes + next.bytes <= ENTRY_BYTES_MAX;
+            let fits = |next: &Waiting| bytes + next.bytes.len() <= ENTRY_BYTES_MAX;
             let next = std::pin::Pin::new(&mut waiting).next_if(fits);
             let Some(Some(next)) = futures::FutureExt::now_or_never(next) else { break };
-            bytes += next.bytes;
+            bytes += next.bytes.len();
             entry.push(next);
         }
         let (group, metrics) = (group.clone(), metrics.clone());
@@ -173,17 +174,17 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
 }
 
 async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
-    let (commands, mut answers): (Vec<Command>, Vec<_>) =
-        entry.into_iter().map(|waiting| (waiting.command, waiting.answer)).unzip();
-    sometimes("several commands share an entry", commands.len() > 1);
     // Founding a site and the like has nobody who asks again.
-    let are_edits = commands.iter().all(|command| matches!(command, Command::Edit(_)));
+    let are_edits = entry.iter().all(|waiting| waiting.is_edit);
+    let (commands, mut answers): (Vec<Vec<u8>>, Vec<_>) =
+        entry.into_iter().map(|waiting| (waiting.bytes, waiting.answer)).unzip();
+    sometimes("several commands share an entry", commands.len() > 1);
     let is_lost = are_edits && rarely("an answer is lost");
     if is_armed("swap-answers") && are_edits {
         answers.reverse();
     }
     let began = runtime::now();
-    let outcome = group.propose(commands.to_bytes(), PROPOSE_WAIT).await;
+    let outcome = group.propose(list_of(&commands), PROPOSE_WAIT).await;
     metrics.proposal(group.id(), runtime::now() - began);
     let outcome = match outcome {
         Ok(_) if is_lost => Err(ProposalFailed::Unknown("the answer was lost on its way".to_owned())),
@@ -204,6 +205,14 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
         }
         Err(error) => answers.into_iter().for_each(|caller| _ = caller.send(Err(error.clone()))),
     }
+}
+
+/// The encoding of a list of commands that are encoded already.
+fn list_of(commands: &[Vec<u8>]) -> Vec<u8> {
+    let mut list = (commands.len() as u64).to_bytes();
+    list.reserve_exact(commands.iter().map(Vec::len).sum());
+    commands.iter().for_each(|command| list.extend_from_slice(command));
+    list
 }
 
 impl Hosted {
@@ -256,14 +265,18 @@ impl Hosted {
 
     /// Proposes one command and waits for its answer and its place in the log.
     pub async fn propose(&self, command: Command) -> Result<(Answer, u64), ProposalFailed> {
-        let bytes = command.to_bytes().len();
-        if bytes > ENTRY_BYTES_MAX {
-            let text = format!("a command may have {ENTRY_BYTES_MAX} bytes, this one has {bytes}: split it");
+        self.propose_encoded(command.to_bytes(), matches!(command, Command::Edit(_))).await
+    }
+
+    /// Proposes a command by its bytes; `is_edit` says whether it is an edit.
+    pub(crate) async fn propose_encoded(&self, bytes: Vec<u8>, is_edit: bool) -> Result<(Answer, u64), ProposalFailed> {
+        if bytes.len() > ENTRY_BYTES_MAX {
+            let text = format!("a command may have {ENTRY_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
             return Err(ProposalFailed::NotAccepted(text));
         }
         let (answer, answered) = oneshot::channel();
         // A channel whose bound counts what waits: with the one of `futures`, each new sender may add one more.
-        self.queue.try_send(Waiting { command, bytes, answer }).map_err(|error| match error {
+        self.queue.try_send(Waiting { bytes, is_edit, answer }).map_err(|error| match error {
             TrySendError::Full(_) => ProposalFailed::Overloaded,
             TrySendError::Closed(_) => ProposalFailed::NotAccepted("this node is stopping".to_owned()),
         })?;

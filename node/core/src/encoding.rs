@@ -12,6 +12,12 @@ use crate::ids::{
 };
 use crate::schema::{FieldId, RecordKind};
 
+/// Room for what most values take, so that they are written without growing.
+const BYTES_USUAL: usize = 256;
+
+/// Room for what most lists hold; longer ones grow.
+const LIST_USUAL: usize = 32;
+
 /// Bytes that are not the encoding of anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {what}")]
@@ -69,7 +75,7 @@ pub trait Wire: Sized {
     /// The value's bytes.
     #[must_use]
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(BYTES_USUAL);
         self.encode(&mut out);
         out
     }
@@ -80,6 +86,22 @@ pub trait Wire: Sized {
         let value = Self::decode(&mut input)?;
         if input.rest.is_empty() { Ok(value) } else { Err(Malformed { what: "end: bytes left over" }) }
     }
+
+    /// Appends the elements of a list. Bytes override it: they go in one piece.
+    fn encode_all(items: &[Self], out: &mut Vec<u8>) {
+        items.iter().for_each(|item| item.encode(out));
+    }
+
+    /// Reads the `count` elements of a list.
+    fn decode_all(count: usize, input: &mut Reader<'_>) -> Result<Vec<Self>, Malformed> {
+        // Collected through `Result`, a list grows step by step; a length is at most the bytes that are there, but an
+        // element in memory may be many times larger than on the wire.
+        let mut items = Vec::with_capacity(count.min(LIST_USUAL));
+        for _ in 0..count {
+            items.push(Self::decode(input)?);
+        }
+        Ok(items)
+    }
 }
 
 impl Wire for u8 {
@@ -88,6 +110,12 @@ impl Wire for u8 {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(input.take(1)?[0])
+    }
+    fn encode_all(items: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(items);
+    }
+    fn decode_all(count: usize, input: &mut Reader<'_>) -> Result<Vec<Self>, Malformed> {
+        input.take(count).map(<[u8]>::to_vec)
     }
 }
 
@@ -179,10 +207,11 @@ impl Wire for String {
 impl<T: Wire> Wire for Vec<T> {
     fn encode(&self, out: &mut Vec<u8>) {
         (self.len() as u64).encode(out);
-        self.iter().for_each(|item| item.encode(out));
+        T::encode_all(self, out);
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        (0..input.length()?).map(|_| T::decode(input)).collect()
+        let count = input.length()?;
+        T::decode_all(count, input)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::edit::{Change, Dot, GROUNDS};
 use crate::ids::{AuthorId, first_16};
 use crate::record::{Record, Write};
 use crate::registry::ShardState;
-use crate::schema::{Class, FieldId, RecordKind, RuleId, Value, field, rules, validate as validate_value};
+use crate::schema::{Class, FieldId, RecordKind, Rule, RuleId, Value, field, rules, validate as validate_value};
 use crate::text::{fold, is_nfc};
 
 /// The length of the grounds of an edit: two paragraphs.
@@ -40,14 +40,15 @@ pub fn is_adjudicated(field: FieldId) -> bool {
     field.class() == Class::Adjudicated
 }
 
-/// The rules that a record breaks.
+/// The rules that a record breaks, of those that look at a touched field: an edit of others leaves the rest as it was.
 #[must_use]
-pub fn broken_rules(record: &Record) -> Vec<u16> {
+pub fn broken_rules(record: &Record, touches: impl Fn(FieldId) -> bool) -> Vec<u16> {
+    let looked_at = |rule: &Rule| rule.fields.iter().any(|field| touches(*field));
     let lookup = |field: FieldId, element: &[u8]| {
         let values = record.values(&(field, element.to_vec()));
-        values.iter().map(|tagged| tagged.value.clone()).collect()
+        values.iter().map(|tagged| tagged.value.as_slice()).collect()
     };
-    rules(record.kind, &lookup).into_iter().map(|rule| rule.0).collect()
+    rules(record.kind, looked_at, |field| record.has(field), &lookup).into_iter().map(|rule| rule.0).collect()
 }
 
 /// What a rule asks for.
@@ -92,6 +93,9 @@ fn term(index_key: &[u8; 32], kind: &str, text: &str) -> [u8; 16] {
     hasher.update(kind.as_bytes()).update(&[0]).update(text.as_bytes());
     first_16(&hasher.finalize())
 }
+
+/// The fields that [`search_terms`] looks at.
+pub const SEARCHED: [FieldId; 3] = [field::PERSONAL_NUMBER, field::NAME, field::BIRTH_DATE];
 
 /// The terms by which a record is found. A disputed field is found by each of its values. A birth date is found by its
 /// year alone too, since people often know no more.

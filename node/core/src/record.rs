@@ -89,6 +89,12 @@ impl Record {
         self.fields.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether any element of a field has a value.
+    #[must_use]
+    pub fn has(&self, field: FieldId) -> bool {
+        self.fields.range((field, Vec::new())..).next().is_some_and(|((there, _), _)| *there == field)
+    }
+
     /// The dots that a write must name to replace all it can see of a field.
     #[must_use]
     pub fn dots(&self, key: &FieldKey) -> Vec<Dot> {

@@ -14,6 +14,9 @@ use unicode_normalization::char::is_combining_mark;
 /// Marks on one letter. Vietnamese needs two; more serves only to draw over neighbouring lines.
 const MARKS_IN_A_ROW_MAX: usize = 3;
 
+/// Below it no character is a mark.
+const MARKS_FIRST: char = '\u{300}';
+
 /// Why a text is refused. Messages never hold the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
@@ -43,19 +46,19 @@ pub enum TextError {
 /// Whether `text` is in normal form NFC.
 #[must_use]
 pub fn is_nfc(text: &str) -> bool {
-    unicode_normalization::is_nfc(text)
+    text.is_ascii() || unicode_normalization::is_nfc(text)
 }
 
 /// `text` in normal form NFC.
 #[must_use]
 pub fn to_nfc(text: &str) -> String {
-    text.nfc().collect()
+    if is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
 }
 
 /// `text` in the form that is stored: NFC, white space collapsed to single spaces, none at the ends.
 #[must_use]
 pub fn tidy(text: &str) -> String {
-    collapse_spaces(text.nfc())
+    if is_nfc(text) { collapse_spaces(text.chars()) } else { collapse_spaces(text.nfc()) }
 }
 
 /// Whether `text` may be stored in a field of at most `chars_max` characters.
@@ -69,7 +72,7 @@ pub fn check(text: &str, chars_max: usize) -> Result<(), TextError> {
     }
     let mut marks = 0;
     for (index, c) in text.chars().enumerate() {
-        marks = if is_combining_mark(c) { marks + 1 } else { 0 };
+        marks = if c >= MARKS_FIRST && is_combining_mark(c) { marks + 1 } else { 0 };
         if !is_allowed(c) || marks > MARKS_IN_A_ROW_MAX {
             return Err(TextError::Forbidden { position: index + 1 });
         }
@@ -143,6 +146,9 @@ const ALLOWED: &[(u32, u32)] = &[
 ];
 
 fn is_allowed(c: char) -> bool {
+    if matches!(c, ' '..='~') {
+        return true;
+    }
     let code = c as u32;
     let after = ALLOWED.partition_point(|&(first, _)| first <= code);
     after > 0 && code <= ALLOWED[after - 1].1

@@ -239,10 +239,13 @@ impl RecordsService {
     }
 
     async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let command = self.edit_command(claims, request)?;
-        let bytes = command.to_bytes().len();
-        if bytes > COMMAND_BYTES_MAX {
-            let text = format!("an edit may have {COMMAND_BYTES_MAX} bytes in all, this one has {bytes}: split it");
+        let edit = self.edit_command(claims, request)?;
+        let command = Command::Edit(Box::new(edit));
+        let bytes = command.to_bytes();
+        let Command::Edit(command) = command else { return Err(Status::internal("an edit is an edit")) };
+        if bytes.len() > COMMAND_BYTES_MAX {
+            let text =
+                format!("an edit may have {COMMAND_BYTES_MAX} bytes in all, this one has {}: split it", bytes.len());
             return Err(Status::invalid_argument(text));
         }
         let place = self.place_of(command.shard)?;
@@ -258,7 +261,7 @@ impl RecordsService {
                 v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
             return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
         }
-        let proposed = place.hosted.propose(Command::Edit(Box::new(command))).await;
+        let proposed = place.hosted.propose_encoded(bytes, true).await;
         if is_armed("unacknowledged-told-accepted") && matches!(proposed, Err(ProposalFailed::Unknown(_))) {
             return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), replayed: false, records });
         }

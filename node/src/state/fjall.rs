@@ -13,18 +13,21 @@ use std::path::{Path, PathBuf};
 use dinhba_core::store::{Batch, Scan, ScanItem, StateEngine, StateView, StoreError};
 use fjall::{Database, Error, Guard, Iter, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
 
-use super::{CLEAR_BATCH_KEYS, Poison, Writes, fold};
+use super::{CLEAR_BATCH_KEYS, Poison, Write, in_order};
 use crate::disk::io_error;
 use crate::seal::Codec;
 
 /// Blocks kept in memory. 16 nodes share a laptop: 16 times this is a quarter of a GiB.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// A memtable is written out at this size: with one being filled and one or two being written, under 32 MiB per node.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// A memtable is written out at this size. fjall holds writers up, a tenth of a second at a time, while four wait to be
+/// written, so this is a quarter of what may come in while the one worker compacts; with the one being filled, 80 MiB are
+/// the most that a node's memtables take.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// The least that fjall allows. Replay at a start costs about 12 ms per MB, so under a second.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// One thread flushes and one compacts; more would only take the cores from the neighbours.
-const WORKERS: usize = 2;
+/// One thread flushes and compacts. Of several, fjall 3.1 keeps the first for flushes, and while another compacts, that
+/// one hands the next compaction back to the queue without a pause: it took a fifth of a busy node's time.
+const WORKERS: usize = 1;
 /// Open tables per node: 16 nodes stay well below the 1,024 files that a shell allows by default to each.
 const OPEN_FILES: usize = 128;
 
@@ -73,7 +76,7 @@ impl FjallState {
         self.poison.write(&self.place, || work().map_err(|error| fjall_error(&self.dir, error)))
     }
 
-    fn commit(&self, writes: Writes) -> Result<(), StoreError> {
+    fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         self.write(|| {
             let mut batch = self.database.batch();
             for (key, stored) in writes {
@@ -115,7 +118,7 @@ impl StateView for FjallState {
 
 impl StateEngine for FjallState {
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        self.commit(fold(batch, &self.codec)?)
+        self.commit(in_order(batch, &self.codec)?)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -202,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = FjallState::open(dir.path(), Codec::new(Arc::new(Unsealed))).unwrap();
         let stored = state.codec.encode(b"a", b"value");
-        state.commit(Writes::from([(b"b".to_vec(), Some(stored))])).unwrap();
+        state.commit(vec![(b"b".to_vec(), Some(stored))]).unwrap();
         let damaged = |error: &StoreError| matches!(error, StoreError::Corrupt { place, .. } if place == "key 62");
         assert!(state.get(b"b").is_err_and(|error| damaged(&error)));
         let walked: Vec<_> = state.scan(b"a", b"z").collect();

@@ -91,7 +91,17 @@ type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Seals the values of `batch` and keeps the last write to each key. Refuses keys that an engine could not hold.
 fn fold(batch: Batch, codec: &Codec) -> Result<Writes, StoreError> {
-    let mut writes = Writes::new();
+    Ok(in_order(batch, codec)?.into_iter().collect())
+}
+
+/// A stored write: its key, and the value or that there is none.
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// The same as a list in the order of the keys. Most batches come in that order, but for one key.
+fn in_order(mut batch: Batch, codec: &Codec) -> Result<Vec<Write>, StoreError> {
+    // Stable: of two writes to one key the later stays behind the earlier.
+    batch.writes.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut writes: Vec<Write> = Vec::with_capacity(batch.writes.len());
     for (key, value) in batch.writes {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             let start = hex(&key[..key.len().min(16)]);
@@ -99,7 +109,10 @@ fn fold(batch: Batch, codec: &Codec) -> Result<Writes, StoreError> {
             return Err(StoreError::Io(text));
         }
         let stored = value.map(|value| codec.encode(&key, &value));
-        writes.insert(key, stored);
+        match writes.last_mut().filter(|last| last.0 == key) {
+            Some(earlier) => earlier.1 = stored,
+            None => writes.push((key, stored)),
+        }
     }
     Ok(writes)
 }

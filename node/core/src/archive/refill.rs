@@ -113,7 +113,12 @@ pub fn refill_edits(
         }
         let from = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
         let (poison, now_ms) = (poison_of(&edit, group.level), header.origin.received_ms);
-        enter(&mut tx, &mut shard, Entering { edit: &edit, bytes: item.bytes, hash, from, poison }, now_ms)?;
+        enter(
+            &mut tx,
+            &mut shard,
+            Entering { edit: &edit, bytes: item.bytes, hash, from, poison, foreseen: None },
+            now_ms,
+        )?;
     }
     if is_whole && (shard.arrivals, shard.running) != (piece.to, piece.hash) {
         return Err(misfit(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Entering, conflicts_of, enter};
+use super::fold::{Entering, Foreseen, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
 use crate::access::{Action, decide};
 use crate::command::{Accepted, Answer, ConflictKey, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
@@ -35,12 +35,14 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     if let Err(answer) = check_form(group, &command) {
         return Ok(answer);
     }
+    let mut foreseen = Vec::with_capacity(command.parts.len());
     for part in &command.parts {
-        if let Some(answer) = check_against_state(tx, &shard, command.kind, part)? {
-            return Ok(answer);
+        match check_against_state(tx, &shard, command.kind, part)? {
+            Ok(conflicts) => foreseen.push(conflicts),
+            Err(answer) => return Ok(answer),
         }
     }
-    number(tx, group, &mut shard, command)
+    number(tx, group, &mut shard, command, foreseen)
 }
 
 /// What can be said of the command without looking at the state.
@@ -92,27 +94,30 @@ fn check_form(group: &GroupState, command: &EditCommand) -> Result<(), Answer> {
     Ok(())
 }
 
-/// Whether the part fits the state: the record is there (or not yet), nothing moved on, no rule is broken anew.
+/// Whether the part fits the state: the record is there (or not yet), nothing moved on, no rule is broken anew. The
+/// conflicts that come and go with it, or the refusal.
 fn check_against_state(
     tx: &Tx<'_>,
     shard: &ShardState,
     kind: EditKind,
     part: &PartDraft,
-) -> Result<Option<Answer>, StoreError> {
-    let current = match (tx.record(shard.info.shard, part.record)?, part.create) {
+) -> Result<Result<Foreseen, Answer>, StoreError> {
+    let old = tx.record(shard.info.shard, part.record)?;
+    let fresh = Record::new(part.record_kind);
+    let current = match (&old, part.create) {
         (Some(_), true) => {
-            return Ok(Some(Answer::refused(RefusalCode::Exists, format!("record {} exists already", part.record))));
+            return Ok(Err(Answer::refused(RefusalCode::Exists, format!("record {} exists already", part.record))));
         }
         (None, false) => {
             let text = format!("no record {} in shard {}", part.record, shard.info.shard);
-            return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
+            return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
         }
-        (None, true) => Record::new(part.record_kind),
+        (None, true) => &fresh,
         (Some((record, _)), false) => record,
     };
     if current.kind != part.record_kind {
         let text = format!("record {} is not of the kind that the edit says", part.record);
-        return Ok(Some(Answer::refused(RefusalCode::Invalid, text)));
+        return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
     }
     let moved: Vec<FieldKey> = part
         .changes
@@ -123,19 +128,23 @@ fn check_against_state(
         .map(|(key, _)| key)
         .collect();
     if sometimes("an edit is stale", !moved.is_empty()) && !is_armed("ignore-stale") {
-        return Ok(Some(Answer::Stale(Stale { record: part.record, fields: moved, current })));
+        return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, current: current.clone() })));
     }
-    let before = conflicts_of(&current);
-    if kind == EditKind::Decision && before.is_empty() {
+    if kind == EditKind::Decision && conflicts_of(current).is_empty() {
         let text = format!("record {} has no open conflict to decide", part.record);
-        return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
+        return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
     }
-    let after = conflicts_of(&lens::preview(&current, part));
-    let broken = after.difference(&before).find_map(|conflict| match conflict {
+    let touches = |field| part.changes.iter().any(|change| change.field == field);
+    let preview = lens::preview(current, part);
+    let foreseen = Foreseen::between(old, Some(&preview), touches);
+    let broken = foreseen.after.difference(&foreseen.before).find_map(|conflict| match conflict {
         ConflictKey::Rule(rule) => Some(*rule),
         ConflictKey::Field(_) => None,
     });
-    Ok(broken.map(|rule| Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))))
+    Ok(match broken {
+        Some(rule) => Err(Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))),
+        None => Ok(foreseen),
+    })
 }
 
 /// Gives the parts their numbers, chains them and folds them.
@@ -144,12 +153,14 @@ fn number(
     group: &GroupState,
     shard: &mut ShardState,
     command: EditCommand,
+    foreseen: Vec<Foreseen>,
 ) -> Result<Answer, StoreError> {
     let author: Author = shard.own;
     let (id, session) = (author.id(), command.origin.request.session);
     let secret_key = tx.keys().secret(shard.info.shard, id, session);
     let mut secrets: Vec<[u8; 32]> = tx.get(&secret_key)?.unwrap_or_default();
-    if secrets.is_empty() {
+    let is_new_session = secrets.is_empty();
+    if is_new_session {
         secrets.push(command.secret);
     }
     let secret = secrets[0];
@@ -193,9 +204,13 @@ fn number(
         previous = edit.hash(&secret);
         edits.push((edit, bytes, previous));
     }
-    tx.put(secret_key, &secrets);
-    for (edit, bytes, hash) in edits {
-        enter(tx, shard, Entering { edit: &edit, bytes, hash, from: None, poison: None }, now_ms)?;
+    if is_new_session {
+        tx.put(secret_key, &secrets);
+    }
+    for ((edit, bytes, hash), foreseen) in edits.into_iter().zip(foreseen) {
+        // Where edits that nobody saw may stand between, what was foreseen is not what is.
+        let foreseen = (!is_armed("ignore-stale")).then_some(foreseen);
+        enter(tx, shard, Entering { edit: &edit, bytes, hash, from: None, poison: None, foreseen }, now_ms)?;
     }
     sometimes("a conflict is decided", command.kind == EditKind::Decision);
     tx.put_shard(shard);

@@ -14,6 +14,7 @@ use crate::ids::{Hash, RecordId, ShardId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write};
+use crate::schema::FieldId;
 use crate::store::StoreError;
 
 /// The running hash of a stream after one more edit.
@@ -33,6 +34,25 @@ pub(crate) struct Entering<'e> {
     pub from: Option<SiteId>,
     /// Set if it must not be folded.
     pub poison: Option<Poison>,
+    /// What was seen of its record when the edit was decided, if it was.
+    pub foreseen: Option<Foreseen>,
+}
+
+/// A record before an edit, and the conflicts in which the fields of the edit are before and after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Foreseen {
+    pub old: Option<(Record, Vec<u8>)>,
+    pub before: BTreeSet<ConflictKey>,
+    pub after: BTreeSet<ConflictKey>,
+}
+
+impl Foreseen {
+    /// What becomes of the conflicts of a record's touched fields.
+    pub fn between(old: Option<(Record, Vec<u8>)>, new: Option<&Record>, touches: impl Fn(FieldId) -> bool) -> Self {
+        let conflicts = |record: Option<&Record>| record.map(|it| conflicts_among(it, &touches)).unwrap_or_default();
+        let (before, after) = (conflicts(old.as_ref().map(|(record, _)| record)), conflicts(new));
+        Foreseen { old, before, after }
+    }
 }
 
 /// Enters one edit that follows its author's head.
@@ -42,7 +62,7 @@ pub(crate) fn enter(
     entering: Entering<'_>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let Entering { edit, bytes, hash, from, poison } = entering;
+    let Entering { edit, bytes, hash, from, poison, foreseen } = entering;
     let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
     let dot = grow(tx, shard, edit, hash, from, now_ms)?;
 
@@ -54,7 +74,7 @@ pub(crate) fn enter(
     tx.put(keys.edit(id, &dot), &StoredEdit { position: shard.arrivals, hash, bytes });
     tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
     if arrival.last {
-        remember_request(tx, id, edit, &dot, hash)?;
+        remember_request(tx, id, edit, (&dot, hash), foreseen.is_some())?;
     }
     if let Some(poison) = poison {
         shard.poisoned += 1;
@@ -64,10 +84,22 @@ pub(crate) fn enter(
     if sometimes("a record is folded anew", is_entangled(tx, id, edit, &dot)?) {
         return refold(tx, shard, header.record, now_ms);
     }
-    let old = tx.record(id, header.record)?;
+    let touched: Vec<FieldId> = edit.changes.iter().map(|change| change.field).collect();
+    let (old, known) = match foreseen {
+        Some(Foreseen { old, before, after }) => (old, Some((before, after))),
+        None => (tx.record(id, header.record)?, None),
+    };
     let mut new = old.as_ref().map_or_else(|| Record::new(header.record_kind), |(record, _)| record.clone());
     fold_in(&mut new, edit, &dot);
-    replace(tx, shard, header.record, old, Some(&new), now_ms);
+    // Rules depend on the kind.
+    let is_other = old.as_ref().is_some_and(|(old, _)| old.kind != new.kind);
+    let touches = |field| is_other || touched.contains(&field);
+    let foreseen = match known {
+        Some((before, after)) => Foreseen { old, before, after },
+        None => Foreseen::between(old, Some(&new), touches),
+    };
+    debug_assert_eq!(foreseen, Foreseen::between(tx.record(id, header.record)?, Some(&new), touches));
+    replace(tx, shard, header.record, foreseen, Some(&new), touches, now_ms);
     Ok(())
 }
 
@@ -85,24 +117,33 @@ fn fold_in(record: &mut Record, edit: &Edit, name: &Dot) {
 }
 
 /// The first acceptance of a request that comes here is the one that a retry is told.
-fn remember_request(tx: &mut Tx<'_>, shard: ShardId, edit: &Edit, name: &Dot, hash: Hash) -> Result<(), StoreError> {
+fn remember_request(
+    tx: &mut Tx<'_>,
+    shard: ShardId,
+    edit: &Edit,
+    (name, hash): (&Dot, Hash),
+    is_surely_first: bool,
+) -> Result<(), StoreError> {
     let key = tx.keys().request(edit.header.origin.request);
-    if tx.get::<Receipt>(&key)?.is_none() && !is_armed("lose-request-id") {
+    if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
         let first = Dot { actor: name.actor, counter: name.counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
     }
     Ok(())
 }
 
-/// Puts a record in the place of its former state, with everything that derives from it.
+/// Puts a record in the place of its former state, with everything that derives from it. Fields that `touches` denies are
+/// as they were, so that what derives from them alone is.
 fn replace(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     id: RecordId,
-    old: Option<(Record, Vec<u8>)>,
+    foreseen: Foreseen,
     new: Option<&Record>,
+    touches: impl Fn(FieldId) -> bool,
     now_ms: i64,
 ) {
+    let Foreseen { old, before: conflicts_before, after: conflicts_now } = foreseen;
     let (keys, home) = (tx.keys(), shard.info.shard);
     let digest = |bytes: &[u8]| {
         let member = [&id.0[..], bytes].concat();
@@ -119,12 +160,13 @@ fn replace(
     }
 
     let terms = |record: Option<&Record>| -> BTreeSet<[u8; 16]> {
-        record.map(|record| lens::search_terms(record, &tx.context.index_key)).unwrap_or_default()
+        record
+            .filter(|_| lens::SEARCHED.iter().any(|field| touches(*field)))
+            .map(|record| lens::search_terms(record, &tx.context.index_key))
+            .unwrap_or_default()
     };
-    let conflicts = |record: Option<&Record>| record.map(conflicts_of).unwrap_or_default();
     let old_record = old.as_ref().map(|(record, _)| record);
     let (terms_before, terms_now) = (terms(old_record), terms(new));
-    let (conflicts_before, conflicts_now) = (conflicts(old_record), conflicts(new));
 
     for term in terms_before.difference(&terms_now) {
         tx.delete(keys.index(term, home, id));
@@ -162,11 +204,16 @@ fn replace(
 /// What an officer must decide about a record: legal fields with several different values, and rules that do not hold.
 #[must_use]
 pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
+    conflicts_among(record, |_| true)
+}
+
+/// Of those, what touched fields may have brought or ended.
+fn conflicts_among(record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
     let fields = record
         .fields()
-        .filter(|(key, _)| lens::is_adjudicated(key.0) && record.is_disputed(key))
+        .filter(|(key, _)| touches(key.0) && lens::is_adjudicated(key.0) && record.is_disputed(key))
         .map(|(key, _)| ConflictKey::Field(key.clone()));
-    fields.chain(lens::broken_rules(record).into_iter().map(ConflictKey::Rule)).collect()
+    fields.chain(lens::broken_rules(record, &touches).into_iter().map(ConflictKey::Rule)).collect()
 }
 
 /// Folds a record anew from those of its edits that are not set aside.
@@ -186,7 +233,8 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
             fold_in(new.get_or_insert_with(|| Record::new(edit.header.record_kind)), edit, dot);
         }
     }
-    replace(tx, shard, id, old, new.as_ref(), now_ms);
+    let foreseen = Foreseen::between(old, new.as_ref(), |_| true);
+    replace(tx, shard, id, foreseen, new.as_ref(), |_| true, now_ms);
     Ok(())
 }
 

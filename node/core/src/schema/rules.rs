@@ -7,7 +7,8 @@
 //! Limits: rules look at one record; whatever needs two (both spouses, a child's parents) compares what the record itself
 //! says of the other. None needs today's date.
 
-use super::{Content, Field, FieldId, RecordKind, Repeat, Required, Value, field, fields};
+use super::value::peek;
+use super::{Field, FieldId, RecordKind, Repeat, Required, field, fields};
 use crate::date::{Date, PartialDate};
 use crate::number::{PersonNumber, Sex};
 
@@ -34,11 +35,13 @@ pub struct Rule {
     pub text: &'static str,
     /// The fields it looks at: an edit of none of them cannot break it.
     pub fields: &'static [FieldId],
+    /// Those of them without which it is not broken.
+    pub needs: &'static [FieldId],
     broken: fn(&Lookup) -> bool,
 }
 
 /// Gives the encoded current values of a field under an element key (empty for a field that stands once).
-pub type Lookup<'a> = dyn Fn(FieldId, &[u8]) -> Vec<Vec<u8>> + 'a;
+pub type Lookup<'a> = dyn Fn(FieldId, &[u8]) -> Vec<&'a [u8]> + 'a;
 
 /// The day the Law on Marriage and Family 52/2014/QH13 came into force; earlier marriages had other ages.
 const MARRIAGE_LAW: Date = match Date::new(2015, 1, 1) {
@@ -57,11 +60,16 @@ pub static RULES: &[Rule] = &[
         name: "death_before_birth",
         text: "The date of death or disappearance lies before the date of birth: check both against their documents.",
         fields: &[field::BIRTH_DATE, field::DEATH_DATE, field::DISAPPEARANCE_DATE],
+        needs: &[field::BIRTH_DATE],
         broken: |lookup| {
-            let births = dates(lookup, field::BIRTH_DATE, b"", None);
-            let ends = [field::DEATH_DATE, field::DISAPPEARANCE_DATE];
-            ends.iter()
-                .any(|&end| always(&dates(lookup, end, b"", None), &births, |end, birth| end.surely_precedes(birth)))
+            [field::DEATH_DATE, field::DISAPPEARANCE_DATE].iter().any(|&end| {
+                let ends = dates(lookup, end, b"", None);
+                // Most people live: nothing more is read of them.
+                !ends.is_empty()
+                    && always(&ends, &dates(lookup, field::BIRTH_DATE, b"", None), |end, birth| {
+                        end.surely_precedes(birth)
+                    })
+            })
         },
     },
     Rule {
@@ -70,6 +78,7 @@ pub static RULES: &[Rule] = &[
         text: "The personal number says another sex than the record: correct the sex, or have the number cancelled and \
                issued anew.",
         fields: &[field::PERSONAL_NUMBER, field::SEX],
+        needs: &[field::PERSONAL_NUMBER, field::SEX],
         broken: |lookup| {
             always(&numbers(lookup, field::PERSONAL_NUMBER, b"", None), &sexes(lookup), |number, sex| {
                 number.sex() != sex
@@ -82,6 +91,7 @@ pub static RULES: &[Rule] = &[
         text: "The personal number says another birth year than the record: correct the date, or have the number cancelled \
                and issued anew.",
         fields: &[field::PERSONAL_NUMBER, field::BIRTH_DATE],
+        needs: &[field::PERSONAL_NUMBER, field::BIRTH_DATE],
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             always(&numbers(lookup, field::PERSONAL_NUMBER, b"", None), &births, |n, birth| {
@@ -94,6 +104,7 @@ pub static RULES: &[Rule] = &[
         name: "marriage_after_death",
         text: "The marital status began after the date of death: one of the two belongs to another person or is wrong.",
         fields: &[field::DEATH_DATE, field::MARITAL_STATUS],
+        needs: &[field::DEATH_DATE, field::MARITAL_STATUS],
         broken: |lookup| {
             let deaths = dates(lookup, field::DEATH_DATE, b"", None);
             let since = dates(lookup, field::MARITAL_STATUS, b"", Some("since"));
@@ -105,12 +116,14 @@ pub static RULES: &[Rule] = &[
         name: "married_under_age",
         text: "The marriage began before the legal age (20 for men, 18 for women): check the dates.",
         fields: &[field::BIRTH_DATE, field::SEX, field::MARITAL_STATUS],
+        needs: &[field::BIRTH_DATE, field::SEX, field::MARITAL_STATUS],
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             let sexes = sexes(lookup);
-            let marriages = all(lookup, field::MARITAL_STATUS, b"", |value| {
-                let married = value.part("status")?.code()? == "married";
-                married.then(|| value.part("since").and_then(Content::date)).flatten()
+            let marriages = all(lookup, field::MARITAL_STATUS, b"", |bytes| {
+                let part = |name| peek(field::MARITAL_STATUS, bytes, Some(name));
+                let married = part("status")?.code()? == "married";
+                if married { part("since")?.date() } else { None }
             });
             let (women, men) = MARRIAGE_AGES;
             always(&marriages, &births, |since, birth| {
@@ -125,9 +138,11 @@ pub static RULES: &[Rule] = &[
         name: "single_with_spouse",
         text: "The marital status is single beside a present spouse: correct one of them.",
         fields: &[field::MARITAL_STATUS, field::RELATIVE],
+        needs: &[field::MARITAL_STATUS, field::RELATIVE],
         broken: |lookup| {
-            let single =
-                all(lookup, field::MARITAL_STATUS, b"", |value| Some(value.part("status")?.code()? == "single"));
+            let single = all(lookup, field::MARITAL_STATUS, b"", |bytes| {
+                Some(peek(field::MARITAL_STATUS, bytes, Some("status"))?.code()? == "single")
+            });
             let spouses = all(lookup, field::RELATIVE, b"spouse", |_| Some(()));
             always(&single, &spouses, |single, ()| single)
         },
@@ -137,6 +152,7 @@ pub static RULES: &[Rule] = &[
         name: "residence_after_death",
         text: "The permanent residence began after the date of death: check the date of death first.",
         fields: &[field::DEATH_DATE, field::PERMANENT_RESIDENCE],
+        needs: &[field::DEATH_DATE, field::PERMANENT_RESIDENCE],
         broken: |lookup| {
             let deaths = dates(lookup, field::DEATH_DATE, b"", None);
             let since = dates(lookup, field::PERMANENT_RESIDENCE, b"", Some("since"));
@@ -148,6 +164,7 @@ pub static RULES: &[Rule] = &[
         name: "residence_before_birth",
         text: "The permanent residence began before the date of birth: check both.",
         fields: &[field::BIRTH_DATE, field::PERMANENT_RESIDENCE],
+        needs: &[field::BIRTH_DATE, field::PERMANENT_RESIDENCE],
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             let since = dates(lookup, field::PERMANENT_RESIDENCE, b"", Some("since"));
@@ -159,9 +176,11 @@ pub static RULES: &[Rule] = &[
         name: "temporary_residence_too_long",
         text: "The temporary residence is registered for more than two years: register it anew.",
         fields: &[field::TEMPORARY_RESIDENCE],
+        needs: &[field::TEMPORARY_RESIDENCE],
         broken: |lookup| {
-            let spans = all(lookup, field::TEMPORARY_RESIDENCE, b"", |value| {
-                Some((value.part("from")?.date()?, value.part("until")?.date()?))
+            let spans = all(lookup, field::TEMPORARY_RESIDENCE, b"", |bytes| {
+                let part = |name| peek(field::TEMPORARY_RESIDENCE, bytes, Some(name))?.date();
+                Some((part("from")?, part("until")?))
             });
             // One day beyond: from the second anniversary on it is longer than two years.
             let too_long = |&(from, until): &(PartialDate, PartialDate)| {
@@ -177,6 +196,7 @@ pub static RULES: &[Rule] = &[
         text: "The personal number of the father or mother says a birth year that is not before the child's: the number \
                belongs to somebody else, or the date of birth is wrong.",
         fields: &[field::BIRTH_DATE, field::RELATIVE],
+        needs: &[field::BIRTH_DATE, field::RELATIVE],
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             [&b"father"[..], b"mother"].iter().any(|&parent| {
@@ -190,6 +210,7 @@ pub static RULES: &[Rule] = &[
         name: "parent_of_wrong_sex",
         text: "The personal number of the father is a woman's, or that of the mother a man's: the two may be exchanged.",
         fields: &[field::RELATIVE],
+        needs: &[field::RELATIVE],
         broken: |lookup| {
             [(&b"father"[..], Sex::Male), (b"mother", Sex::Female)].iter().any(|&(parent, sex)| {
                 let numbers = numbers(lookup, field::RELATIVE, parent, Some("number"));
@@ -202,8 +223,9 @@ pub static RULES: &[Rule] = &[
         name: "one_record_as_both_parents",
         text: "Father and mother are the same record: correct one of them.",
         fields: &[field::RELATIVE],
+        needs: &[field::RELATIVE],
         broken: |lookup| {
-            let record = |value: &Value| value.part("record")?.record();
+            let record = |bytes: &[u8]| peek(field::RELATIVE, bytes, Some("record"))?.record();
             let fathers = all(lookup, field::RELATIVE, b"father", record);
             let mothers = all(lookup, field::RELATIVE, b"mother", record);
             always(&fathers, &mothers, |father, mother| father == mother)
@@ -211,11 +233,20 @@ pub static RULES: &[Rule] = &[
     },
 ];
 
-/// The rules that a record breaks, in order.
+/// The rules among `looked_at` that a record breaks, in order. `has` says whether it has any value of a field.
 #[must_use]
-pub fn rules(kind: RecordKind, lookup: &Lookup) -> Vec<RuleId> {
-    let of_kind = |rule: &&Rule| rule.fields.iter().all(|id| id.get().is_some_and(|field| field.kind == kind));
-    RULES.iter().filter(of_kind).filter(|rule| (rule.broken)(lookup)).map(|rule| rule.id).collect()
+pub fn rules(
+    kind: RecordKind,
+    looked_at: impl Fn(&Rule) -> bool,
+    has: impl Fn(FieldId) -> bool,
+    lookup: &Lookup,
+) -> Vec<RuleId> {
+    // All are about persons; a test keeps it so.
+    if kind != RecordKind::Person {
+        return Vec::new();
+    }
+    let may_be_broken = |rule: &&Rule| looked_at(rule) && rule.needs.iter().all(|field| has(*field));
+    RULES.iter().filter(may_be_broken).filter(|rule| (rule.broken)(lookup)).map(|rule| rule.id).collect()
 }
 
 /// How many of the fields that a record should have it has.
@@ -253,28 +284,21 @@ pub fn completeness(kind: RecordKind, lookup: &Lookup, today: Date) -> Completen
 }
 
 /// What `read` finds in each current value; nothing if it does not find it in all of them.
-fn all<T>(lookup: &Lookup, field: FieldId, element: &[u8], read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
-    let read_bytes = |bytes: &Vec<u8>| {
-        let value = Value::decode(field, bytes).ok().filter(|value| !value.is_cleared())?;
-        read(&value)
-    };
-    lookup(field, element).iter().map(read_bytes).collect::<Option<_>>().unwrap_or_default()
-}
-
-fn content_of<'a>(value: &'a Value, part: Option<&str>) -> Option<&'a Content> {
-    part.map_or_else(|| Some(value.content()), |part| value.part(part))
+fn all<T>(lookup: &Lookup, field: FieldId, element: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let read_filled = |bytes: &[u8]| if bytes.is_empty() { None } else { read(bytes) };
+    lookup(field, element).into_iter().map(read_filled).collect::<Option<_>>().unwrap_or_default()
 }
 
 fn dates(lookup: &Lookup, field: FieldId, element: &[u8], part: Option<&str>) -> Vec<PartialDate> {
-    all(lookup, field, element, |value| content_of(value, part)?.date())
+    all(lookup, field, element, |bytes| peek(field, bytes, part)?.date())
 }
 
 fn numbers(lookup: &Lookup, field: FieldId, element: &[u8], part: Option<&str>) -> Vec<PersonNumber> {
-    all(lookup, field, element, |value| content_of(value, part)?.number())
+    all(lookup, field, element, |bytes| peek(field, bytes, part)?.number())
 }
 
 fn sexes(lookup: &Lookup) -> Vec<Sex> {
-    all(lookup, field::SEX, b"", |value| match value.code()? {
+    all(lookup, field::SEX, b"", |bytes| match peek(field::SEX, bytes, None)?.code()? {
         "male" => Some(Sex::Male),
         "female" => Some(Sex::Female),
         _ => None,
@@ -312,13 +336,21 @@ mod tests {
             sheet
         }
 
+        fn values(&self, field: FieldId, element: &[u8]) -> Vec<&[u8]> {
+            self.0.get(&(field, element.to_vec())).into_iter().flatten().map(Vec::as_slice).collect()
+        }
+
         fn broken(&self) -> Vec<&'static str> {
-            let lookup = |field, element: &[u8]| self.0.get(&(field, element.to_vec())).cloned().unwrap_or_default();
-            rules(RecordKind::Person, &lookup).iter().map(|id| id.get().expect("a rule of this schema").name).collect()
+            let lookup = |field, element: &[u8]| self.values(field, element);
+            let has = |field| self.0.keys().any(|(there, _)| *there == field);
+            rules(RecordKind::Person, |_| true, has, &lookup)
+                .iter()
+                .map(|id| id.get().expect("a rule of this schema").name)
+                .collect()
         }
 
         fn missing(&self, today: &str) -> Vec<String> {
-            let lookup = |field, element: &[u8]| self.0.get(&(field, element.to_vec())).cloned().unwrap_or_default();
+            let lookup = |field, element: &[u8]| self.values(field, element);
             let found = completeness(RecordKind::Person, &lookup, today.parse().expect(today));
             found.missing.iter().map(ToString::to_string).collect()
         }
@@ -431,8 +463,13 @@ mod tests {
 
     #[test]
     fn rules_of_persons_say_nothing_of_households() {
-        let any = |_: FieldId, _: &[u8]| vec![vec![1]];
-        assert_eq!(rules(RecordKind::Household, &any), []);
+        let any = |_: FieldId, _: &[u8]| vec![&[1_u8][..]];
+        assert_eq!(rules(RecordKind::Household, |_| true, |_| true, &any), []);
+        for rule in RULES {
+            let is_of_persons = |id: &FieldId| id.get().is_some_and(|field| field.kind == RecordKind::Person);
+            assert!(rule.fields.iter().all(is_of_persons), "{}", rule.name);
+            assert!(rule.needs.iter().all(|field| rule.fields.contains(field)), "{}", rule.name);
+        }
         let empty = completeness(RecordKind::Household, &|_, _| Vec::new(), MARRIAGE_LAW);
         assert_eq!(empty, Completeness { required: 2, missing: vec![field::HEAD, field::HOUSEHOLD_RESIDENCE] });
     }

@@ -229,6 +229,23 @@ pub fn parse(field: FieldId, typed: &str, units: &dyn Resolve) -> Result<Value, 
     Value::decode(field, &encode(&content))
 }
 
+/// What a stored value says, or one part of it: the rest was checked when it was stored and is not looked at again.
+pub(super) fn peek(field: FieldId, bytes: &[u8], part: Option<&str>) -> Option<Content> {
+    let at = At { field, part: None };
+    let Some(wanted) = part else { return decode(at, &field.get()?.ty, bytes).ok() };
+    let of = structure(field)?;
+    let wanted = of.parts.iter().position(|part| part.name == wanted)?;
+    let mut rest = bytes;
+    while let [index, len_high, len_low, after @ ..] = rest {
+        let (part, after) = after.split_at_checked(usize::from(u16::from_be_bytes([*len_high, *len_low])))?;
+        if usize::from(*index) == wanted {
+            return decode(at, &of.parts[wanted].ty, part).ok();
+        }
+        rest = after;
+    }
+    None
+}
+
 /// The text form of the bytes of a value; of bytes that this version cannot read, `0x` and their hex digits.
 #[must_use]
 pub fn display(field: FieldId, bytes: &[u8], units: &dyn Resolve) -> String {
