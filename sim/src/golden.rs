@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_hashes_are_those_that_were_committed() {
-        let run = |case: Case| (case.to_string(), guarded(&case.scenario()).hash);
+        let run = |case: Case| (case.to_string(), guarded(&case.scenario(), None).hash);
         let hashes: Vec<(String, String)> = thread::scope(|scope| {
             let threads: Vec<_> = CASES.map(|case| scope.spawn(move || run(case))).into_iter().collect();
             threads.into_iter().map(|thread| thread.join().expect("runs are guarded")).collect()

@@ -15,7 +15,7 @@ use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::Outcome;
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally, Until};
-use dinhba_sim::{golden, random, report, tables, twice};
+use dinhba_sim::{golden, report, tables, twice};
 
 /// A run makes millions of small allocations on one thread.
 #[global_allocator]
@@ -62,8 +62,8 @@ enum Command {
     /// Run the node's code with each of its deliberate faults, until a check catches it.
     Mutants {
         /// Only this one.
-        #[arg(long)]
-        name: Option<String>,
+        #[arg(long, value_parser = mutant)]
+        name: Option<&'static Mutant>,
         /// Each meets at most so many seeds.
         #[arg(long, default_value_t = mutants::SEEDS_MAX)]
         seeds: u64,
@@ -90,6 +90,9 @@ struct Shows {
     /// Print everything that happened.
     #[arg(long)]
     trace: bool,
+    /// With this deliberate fault in the node's code.
+    #[arg(long, value_parser = mutant)]
+    mutant: Option<&'static Mutant>,
 }
 
 #[derive(Args)]
@@ -112,6 +115,9 @@ struct SwarmArguments {
     /// Fail too if a branch of the committed list was never reached.
     #[arg(long)]
     must_cover: bool,
+    /// With this deliberate fault in the node's code: shows what becomes of a failure.
+    #[arg(long, value_parser = mutant)]
+    mutant: Option<&'static Mutant>,
     /// How many runs may be spent on making the first failure small; 0 to leave it.
     #[arg(long, default_value_t = 400)]
     shrink_runs: usize,
@@ -138,24 +144,39 @@ fn main() -> ExitCode {
 /// Whether all is well.
 fn obey(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Run { seed, write: Some(file), .. } => {
-            std::fs::write(&file, random::scenario(seed).to_toml()).with_context(|| file.display().to_string())?;
+        Command::Run { seed, shows, write: Some(file) } => {
+            std::fs::write(&file, mutants::scenario(shows.mutant, seed).to_toml()).with_context(|| file.display().to_string())?;
             Ok(true)
         }
-        Command::Run { seed, shows, write: None } => run_one(&random::scenario(seed), &shows, &replay_seed(seed)),
-        Command::Scenario { file, shows } => run_one(&read(&file)?, &shows, &replay_file(&file)),
+        Command::Run { seed, shows, write: None } => {
+            run_one(&mutants::scenario(shows.mutant, seed), &shows, &replay_seed(seed, shows.mutant))
+        }
+        Command::Scenario { file, shows } => run_one(&read(&file)?, &shows, &replay_file(&file, shows.mutant)),
         Command::Swarm(arguments) => run_swarm(&arguments),
-        Command::Mutants { name, seeds, threads } => run_mutants(name.as_deref(), seeds, threads),
+        Command::Mutants { name, seeds, threads } => run_mutants(name, seeds, threads),
         Command::Golden { write } => run_golden(write),
     }
 }
 
-fn replay_seed(seed: u64) -> String {
-    format!("cargo run --release -p dinhba-sim -- run --seed {seed}")
+/// The mutant with that name.
+fn mutant(name: &str) -> Result<&'static Mutant, String> {
+    Mutant::named(name).ok_or_else(|| {
+        let names: Vec<&str> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+        format!("there are {}", names.join(", "))
+    })
 }
 
-fn replay_file(file: &Path) -> String {
-    format!("cargo run --release -p dinhba-sim -- scenario {}", file.display())
+/// The command that runs a seed again.
+fn replay_seed(seed: u64, mutant: Option<&Mutant>) -> String {
+    format!("cargo run --release -p dinhba-sim -- run --seed {seed}{}", armed(mutant))
+}
+
+fn replay_file(file: &Path, mutant: Option<&Mutant>) -> String {
+    format!("cargo run --release -p dinhba-sim -- scenario {}{}", file.display(), armed(mutant))
+}
+
+fn armed(mutant: Option<&Mutant>) -> String {
+    mutant.map_or_else(String::new, |mutant| format!(" --mutant {}", mutant.name))
 }
 
 fn read(file: &Path) -> anyhow::Result<Scenario> {
@@ -169,7 +190,7 @@ fn read(file: &Path) -> anyhow::Result<Scenario> {
 
 fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<bool> {
     let began = Instant::now();
-    let outcome = swarm::guarded(scenario);
+    let outcome = swarm::guarded(scenario, shows.mutant);
     let took = began.elapsed();
     if shows.trace {
         let mut out = std::io::stdout().lock();
@@ -186,7 +207,7 @@ fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<b
         println!("page {}", file.display());
     }
     if shows.check_determinism {
-        match twice::first_difference(&outcome, &swarm::guarded(scenario)) {
+        match twice::first_difference(&outcome, &swarm::guarded(scenario, shows.mutant)) {
             None => println!("run twice: equal"),
             Some(difference) => {
                 println!("RUN TWICE, AND NOT EQUAL: {difference}");
@@ -215,7 +236,7 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
         (None, minutes) => Until::Elapsed(Duration::from_secs(60 * minutes.unwrap_or_default())),
     };
     let threads = cores(arguments.threads)?;
-    let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going };
+    let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going, mutant: arguments.mutant };
     let progress = Progress::begin();
     let tally = swarm::swarm(
         &plan,
@@ -233,7 +254,7 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
         return Ok(missing.is_empty() || !arguments.must_cover);
     };
     println!("{}", tables::failures(&tally));
-    println!("again: {}", replay_seed(first.seed));
+    println!("again: {}", replay_seed(first.seed, arguments.mutant));
     if arguments.shrink_runs > 0
         && let Some(violation) = first.violations.first()
     {
@@ -246,7 +267,8 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
 fn make_small(seed: u64, promise: &str, arguments: &SwarmArguments) -> anyhow::Result<()> {
     eprintln!("making seed {seed} small, which breaks {promise}");
     let limit = Duration::from_secs(60 * arguments.shrink_minutes);
-    let mut small = swarm::smaller(&random::scenario(seed), promise, arguments.shrink_runs, limit);
+    let failing = mutants::scenario(arguments.mutant, seed);
+    let mut small = swarm::smaller(&failing, arguments.mutant, promise, arguments.shrink_runs, limit);
     small.name = format!("shrunk_{seed}");
     small.about = format!("What is left of the random country of seed {seed}: it still breaks {promise}.");
     let file = arguments.out.join(format!("shrunk_{seed}.toml"));
@@ -258,7 +280,7 @@ fn make_small(seed: u64, promise: &str, arguments: &SwarmArguments) -> anyhow::R
         small.officers.len(),
         tables::clock(small.lasts)
     );
-    println!("again: {} --report shrunk_{seed}.html", replay_file(&file));
+    println!("again: {} --report shrunk_{seed}.html", replay_file(&file, arguments.mutant));
     Ok(())
 }
 
@@ -269,14 +291,8 @@ fn cores(wanted: Option<usize>) -> anyhow::Result<usize> {
     }
 }
 
-fn run_mutants(name: Option<&str>, seeds: u64, threads: Option<usize>) -> anyhow::Result<bool> {
-    let chosen: Vec<&'static Mutant> = match name {
-        Some(name) => vec![Mutant::named(name).with_context(|| {
-            let names: Vec<&str> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-            format!("no mutant {name:?}: there are {}", names.join(", "))
-        })?],
-        None => mutants::ALL.iter().collect(),
-    };
+fn run_mutants(name: Option<&'static Mutant>, seeds: u64, threads: Option<usize>) -> anyhow::Result<bool> {
+    let chosen: Vec<&'static Mutant> = name.map_or_else(|| mutants::ALL.iter().collect(), |mutant| vec![mutant]);
     let hunted = swarm::hunt(&chosen, seeds, cores(threads)?, |mutant, verdict| match verdict {
         Verdict::Caught { seed, promise, .. } => eprintln!("{}: caught by {promise} at seed {seed}", mutant.name),
         Verdict::Missed => eprintln!("{}: MISSED in {seeds} seeds", mutant.name),
@@ -293,7 +309,7 @@ fn run_mutants(name: Option<&str>, seeds: u64, threads: Option<usize>) -> anyhow
 fn run_golden(write: bool) -> anyhow::Result<bool> {
     let (mut lines, mut is_well) = (String::new(), true);
     for case in golden::CASES {
-        let outcome = swarm::guarded(&case.scenario());
+        let outcome = swarm::guarded(&case.scenario(), None);
         let line = format!("{case} {}", outcome.hash);
         let verdict = match case.committed() {
             _ if write => "",

@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use crate::scenario::{Promise, Scenario, What};
-use crate::{random, run};
+use crate::random;
+use crate::swarm::guarded;
 
 /// Seeds within which every mutant must be caught.
 pub const SEEDS_MAX: u64 = 200;
@@ -80,6 +81,12 @@ impl Mutant {
     }
 }
 
+/// The scenario of a seed: the random one, or that which a mutant meets.
+#[must_use]
+pub fn scenario(mutant: Option<&Mutant>, seed: u64) -> Scenario {
+    mutant.map_or_else(|| random::scenario(seed), |mutant| mutant.scenario(seed))
+}
+
 /// A scenario in little time: what would go wrong within half an hour goes wrong within minutes, and the pauses of
 /// groups, most of what a run costs, are not the shortest.
 fn cut_short(mut scenario: Scenario) -> Scenario {
@@ -115,22 +122,12 @@ fn cut_short(mut scenario: Scenario) -> Scenario {
 /// Runs a mutant under one seed after the other until it is caught.
 #[must_use]
 pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
-    run_by(mutant, seeds, run::run_with)
-}
-
-/// The same, where `runs` runs a scenario with a mutant.
-#[must_use]
-pub fn run_by(
-    mutant: &Mutant,
-    seeds: std::ops::Range<u64>,
-    runs: impl Fn(&Scenario, Option<&'static str>) -> run::Outcome,
-) -> Verdict {
     for seed in seeds {
         let scenario = mutant.scenario(seed);
-        let outcome = runs(&scenario, Some(mutant.name));
+        let outcome = guarded(&scenario, Some(mutant));
         let Some(first) = outcome.violations.into_iter().next() else { continue };
         // What is wrong anyway proves nothing.
-        if runs(&scenario, None).holds() {
+        if guarded(&scenario, None).holds() {
             return Verdict::Caught { seed, promise: first.promise, at: first.at, text: first.text };
         }
     }

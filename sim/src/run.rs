@@ -88,15 +88,9 @@ impl Outcome {
 
 type Found = Arc<Mutex<Vec<Violation>>>;
 
-/// Runs a scenario.
+/// Runs a scenario, it may be with a deliberate fault in the node's code ([`crate::mutants`]).
 #[must_use]
-pub fn run(scenario: &Scenario) -> Outcome {
-    run_with(scenario, None)
-}
-
-/// Runs a scenario with a deliberate fault in the node's code ([`crate::mutants`]).
-#[must_use]
-pub fn run_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
+pub fn run(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
     let injected = inject::install(mutant, Some(scenario.seed));
     let mut simulator = Simulator::new(scenario.seed);
     let handle = simulator.handle();

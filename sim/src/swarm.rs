@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use crate::coverage::Coverage;
 use crate::mutants::{self, Mutant, Verdict};
 use crate::panics;
-use crate::random;
 use crate::run::{self, NO_PANIC, Outcome, Violation};
 use crate::scenario::Scenario;
 use crate::shrink;
@@ -51,6 +50,8 @@ pub struct Plan {
     pub threads: usize,
     /// Whether it goes on after a failure.
     pub keeps_going: bool,
+    /// A deliberate fault in the node's code.
+    pub mutant: Option<&'static Mutant>,
 }
 
 /// A run that broke a promise.
@@ -157,7 +158,7 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync, slow: impl Fn(u64) +
         while let Some(seed) = next() {
             let started = Instant::now();
             running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, started);
-            let outcome = guarded(&random::scenario(seed));
+            let outcome = guarded(&mutants::scenario(plan.mutant, seed), plan.mutant);
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
             if !outcome.holds() && !plan.keeps_going {
                 stops.store(true, Ordering::Relaxed);
@@ -197,24 +198,24 @@ pub fn fresh_seed() -> u64 {
 
 /// The smallest scenario found that breaks the same promise, within so many runs and so long.
 #[must_use]
-pub fn smaller(scenario: &Scenario, promise: &str, budget: usize, limit: Duration) -> Scenario {
+pub fn smaller(
+    scenario: &Scenario,
+    mutant: Option<&Mutant>,
+    promise: &str,
+    budget: usize,
+    limit: Duration,
+) -> Scenario {
     let began = Instant::now();
-    let fails = |candidate: &Scenario| {
-        began.elapsed() < limit && guarded(candidate).violations.iter().any(|violation| violation.promise == promise)
-    };
+    let breaks = |outcome: &Outcome| outcome.violations.iter().any(|violation| violation.promise == promise);
+    let fails = |candidate: &Scenario| began.elapsed() < limit && breaks(&guarded(candidate, mutant));
     shrink::shrink(scenario, fails, budget)
 }
 
-/// Runs a scenario on a thread of its own, with fresh thread-locals; whatever panics becomes a violation.
+/// Runs a scenario on a thread of its own, with fresh thread-locals and, it may be, a deliberate fault in the node's code;
+/// whatever panics becomes a violation.
 #[must_use]
-pub fn guarded(scenario: &Scenario) -> Outcome {
-    guarded_by(|| run::run(scenario))
-}
-
-/// The same with a deliberate fault in the node's code.
-#[must_use]
-pub fn guarded_with(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
-    guarded_by(|| run::run_with(scenario, mutant))
+pub fn guarded(scenario: &Scenario, mutant: Option<&Mutant>) -> Outcome {
+    guarded_by(|| run::run(scenario, mutant.map(|mutant| mutant.name)))
 }
 
 fn guarded_by(run: impl FnOnce() -> Outcome + Send) -> Outcome {
@@ -248,7 +249,7 @@ pub fn hunt(
             let place = begun.fetch_add(1, Ordering::Relaxed);
             mutants.get(place).map(|mutant| (place, *mutant))
         } {
-            let verdict = mutants::run_by(mutant, 1..seeds.saturating_add(1), guarded_with);
+            let verdict = mutants::run(mutant, 1..seeds.saturating_add(1));
             progress(mutant, &verdict);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((place, mutant, verdict));
         }

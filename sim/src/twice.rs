@@ -10,7 +10,7 @@ use crate::swarm::guarded;
 /// Runs a scenario twice, each time on a thread of its own.
 #[must_use]
 pub fn run_twice(scenario: &Scenario) -> (Outcome, Outcome) {
-    (guarded(scenario), guarded(scenario))
+    (guarded(scenario, None), guarded(scenario, None))
 }
 
 /// Where two runs first differ, for people; none if they are equal.

@@ -15,7 +15,7 @@ fn every_promise_is_kept_under_the_fixed_seeds() {
     let broken = || {
         let mut broken = Vec::new();
         while let Some(seed) = SEEDS.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few")) {
-            let outcome = swarm::guarded(&random::scenario(*seed));
+            let outcome = swarm::guarded(&random::scenario(*seed), None);
             if let Some(first) = outcome.violations.first() {
                 broken.push(format!("seed {seed}: {} at {:?}: {}", first.promise, first.at, first.text));
             }
