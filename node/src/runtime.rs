@@ -88,6 +88,9 @@ pub struct Instant {
 }
 
 impl Instant {
+    /// The start of the process, or of the simulation.
+    pub const START: Instant = Instant { nanos: 0 };
+
     fn from_start(since: Duration) -> Self {
         Instant { nanos: nanos(since) }
     }

@@ -610,15 +610,18 @@ impl Country {
         Endpoint { scope: NodeScope(*people), site }
     }
 
-    /// A person's client of a site.
+    /// A person's client of a site, which asks the site's node of the place `first` first: not all computers of an office
+    /// have the same node at the head of their list.
     #[must_use]
-    pub fn client(&self, person: Endpoint, role: Role, limits: Limits) -> Client {
+    pub fn client(&self, person: Endpoint, role: Role, limits: Limits, first: usize) -> Client {
         let site = &self.0.sites[person.site];
         let subject = format!("person{}", person.scope.0 - PEOPLE);
         let claims = Claims::new(&subject, role, site.unit, EvidenceId::default()).expect("a subject is well-formed");
         let machines = self.machines();
         let nodes = machines.iter().filter(|machine| machine.site == person.site && machine.power != Power::Gone);
-        let addresses: Vec<String> = nodes.map(|machine| machine.config.node.listen.to_string()).collect();
+        let mut addresses: Vec<String> = nodes.map(|machine| machine.config.node.listen.to_string()).collect();
+        let first = first % addresses.len().max(1);
+        addresses.rotate_left(first);
         let dial = self.0.wire.dialer(person, &Identity::Person(claims));
         Client::new(dial, addresses, Arc::new(VirtualAmbient::default()), limits)
     }

@@ -42,7 +42,7 @@ pub async fn happen(country: Country, oracle: Oracle, place: usize, fault: Fault
 
 fn operator(country: &Country, site: SitePlace) -> (Client, Context) {
     let limits = Limits { admin: ADMIN_WAIT, ..Limits::default() };
-    let client = country.client(country.person(site), Role::Operator, limits);
+    let client = country.client(country.person(site), Role::Operator, limits, 0);
     (client, Context::parse("maintenance", "BT-1").expect("a purpose and a case"))
 }
 

@@ -15,7 +15,11 @@ use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::Outcome;
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally, Until};
+use dinhba_node::runtime;
 use dinhba_sim::{golden, report, tables, twice};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// A run makes millions of small allocations on one thread.
 #[global_allocator]
@@ -90,6 +94,9 @@ struct Shows {
     /// Print everything that happened.
     #[arg(long)]
     trace: bool,
+    /// Print on stderr what the nodes log, at the run's time: a level, or levels by target (`info,dinhba_node::link=debug`).
+    #[arg(long, value_name = "LEVELS")]
+    log: Option<EnvFilter>,
     /// With this deliberate fault in the node's code.
     #[arg(long, value_parser = mutant)]
     mutant: Option<&'static Mutant>,
@@ -188,7 +195,20 @@ fn read(file: &Path) -> anyhow::Result<Scenario> {
     Scenario::parse(&text).with_context(|| file.display().to_string())
 }
 
+/// The run's time, for what nodes log.
+struct VirtualTime;
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        write!(out, "{:>16}", tables::clock(runtime::now() - runtime::Instant::START))
+    }
+}
+
 fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<bool> {
+    if let Some(levels) = &shows.log {
+        let log = tracing_subscriber::fmt().with_env_filter(levels.clone()).with_writer(std::io::stderr);
+        log.with_timer(VirtualTime).with_ansi(false).init();
+    }
     let began = Instant::now();
     let outcome = swarm::guarded(scenario, shows.mutant);
     let took = began.elapsed();

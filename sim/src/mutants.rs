@@ -137,6 +137,7 @@ pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
 const LEFT_BEHIND: &str = include_str!("../scenarios/follower_left_behind.toml");
 const ROTTEN_LOG: &str = include_str!("../scenarios/rotten_log.toml");
 const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_its_flush.toml");
+const CROWDED: &str = include_str!("../scenarios/crowded_counter.toml");
 
 use Promise::{
     Alive, ChainsHold, Converges, Linearizable, LinksGoOn, NeverBack, NothingLost, ReadsLogged, ReplicasAgree,
@@ -199,7 +200,7 @@ pub const ALL: &[Mutant] = &[
         name: "read-local",
         breaks: "A read does not wait until its entry in the access log is applied here: it may show what was long overwritten.",
         promises: &[Linearizable],
-        needs: Some(LEADER_RESTARTS),
+        needs: Some(CROWDED),
     },
     random(
         "read-unlogged",
@@ -216,7 +217,7 @@ pub const ALL: &[Mutant] = &[
         name: "swap-answers",
         breaks: "The answers to commands that share a log entry go to the wrong callers.",
         promises: &[NothingLost, Linearizable, Alive],
-        needs: Some(LEADER_RESTARTS),
+        needs: Some(CROWDED),
     },
     random(
         "unacknowledged-told-accepted",

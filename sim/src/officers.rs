@@ -70,8 +70,8 @@ pub async fn work(country: Country, oracle: Oracle, place: usize, plan: Plan, be
     } else {
         Limits { attempt: Duration::from_secs(3), deadline: Duration::from_secs(10), ..Limits::default() }
     };
-    let client = country.client(person, Role::Registrar, limits);
-    let second = country.client(person, Role::Registrar, limits);
+    let client = country.client(person, Role::Registrar, limits, place);
+    let second = country.client(person, Role::Registrar, limits, place + 1);
     let context = Context::parse("registration", "HS-2026-1").expect("a purpose and a case");
     let shards: Vec<ShardId> =
         plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect();

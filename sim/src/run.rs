@@ -225,6 +225,7 @@ impl Story {
         }
 
         self.phase("healing");
+        inject::calm();
         self.heal(&country, began).await;
         let deadline = runtime::now() + self.scenario.settles_within;
         self.settle(&world, &mut watcher, deadline).await;
