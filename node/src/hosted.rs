@@ -73,22 +73,33 @@ pub struct RegistryMachine {
     engine: Arc<dyn StateEngine>,
     context: Context,
     applied: watch::Sender<u64>,
+    /// Tells of changes of the directory.
+    directory: watch::Sender<()>,
+    /// Whether there is one that was not told of yet.
+    directory_moved: bool,
     metrics: Metrics,
 }
 
 impl Machine for RegistryMachine {
     fn apply(&mut self, entries: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
         let folded = self.engine.snapshot().and_then(|view| registry::apply(&*view, &self.context, entries));
-        folded.inspect_err(|error| self.metrics.store_error(error))
+        let (answers, batch) = folded.inspect_err(|error| self.metrics.store_error(error))?;
+        let (from, to) = self.context.keys().places();
+        self.directory_moved |= batch.writes.iter().any(|(key, _)| (&from..&to).contains(&key));
+        Ok((answers, batch))
     }
 
     fn applied(&mut self, index: u64) {
         // Nobody listens while the node starts or stops.
         let _ = WatchSender::send(&self.applied, index);
+        if std::mem::take(&mut self.directory_moved) {
+            self.directory.send_if_modified(|_| true);
+        }
     }
 
     fn replaced(&mut self) {
         self.applied.send_if_modified(|_| true);
+        self.directory.send_if_modified(|_| true);
     }
 }
 
@@ -108,6 +119,7 @@ pub struct Hosted {
     pub context: Context,
     engine: Arc<dyn StateEngine>,
     applied: watch::Receiver<u64>,
+    directory: watch::Receiver<()>,
     queue: mpsc::Sender<Waiting>,
 }
 
@@ -116,6 +128,7 @@ pub struct Parts {
     /// For [`crate::raft::group::Setup`].
     pub machine: RegistryMachine,
     applied: watch::Receiver<u64>,
+    directory: watch::Receiver<()>,
     engine: Arc<dyn StateEngine>,
     context: Context,
     metrics: Metrics,
@@ -125,23 +138,26 @@ impl Parts {
     /// The machine of a group over `engine`.
     #[must_use]
     pub fn new(engine: Arc<dyn StateEngine>, context: Context, metrics: Metrics) -> Self {
-        let (sender, applied) = watch::channel(0);
+        let (applies, applied) = watch::channel(0);
+        let (changes, directory) = watch::channel(());
         let machine = RegistryMachine {
             engine: Arc::clone(&engine),
             context: context.clone(),
-            applied: sender,
+            applied: applies,
+            directory: changes,
+            directory_moved: false,
             metrics: metrics.clone(),
         };
-        Parts { machine, applied, engine, context, metrics }
+        Parts { machine, applied, directory, engine, context, metrics }
     }
 
     /// What follows the running group; takes the machine out first.
     pub fn split(self) -> (RegistryMachine, impl FnOnce(Group) -> Hosted) {
-        let Parts { machine, applied, engine, context, metrics } = self;
+        let Parts { machine, applied, directory, engine, context, metrics } = self;
         let host = move |group: Group| {
             let (queue, waiting) = mpsc::channel(QUEUE_MAX);
             runtime::spawn("proposer", propose_all(group.clone(), waiting, metrics));
-            Hosted { group, context, engine, applied, queue }
+            Hosted { group, context, engine, applied, directory, queue }
         };
         (machine, host)
     }
@@ -313,6 +329,12 @@ impl Hosted {
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.applied.clone()
+    }
+
+    /// Follows the directory of units and sites, where this group keeps one: `changed` returns after each change.
+    #[must_use]
+    pub fn follow_directory(&self) -> watch::Receiver<()> {
+        self.directory.clone()
     }
 
     /// Makes everything applied durable.

@@ -16,7 +16,7 @@ use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Statement, Stat
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
-use dinhba_core::sync::{Effect, Event, Here, Message, Session};
+use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
@@ -30,10 +30,6 @@ use tonic::Status;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
 use crate::runtime;
-
-/// Time between two ticks of a session: how soon news is looked for that no event told of, and how soon the loss of
-/// leadership ends it.
-const TICK: Duration = Duration::from_millis(500);
 
 /// How long the first words of a connection may take: three slow round trips.
 pub(crate) const GREETING_WAIT: Duration = Duration::from_secs(10);
@@ -159,7 +155,9 @@ impl Conversation {
         self.handle(Event::Opened).await?;
         let mut moved = self.hosted.follow();
         let mut stopping = self.shared.stopping();
-        let mut tick = Box::pin(runtime::sleep(TICK));
+        // How soon statements follow news, and how soon the loss of leadership ends the session.
+        let pause = self.shared.rhythm();
+        let mut tick = Box::pin(runtime::sleep(pause));
         loop {
             // Biased, in an order that lets time pass even under a flood of messages.
             futures::select_biased! {
@@ -170,7 +168,7 @@ impl Conversation {
                         return Err("this node no longer leads the group".to_owned());
                     }
                     self.handle(Event::Tick(runtime::utc_ms())).await?;
-                    tick = Box::pin(runtime::sleep(TICK));
+                    tick = Box::pin(runtime::sleep(pause));
                 }
                 frame = incoming.next().fuse() => match frame {
                     Some(Ok(frame)) => self.handle(Event::Received(message(&frame)?)).await?,
@@ -224,18 +222,16 @@ impl Conversation {
                         self.propose(Command::Renew(renew)).await?;
                         return Err("the incarnation was renewed".to_owned());
                     }
-                    Effect::State(body) => {
-                        let statement = self.sign(body);
-                        self.send(&Message::Statement(Box::new(statement)))?;
+                    Effect::State { own, relayed } => {
+                        let signed = own.into_iter().map(|body| self.sign(body));
+                        for statements in chunks(signed.chain(relayed)) {
+                            self.send(&Message::Statements(statements))?;
+                        }
                     }
-                    Effect::Keep(statement) => {
-                        let site = statement.body.site;
-                        match self.is_genuine(&statement) {
-                            Some(true) => drop(self.propose(Command::Keep(statement)).await?),
-                            Some(false) => {
-                                tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
-                            }
-                            None => tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site"),
+                    Effect::Keep(mut statements) => {
+                        statements.retain(|statement| self.is_genuine(statement));
+                        if !statements.is_empty() {
+                            self.propose(Command::Keep(statements)).await?;
                         }
                     }
                     Effect::Close(why) => return Err(why),
@@ -275,12 +271,20 @@ impl Conversation {
         Statement { body, signature }
     }
 
-    /// Whether its site signed it; none if the directory does not list the site.
-    fn is_genuine(&self, statement: &Statement) -> Option<bool> {
-        let place = self.shared.place();
-        let key = VerifyingKey::from_bytes(&place.sites.get(&statement.body.site)?.public_key);
+    /// Whether its site signed it; not if the directory does not list the site.
+    fn is_genuine(&self, statement: &Statement) -> bool {
+        let (site, place) = (statement.body.site, self.shared.place());
+        let Some(listed) = place.sites.get(&site) else {
+            tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site");
+            return false;
+        };
+        let key = VerifyingKey::from_bytes(&listed.public_key);
         let signature = Signature::from_bytes(&statement.signature);
-        Some(key.is_ok_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok()))
+        let genuine = key.is_ok_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok());
+        if !genuine {
+            tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
+        }
+        genuine
     }
 }
 
@@ -288,6 +292,23 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     runtime::fill_random(&mut bytes);
     bytes
+}
+
+/// Statements in the order given, in lists of about the size of a batch: each becomes one log entry of its receiver.
+fn chunks(statements: impl Iterator<Item = Statement>) -> Vec<Vec<Statement>> {
+    let (mut chunks, mut bytes): (Vec<Vec<Statement>>, _) = (Vec::new(), 0);
+    for statement in statements {
+        let size = statement.to_bytes().len();
+        bytes += size;
+        match chunks.last_mut() {
+            Some(chunk) if bytes <= BATCH_BYTES => chunk.push(statement),
+            _ => {
+                chunks.push(vec![statement]);
+                bytes = size;
+            }
+        }
+    }
+    chunks
 }
 
 /// Keeps the links of one group with the parent, for as long as this node runs.
@@ -303,7 +324,7 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
             _ => BTreeSet::new(),
         };
         if wanted.is_empty() {
-            wait(&shared, TICK, &mut running, &mut covered).await;
+            wait(&shared, shared.rhythm(), &mut running, &mut covered).await;
             continue;
         }
         match locate(&shared, parent.site, &wanted).await {

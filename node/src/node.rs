@@ -47,8 +47,8 @@ use crate::{link, pki, server};
 /// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
 const LEVEL_FIRST: u16 = 1;
 
-/// How often founding and registration are looked after; where heartbeats are rarer, as often as they.
-const CHORES_EVERY: Duration = Duration::from_millis(500);
+/// How often what no event tells of is looked after; where heartbeats are rarer, as often as they.
+const RHYTHM: Duration = Duration::from_millis(500);
 
 /// Pause before a group that has no leader yet is asked again what it has: a fraction of an election.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
@@ -166,6 +166,11 @@ impl Shared {
     pub(crate) fn parent_address(&self, node: NodeId, address: &str) -> String {
         let known = self.config.parent.iter().flat_map(|parent| &parent.nodes).find(|known| known.id == node);
         known.map_or_else(|| address.to_owned(), |known| known.address.to_string())
+    }
+
+    /// How often what no event tells of is looked after.
+    pub(crate) fn rhythm(&self) -> Duration {
+        RHYTHM.max(Duration::from_millis(self.config.raft.heartbeat_ms))
     }
 
     pub(crate) fn backoff_min(&self) -> Duration {
@@ -381,7 +386,7 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
         }
         if answered.len() < others.len() {
             tracing::info!(answered = answered.len(), of = others.len(), "waiting for the other nodes of a new site");
-            runtime::sleep(CHORES_EVERY).await;
+            runtime::sleep(RHYTHM).await;
         }
     }
     Ok(())
@@ -389,11 +394,13 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
 
 /// Keeps the directory in memory in step with the site's first group.
 async fn follow_place(shared: Arc<Shared>) {
-    let Some(mut moved) = shared.site_group().map(Hosted::follow) else { return };
+    let Some(mut moved) = shared.site_group().map(Hosted::follow_directory) else { return };
     while WatchReceiver::changed(&mut moved).await.is_ok() {
-        // It is read again after the next entry.
-        if let Err(error) = shared.refresh_place() {
+        while let Err(error) = shared.refresh_place()
+            && !shared.is_stopping()
+        {
             tracing::warn!(%error, "the directory cannot be read");
+            runtime::sleep(shared.rhythm()).await;
         }
     }
 }
@@ -419,7 +426,7 @@ async fn catch_up(shared: Arc<Shared>) {
 async fn do_chores(shared: Arc<Shared>) {
     let mut founded = !shared.config.site.bootstrap;
     let mut stopping = shared.stopping();
-    let every = CHORES_EVERY.max(Duration::from_millis(shared.config.raft.heartbeat_ms));
+    let every = shared.rhythm();
     while !shared.is_stopping() {
         if !founded {
             match found_site(&shared).await {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use dinhba_node::runtime;
 use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::Outcome;
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally, Until};
-use dinhba_node::runtime;
 use dinhba_sim::{golden, report, tables, twice};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -152,7 +152,8 @@ fn main() -> ExitCode {
 fn obey(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run { seed, shows, write: Some(file) } => {
-            std::fs::write(&file, mutants::scenario(shows.mutant, seed).to_toml()).with_context(|| file.display().to_string())?;
+            std::fs::write(&file, mutants::scenario(shows.mutant, seed).to_toml())
+                .with_context(|| file.display().to_string())?;
             Ok(true)
         }
         Command::Run { seed, shows, write: None } => {
@@ -256,7 +257,8 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
         (None, minutes) => Until::Elapsed(Duration::from_secs(60 * minutes.unwrap_or_default())),
     };
     let threads = cores(arguments.threads)?;
-    let plan = Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going, mutant: arguments.mutant };
+    let plan =
+        Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going, mutant: arguments.mutant };
     let progress = Progress::begin();
     let tally = swarm::swarm(
         &plan,

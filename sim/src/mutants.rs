@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Promise, Scenario, What};
 use crate::random;
+use crate::scenario::{Promise, Scenario, What};
 use crate::swarm::guarded;
 
 /// Seeds within which every mutant must be caught.
@@ -244,7 +244,7 @@ pub const ALL: &[Mutant] = &[
     random(
         "decision-overwrites-unseen",
         "A decision replaces also the values that its author had not seen.",
-        &[NothingLost, Converges, Alive],
+        &[NothingLost, Converges, Alive, Linearizable],
     ),
     random(
         "keep-old-digest",

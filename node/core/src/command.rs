@@ -54,8 +54,8 @@ pub enum Command {
     Access(Vec<AccessEntry>),
     /// Gives this site a new incarnation as an author, after its data came back from a backup.
     Renew(Renew),
-    /// Keeps another site's signed statement.
-    Keep(Statement),
+    /// Keeps other sites' signed statements.
+    Keep(Vec<Statement>),
     /// Allows the rules and encodings of a feature level.
     Raise(Raise),
     /// Changes the directory of units and sites.

@@ -278,7 +278,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Merge(command) => merge::apply(tx, &group, *command),
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
-        Command::Keep(statement) => tx.keep(&statement),
+        Command::Keep(statements) => tx.keep(&statements),
         Command::Raise(raise) => fold::raise(tx, group, &raise),
         Command::Place(entries) => tx.place(&entries),
         Command::Forget(forget) => tx.forget(&forget),
@@ -315,11 +315,13 @@ impl Tx<'_> {
         }
     }
 
-    /// Keeps a statement unless one that says more is here. Its signature was checked at the door.
-    fn keep(&mut self, statement: &Statement) -> Result<Answer, StoreError> {
-        let key = self.keys().statement(statement.body.shard, statement.body.site);
-        if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
-            self.put(key, statement);
+    /// Keeps each statement unless one that says more is here. Their signatures were checked at the door.
+    fn keep(&mut self, statements: &[Statement]) -> Result<Answer, StoreError> {
+        for statement in statements {
+            let key = self.keys().statement(statement.body.shard, statement.body.site);
+            if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
+                self.put(key, statement);
+            }
         }
         Ok(Answer::Done(Nothing))
     }

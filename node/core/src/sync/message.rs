@@ -19,8 +19,8 @@ pub enum Message {
     Ask(Ask),
     /// These.
     Hashes(Hashes),
-    /// What a site holds, signed.
-    Statement(Box<Statement>),
+    /// What sites hold, signed.
+    Statements(Vec<Statement>),
 }
 
 /// The first word: what the speaker has of each shard.
@@ -97,5 +97,5 @@ wire_struct! {
 }
 
 wire_enum! { Message, "message of a link" {
-    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statement,
+    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statements,
 } }

@@ -47,8 +47,13 @@ pub const AGAIN_MAX: u32 = 16;
 /// Branches of authors in the heads of one shard: an author is one life of one site, so a shard of a century has fewer.
 pub const HEADS_MAX: usize = 4_096;
 
-/// A statement is repeated after this time even if nothing changed, so that "in step" carries a fresh date.
-pub const STATEMENT_EVERY_MS: i64 = 30_000;
+/// Statements are repeated after this time even if nothing changed, so that "in step" carries a fresh date. Each costs its
+/// receivers a signature to check and a place in their logs: thousands of quiet shards must not add up to work.
+pub const STATEMENTS_EVERY_MS: u64 = 300_000;
+
+/// The shortest time between two rounds of statements of a session: while edits flow, one round speaks for many of them.
+/// After a quiet time the next change is stated at once.
+pub const STATEMENTS_PAUSE_MS: u64 = 5_000;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +84,15 @@ pub enum Effect {
         /// The author that this site has been.
         author: AuthorId,
     },
-    /// Sign it and send it.
-    State(StatementBody),
-    /// Check its signature, then propose to keep it.
-    Keep(Statement),
+    /// Send statements.
+    State {
+        /// Of this site: to be signed.
+        own: Vec<StatementBody>,
+        /// Of the sites above, as they came.
+        relayed: Vec<Statement>,
+    },
+    /// Check their signatures, then propose to keep them.
+    Keep(Vec<Statement>),
     /// End the session: the reason.
     Close(String),
 }
@@ -103,9 +113,15 @@ pub struct Session {
     greeted: BTreeSet<ShardId>,
     /// The heads that this site has said first: against these the peer compares its own.
     said: BTreeMap<ShardId, Heads>,
-    stated: BTreeMap<ShardId, (Heads, i64)>,
+    /// What was stated last, without its date.
+    stated: BTreeMap<ShardId, StatementBody>,
     /// The last statement of each site that was passed on, by its signature.
     relayed: BTreeMap<(ShardId, SiteId), [u8; 64]>,
+    /// Whether this site's state moved since the last round of statements.
+    moved: bool,
+    /// When the last round of statements was, and the last one that repeated all; UTC milliseconds.
+    stated_ms: Option<i64>,
+    repeated_ms: Option<i64>,
     batch_bytes: usize,
 }
 
@@ -156,6 +172,9 @@ impl Session {
             said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            moved: false,
+            stated_ms: None,
+            repeated_ms: None,
             batch_bytes: BATCH_BYTES,
         }
     }
@@ -192,7 +211,10 @@ impl Session {
                     Message::Again(Again { shard: merged.shard, heads: here.heads(merged.shard)? })
                 }))
             }
-            Event::Advanced => self.pump_all(here, &mut effects)?,
+            Event::Advanced => {
+                self.moved = true;
+                self.pump_all(here, &mut effects)?;
+            }
             Event::Tick(now_ms) => {
                 self.pump_all(here, &mut effects)?;
                 self.state(here, now_ms, &mut effects)?;
@@ -251,11 +273,17 @@ impl Session {
                 }
             }
             Message::Hashes(hashes) => self.compare(here, &hashes, effects)?,
-            Message::Statement(statement) => {
-                let body = &statement.body;
-                let credible = body.site == self.peer || !self.peer_is_child;
-                if credible && self.offered.contains(&body.shard) && here.is_news(&statement)? {
-                    effects.push(Effect::Keep(*statement));
+            Message::Statements(statements) => {
+                let mut news = Vec::new();
+                for statement in statements {
+                    let body = &statement.body;
+                    let credible = body.site == self.peer || !self.peer_is_child;
+                    if credible && self.offered.contains(&body.shard) && here.is_news(&statement)? {
+                        news.push(statement);
+                    }
+                }
+                if !news.is_empty() {
+                    effects.push(Effect::Keep(news));
                 }
             }
         }
@@ -391,6 +419,7 @@ impl Session {
             }
         };
         self.flows.insert(shard, Flow { scanned: sent.position, sent, skip, in_flight: 0, refused: 0 });
+        self.moved = true;
         self.pump(here, shard, effects)
     }
 
@@ -455,8 +484,20 @@ impl Session {
         Ok(())
     }
 
-    /// States what this site holds, where that changed or the last word is old; passes on what the sites above state.
+    /// States what this site holds, where that changed or all is due again; passes on what the sites above state.
     fn state(&mut self, here: &Here<'_>, now_ms: i64, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        // Either way: a clock that was set back must not silence the site until it has caught up.
+        let is_past = |last: Option<i64>, pause_ms| last.is_none_or(|last| now_ms.abs_diff(last) >= pause_ms);
+        if is_past(self.repeated_ms, STATEMENTS_EVERY_MS) {
+            self.repeated_ms = Some(now_ms);
+            self.stated.clear();
+            self.moved = true;
+        }
+        if !self.moved || !is_past(self.stated_ms, STATEMENTS_PAUSE_MS) {
+            return Ok(());
+        }
+        self.moved = false;
+        let (mut own, mut relayed) = (Vec::new(), Vec::new());
         for shard in self.flows.keys() {
             let mut heads = here.heads(*shard)?;
             if is_armed("statement-lies") {
@@ -464,23 +505,23 @@ impl Session {
                     heads.extend(statement.body.heads);
                 }
             }
-            let due = self
-                .stated
-                .get(shard)
-                .is_none_or(|(stated, at_ms)| *stated != heads || now_ms.saturating_sub(*at_ms) >= STATEMENT_EVERY_MS);
-            if due && let Some(body) = here.statement(*shard, heads.clone(), now_ms)? {
-                self.stated.insert(*shard, (heads, now_ms));
-                effects.push(Effect::State(body));
+            let Some(undated) = here.statement(*shard, heads, 0)? else { continue };
+            if self.stated.get(shard) != Some(&undated) {
+                own.push(StatementBody { at_ms: now_ms, ..undated.clone() });
+                self.stated.insert(*shard, undated);
             }
             if self.peer_is_child {
-                for statement in here.statements(*shard)? {
-                    let site = statement.body.site;
-                    let last = self.relayed.insert((*shard, site), statement.signature);
-                    if site != self.peer && last != Some(statement.signature) {
-                        effects.push(Effect::Send(Message::Statement(Box::new(statement))));
+                for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site != self.peer) {
+                    let last = self.relayed.insert((*shard, statement.body.site), statement.signature);
+                    if last != Some(statement.signature) {
+                        relayed.push(statement);
                     }
                 }
             }
+        }
+        if !(own.is_empty() && relayed.is_empty()) {
+            self.stated_ms = Some(now_ms);
+            effects.push(Effect::State { own, relayed });
         }
         Ok(())
     }
@@ -488,13 +529,14 @@ impl Session {
 
 /// All heads in a message.
 fn heads_of(message: &Message) -> impl Iterator<Item = &Heads> {
-    let (hello, other) = match message {
-        Message::Hello(hello) => (hello.shards.as_slice(), None),
-        Message::Again(again) => (&[][..], Some(&again.heads)),
-        Message::Statement(statement) => (&[][..], Some(&statement.body.heads)),
-        _ => (&[][..], None),
+    let (hello, again, statements) = match message {
+        Message::Hello(hello) => (hello.shards.as_slice(), None, &[][..]),
+        Message::Again(again) => (&[][..], Some(&again.heads), &[][..]),
+        Message::Statements(statements) => (&[][..], None, statements.as_slice()),
+        _ => (&[][..], None, &[][..]),
     };
-    hello.iter().map(|shard| &shard.heads).chain(other)
+    let stated = statements.iter().map(|statement| &statement.body.heads);
+    hello.iter().map(|shard| &shard.heads).chain(again).chain(stated)
 }
 
 /// Lowers heads to what is common.

@@ -130,7 +130,7 @@ impl Country {
                     self.crash(site);
                     return;
                 }
-                Effect::State(_) | Effect::Keep(_) => {}
+                Effect::State { .. } | Effect::Keep(_) => {}
                 Effect::Close(_) => return self.cut((link, slot)),
             }
             if self.links[link][slot].ends[end].is_none() {

@@ -97,8 +97,12 @@ impl Names {
                 let list: Vec<String> = hashes.hashes.iter().map(|hash| hex(&hash.0)[..8].to_owned()).collect();
                 format!("hashes {} from {} [{}]", self.author(hashes.author), hashes.from, list.join(" "))
             }
-            Message::Statement(statement) => {
-                format!("statement of {} {}", statement.body.site.0, self.heads(&statement.body.heads))
+            Message::Statements(statements) => {
+                let said: Vec<String> = statements
+                    .iter()
+                    .map(|said| format!("statement of {} {}", said.body.site.0, self.heads(&said.body.heads)))
+                    .collect();
+                said.join("; ")
             }
         }
     }
@@ -308,8 +312,9 @@ impl Transcript {
                     office.run(Command::Renew(renew));
                     return self.connect("the link is opened anew");
                 }
-                Effect::State(body) => {
-                    let _ = writeln!(self.text, "{}    states {}", WHO[end], self.names.heads(&body.heads));
+                Effect::State { own, .. } => {
+                    let said: Vec<String> = own.iter().map(|body| self.names.heads(&body.heads)).collect();
+                    let _ = writeln!(self.text, "{}    states {}", WHO[end], said.join("; "));
                 }
                 other => {
                     let _ = writeln!(self.text, "{}    {other:?}", WHO[end]);

@@ -425,10 +425,10 @@ fn a_child_states_for_itself_only_and_takes_nothing_back() {
         signature: [0; 64],
     };
     let mut hears = |here: &mut Office, statement: Statement| {
-        let event = Event::Received(Message::Statement(Box::new(statement)));
+        let event = Event::Received(Message::Statements(vec![statement]));
         match session.handle(&here.here(), event).unwrap().pop() {
-            Some(Effect::Keep(statement)) => {
-                here.run(Command::Keep(statement));
+            Some(Effect::Keep(statements)) => {
+                here.run(Command::Keep(statements));
                 true
             }
             _ => false,

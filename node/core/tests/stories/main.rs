@@ -5,3 +5,4 @@ mod golden;
 mod hostile;
 mod memory;
 mod registry;
+mod statements;
