@@ -58,6 +58,7 @@ pub const RARELY: &[&str] = &[
     "a batch of one command",
     "two hashes at a time",
     "an empty batch moves a cursor",
+    "an edit is left out of a batch",
     "a batch is proposed twice",
     "a link is lost before it acknowledges",
     "an entry of one command",

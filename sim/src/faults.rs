@@ -196,6 +196,14 @@ impl Acting {
                 self.wait().await;
                 country.simulator().resume(endpoint.scope);
             }
+            What::Isolate { .. } => {
+                tell("cut from the other nodes of its site");
+                let here = End::Node(endpoint.scope);
+                let others = country.machines_of(site).into_iter().filter(|other| *other != node);
+                let scopes: Vec<_> = others.map(|other| country.machines()[other].endpoint.scope).collect();
+                let cuts = scopes.into_iter().flat_map(|other| self.both_ways(here, End::Node(other), Trouble::Cut));
+                self.while_it_lasts(cuts.collect()).await;
+            }
             What::Gone { .. } => {
                 tell("gone for good");
                 country.take_away(node);

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use dinhba_node::runtime;
+use dinhba_sim::coverage::Coverage;
 use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::Outcome;
 use dinhba_sim::scenario::Scenario;
-use dinhba_sim::swarm::{self, Plan, Tally, Until};
+use dinhba_sim::swarm::{self, Plan, Tally};
 use dinhba_sim::{golden, report, tables, twice};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -94,6 +95,9 @@ struct Shows {
     /// Print everything that happened.
     #[arg(long)]
     trace: bool,
+    /// Print which rare branches of the node's code it came to.
+    #[arg(long)]
+    reached: bool,
     /// Print on stderr what the nodes log, at the run's time: a level, or levels by target (`info,dinhba_node::link=debug`).
     #[arg(long, value_name = "LEVELS")]
     log: Option<EnvFilter>,
@@ -105,9 +109,9 @@ struct Shows {
 #[derive(Args)]
 struct SwarmArguments {
     /// For how long runs begin.
-    #[arg(long, required_unless_present = "runs", conflicts_with = "runs")]
+    #[arg(long, required_unless_present = "runs")]
     minutes: Option<u64>,
-    /// How many runs.
+    /// How many runs at most.
     #[arg(long)]
     runs: Option<u64>,
     /// The first seed; the next ones count up. Without it each seed is fresh.
@@ -220,6 +224,11 @@ fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<b
         }
     }
     println!("{}", tables::figures(&outcome, took));
+    if shows.reached {
+        let mut coverage = Coverage::default();
+        coverage.add(&outcome);
+        println!("{}", tables::coverage(&coverage));
+    }
     println!("hash {}", outcome.hash);
     let mut is_well = tell_verdict(scenario, &outcome);
     if let Some(file) = &shows.report {
@@ -252,13 +261,14 @@ fn tell_verdict(scenario: &Scenario, outcome: &Outcome) -> bool {
 }
 
 fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
-    let until = match (arguments.runs, arguments.minutes) {
-        (Some(runs), _) => Until::Runs(runs),
-        (None, minutes) => Until::Elapsed(Duration::from_secs(60 * minutes.unwrap_or_default())),
+    let plan = Plan {
+        first: arguments.seed,
+        runs_max: arguments.runs,
+        begins_within: arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes)),
+        threads: cores(arguments.threads)?,
+        keeps_going: arguments.keep_going,
+        mutant: arguments.mutant,
     };
-    let threads = cores(arguments.threads)?;
-    let plan =
-        Plan { first: arguments.seed, until, threads, keeps_going: arguments.keep_going, mutant: arguments.mutant };
     let progress = Progress::begin();
     let tally = swarm::swarm(
         &plan,
@@ -266,7 +276,7 @@ fn run_swarm(arguments: &SwarmArguments) -> anyhow::Result<bool> {
         |seed| eprintln!("seed {seed} has run for {} minutes; it may never end", swarm::SLOW.as_secs() / 60),
     );
     progress.end();
-    println!("{}\n{}\n{}", tables::coverage(&tally), tables::faults(&tally), tables::summary(&tally));
+    println!("{}\n{}\n{}", tables::coverage(&tally.coverage), tables::faults(&tally), tables::summary(&tally));
     let missing = tally.coverage.missing();
     if !missing.is_empty() {
         println!("never reached: {}", missing.join("; "));

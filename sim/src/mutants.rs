@@ -224,6 +224,16 @@ pub const ALL: &[Mutant] = &[
         "A request whose outcome is not known is answered as accepted.",
         &[NothingLost, Linearizable],
     ),
+    random(
+        "answer-before-caught-up",
+        "A node that is back behind its site answers from what it has: what its site accepted is not found.",
+        &[Linearizable, NothingLost],
+    ),
+    random(
+        "take-lost-log-for-new",
+        "A node that lost its log beside a state that it kept takes part again, and votes twice in a term.",
+        &[NeverBack, NothingLost, ReplicasAgree, Linearizable, Alive],
+    ),
     // Chains and merges.
     random(
         "reuse-number",
@@ -256,6 +266,12 @@ pub const ALL: &[Mutant] = &[
         "forget-cursor",
         "The position in a neighbour's stream is not stored: each batch is refused, and the stream begins again.",
         &[LinksGoOn, Converges, Alive],
+    ),
+    random(
+        "speak-before-caught-up",
+        "A node that leads again speaks to neighbours before it shows what its site has: told of its own edits, it takes \
+         itself for restored.",
+        &[NothingLost, Alive, Converges, StatementsTrue, NeverBack],
     ),
     random("no-renew", "A site that came back from a backup keeps its incarnation.", &[Alive, Converges, ChainsHold]),
     random(

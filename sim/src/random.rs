@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::scenario::{
-    CENTRE, Fault, Knobs, Network, NodeRef, NodesPerTier, Officer, Place, Scenario, Site, Store, Takes, Tree, What,
-    Which, Work, directory, unit,
+    CENTRE, Fault, Knobs, Network, NodeRef, NodesPerTier, Officer, Place, SHIPPED, Scenario, Site, Store, Takes, Tree,
+    What, Which, Work, directory, unit,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,9 +36,25 @@ const TRIES: usize = 8;
 /// A new node is brought at least so long after the old one was lost.
 const REPLACED_AFTER: Duration = Duration::from_secs(30);
 
-/// The scenario of `seed`.
+/// One seed in so many is a short story that comes with the simulator: rare branches that chance comes to too seldom.
+const STORY_ONE_IN: u64 = 8;
+/// Stories that last longer cost as much as ten random runs.
+const STORY_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// The scenario of `seed`: a random one, or a story.
 #[must_use]
 pub fn scenario(seed: u64) -> Scenario {
+    let mut draw = Draw(ChaCha8Rng::seed_from_u64(!seed));
+    if !draw.one_in(STORY_ONE_IN) {
+        return drawn(seed);
+    }
+    let stories: Vec<Scenario> = SHIPPED.iter().filter_map(|(_, text)| Scenario::parse(text).ok()).collect();
+    let short: Vec<Scenario> = stories.into_iter().filter(|story| story.lasts <= STORY_MAX).collect();
+    Scenario { seed, ..draw.one_of(&short) }
+}
+
+/// The random scenario of `seed`.
+fn drawn(seed: u64) -> Scenario {
     let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
     let takes_days = draw.one_in(DAYS_ONE_IN);
     let lasts = if takes_days {
@@ -286,6 +302,10 @@ impl Draw {
                 What::CrashLoop { node, times, every: self.length(SECOND, 20 * SECOND) }
             }
             "pause" => What::Pause { node },
+            "isolate" => {
+                let site = self.some_of(&several)?;
+                What::Isolate { node: self.node(&site) }
+            }
             "gone" => What::Gone { node: numbered? },
             "rot" if self.one_in(2) => What::Rot { node: numbered?, store: Store::Log },
             "rot" => What::Rot { node, store: self.one_of(&[Store::State, Store::Snapshots]) },
@@ -398,10 +418,10 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_scenario_and_another_seed_another() {
-        assert_eq!(scenario(7), scenario(7));
+        assert_eq!(drawn(7), drawn(7));
         let mut different: Vec<Scenario> = Vec::new();
         for seed in 0..20 {
-            let seen = Scenario { seed: 0, name: String::new(), ..scenario(seed) };
+            let seen = Scenario { seed: 0, name: String::new(), ..drawn(seed) };
             assert!(!different.contains(&seen), "{seed}");
             different.push(seen);
         }
@@ -410,7 +430,7 @@ mod tests {
     #[test]
     fn every_scenario_can_be_run_and_written_down() {
         for seed in (0..SEEDS).chain([u64::MAX]) {
-            let scenario = scenario(seed);
+            let scenario = drawn(seed);
             assert_eq!(scenario.check(), Ok(()), "{seed}");
             let file = scenario.to_toml();
             assert_eq!(Scenario::parse(&file).as_ref(), Ok(&scenario), "{seed}: {file}");
@@ -427,7 +447,7 @@ mod tests {
         let mut works = BTreeSet::new();
         let (mut days, mut calm) = (0, 0);
         for seed in 0..SEEDS {
-            let scenario = scenario(seed);
+            let scenario = drawn(seed);
             let kinds: BTreeSet<&str> = scenario.faults.iter().map(|fault| fault.what.kind()).collect();
             calm += u64::from(kinds.is_empty());
             for kind in kinds {

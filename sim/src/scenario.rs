@@ -260,6 +260,11 @@ pub enum What {
         /// Which.
         node: NodeRef,
     },
+    /// No line between a node and the others of its site; its clients and other sites reach it as before.
+    Isolate {
+        /// Which.
+        node: NodeRef,
+    },
     /// The node and its disk never come back.
     Gone {
         /// Which.
@@ -368,7 +373,7 @@ pub enum Takes {
 
 impl What {
     /// All kinds, by their words in files and tables.
-    pub const KINDS: [&'static str; 26] = [
+    pub const KINDS: [&'static str; 27] = [
         "dark",
         "cut",
         "cut_one_way",
@@ -379,6 +384,7 @@ impl What {
         "kill",
         "crash_loop",
         "pause",
+        "isolate",
         "gone",
         "rot",
         "slow_disk",
@@ -411,6 +417,7 @@ impl What {
             What::Kill { .. } => "kill",
             What::CrashLoop { .. } => "crash_loop",
             What::Pause { .. } => "pause",
+            What::Isolate { .. } => "isolate",
             What::Gone { .. } => "gone",
             What::Rot { .. } => "rot",
             What::SlowDisk { .. } => "slow_disk",
@@ -455,6 +462,7 @@ impl What {
             | What::Kill { node }
             | What::CrashLoop { node, .. }
             | What::Pause { node }
+            | What::Isolate { node }
             | What::Gone { node }
             | What::Rot { node, .. }
             | What::SlowDisk { node, .. }

@@ -30,22 +30,15 @@ const SLOW_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A run's stack: the services' futures are nested deeply, and more so without optimisation.
 const STACK_BYTES: usize = 64 << 20;
 
-/// When a swarm ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// After so many runs.
-    Runs(u64),
-    /// No run begins after so long.
-    Elapsed(Duration),
-}
-
 /// What a swarm does.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Seeds count up from here; without it each is fresh.
     pub first: Option<u64>,
-    /// Its end.
-    pub until: Until,
+    /// It ends after so many runs.
+    pub runs_max: Option<u64>,
+    /// And no run begins after so long.
+    pub begins_within: Option<Duration>,
     /// How many runs at once.
     pub threads: usize,
     /// Whether it goes on after a failure.
@@ -145,10 +138,8 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync, slow: impl Fn(u64) +
     let running: Mutex<BTreeMap<u64, Instant>> = Mutex::default();
     let next = || {
         let place = begun.fetch_add(1, Ordering::Relaxed);
-        let goes_on = match plan.until {
-            Until::Runs(runs) => place < runs,
-            Until::Elapsed(limit) => began.elapsed() < limit,
-        };
+        let goes_on = plan.runs_max.is_none_or(|runs| place < runs)
+            && plan.begins_within.is_none_or(|limit| began.elapsed() < limit);
         if !goes_on || stops.load(Ordering::Relaxed) {
             return None;
         }

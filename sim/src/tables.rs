@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
-use crate::coverage::{RARELY, SOMETIMES};
+use crate::coverage::{Coverage, RARELY, SOMETIMES};
 use crate::mutants::{Mutant, Verdict};
 use crate::run::{Outcome, Violation};
 use crate::scenario::What;
@@ -109,9 +109,9 @@ pub fn faults(tally: &Tally) -> Table {
 
 /// Which rare branches of the node's code were reached how often; also those that never were.
 #[must_use]
-pub fn coverage(tally: &Tally) -> Table {
+pub fn coverage(coverage: &Coverage) -> Table {
     let row = |kind: &str, name: &&'static str| {
-        let times = tally.coverage.reached.get(*name).copied();
+        let times = coverage.reached.get(*name).copied();
         vec![(*name).to_owned(), times.map_or_else(|| "NEVER".to_owned(), count), kind.to_owned()]
     };
     let sometimes = SOMETIMES.iter().map(|name| row("must happen", name));

@@ -303,7 +303,8 @@ impl Group {
             StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?
                 .with_log(log.clone());
         // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
-        if let Some(applied) = machine.applied().filter(|_| !log.has_vote()) {
+        let is_lost = !log.has_vote() && !is_armed("take-lost-log-for-new");
+        if let Some(applied) = machine.applied().filter(|_| is_lost) {
             sometimes("a node that lost its log is refused", true);
             return Err(StartError::Store(StoreError::Corrupt {
                 place: format!("log of {group}"),
@@ -568,6 +569,7 @@ impl Inner {
                 Attempt::Again("this node does not lead".into())
             }
             Ok(Err(RaftError::APIError(error))) => {
+                // An entry that another leader's log replaced here: it may yet be accepted, from a third node's.
                 sometimes("the lead is lost with a proposal on its way", true);
                 Attempt::Failed(ProposeError::Unknown(error.to_string()))
             }

@@ -44,6 +44,7 @@ pub(super) fn fault(kind: &str) -> &'static str {
         "kill" => "the process is killed, the disk stays",
         "crash_loop" => "power cuts one after the other",
         "pause" => "the machine stands still and does not know it",
+        "isolate" => "no line to the other nodes of the site",
         "gone" => "the machine never comes back",
         "rot" => "bits flip in old data",
         "slow_disk" => "flushes take long",
@@ -67,7 +68,7 @@ pub(super) fn fault(kind: &str) -> &'static str {
 /// The colour class of a kind of fault.
 pub(super) fn fault_class(kind: &str) -> &'static str {
     match kind {
-        "dark" | "cut" | "cut_one_way" | "slow" | "flap" | "lossy" => "f-net",
+        "dark" | "cut" | "cut_one_way" | "slow" | "flap" | "lossy" | "isolate" => "f-net",
         "rot" | "slow_disk" | "full_disk" | "failing_disk" | "lose_disk" | "restore" | "forget_vote" => "f-disk",
         "clock" | "drift" => "f-clock",
         "add_node" | "remove_node" | "replace_node" | "transfer_leader" | "snapshot" | "raise_level" => "f-ops",

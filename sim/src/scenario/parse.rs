@@ -298,6 +298,7 @@ impl RawFault {
                 What::CrashLoop { node: take!(node), times: take!(number times), every: take!(length every) }
             }
             "pause" => What::Pause { node: take!(node) },
+            "isolate" => What::Isolate { node: take!(node) },
             "gone" => What::Gone { node: take!(node) },
             "rot" => {
                 let store = required(&of("store"), raw.store.take())?;

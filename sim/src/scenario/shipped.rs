@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 11] = [
+pub const SHIPPED: [(&str, &str); 15] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -11,6 +11,10 @@ pub const SHIPPED: [(&str, &str); 11] = [
     ("clock_a_year_off", include_str!("../../scenarios/clock_a_year_off.toml")),
     ("follower_left_behind", include_str!("../../scenarios/follower_left_behind.toml")),
     ("crowded_counter", include_str!("../../scenarios/crowded_counter.toml")),
+    ("isolated_leader", include_str!("../../scenarios/isolated_leader.toml")),
+    ("back_behind_its_site", include_str!("../../scenarios/back_behind_its_site.toml")),
+    ("session_over_a_restore", include_str!("../../scenarios/session_over_a_restore.toml")),
+    ("rotten_snapshots", include_str!("../../scenarios/rotten_snapshots.toml")),
     ("rotten_log", include_str!("../../scenarios/rotten_log.toml")),
     ("leader_restarts_before_its_flush", include_str!("../../scenarios/leader_restarts_before_its_flush.toml")),
 ];

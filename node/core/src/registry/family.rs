@@ -91,6 +91,7 @@ pub(super) fn grow(
     };
     let tip = tx.author(id, before.actor)?;
     let (number, forked) = tip.as_ref().map_or((0, false), |tip| (tip.number, tip.forked));
+    sometimes("a parked author goes on", tip.as_ref().is_some_and(|tip| tip.parked.is_some()));
     let mut state = AuthorState {
         author: header.author,
         number: header.number,
@@ -121,7 +122,6 @@ const NO_PREDECESSOR: crate::encoding::Malformed =
 /// An edit that fits has come: what held the author up is over.
 fn release(tx: &mut Tx<'_>, shard: ShardId, author: AuthorId) -> Result<(), StoreError> {
     if let Some(root) = tx.author(shard, author)?.filter(|root| root.parked.is_some()) {
-        sometimes("a parked author goes on", true);
         tx.put(tx.keys().author(shard, author), &AuthorState { parked: None, ..root });
     }
     Ok(())
