@@ -239,7 +239,7 @@ impl Officer {
 
     /// Sends one request until it has a definite answer, or patience ends.
     async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Became {
-        let mut unknown = false;
+        let (asked, mut unknown) = (self.now(), false);
         for _ in 0..ASKED_AGAIN_MAX {
             let outcome = if self.plan.impatient {
                 let both = futures::join!(self.client.edit_as(request, edit), self.second.edit_as(request, edit));
@@ -249,7 +249,7 @@ impl Officer {
             };
             match outcome {
                 Ok(accepted) => {
-                    self.keep(request, &accepted, shard, work);
+                    self.keep(request, &accepted, shard, work, asked);
                     return Became::Accepted;
                 }
                 Err(Error::Stale(stale)) => {
@@ -284,9 +284,10 @@ impl Officer {
         self.country.trace().add(Event::NotAccepted { officer, site, told: told.to_owned() });
     }
 
-    fn keep(&self, request: RequestId, accepted: &Accepted, shard: ShardId, work: &'static str) {
+    fn keep(&self, request: RequestId, accepted: &Accepted, shard: ShardId, work: &'static str, asked: Duration) {
         let hash = Hash(accepted.receipt.hash.as_slice().try_into().unwrap_or_default());
         let told = Told {
+            asked,
             at: self.now(),
             site: self.site,
             shard: accepted.receipt.shard.parse().unwrap_or(shard),

@@ -12,6 +12,8 @@ use crate::trace::SitePlace;
 /// An edit that somebody was told is accepted.
 #[derive(Debug, Clone)]
 pub struct Told {
+    /// When he asked first: it was accepted later.
+    pub asked: Duration,
     /// When he was told.
     pub at: Duration,
     /// By which site.
@@ -59,12 +61,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Whether the promises cover this edit: it was not lost with a disk that alone held it.
+    /// Whether the promises cover this edit: it was not lost with a disk that alone held it. What was asked before and
+    /// told after may have been accepted before.
     #[must_use]
     pub fn is_covered(&self, told: &Told) -> bool {
         self.losses
             .iter()
-            .all(|loss| loss.site != told.site || told.at > loss.at || loss.held_elsewhere.contains(&told.hash))
+            .all(|loss| loss.site != told.site || told.asked > loss.at || loss.held_elsewhere.contains(&told.hash))
     }
 }
 

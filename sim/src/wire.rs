@@ -456,25 +456,25 @@ impl Wire {
             let due = self.send(&connection, forth, 0);
             self.arrive(&connection, forth, due).await?;
         }
-        if name.is_some_and(|name| !listener.names.iter().any(|known| known == name)) {
-            return Err(Reset("the certificate is another's"));
-        }
-        {
+        let routes = {
             let mut state = self.state();
-            // It may have ended meanwhile.
-            if state.listeners.get(host_port).is_none_or(|now| now.endpoint != listener.endpoint) {
-                return Err(Reset("nobody listens there"));
+            // The process may have ended meanwhile, and another one begun in its place.
+            let now = state.listeners.get(host_port).filter(|now| now.endpoint == listener.endpoint);
+            let Some(Listener { names, routes, .. }) = now.cloned() else { return Err(Reset("nobody listens there")) };
+            if name.is_some_and(|name| !names.iter().any(|known| known == name)) {
+                return Err(Reset("the certificate is another's"));
             }
             let id = state.next;
             state.next += 1;
             state.connections.retain(|_, open| Arc::strong_count(open) > 1);
             state.connections.insert(id, Arc::clone(&connection));
-        }
+            routes
+        };
         let wire = self.clone();
         let transport = service_fn(move |mut request: http::Request<Body>| {
             request.headers_mut().insert(IDENTITY_HEADER, identity.clone());
             request.extensions_mut().insert(TrustHeader);
-            let (wire, connection, routes) = (wire.clone(), Arc::clone(&connection), listener.routes.clone());
+            let (wire, connection, routes) = (wire.clone(), Arc::clone(&connection), routes.clone());
             async move { wire.call(connection, routes, request).await.map_err(TransportError::from) }
         });
         Ok(BoxCloneSyncService::new(transport))
