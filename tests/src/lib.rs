@@ -8,6 +8,8 @@ pub mod line;
 
 pub mod process;
 
+pub mod disk;
+
 pub mod country;
 
 pub mod officer;
