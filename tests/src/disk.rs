@@ -691,7 +691,8 @@ impl Filesystem for Answering {
             Err(error) => return reply.error(error),
         };
         let dots = [(OsString::from("."), inode.0), (OsString::from(".."), inode.0)];
-        for (at, (name, number)) in dots.into_iter().chain(names).enumerate().skip(usize::try_from(offset).unwrap_or(0)) {
+        for (at, (name, number)) in dots.into_iter().chain(names).enumerate().skip(usize::try_from(offset).unwrap_or(0))
+        {
             let is_file = state.file(number).is_ok();
             let kind = if is_file { FileType::RegularFile } else { FileType::Directory };
             if reply.add(INodeNo(number), at as u64 + 1, kind, &name) {
