@@ -62,6 +62,9 @@ const STARTS_MAX: usize = 3;
 const SETTLE_WAIT: Duration = Duration::from_secs(60);
 /// Records read back, and requests sent again, after each round.
 const SAMPLE: usize = 24;
+/// How long an officer waits for an answer, of one node and of all: short, so that disasters leave requests without one.
+const ATTEMPT: Duration = Duration::from_millis(500);
+const DEADLINE: Duration = Duration::from_millis(800);
 /// Space left on a disk that is about to be full.
 const SPACE: u64 = 1_500_000;
 
@@ -124,6 +127,8 @@ pub struct Plan {
     pub seed: u64,
     /// Sites at once.
     pub jobs: usize,
+    /// A deliberate fault in every node (the program has to be `dinhba-tested`), to see that it is found.
+    pub fault: Option<&'static str>,
 }
 
 /// What came of it.
@@ -135,6 +140,8 @@ pub struct Outcome {
     pub struck: usize,
     /// What power cuts took.
     pub cut: Lost,
+    /// Operations of nodes that met a full, unreadable or slow disk.
+    pub met: u64,
     /// Requests that were acknowledged.
     pub acknowledged: usize,
     /// Requests without an answer, which were asked for again until they had one.
@@ -213,6 +220,7 @@ struct Life {
     findings: Findings,
     rng: ChaCha8Rng,
     shard: ShardId,
+    fault: Option<&'static str>,
 }
 
 async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings: &Findings) {
@@ -236,11 +244,22 @@ async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings
             config.node.data_dir = disks_dir.path().join(config.node.id.to_string()).join("data");
         }
     });
-    country.start_all();
+    for node in country.sites[COMMUNE].nodes.clone() {
+        country.start_faulty(&node, plan.fault);
+    }
     country.ready().await;
     let shard = country.shard(COMMUNE);
     let officers = Arc::new(Officers::default());
-    let mut life = Life { country, disks, _disks_dir: disks_dir, officers, findings: Arc::clone(findings), rng, shard };
+    let mut life = Life {
+        country,
+        disks,
+        _disks_dir: disks_dir,
+        officers,
+        findings: Arc::clone(findings),
+        rng,
+        shard,
+        fault: plan.fault,
+    };
     for round in 1..=rounds {
         let before = life.officers.ledger.len();
         let work = Work::start(&life);
@@ -263,6 +282,7 @@ async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings
     let mut findings = lock(findings);
     findings.unanswered += life.officers.unanswered.load(Ordering::Relaxed);
     findings.denied += life.officers.denied.load(Ordering::Relaxed);
+    findings.met += life.disks.values().map(Disk::met).sum::<u64>();
 }
 
 impl Life {
@@ -289,7 +309,7 @@ impl Life {
 
     fn start(&mut self, victims: &[NodePlan]) {
         for victim in victims {
-            self.country.start_node(victim);
+            self.country.start_faulty(victim, self.fault);
         }
     }
 
@@ -400,7 +420,7 @@ impl Life {
                 lock(&self.findings).started_again += 1;
                 let _ended_itself = self.country.process(node.id).ends(Duration::ZERO);
                 self.country.kill(node.id);
-                self.country.start_node(node);
+                self.country.start_faulty(node, self.fault);
             }
             lock(&self.findings).opened.push(began.elapsed());
         }
@@ -509,7 +529,7 @@ impl Work {
             let mut nodes = life.country.sites[COMMUNE].nodes.clone();
             let turn = number % nodes.len();
             nodes.rotate_left(turn);
-            let impatient = Limits { attempt: Duration::from_secs(2), deadline: Duration::from_secs(4), ..limits() };
+            let impatient = Limits { attempt: ATTEMPT, deadline: DEADLINE, ..limits() };
             let client = life.country.client(&nodes, Role::Registrar, COMMUNE).with_limits(impatient);
             let session = client.session();
             let (told, findings) = (Arc::clone(&life.officers), Arc::clone(&life.findings));
@@ -625,13 +645,13 @@ fn note(number: u64, what: &str) -> String {
 #[must_use]
 pub fn table(outcomes: &[(Plan, Outcome)]) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_FULL);
+    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header([
         "engine",
         "disaster",
         "rounds",
         "nodes struck",
-        "unflushed lost",
+        "what was met",
         "acknowledged",
         "unanswered",
         "denied",
@@ -647,18 +667,26 @@ pub fn table(outcomes: &[(Plan, Outcome)]) -> String {
         opened.sort();
         let seconds =
             |time: Option<&Duration>| time.map_or_else(String::new, |time| format!("{:.2} s", time.as_secs_f64()));
-        let cut = match plan.disaster {
+        let met = match plan.disaster {
+            Disaster::Kills => String::new(),
             Disaster::Power => {
-                format!("{} writes, {} kB, {} names", outcome.cut.writes, outcome.cut.bytes / 1000, outcome.cut.names)
+                format!(
+                    "gone: {} writes, {} kB, {} names",
+                    outcome.cut.writes,
+                    outcome.cut.bytes / 1000,
+                    outcome.cut.names
+                )
             }
-            _ => String::new(),
+            Disaster::Full => format!("{} refused", outcome.met),
+            Disaster::Errors => format!("{} reads failed", outcome.met),
+            Disaster::Slow => format!("{} slow flushes", outcome.met),
         };
         table.add_row([
             plan.engine.name().to_owned(),
             plan.disaster.to_string(),
             outcome.rounds.to_string(),
             outcome.struck.to_string(),
-            cut,
+            met,
             outcome.acknowledged.to_string(),
             outcome.unanswered.to_string(),
             outcome.denied.to_string(),

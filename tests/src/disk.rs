@@ -155,6 +155,8 @@ struct State {
     rng: ChaCha8Rng,
     /// Bytes of all files, kept up with every change.
     used: u64,
+    /// How often [`Trouble`] was met.
+    met: u64,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -281,8 +283,12 @@ impl State {
         }
     }
 
-    fn room(&self, more: u64) -> Answer<()> {
-        if self.trouble.bytes_max.is_some_and(|most| self.used + more > most) { Err(Errno::ENOSPC) } else { Ok(()) }
+    fn room(&mut self, more: u64) -> Answer<()> {
+        if self.trouble.bytes_max.is_some_and(|most| self.used + more > most) {
+            self.met += 1;
+            return Err(Errno::ENOSPC);
+        }
+        Ok(())
     }
 
     fn write(&mut self, inode: u64, offset: u64, data: &[u8]) -> Answer<()> {
@@ -316,6 +322,7 @@ impl State {
             && self.inodes.get(&inode).is_some_and(|inode| inode.path.starts_with(below))
             && self.rng.next_u32().is_multiple_of(*one_in)
         {
+            self.met += 1;
             return Err(Errno::EIO);
         }
         let now = &self.file(inode)?.now;
@@ -326,6 +333,7 @@ impl State {
     /// How long this flush is to take.
     fn delay(&mut self) -> Option<Duration> {
         let slow = self.trouble.slow?;
+        self.met += 1;
         let stalls = self.rng.next_u32().is_multiple_of(Trouble::STALLS_ONE_IN);
         Some(if stalls { slow * 10 } else { slow.mul_f64(self.rng.random_range(0.0..1.0)) })
     }
@@ -736,6 +744,7 @@ impl Disk {
             trouble: Trouble::default(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             used: 0,
+            met: 0,
         };
         let mut disk = Disk { state: Arc::new(Mutex::new(state)), at: at.to_owned(), session: None };
         disk.attach()?;
@@ -784,6 +793,12 @@ impl Disk {
     /// What is wrong with it from now on.
     pub fn set(&self, trouble: Trouble) {
         lock(&self.state).trouble = trouble;
+    }
+
+    /// How many operations met what is or was wrong with it: were refused, or waited.
+    #[must_use]
+    pub fn met(&self) -> u64 {
+        lock(&self.state).met
     }
 
     /// Bytes of all files.
