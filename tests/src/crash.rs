@@ -14,7 +14,7 @@
 //! | `errors` | reads fail, of the log, the state or anything, also while the node opens | the same |
 //! | `slow` | flushes take tenths of a second, some of them seconds, with kills meanwhile | the same |
 //!
-//! Not tried here: a disk that lies about a flush, bits that rot (`rotten_state` among the stories), a second disaster before
+//! Not tried here: bits that rot (`rotten_state` among the stories), a second disaster before
 //! the first was mended. The seed fixes what breaks and when; what the processes do at that moment it cannot.
 
 use std::collections::BTreeMap;
@@ -127,8 +127,8 @@ pub struct Plan {
     pub seed: u64,
     /// Sites at once.
     pub jobs: usize,
-    /// A deliberate fault in every node (the program has to be `dinhba-tested`), to see that it is found.
-    pub fault: Option<&'static str>,
+    /// Whether the disks confirm flushes that they do not make: nothing can help then, and it has to be found out.
+    pub lying: bool,
 }
 
 /// What came of it.
@@ -220,7 +220,6 @@ struct Life {
     findings: Findings,
     rng: ChaCha8Rng,
     shard: ShardId,
-    fault: Option<&'static str>,
 }
 
 async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings: &Findings) {
@@ -244,22 +243,14 @@ async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings
             config.node.data_dir = disks_dir.path().join(config.node.id.to_string()).join("data");
         }
     });
-    for node in country.sites[COMMUNE].nodes.clone() {
-        country.start_faulty(&node, plan.fault);
-    }
+    country.start_all();
     country.ready().await;
+    for disk in disks.values().filter(|_| plan.lying) {
+        disk.set(Trouble { lies: true, ..Trouble::default() });
+    }
     let shard = country.shard(COMMUNE);
     let officers = Arc::new(Officers::default());
-    let mut life = Life {
-        country,
-        disks,
-        _disks_dir: disks_dir,
-        officers,
-        findings: Arc::clone(findings),
-        rng,
-        shard,
-        fault: plan.fault,
-    };
+    let mut life = Life { country, disks, _disks_dir: disks_dir, officers, findings: Arc::clone(findings), rng, shard };
     for round in 1..=rounds {
         let before = life.officers.ledger.len();
         let work = Work::start(&life);
@@ -309,13 +300,19 @@ impl Life {
 
     fn start(&mut self, victims: &[NodePlan]) {
         for victim in victims {
-            self.country.start_faulty(victim, self.fault);
+            self.country.start_node(victim);
         }
     }
 
     async fn pause(&mut self, ms: std::ops::Range<u64>) {
         let ms = self.rng.random_range(ms);
         sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// How long nodes are away: one time in five so long that the others purge what they lack, and send a snapshot.
+    async fn absence(&mut self) {
+        let ms = if self.rng.random_ratio(1, 5) { 1_500..3_000 } else { 0..300 };
+        self.pause(ms).await;
     }
 
     /// Breaks something, mends it, and waits until all nodes serve; tells what it was.
@@ -325,7 +322,7 @@ impl Life {
         let what = match disaster {
             Disaster::Kills => {
                 self.kill(&victims);
-                self.pause(0..300).await;
+                self.absence().await;
                 let again = self.rng.random_ratio(1, 4);
                 if again {
                     self.start(&victims);
@@ -338,6 +335,7 @@ impl Life {
                 let cut = *[Cut::Clean, Cut::Clean, Cut::Torn, Cut::Scattered].choose(&mut self.rng).expect("some");
                 let again = self.rng.random_ratio(1, 4);
                 self.cut_power(&victims, cut);
+                self.absence().await;
                 if again {
                     self.start(&victims);
                     self.pause(0..600).await;
@@ -420,7 +418,7 @@ impl Life {
                 lock(&self.findings).started_again += 1;
                 let _ended_itself = self.country.process(node.id).ends(Duration::ZERO);
                 self.country.kill(node.id);
-                self.country.start_faulty(node, self.fault);
+                self.country.start_node(node);
             }
             lock(&self.findings).opened.push(began.elapsed());
         }
@@ -638,7 +636,7 @@ impl Officer {
 
 /// A note that says which it is, and is long enough to fill segments.
 fn note(number: u64, what: &str) -> String {
-    format!("{what} {number} {}", "đ".repeat(300))
+    format!("{what} {number} {}", "đ".repeat(700))
 }
 
 /// The outcomes as a table, one row each.

@@ -75,7 +75,7 @@ fn crash(options: &Options) -> anyhow::Result<bool> {
         for disaster in disasters {
             let rounds = options.times.unwrap_or(if *disaster == Disaster::Kills { KILLS } else { OTHERS });
             let plan =
-                Plan { engine, disaster: *disaster, rounds, seed: options.seed, jobs: options.jobs, fault: None };
+                Plan { engine, disaster: *disaster, rounds, seed: options.seed, jobs: options.jobs, lying: false };
             let outcome = runtime.block_on(run(program, &plan));
             for wrong in &outcome.wrong {
                 eprintln!("WRONG {} {disaster}: {wrong}", engine.name());
