@@ -49,13 +49,16 @@ const COMMUNE: &str = "02683";
 const LIFE_ROUNDS: usize = 20;
 /// Officers at work: enough that flushes are shared.
 const OFFICERS: usize = 6;
-/// Snapshots come every few rounds, and the log below them goes.
+/// Snapshots come every few rounds, and the log below them goes. What is kept is more than calm officers write while a node
+/// of the slower engine puts a snapshot in place; less, and it would need another one for ever.
 const SNAPSHOT_EVERY: u64 = 400;
-const KEEP_ENTRIES: u64 = 100;
+const KEEP_ENTRIES: u64 = 1_000;
+/// The pause between two edits of an officer while nodes open.
+const CALM: Duration = Duration::from_millis(100);
 /// How long officers work before something breaks.
 const LOAD: std::ops::Range<u64> = 150..1_000;
 /// How long a mended node may take to serve: an election, and replay on a busy machine.
-const OPEN_WAIT: Duration = Duration::from_secs(40);
+const OPEN_WAIT: Duration = Duration::from_secs(30);
 /// Starts that a node may need: one may meet damage in its engine's files and say so, the next makes the state again.
 const STARTS_MAX: usize = 3;
 /// How long a request may remain without a definite answer once all nodes serve.
@@ -244,13 +247,18 @@ async fn live(program: &str, plan: &Plan, number: usize, rounds: usize, findings
         }
     });
     country.start_all();
-    country.ready().await;
-    for disk in disks.values().filter(|_| plan.lying) {
-        disk.set(Trouble { lies: true, ..Trouble::default() });
-    }
     let shard = country.shard(COMMUNE);
     let officers = Arc::new(Officers::default());
     let mut life = Life { country, disks, _disks_dir: disks_dir, officers, findings: Arc::clone(findings), rng, shard };
+    if matches!(plan.disaster, Disaster::Kills | Disaster::Power) && life.rng.random() {
+        // While the site is founded.
+        life.pause(0..800).await;
+        life.strike(plan.disaster).await;
+    }
+    life.country.ready().await;
+    for disk in life.disks.values().filter(|_| plan.lying) {
+        disk.set(Trouble { lies: true, ..Trouble::default() });
+    }
     for round in 1..=rounds {
         let before = life.officers.ledger.len();
         let work = Work::start(&life);
@@ -408,6 +416,7 @@ impl Life {
     /// Starts nodes and waits until each answers a read, its record being one that was acknowledged before.
     async fn open(&mut self, nodes: &[NodePlan]) {
         self.start(nodes);
+        self.officers.calm.store(true, Ordering::SeqCst);
         let began = Instant::now();
         for node in nodes {
             let mut starts = 1;
@@ -423,6 +432,7 @@ impl Life {
             lock(&self.findings).opened.push(began.elapsed());
         }
         self.country.site_ready(COMMUNE).await;
+        self.officers.calm.store(false, Ordering::SeqCst);
     }
 
     /// Waits until the node answers a read; `false` if its process ended instead, or its time is over.
@@ -512,6 +522,7 @@ struct Officers {
     notes: Mutex<BTreeMap<RecordId, String>>,
     unanswered: AtomicU64,
     denied: AtomicU64,
+    calm: AtomicBool,
 }
 
 /// Officers at work.
@@ -545,11 +556,18 @@ impl Work {
     }
 
     /// Lets them finish what they do: everything they sent has a definite answer then.
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        for task in self.tasks {
+        for task in self.tasks.drain(..) {
             task.await.expect("an officer under load");
         }
+    }
+}
+
+impl Drop for Work {
+    /// Where a life breaks off, nobody goes on asking.
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -595,6 +613,9 @@ impl Officer {
 
     /// Sends an edit until there is a definite answer; its records if it was accepted.
     async fn send(&self, edit: &EditBuilder) -> Option<Vec<RecordId>> {
+        if self.told.calm.load(Ordering::SeqCst) {
+            sleep(CALM).await;
+        }
         let request = self.session.next();
         let began = Instant::now();
         let mut is_open = false;
