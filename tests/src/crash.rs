@@ -210,8 +210,7 @@ pub async fn run(program: &str, plan: &Plan) -> Outcome {
         }
     });
     stream::iter(running).buffer_unordered(plan.jobs.max(1)).collect::<Vec<()>>().await;
-    let outcome = lock(&findings).clone();
-    outcome
+    std::mem::take(&mut lock(&findings))
 }
 
 /// A site, its disks, and what its officers know. In this order: processes end before their disks go.
