@@ -208,10 +208,6 @@ impl State {
         })
     }
 
-    fn name(&mut self, naming: Naming) {
-        self.namings.push(naming);
-    }
-
     fn make(&mut self, parent: u64, name: &OsStr, mode: u32, is_dir: bool) -> Answer<u64> {
         if self.find(parent, name).is_ok() {
             return Err(Errno::EEXIST);
@@ -228,7 +224,7 @@ impl State {
         let path = self.inodes[&parent].path.join(name);
         self.dir(parent)?.insert(name.to_owned(), inode);
         self.inodes.insert(inode, Inode { node, mode: (mode & 0o7777) as u16, path });
-        self.name(Naming::Put { dir: parent, name: name.to_owned(), inode });
+        self.namings.push(Naming::Put { dir: parent, name: name.to_owned(), inode });
         Ok(inode)
     }
 
@@ -241,7 +237,7 @@ impl State {
             _ => {}
         }
         self.dir(parent)?.remove(name);
-        self.name(Naming::Take { dir: parent, name: name.to_owned() });
+        self.namings.push(Naming::Take { dir: parent, name: name.to_owned() });
         self.unnamed(inode);
         Ok(())
     }
@@ -264,7 +260,7 @@ impl State {
         self.dir(from.0)?.remove(from.1);
         self.dir(to.0)?.insert(to.1.to_owned(), inode);
         let naming = Naming::Move { from: (from.0, from.1.to_owned()), to: (to.0, to.1.to_owned()) };
-        self.name(naming);
+        self.namings.push(naming);
         Ok(())
     }
 

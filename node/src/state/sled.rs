@@ -8,7 +8,9 @@
 //!
 //! Known limits. Values above [`VALUE_BYTES_MAX`] are refused. A damaged file makes sled panic or forget the newest
 //! batches; panics in our calls are caught, poison the engine and read as damage, those in sled's own threads are not. A
-//! power cut between a write of sled's and the next `sync` can leave a page whose blob file is not on the disk.
+//! power cut between a write of sled's and the next `sync` can leave a page whose blob file is not on the disk, and one that
+//! tears or scatters such writes a database that cannot be read: the node sets it aside, and a start or two later has a new
+//! one, from snapshots and log.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
