@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dinhba_node::config::Engine;
-use dinhba_tests::crash::{Disaster, Plan, run, table};
-use dinhba_tests::disk::Disk;
+use dinhba_tests::crash::{Disaster, Plan, cuts_of, run, table};
+use dinhba_tests::disk::{Cut, Disk};
 
 /// Rounds of `kills` without `--times`, and of each of the others.
 const KILLS: usize = 200;
@@ -33,6 +33,10 @@ struct Options {
     /// What chooses moments, nodes and kinds.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What a power cut leaves of unflushed writes: clean (nothing), torn, scattered. Without it: all of them with fjall,
+    /// clean with sled, which does not stand the others.
+    #[arg(long, value_parser = cut)]
+    cut: Option<Cut>,
     /// Sites at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -41,6 +45,15 @@ struct Options {
 fn engine(name: &str) -> Result<Engine, String> {
     let found = Engine::from_name(name).filter(|engine| *engine != Engine::Memory);
     found.ok_or_else(|| format!("{name:?} is neither fjall nor sled"))
+}
+
+fn cut(name: &str) -> Result<Cut, String> {
+    match name {
+        "clean" => Ok(Cut::Clean),
+        "torn" => Ok(Cut::Torn),
+        "scattered" => Ok(Cut::Scattered),
+        _ => Err(format!("{name:?} is none of clean, torn, scattered")),
+    }
 }
 
 fn main() -> ExitCode {
@@ -74,8 +87,16 @@ fn crash(options: &Options) -> anyhow::Result<bool> {
     for engine in engines {
         for disaster in disasters {
             let rounds = options.times.unwrap_or(if *disaster == Disaster::Kills { KILLS } else { OTHERS });
-            let plan =
-                Plan { engine, disaster: *disaster, rounds, seed: options.seed, jobs: options.jobs, lying: false };
+            let cuts = options.cut.map_or_else(|| cuts_of(engine), |cut| vec![cut]);
+            let plan = Plan {
+                engine,
+                disaster: *disaster,
+                rounds,
+                seed: options.seed,
+                cuts,
+                jobs: options.jobs,
+                lying: false,
+            };
             let outcome = runtime.block_on(run(program, &plan));
             for wrong in &outcome.wrong {
                 eprintln!("WRONG {} {disaster}: {wrong}", engine.name());

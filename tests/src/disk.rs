@@ -36,6 +36,8 @@ const TTL: Duration = Duration::from_secs(60);
 const THREADS: usize = 4;
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// What a disk reads or not.
+const BLOCK_BYTES: u64 = 4096;
 /// How often, and how long each time, a mount is waited for that a killed process has not let go of yet: two seconds.
 const UNMOUNT_TRIES: u32 = 100;
 const UNMOUNT_WAIT: Duration = Duration::from_millis(20);
@@ -60,7 +62,8 @@ pub enum Cut {
 pub struct Trouble {
     /// It holds no more than so many bytes.
     pub bytes_max: Option<u64>,
-    /// Reads of files below this path (relative, the empty one is all) fail, one in so many.
+    /// Of the blocks of files below this path (relative, the empty one is all) one in so many cannot be read: always the
+    /// same ones, as on a disk with bad sectors.
     pub unreadable: Option<(PathBuf, u32)>,
     /// Flushes take up to so long; one in [`Trouble::STALLS_ONE_IN`] takes ten times that.
     pub slow: Option<Duration>,
@@ -316,9 +319,10 @@ impl State {
     }
 
     fn read(&mut self, inode: u64, offset: u64, size: u32) -> Answer<&[u8]> {
+        let end = (offset + u64::from(size)).min(self.file(inode)?.now.len() as u64);
         if let Some((below, one_in)) = &self.trouble.unreadable
             && self.inodes.get(&inode).is_some_and(|inode| inode.path.starts_with(below))
-            && self.rng.next_u32().is_multiple_of(*one_in)
+            && (offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES)).any(|block| is_bad(inode, block, *one_in))
         {
             self.met += 1;
             return Err(Errno::EIO);
@@ -434,6 +438,12 @@ impl State {
         self.used = lengths.sum();
         Ok(())
     }
+}
+
+/// Whether a block is one of the bad ones: by chance, but always the same.
+fn is_bad(inode: u64, block: u64, one_in: u32) -> bool {
+    let mixed = (inode << 32 ^ block).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 33).is_multiple_of(u64::from(one_in))
 }
 
 fn put(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {

@@ -1,8 +1,8 @@
 //! Sites break in every way, a few times each; `cargo run --release -p dinhba-tests --bin crash` does so as often as wished.
 
 use dinhba_node::config::Engine;
-use dinhba_tests::crash::{Disaster, Plan, run, table};
-use dinhba_tests::disk::Disk;
+use dinhba_tests::crash::{Disaster, Plan, cuts_of, run, table};
+use dinhba_tests::disk::{Cut, Disk};
 
 use crate::{PROGRAM, seed};
 
@@ -27,7 +27,8 @@ async fn nothing_is_lost(engine: Engine) {
     let mut outcomes = Vec::new();
     for (disaster, rounds) in ROUNDS {
         if can_mount || disaster == Disaster::Kills {
-            let plan = Plan { engine, disaster, rounds, seed, jobs: 2, lying: false };
+            let cuts = cuts_of(engine);
+            let plan = Plan { engine, disaster, rounds, seed, cuts, jobs: 2, lying: false };
             let outcome = run(PROGRAM, &plan).await;
             outcomes.push((plan, outcome));
         }
@@ -56,7 +57,9 @@ async fn a_disk_that_lies_about_its_flushes_is_found_out_by_a_power_cut() {
     if !can_mount() {
         return;
     }
-    let plan = Plan { engine: Engine::Fjall, disaster: Disaster::Power, rounds: 1, seed: 1, jobs: 1, lying: true };
+    let cuts = vec![Cut::Clean];
+    let plan =
+        Plan { engine: Engine::Fjall, disaster: Disaster::Power, rounds: 1, seed: 1, cuts, jobs: 1, lying: true };
     let outcome = run(PROGRAM, &plan).await;
     assert!(outcome.lost > 0, "nothing was found to be lost: {:#?}", outcome.wrong);
 }
