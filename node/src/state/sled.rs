@@ -6,7 +6,7 @@
 //! it sync `conf`, without which it does not open: that is synced at each opening, and a database whose making a power cut
 //! broke off is made anew.
 //!
-//! sled's recovery takes what it cannot read for the end of its log, so an opening reads all files once before.
+//! A batch that fails in its middle stays there in part: the next opening reads as damage. sled's recovery takes what it cannot read for the end of its log, so an opening reads all files once before.
 //!
 //! Known limits. Values above [`VALUE_BYTES_MAX`] are refused. A damaged file makes sled panic or forget the newest
 //! batches; panics in our calls are caught, poison the engine and read as damage, those in sled's own threads are not. A
@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -38,6 +39,11 @@ pub(super) const VALUE_BYTES_MAX: usize = 128 * 1024;
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Empty; there while a database is made. What lies beside it then was never used, and may be there in part.
 const MAKING: &str = "making";
+/// Holds [`WHOLE`] until a batch fails in its middle, of which sled keeps a part; then [`BROKEN`], for the next opening. It is
+/// overwritten, not made, since the disk may be full.
+const DOUBT: &str = "doubt";
+const WHOLE: &[u8] = b"0";
+const BROKEN: &[u8] = b"1";
 /// How often, and how long each time, an opening waits for an earlier one in this process to let go: two seconds in all.
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
@@ -47,6 +53,8 @@ pub(super) struct SledBase {
     db: Db,
     dir: PathBuf,
     file: File,
+    /// Says whether a batch was broken off: see [`DOUBT`].
+    doubt: File,
     /// Blob files that were synced already. They are written once, under names that are not used again.
     blobs_synced: Mutex<BTreeSet<OsString>>,
 }
@@ -66,6 +74,7 @@ pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, Store
     let base = Poison::default().read(&dir.display().to_string(), || {
         let is_new = prepare(dir).map_err(|error| io_error("make", dir, &error))?;
         read_all(dir).map_err(|error| io_error("read", dir, &error))?;
+        let doubt = open_doubt(dir)?;
         // No flusher thread: we say when to sync, and a panic in a thread of sled's could not be caught.
         let config = Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = open_unlocked(&config).map_err(|error| sled_error(dir, error))?;
@@ -78,7 +87,7 @@ pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, Store
             let made = fs::remove_file(dir.join(MAKING)).and_then(|()| sync_path(dir));
             made.map_err(|error| io_error("make", dir, &error))?;
         }
-        Ok(SledBase { db, dir: dir.to_owned(), file, blobs_synced: Mutex::default() })
+        Ok(SledBase { db, dir: dir.to_owned(), file, doubt, blobs_synced: Mutex::default() })
     })?;
     Ok(Overlaid::new(base, codec))
 }
@@ -119,6 +128,32 @@ fn read_all(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a database of which a batch was broken off: the node makes the state again from snapshots and log.
+fn open_doubt(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(DOUBT);
+    let failed = |error| io_error("open", &path, &error);
+    let mut options = File::options();
+    let doubt = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let mut found = [0];
+    if doubt.read_at(&mut found, 0).map_err(failed)? == 1 && found == BROKEN {
+        let detail = "a batch was broken off by an error, and a part of it may be there".to_owned();
+        return Err(StoreError::Corrupt { place: format!("sled in {}", dir.display()), detail });
+    }
+    doubt.write_all_at(WHOLE, 0).and_then(|()| doubt.sync_all()).map_err(failed)?;
+    Ok(doubt)
+}
+
+/// Leaves word that a batch was broken off, by an error or a panic, unless it is forgotten.
+struct Doubt<'a>(&'a File);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.write_all_at(BROKEN, 0).and_then(|()| self.0.sync_data()) {
+            tracing::error!(%error, "a batch was broken off, and that cannot be noted");
+        }
+    }
 }
 
 fn sync_path(path: &Path) -> io::Result<()> {
@@ -215,7 +250,10 @@ impl Base for SledBase {
                 None => batch.remove(key.as_slice()),
             }
         }
-        self.db.apply_batch(batch).map_err(|error| self.failed(error))
+        let doubt = Doubt(&self.doubt);
+        self.db.apply_batch(batch).map_err(|error| self.failed(error))?;
+        std::mem::forget(doubt);
+        Ok(())
     }
 
     /// Blobs first, then what points to them, then the disk's cache.
@@ -284,6 +322,19 @@ mod tests {
         fs::write(path.join("conf"), conf).unwrap();
         assert!(open(&path, codec).is_err(), "what was used is not thrown away");
         assert!(path.join("db").exists());
+    }
+
+    #[test]
+    fn a_database_of_which_a_batch_was_broken_off_reads_as_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let codec = Codec::new(Arc::new(Unsealed));
+        let state = open(dir.path(), codec.clone()).unwrap();
+        state.apply(put(b"a", b"1")).unwrap();
+        drop(state);
+        let state = open(dir.path(), codec.clone()).unwrap();
+        state.with_base(|base| drop(Doubt(&base.doubt)));
+        drop(state);
+        assert!(matches!(open(dir.path(), codec), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]
