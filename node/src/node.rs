@@ -335,7 +335,11 @@ impl Node {
             runtime::spawn("links", keep_parent_links(Arc::clone(shared), group.clone()));
         }
         anyhow::ensure!(shared.hosted.set(hosted).is_ok(), "a node starts once");
-        shared.refresh_place()?;
+        match shared.refresh_place() {
+            // Made again with the next entry; until the node has caught up, it says of nothing that it is unknown.
+            Err(StoreError::Corrupt { .. } | StoreError::Replacing) => {}
+            read => read?,
+        }
         runtime::spawn("catch up", catch_up(Arc::clone(shared)));
         runtime::spawn("place", follow_place(Arc::clone(shared)));
         runtime::spawn("chores", do_chores(Arc::clone(shared)));
@@ -416,8 +420,11 @@ async fn catch_up(shared: Arc<Shared>) {
             }
         }
     }
-    if let Err(error) = shared.refresh_place() {
-        tracing::error!(%error, "the directory cannot be read");
+    while let Err(error) = shared.refresh_place() {
+        tracing::error!(%error, "the directory cannot be read: nothing is answered before it can");
+        if runtime::timeout(CATCH_UP_PAUSE, WatchReceiver::changed(&mut stopping)).await.is_ok() {
+            return;
+        }
     }
     shared.caught_up.store(true, Ordering::Release);
 }

@@ -81,16 +81,56 @@ pub async fn feed(country: &Country, code: &str, node: &NodePlan, shard: ShardId
     entries.into_iter().collect::<Result<_, _>>().expect("the feed has no error")
 }
 
-/// Panics unless what the ledger was told of this shard is in `entries`, once, and the numbers are without gaps.
-pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId) {
+/// What is wrong with a node's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// An acknowledged request is not there.
+    Lost(String),
+    /// Of a request's edits some are there and some are not.
+    Half(String),
+    /// A request is there otherwise than its receipt says: under other dots, twice, with another hash.
+    Differs(String),
+    /// The numbers of an author have a gap.
+    Gap(String),
+}
+
+impl Wrong {
+    /// What it is, in words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let (Wrong::Lost(text) | Wrong::Half(text) | Wrong::Differs(text) | Wrong::Gap(text)) = self;
+        text
+    }
+}
+
+fn by_request(entries: &[v1::Entry]) -> BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> {
+    let mut found: BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> = BTreeMap::new();
+    for entry in entries {
+        if let Some(request) = &entry.request {
+            found.entry((request.session.clone(), request.counter)).or_default().push(entry);
+        }
+    }
+    found
+}
+
+/// The requests in `entries` of which the ledger was told nothing.
+#[must_use]
+pub fn strangers(entries: &[v1::Entry], ledger: &Ledger) -> Vec<(Vec<u8>, u64)> {
+    let told = ledger.told();
+    let known: BTreeSet<(Vec<u8>, u64)> =
+        told.keys().map(|request| (request.session.0.to_vec(), request.counter)).collect();
+    by_request(entries).into_keys().filter(|request| !known.contains(request)).collect()
+}
+
+/// Compares `entries` with what the ledger was told of this shard: each request is there once, and the numbers are without
+/// gaps.
+#[must_use]
+pub fn compare(entries: &[v1::Entry], ledger: &Ledger, shard: ShardId) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
     let mut numbers: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
-    let mut by_request: BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> = BTreeMap::new();
     for entry in entries {
         let (author, number) = dot_of(entry.dot.as_ref());
         numbers.entry(author).or_default().push(number);
-        if let Some(request) = &entry.request {
-            by_request.entry((request.session.clone(), request.counter)).or_default().push(entry);
-        }
     }
     let ends: BTreeSet<u64> = numbers.values().filter_map(|numbers| numbers.iter().max().copied()).collect();
     let mut branches = BTreeSet::new();
@@ -98,12 +138,17 @@ pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId
         numbers.sort_unstable();
         let first = numbers[0];
         let gapless: Vec<u64> = (first..first + numbers.len() as u64).collect();
-        assert_eq!(numbers, gapless, "{place}: the numbers of author {author:02x?} in {shard}");
+        if numbers != gapless {
+            wrong.push(Wrong::Gap(format!("the numbers of author {author:02x?} in {shard} are {numbers:?}")));
+        }
         if first > 1 {
-            assert!(ends.contains(&(first - 1)), "{place}: author {author:02x?} in {shard} begins with {first}");
+            if !ends.contains(&(first - 1)) {
+                wrong.push(Wrong::Gap(format!("author {author:02x?} in {shard} begins with {first}")));
+            }
             branches.insert(author);
         }
     }
+    let by_request = by_request(entries);
     for (request, told) in ledger.told().iter().filter(|(_, told)| told.shard == shard.to_string()) {
         let mut found = by_request.get(&(request.session.0.to_vec(), request.counter)).cloned().unwrap_or_default();
         found.sort_by_key(|entry| dot_of(entry.dot.as_ref()).1);
@@ -111,10 +156,24 @@ pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId
         let (author, first) = &told.first;
         let author = dots.iter().map(|(author, _)| author).find(|author| branches.contains(*author)).unwrap_or(author);
         let expected: Vec<Dot> = (0..u64::from(told.count)).map(|at| (author.clone(), first + at)).collect();
-        assert_eq!(dots, expected, "{place}: the edits of request {request} in {shard}");
-        let last = found.last().map(|entry| &entry.hash);
-        assert_eq!(last, Some(&told.hash), "{place}: request {request} in {shard} is not what its receipt says");
+        let text = format!("request {request} in {shard} has the edits {dots:02x?}, its receipt says {expected:02x?}");
+        if dots.is_empty() {
+            wrong.push(Wrong::Lost(text));
+        } else if dots.len() < expected.len() {
+            wrong.push(Wrong::Half(text));
+        } else if dots != expected {
+            wrong.push(Wrong::Differs(text));
+        } else if found.last().map(|entry| &entry.hash) != Some(&told.hash) {
+            wrong.push(Wrong::Differs(format!("request {request} in {shard} is not what its receipt says")));
+        }
     }
+    wrong
+}
+
+/// Panics unless what the ledger was told of this shard is in `entries`, once, and the numbers are without gaps.
+pub fn holds(place: &str, entries: &[v1::Entry], ledger: &Ledger, shard: ShardId) {
+    let wrong = compare(entries, ledger, shard);
+    assert!(wrong.is_empty(), "{place}: {}", wrong[0].text());
 }
 
 /// Panics unless every node of these sites holds what the ledger was told of `shard`, as a registrar of `unit` reads it.

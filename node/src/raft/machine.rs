@@ -220,9 +220,19 @@ impl Shared {
 
     /// Replaces the group's state by the file's. The order makes a crash at any point visible: see the module's promises.
     fn install(&self, file: SnapshotFile) -> Result<SnapshotMeta, StoreError> {
-        sometimes("a snapshot is installed", true);
+        let (meta, file) = self.take_in(file)?;
+        self.replace_by(meta, file)
+    }
+
+    /// Verifies a whole snapshot and gives it its lasting name. Nothing is replaced yet.
+    fn take_in(&self, file: SnapshotFile) -> Result<(SnapshotMeta, SnapshotFile), StoreError> {
         let meta = snapshot::verify(&file, self.group)?;
         let file = self.complete(&meta, file)?;
+        Ok((meta, file))
+    }
+
+    fn replace_by(&self, meta: SnapshotMeta, file: SnapshotFile) -> Result<SnapshotMeta, StoreError> {
+        sometimes("a snapshot is installed", true);
         let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut batch = Batch::default();
         batch.put(installing_key(self.group), name.into_bytes());
@@ -262,15 +272,21 @@ impl Shared {
         let name = String::from_utf8(name).unwrap_or_default();
         let path = self.dir.join(&name);
         tracing::warn!(group = %self.group, file = %path.display(), "installing an interrupted snapshot again");
-        snapshot::open(&*self.disk, &path, self.group).and_then(|(_, file)| self.install(file)).map(|_| ()).map_err(
-            |error| StoreError::Corrupt {
-                place: format!("state of {}", self.group),
-                detail: format!(
-                    "an installation of the snapshot {name:?} was interrupted and cannot be repeated ({error}); \
-                     remove this node from its group and let it join anew"
-                ),
-            },
-        )
+        let taken = snapshot::open(&*self.disk, &path, self.group).and_then(|(_, file)| self.take_in(file));
+        let (meta, file) = taken.map_err(|error| StoreError::Corrupt {
+            place: format!("state of {}", self.group),
+            detail: format!(
+                "an installation of the snapshot {name:?} was interrupted and cannot be repeated ({error}); \
+                 remove this node from its group and let it join anew"
+            ),
+        })?;
+        self.replace_or_mark(meta, file).map(|_| ())
+    }
+
+    /// Replaces the state by a whole snapshot; if the engine does not take it, leaves word for the next start.
+    fn replace_or_mark(&self, meta: SnapshotMeta, file: SnapshotFile) -> Result<SnapshotMeta, StoreError> {
+        let replaced = self.replace_by(meta, file);
+        replaced.map_err(|error| cannot_replace(&*self.disk, &self.dir, self.group, error))
     }
 
     /// Finds the newest complete snapshot and removes everything else.
@@ -650,7 +666,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let installed = runtime::blocking(|| {
             let _exclusive = shared.exclusive();
             shared.condition.turn();
-            shared.install(file).inspect(|_| shared.condition.turn())
+            let (meta, file) = shared.take_in(file)?;
+            shared.replace_or_mark(meta, file).inspect(|_| shared.condition.turn())
         });
         let installed = match installed {
             Ok(installed) => installed,

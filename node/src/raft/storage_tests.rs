@@ -15,7 +15,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::log_store::LogStore;
-use super::machine::{Machine, StateMachine, drop_unreadable};
+use super::machine::{ENGINE_DAMAGED, Machine, StateMachine, drop_unreadable};
 use super::snapshot::{SnapshotFile, machine_range, position_key};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig, encode_log_id};
@@ -129,6 +129,11 @@ impl Site {
         ChainMachine::commands(&*self.state, GROUP).expect("memory")
     }
 
+    /// Whether the next start begins with new files of the engine.
+    fn is_marked(&self) -> bool {
+        self.disk.list(Path::new(DIR)).expect("memory").iter().any(|name| name == ENGINE_DAMAGED)
+    }
+
     /// The files of snapshots, from this site's disk to another's.
     fn copy_files(&self, to: &Site) {
         for name in self.disk.list(Path::new(DIR)).expect("memory") {
@@ -240,6 +245,33 @@ async fn a_damaged_snapshot_is_refused_before_anything_is_replaced() {
     apply(&mut other, 1..3).await.expect("memory");
     assert!(other.install_snapshot(&built.meta, built.snapshot).await.is_err());
     assert_eq!(there.commands().len(), 2);
+    assert!(!there.is_marked(), "the engine is not to blame");
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_take_a_whole_snapshot_is_replaced_at_the_next_start() {
+    let (here, there) = (Site::default(), Site::default());
+    let mut machine = here.open().expect("memory");
+    apply(&mut machine, 1..400).await.expect("memory");
+    let built = snapshot(&mut machine).await;
+    let mut other = there.open().expect("memory");
+    let damaged = || Some(StoreError::Corrupt { place: "page 1".into(), detail: String::new() });
+    there.state.fail_with(Some(StoreError::Full("test".into())));
+    assert!(other.install_snapshot(&built.meta, built.snapshot.clone()).await.is_err());
+    assert!(!there.is_marked(), "after a full disk the same engine goes on");
+    there.state.fail_with(damaged());
+    here.copy_files(&there);
+    assert!(other.install_snapshot(&built.meta, built.snapshot.clone()).await.is_err());
+    assert!(there.is_marked());
+
+    // The same where a start finds the installation interrupted.
+    let third = Site::default();
+    here.copy_files(&third);
+    let name = built.snapshot.path.file_name().expect("a file").to_string_lossy().into_owned();
+    interrupt(&third, &name);
+    third.state.fail_with(damaged());
+    assert!(third.open().is_err_and(|error| error.to_string().contains("restart the node")));
+    assert!(third.is_marked());
 }
 
 #[tokio::test]

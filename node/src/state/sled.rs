@@ -2,15 +2,24 @@
 //!
 //! sled's own `flush` ends in `sync_file_range`, which does not reach the disk's cache: in power cuts it lost
 //! acknowledged writes. So `sync` here flushes and then calls `fdatasync` on sled's `db` file. Pages with more than
-//! 128 kB of values go to files of their own under `blobs`, which sled never syncs at all: those are synced first.
+//! 128 kB of values go to files of their own under `blobs`, which sled never syncs at all: those are synced first. Nor does
+//! it sync `conf`, without which it does not open: that is synced at each opening, and a database whose making a power cut
+//! broke off is made anew.
+//!
+//! A batch that fails in its middle stays there in part: the next opening reads as damage. sled's recovery takes what it cannot read for the end of its log, so an opening reads all files once before.
 //!
 //! Known limits. Values above [`VALUE_BYTES_MAX`] are refused. A damaged file makes sled panic or forget the newest
 //! batches; panics in our calls are caught, poison the engine and read as damage, those in sled's own threads are not. A
-//! power cut between a write of sled's and the next `sync` can leave a page whose blob file is not on the disk.
+//! power cut between a write of sled's and the next `sync` can leave a page whose blob file is not on the disk. A power cut
+//! that leaves *parts* of unflushed writes (some disks and controllers do) can leave a database that sled opens without an
+//! error and that is not what was written: crash tests saw edits doubled or missing and replicas that differ. A read that
+//! fails once and not again, during recovery, can do the same.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -28,6 +37,13 @@ use crate::seal::{Codec, hex};
 pub(super) const VALUE_BYTES_MAX: usize = 128 * 1024;
 /// sled's page cache: 16 nodes share a laptop, and 16 times this is a quarter of a GiB.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Empty; there while a database is made. What lies beside it then was never used, and may be there in part.
+const MAKING: &str = "making";
+/// Holds [`WHOLE`] until a batch fails in its middle, of which sled keeps a part; then [`BROKEN`], for the next opening. It is
+/// overwritten, not made, since the disk may be full.
+const DOUBT: &str = "doubt";
+const WHOLE: &[u8] = b"0";
+const BROKEN: &[u8] = b"1";
 /// How often, and how long each time, an opening waits for an earlier one in this process to let go: two seconds in all.
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
@@ -37,6 +53,8 @@ pub(super) struct SledBase {
     db: Db,
     dir: PathBuf,
     file: File,
+    /// Says whether a batch was broken off: see [`DOUBT`].
+    doubt: File,
     /// Blob files that were synced already. They are written once, under names that are not used again.
     blobs_synced: Mutex<BTreeSet<OsString>>,
 }
@@ -54,17 +72,92 @@ fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
 /// Opens or makes a sled database in `dir`.
 pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, StoreError> {
     let base = Poison::default().read(&dir.display().to_string(), || {
+        let is_new = prepare(dir).map_err(|error| io_error("make", dir, &error))?;
+        read_all(dir).map_err(|error| io_error("read", dir, &error))?;
+        let doubt = open_doubt(dir)?;
         // No flusher thread: we say when to sync, and a panic in a thread of sled's could not be caught.
         let config = Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = open_unlocked(&config).map_err(|error| sled_error(dir, error))?;
         let file = File::open(dir.join("db")).map_err(|error| io_error("open", &dir.join("db"), &error))?;
-        // The names of sled's files, and of the directory itself.
-        for dir in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, &error))?;
+        // What sled wrote without syncing it, and the names of its files.
+        for path in [dir.join("conf"), dir.join("db"), dir.to_owned()] {
+            sync_path(&path).map_err(|error| io_error("sync", &path, &error))?;
         }
-        Ok(SledBase { db, dir: dir.to_owned(), file, blobs_synced: Mutex::default() })
+        if is_new {
+            let made = fs::remove_file(dir.join(MAKING)).and_then(|()| sync_path(dir));
+            made.map_err(|error| io_error("make", dir, &error))?;
+        }
+        Ok(SledBase { db, dir: dir.to_owned(), file, doubt, blobs_synced: Mutex::default() })
     })?;
     Ok(Overlaid::new(base, codec))
+}
+
+/// Whether a database is to be made in `dir`. Notes that it is being made, after clearing what a broken attempt left.
+fn prepare(dir: &Path) -> io::Result<bool> {
+    fs::create_dir_all(dir)?;
+    if dir.join(MAKING).exists() {
+        // The note goes last.
+        for entry in fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()? {
+            match entry.path() {
+                path if path.is_dir() => fs::remove_dir_all(path)?,
+                path if entry.file_name() != MAKING => fs::remove_file(path)?,
+                _ => {}
+            }
+        }
+        sync_path(dir)?;
+        return Ok(true);
+    }
+    let is_new = fs::read_dir(dir)?.next().is_none();
+    if is_new {
+        File::create(dir.join(MAKING))?;
+        sync_path(dir)?;
+        sync_path(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    }
+    Ok(is_new)
+}
+
+/// Reads every file once. sled's recovery takes what it cannot read for the end of its log and goes on without it, so a bad
+/// sector is to be met here.
+fn read_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_all(&path)?;
+        } else {
+            io::copy(&mut File::open(path)?, &mut io::sink())?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a database of which a batch was broken off: the node makes the state again from snapshots and log.
+fn open_doubt(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(DOUBT);
+    let failed = |error| io_error("open", &path, &error);
+    let mut options = File::options();
+    let doubt = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let mut found = [0];
+    if doubt.read_at(&mut found, 0).map_err(failed)? == 1 && found == BROKEN {
+        let detail = "a batch was broken off by an error, and a part of it may be there".to_owned();
+        return Err(StoreError::Corrupt { place: format!("sled in {}", dir.display()), detail });
+    }
+    doubt.write_all_at(WHOLE, 0).and_then(|()| doubt.sync_all()).map_err(failed)?;
+    Ok(doubt)
+}
+
+/// Leaves word that a batch was broken off, by an error or a panic, unless it is forgotten.
+struct Doubt<'a>(&'a File);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.write_all_at(BROKEN, 0).and_then(|()| self.0.sync_data()) {
+            tracing::error!(%error, "a batch was broken off, and that cannot be noted");
+        }
+    }
+}
+
+fn sync_path(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Opens, and waits while the lock is held: sled's threads keep it for a moment after the database was dropped.
@@ -157,7 +250,10 @@ impl Base for SledBase {
                 None => batch.remove(key.as_slice()),
             }
         }
-        self.db.apply_batch(batch).map_err(|error| self.failed(error))
+        let doubt = Doubt(&self.doubt);
+        self.db.apply_batch(batch).map_err(|error| self.failed(error))?;
+        std::mem::forget(doubt);
+        Ok(())
     }
 
     /// Blobs first, then what points to them, then the disk's cache.
@@ -204,6 +300,41 @@ mod tests {
         drop(state);
         let state = open(dir.path(), Codec::new(Arc::new(Unsealed))).unwrap();
         assert_eq!(state.scan(&[0], &[255]).map(|item| item.unwrap().1.len()).sum::<usize>(), 4_000_000);
+    }
+
+    #[test]
+    fn a_database_whose_making_was_broken_off_is_made_anew_and_another_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let codec = Codec::new(Arc::new(Unsealed));
+        // As a power cut may leave it: sled says of such a `conf` that an older version wrote it.
+        let conf = "segment_size: 524288\nuse_compression: false\nversion: 0.3";
+        fs::create_dir_all(path.join("blobs")).unwrap();
+        fs::write(path.join(MAKING), "").unwrap();
+        fs::write(path.join("conf"), conf).unwrap();
+        fs::write(path.join("db"), [0; 1000]).unwrap();
+        let state = open(&path, codec.clone()).unwrap();
+        assert!(!path.join(MAKING).exists());
+        state.apply(put(b"a", b"1")).unwrap();
+        state.sync().unwrap();
+        drop(state);
+        assert_eq!(open(&path, codec.clone()).unwrap().get(b"a").unwrap(), Some(b"1".to_vec()));
+        fs::write(path.join("conf"), conf).unwrap();
+        assert!(open(&path, codec).is_err(), "what was used is not thrown away");
+        assert!(path.join("db").exists());
+    }
+
+    #[test]
+    fn a_database_of_which_a_batch_was_broken_off_reads_as_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let codec = Codec::new(Arc::new(Unsealed));
+        let state = open(dir.path(), codec.clone()).unwrap();
+        state.apply(put(b"a", b"1")).unwrap();
+        drop(state);
+        let state = open(dir.path(), codec.clone()).unwrap();
+        state.with_base(|base| drop(Doubt(&base.doubt)));
+        drop(state);
+        assert!(matches!(open(dir.path(), codec), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]

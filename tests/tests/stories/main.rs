@@ -4,6 +4,7 @@ mod access;
 mod any_client;
 mod backup_and_restore;
 mod bad_input;
+mod crash;
 mod demo;
 mod full_disk;
 mod link_cut;
