@@ -271,7 +271,7 @@ pub const ALL: &[Mutant] = &[
         "speak-before-caught-up",
         "A node that leads again speaks to neighbours before it shows what its site has: told of its own edits, it takes \
          itself for restored.",
-        &[NothingLost, Alive, Converges, StatementsTrue, NeverBack],
+        &[NothingLost, Alive, Converges, StatementsTrue, NeverBack, LinksGoOn],
     ),
     random("no-renew", "A site that came back from a backup keeps its incarnation.", &[Alive, Converges, ChainsHold]),
     random(

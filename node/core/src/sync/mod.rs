@@ -473,8 +473,8 @@ impl Session {
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
             let (mut batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
-            // The receiver finds out by the edit after it, and asks for all again.
-            if rarely("an edit is left out of a batch") && is_chained(&batch) {
+            // The receiver finds out by the edit after it, and asks for all again: once, or it would take a liar's word for ever.
+            if flow.refused == 0 && rarely("an edit is left out of a batch") && is_chained(&batch) {
                 batch.items.remove(0);
             }
             let silent = batch.items.is_empty();
