@@ -589,7 +589,8 @@ fn open_state(
     Ok(opened)
 }
 
-fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
+/// Where the snapshots of a group lie in a data directory.
+pub(crate) fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
     data.join("snapshots").join(group.to_string())
 }
 

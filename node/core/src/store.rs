@@ -70,7 +70,8 @@ impl Batch {
 pub trait StateEngine: StateView + Send + Sync {
     /// Makes the batch visible at once and atomically, across power loss too; not durable until [`sync`](Self::sync).
     fn apply(&self, batch: Batch) -> Result<(), StoreError>;
-    /// Everything applied earlier is durable when this returns. An error poisons the engine.
+    /// Everything applied earlier is durable when this returns: after a crash it is there, or the opening reports damage, as
+    /// one engine always does. An error poisons the engine.
     fn sync(&self) -> Result<(), StoreError>;
     /// A view that later batches do not change.
     fn snapshot(&self) -> Result<Box<dyn StateView + '_>, StoreError>;

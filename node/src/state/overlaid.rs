@@ -32,10 +32,14 @@ pub(super) trait Base: Send + Sync {
     fn page(&self, from: &[u8], to: &[u8], backwards: bool, limit: usize) -> Result<Pairs, StoreError>;
     /// Refuses writes that this map cannot hold, before anything is changed.
     fn admit(&self, writes: &Writes) -> Result<(), StoreError>;
-    /// All of `writes` or none, across power loss too.
+    /// All of `writes` or none, across power loss too; or the next opening reports damage.
     fn write(&mut self, writes: &Writes) -> Result<(), StoreError>;
-    /// Makes everything earlier durable. Others may read meanwhile, none writes.
+    /// Makes everything earlier durable, with the same exception. Others may read meanwhile, none writes.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Ends it in order, with everything durable. Nothing is called after it, and it is not called after a failure.
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.sync()
+    }
 }
 
 /// A [`Base`] with views.
@@ -281,9 +285,9 @@ impl<B: Base> Drop for Overlaid<B> {
     /// An orderly end loses nothing. Who cares whether it worked calls `sync` and looks.
     fn drop(&mut self) {
         if !self.poison.is_set()
-            && let Err(error) = self.sync()
+            && let Err(error) = self.poison.write(&self.place, || self.exclusive().base.close())
         {
-            tracing::error!(place = %self.place, %error, "state not synced at shutdown");
+            tracing::error!(place = %self.place, %error, "state not closed in order at shutdown");
         }
     }
 }
