@@ -101,6 +101,7 @@ pub fn restore(
                 let snapshots = snapshots_of(restoring.path(), group);
                 write_snapshot(Arc::clone(&state), group, Arc::clone(&disk), &snapshots)?;
             }
+            state.close()?;
             Ok(shards)
         };
         filled().context("nothing was restored, and what was written is removed again")?

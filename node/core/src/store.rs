@@ -77,6 +77,11 @@ pub trait StateEngine: StateView + Send + Sync {
     fn snapshot(&self) -> Result<Box<dyn StateView + '_>, StoreError>;
     /// Removes every key in `from..to`; like `apply`, durable after `sync`. Used to replace a group by a snapshot.
     fn clear(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+    /// Ends an orderly use: everything is durable when this returns, and a later call may be refused. Whoever does not call
+    /// it and goes leaves it to the drop, or to the next opening to see to what a crash left.
+    fn close(&self) -> Result<(), StoreError> {
+        self.sync()
+    }
 }
 
 /// Called once, when what it was given with is durable or has failed. May run on the writer's thread: it must not block.

@@ -166,12 +166,7 @@ pub(crate) fn position_batch(group: GroupId, position: &SnapshotMeta) -> Batch {
 }
 
 impl Shared {
-    fn new(
-        engine: Arc<dyn StateEngine>,
-        group: GroupId,
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-    ) -> Result<Self, StoreError> {
+    fn new(engine: Arc<dyn StateEngine>, group: GroupId, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StoreError> {
         machine_range(group)?;
         disk.create_dir(dir)?;
         let (condition, exclusive, current) = (Arc::default(), Mutex::default(), Mutex::default());

@@ -36,7 +36,7 @@ pub(super) trait Base: Send + Sync {
     fn write(&mut self, writes: &Writes) -> Result<(), StoreError>;
     /// Makes everything earlier durable, with the same exception. Others may read meanwhile, none writes.
     fn sync(&self) -> Result<(), StoreError>;
-    /// Ends it in order, with everything durable. Nothing is called after it, and it is not called after a failure.
+    /// Ends it in order, with everything durable. Not called twice, nor after a failure.
     fn close(&mut self) -> Result<(), StoreError> {
         self.sync()
     }
@@ -151,6 +151,12 @@ impl<B: Base> StateEngine for Overlaid<B> {
             }
             Ok(())
         })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.poison.write(&self.place, || self.exclusive().base.close())?;
+        self.stop("it was closed");
+        Ok(())
     }
 }
 
@@ -282,10 +288,10 @@ impl<B: Base> DoubleEndedIterator for Walk<'_, B> {
 }
 
 impl<B: Base> Drop for Overlaid<B> {
-    /// An orderly end loses nothing. Who cares whether it worked calls `sync` and looks.
+    /// An orderly end loses nothing. Who cares whether it worked calls `close` and looks.
     fn drop(&mut self) {
         if !self.poison.is_set()
-            && let Err(error) = self.poison.write(&self.place, || self.exclusive().base.close())
+            && let Err(error) = self.close()
         {
             tracing::error!(place = %self.place, %error, "state not closed in order at shutdown");
         }

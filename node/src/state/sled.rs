@@ -67,9 +67,7 @@ fn place(dir: &Path) -> String {
 fn sled_error(dir: &Path, error: sled::Error) -> StoreError {
     match error {
         sled::Error::Io(error) => io_error("sled in", dir, &error),
-        sled::Error::Corruption { at, .. } => {
-            StoreError::Corrupt { place: place(dir), detail: format!("at {at:?}") }
-        }
+        sled::Error::Corruption { at, .. } => StoreError::Corrupt { place: place(dir), detail: format!("at {at:?}") },
         other => StoreError::Io(format!("{}: {other}", place(dir))),
     }
 }
@@ -176,8 +174,8 @@ fn lock(file: &File) -> io::Result<()> {
 }
 
 impl SledBase {
-    fn db(&self) -> &Db {
-        self.db.as_ref().expect("nothing is asked of it once it is closed")
+    fn db(&self) -> Result<&Db, StoreError> {
+        self.db.as_ref().ok_or_else(|| StoreError::Poisoned("it was closed".to_owned()))
     }
 
     fn failed(&self, error: sled::Error) -> StoreError {
@@ -191,14 +189,14 @@ impl Base for SledBase {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db().get(key).map_err(|error| self.failed(error))?.map(|value| value.to_vec()))
+        Ok(self.db()?.get(key).map_err(|error| self.failed(error))?.map(|value| value.to_vec()))
     }
 
     fn page(&self, from: &[u8], to: &[u8], backwards: bool, limit: usize) -> Result<Pairs, StoreError> {
         if from >= to {
             return Ok(Pairs::new());
         }
-        let range = self.db().range(from..to);
+        let range = self.db()?.range(from..to);
         let copy = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
             pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| self.failed(error))
         };
@@ -237,11 +235,11 @@ impl Base for SledBase {
             write_note(&self.note, IN_USE).map_err(|error| io_error("write", &self.dir.join(NOTE), &error))?;
             self.is_noted = true;
         }
-        self.db().apply_batch(batch).map_err(|error| self.failed(error))
+        self.db()?.apply_batch(batch).map_err(|error| self.failed(error))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.db().flush().map(drop).map_err(|error| self.failed(error))
+        self.db()?.flush().map(drop).map_err(|error| self.failed(error))
     }
 
     /// The note goes last: once sled has let go, and all that it wrote is durable.
@@ -340,6 +338,19 @@ mod tests {
         drop(state);
         fs::remove_file(dir.path().join(NOTE)).unwrap();
         assert!(is_damage(dir.path()), "nothing says that it was closed");
+    }
+
+    #[test]
+    fn what_is_closed_while_others_have_it_is_whole_and_refuses_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), codec()).unwrap();
+        state.apply(put(b"a", b"1")).unwrap();
+        let view = state.snapshot().unwrap();
+        state.close().unwrap();
+        assert!(matches!(view.get(b"a"), Err(StoreError::Poisoned(_))));
+        assert!(matches!(state.apply(put(b"a", b"2")), Err(StoreError::Poisoned(_))));
+        let again = open(killed(dir.path()).path(), codec()).unwrap();
+        assert_eq!(again.get(b"a").unwrap(), Some(b"1".to_vec()));
     }
 
     #[test]
