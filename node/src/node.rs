@@ -3,7 +3,7 @@
 //! Start: configuration checked, data directory locked and its owner compared, engines opened, the door opened; then a
 //! node whose directory is empty asks its site whether its id had joined before (a node that forgot its vote must never
 //! vote under its old name); then the groups start, and the founding node forms the site. Stop: the door closes, links
-//! and groups end, the state is synced.
+//! and groups end, the state is synced and closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -589,7 +589,8 @@ fn open_state(
     Ok(opened)
 }
 
-fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
+/// Where the snapshots of a group lie in a data directory.
+pub(crate) fn snapshots_of(data: &Path, group: GroupId) -> PathBuf {
     data.join("snapshots").join(group.to_string())
 }
 
@@ -621,6 +622,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
         is_new: !data.is_admitted(),
         directory: Arc::new(Directory::vietnam()?),
     };
+    let state = Arc::clone(&seams.state);
     let node = Arc::new(Node::prepare(config, &seams, signing_key));
     let (closed, closing) = futures::channel::oneshot::channel::<()>();
     let serving = runtime::spawn("server", server::serve(Arc::clone(&node), door, incoming, closing));
@@ -654,6 +656,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     node.stop().await;
     let _ = closed.send(());
     let _ = runtime::timeout(STOP_WAIT, serving).await;
+    // Not left to a drop: tasks that are abandoned still hold it.
+    if let Err(error) = runtime::blocking(|| state.close()) {
+        tracing::error!(%error, "the state could not be closed");
+    }
     drop(data);
     result
 }

@@ -29,11 +29,11 @@ use serde_json::{Value as Json, json};
 
 use crate::config::Config;
 use crate::datadir::Restoring;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::link::random;
 use crate::log::GroupCommit;
-use crate::node::{context, owner_of};
-use crate::raft::machine::position_batch;
+use crate::node::{context, owner_of, snapshots_of};
+use crate::raft::machine::{position_batch, write_snapshot};
 use crate::raft::types::{LogId, Membership, Node, SnapshotMeta, StoredMembership, encode_vote};
 use crate::seal::{Keyed, Sealer, Unsealed};
 use crate::state::{self, EngineKind};
@@ -88,14 +88,20 @@ pub fn restore(
     let places = renewed_places(places, last, config)?;
     let restoring = Restoring::begin(&config.node.data_dir, &owner_of(config)).context("node.data_dir")?;
     let shards = {
-        let disk = Arc::new(RealDisk);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let kind: EngineKind = config.storage.engine.name().parse()?;
         let filled = || -> anyhow::Result<_> {
             let state = state::open(kind, &restoring.path().join("state"), Arc::new(Unsealed))?;
-            let log = GroupCommit::open(disk, &restoring.path().join("log"), Arc::new(Unsealed))?;
+            let log = GroupCommit::open(Arc::clone(&disk), &restoring.path().join("log"), Arc::new(Unsealed))?;
             let refilling = Refilling { config, signing_key, sealer: &sealer, state: &*state, last };
             let shards = refilling.put_back(&archive, &backups, &places, until)?;
             refilling.found(&*log)?;
+            // The log holds nothing that a state which is lost at the first start could be made of.
+            for group in last.summary.groups.iter().map(|group| group.group) {
+                let snapshots = snapshots_of(restoring.path(), group);
+                write_snapshot(Arc::clone(&state), group, Arc::clone(&disk), &snapshots)?;
+            }
+            state.close()?;
             Ok(shards)
         };
         filled().context("nothing was restored, and what was written is removed again")?

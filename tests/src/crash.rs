@@ -136,15 +136,8 @@ pub struct Plan {
     pub lying: bool,
 }
 
-/// The cuts that an engine stands. sled's recovery takes parts of unflushed writes for whole ones and says nothing, so for it
-/// nothing of them is left, as the promise to its users has it; see `node/src/state/sled.rs`.
-#[must_use]
-pub fn cuts_of(engine: Engine) -> Vec<Cut> {
-    match engine {
-        Engine::Sled => vec![Cut::Clean],
-        _ => vec![Cut::Clean, Cut::Clean, Cut::Torn, Cut::Scattered],
-    }
-}
+/// What cuts leave of unflushed writes, unless one kind is asked for: half of them nothing, the others parts.
+pub const CUTS: [Cut; 4] = [Cut::Clean, Cut::Clean, Cut::Torn, Cut::Scattered];
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dinhba_node::config::Engine;
-use dinhba_tests::crash::{Disaster, Plan, cuts_of, run, table};
+use dinhba_tests::crash::{CUTS, Disaster, Plan, run, table};
 use dinhba_tests::disk::{Cut, Disk};
 
 /// Rounds of `kills` without `--times`, and of each of the others.
@@ -33,8 +33,7 @@ struct Options {
     /// What chooses moments, nodes and kinds.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What a power cut leaves of unflushed writes: clean (nothing), torn, scattered. Without it: all of them with fjall,
-    /// clean with sled, which does not stand the others.
+    /// What a power cut leaves of unflushed writes: clean (nothing), torn, scattered. Without it: all of them.
     #[arg(long, value_parser = cut)]
     cut: Option<Cut>,
     /// Sites at once.
@@ -87,7 +86,7 @@ fn crash(options: &Options) -> anyhow::Result<bool> {
     for engine in engines {
         for disaster in disasters {
             let rounds = options.times.unwrap_or(if *disaster == Disaster::Kills { KILLS } else { OTHERS });
-            let cuts = options.cut.map_or_else(|| cuts_of(engine), |cut| vec![cut]);
+            let cuts = options.cut.map_or_else(|| CUTS.to_vec(), |cut| vec![cut]);
             let plan = Plan {
                 engine,
                 disaster: *disaster,

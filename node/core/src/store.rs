@@ -70,12 +70,18 @@ impl Batch {
 pub trait StateEngine: StateView + Send + Sync {
     /// Makes the batch visible at once and atomically, across power loss too; not durable until [`sync`](Self::sync).
     fn apply(&self, batch: Batch) -> Result<(), StoreError>;
-    /// Everything applied earlier is durable when this returns. An error poisons the engine.
+    /// Everything applied earlier is durable when this returns: after a crash it is there, or the opening reports damage, as
+    /// one engine always does. An error poisons the engine.
     fn sync(&self) -> Result<(), StoreError>;
     /// A view that later batches do not change.
     fn snapshot(&self) -> Result<Box<dyn StateView + '_>, StoreError>;
     /// Removes every key in `from..to`; like `apply`, durable after `sync`. Used to replace a group by a snapshot.
     fn clear(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+    /// Ends an orderly use: everything is durable when this returns, and a later call may be refused. Whoever does not call
+    /// it and goes leaves it to the drop, or to the next opening to see to what a crash left.
+    fn close(&self) -> Result<(), StoreError> {
+        self.sync()
+    }
 }
 
 /// Called once, when what it was given with is durable or has failed. May run on the writer's thread: it must not block.

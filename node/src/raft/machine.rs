@@ -166,6 +166,13 @@ pub(crate) fn position_batch(group: GroupId, position: &SnapshotMeta) -> Batch {
 }
 
 impl Shared {
+    fn new(engine: Arc<dyn StateEngine>, group: GroupId, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StoreError> {
+        machine_range(group)?;
+        disk.create_dir(dir)?;
+        let (condition, exclusive, current) = (Arc::default(), Mutex::default(), Mutex::default());
+        Ok(Shared { condition, exclusive, engine, group, disk, dir: dir.to_owned(), current })
+    }
+
     fn current(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,6 +334,16 @@ fn drop_state(engine: &dyn StateEngine, group: GroupId) -> Result<(), StoreError
     engine.sync()
 }
 
+/// Writes the first snapshot of a group that does not run, to `dir`; durable when this returns.
+pub(crate) fn write_snapshot(
+    engine: Arc<dyn StateEngine>,
+    group: GroupId,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+) -> Result<(), StoreError> {
+    Shared::new(engine, group, disk, dir)?.build().map(drop)
+}
+
 /// What to say where a state can be neither read nor replaced; if the engine's own files are to blame, leaves word beside the
 /// group's snapshots for the next start.
 pub(crate) fn cannot_replace(disk: &dyn Disk, dir: &Path, group: GroupId, error: StoreError) -> StoreError {
@@ -372,17 +389,7 @@ impl StateMachine {
         dir: &Path,
         machine: Box<dyn Machine>,
     ) -> Result<Self, StoreError> {
-        machine_range(group)?;
-        disk.create_dir(dir)?;
-        let shared = Shared {
-            condition: Arc::default(),
-            exclusive: Mutex::default(),
-            engine,
-            group,
-            disk,
-            dir: dir.to_owned(),
-            current: Mutex::new(None),
-        };
+        let shared = Shared::new(engine, group, disk, dir)?;
         shared.finish_interrupted_install()?;
         shared.find_current()?;
         let position = read_position(&*shared.engine.snapshot()?, group)?;

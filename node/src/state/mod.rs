@@ -7,7 +7,7 @@
 //! | engine | for | snapshot |
 //! |---|---|---|
 //! | `fjall` | production | its own |
-//! | `sled` | experimental; its limits are in its file | copies of what later batches replace |
+//! | `sled` | experimental; nothing of it outlives a crash; its limits are in its file | copies of what later batches replace |
 //! | `memory` | tests and the simulator | the same |
 //!
 //! Limit: [`clear`](StateEngine::clear) removes a long range in several batches, so a power cut in the middle of it

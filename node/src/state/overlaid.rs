@@ -32,10 +32,14 @@ pub(super) trait Base: Send + Sync {
     fn page(&self, from: &[u8], to: &[u8], backwards: bool, limit: usize) -> Result<Pairs, StoreError>;
     /// Refuses writes that this map cannot hold, before anything is changed.
     fn admit(&self, writes: &Writes) -> Result<(), StoreError>;
-    /// All of `writes` or none, across power loss too.
+    /// All of `writes` or none, across power loss too; or the next opening reports damage.
     fn write(&mut self, writes: &Writes) -> Result<(), StoreError>;
-    /// Makes everything earlier durable. Others may read meanwhile, none writes.
+    /// Makes everything earlier durable, with the same exception. Others may read meanwhile, none writes.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Ends it in order, with everything durable. Not called twice, nor after a failure.
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.sync()
+    }
 }
 
 /// A [`Base`] with views.
@@ -147,6 +151,12 @@ impl<B: Base> StateEngine for Overlaid<B> {
             }
             Ok(())
         })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.poison.write(&self.place, || self.exclusive().base.close())?;
+        self.stop("it was closed");
+        Ok(())
     }
 }
 
@@ -278,12 +288,12 @@ impl<B: Base> DoubleEndedIterator for Walk<'_, B> {
 }
 
 impl<B: Base> Drop for Overlaid<B> {
-    /// An orderly end loses nothing. Who cares whether it worked calls `sync` and looks.
+    /// An orderly end loses nothing. Who cares whether it worked calls `close` and looks.
     fn drop(&mut self) {
         if !self.poison.is_set()
-            && let Err(error) = self.sync()
+            && let Err(error) = self.close()
         {
-            tracing::error!(place = %self.place, %error, "state not synced at shutdown");
+            tracing::error!(place = %self.place, %error, "state not closed in order at shutdown");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sites break in every way, a few times each; `cargo run --release -p dinhba-tests --bin crash` does so as often as wished.
 
 use dinhba_node::config::Engine;
-use dinhba_tests::crash::{Disaster, Plan, cuts_of, run, table};
+use dinhba_tests::crash::{CUTS, Disaster, Plan, run, table};
 use dinhba_tests::disk::{Cut, Disk};
 
 use crate::{PROGRAM, seed};
@@ -27,7 +27,7 @@ async fn nothing_is_lost(engine: Engine) {
     let mut outcomes = Vec::new();
     for (disaster, rounds) in ROUNDS {
         if can_mount || disaster == Disaster::Kills {
-            let cuts = cuts_of(engine);
+            let cuts = CUTS.to_vec();
             let plan = Plan { engine, disaster, rounds, seed, cuts, jobs: 2, lying: false };
             let outcome = run(PROGRAM, &plan).await;
             outcomes.push((plan, outcome));

@@ -5,6 +5,7 @@ mod any_client;
 mod backup_and_restore;
 mod bad_input;
 mod crash;
+mod crashed_sled;
 mod demo;
 mod full_disk;
 mod link_cut;
