@@ -585,6 +585,13 @@ impl Country {
         self.machines()[node].disk.lose_dir(FilePath::new(LOG_DIR));
     }
 
+    /// Lets go of all nodes and lines, at the end of a run: they own one another, and would never be freed.
+    pub fn close(&self) {
+        let nodes: Vec<_> = self.machines().iter_mut().map(|machine| machine.node.take()).collect();
+        drop(nodes);
+        self.0.wire.close();
+    }
+
     /// Copies a machine's disk, as it is.
     #[must_use]
     pub fn back_up(&self, node: NodePlace) -> Backup {

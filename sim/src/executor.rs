@@ -334,6 +334,12 @@ impl Simulator {
         }
     }
 
+    /// Calls `act` in the scope of no node, when nothing runs: before the first task or after the last.
+    pub fn within<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _installed = runtime::install(Arc::clone(&self.handle.0) as Arc<dyn Simulated>);
+        act()
+    }
+
     /// A hash over every poll so far (when, which task) and all that was [recorded](Handle::record).
     #[must_use]
     pub fn hash(&self) -> String {

@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -364,6 +365,8 @@ struct Progress {
     began: Instant,
     every: Duration,
     told: Mutex<Instant>,
+    /// How many failures were told of.
+    failures: AtomicUsize,
 }
 
 impl Progress {
@@ -371,11 +374,16 @@ impl Progress {
         let is_terminal = std::io::stderr().is_terminal();
         let every = if is_terminal { PROGRESS_EVERY_ON_TERMINAL } else { PROGRESS_EVERY };
         let now = Instant::now();
-        Progress { began: now, every, told: Mutex::new(now) }
+        Progress { began: now, every, told: Mutex::new(now), failures: AtomicUsize::new(0) }
     }
 
     fn tell(&self, tally: &Tally) {
         let Ok(mut told) = self.told.lock() else { return };
+        // At once: a swarm may be stopped before its end.
+        for failure in tally.failures.iter().skip(self.failures.fetch_max(tally.failures.len(), Ordering::Relaxed)) {
+            let first = failure.violations.first().map_or("nothing", |violation| violation.promise);
+            eprintln!("seed {} breaks {first}", failure.seed);
+        }
         if told.elapsed() < self.every {
             return;
         }

@@ -141,6 +141,7 @@ pub fn run(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
         nodes = (0..count).map(|node| (world.country.name(node), world.country.machines()[node].site)).collect();
         let sent = world.country.wire().total();
         figures.extend([("messages", sent.messages), ("message_bytes", sent.bytes)]);
+        simulator.within(|| world.country.close());
     }
     let violations = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let entries = trace.entries();

@@ -314,6 +314,15 @@ impl Wire {
         self.state().disturbances.remove(&id);
     }
 
+    /// Forgets who listens and what is connected.
+    pub fn close(&self) {
+        let (listeners, connections) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.listeners), std::mem::take(&mut state.connections))
+        };
+        drop((listeners, connections));
+    }
+
     /// Ends all disturbances.
     pub fn mend_all(&self) {
         self.state().disturbances.clear();
