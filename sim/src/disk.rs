@@ -291,6 +291,11 @@ impl SimDisk {
         receiver
     }
 
+    /// Calls off a cut that was set and has not happened.
+    pub fn call_off_cut(&self) {
+        self.lock().cut_at = None;
+    }
+
     /// Whether the power went in the middle of a call and is not back.
     #[must_use]
     pub fn is_dark(&self) -> bool {

@@ -149,8 +149,10 @@ impl Acting {
         if pick.is_multiple_of(2) {
             let disk = country.machines()[node].disk.clone();
             let cut = disk.cut_power_at(1 + pick / 2 % DISK_CALLS_MAX);
-            // An idle disk is not waited for, and a process may end before.
-            let _ = runtime::timeout(AT_WORK_WAIT, cut).await;
+            // An idle disk is not waited for, and a process may end before: the next one must not meet the cut.
+            if runtime::timeout(AT_WORK_WAIT, cut).await.is_err() {
+                disk.call_off_cut();
+            }
         } else {
             runtime::sleep(Duration::from_nanos(pick / 2 % 1_000_000)).await;
         }
