@@ -53,6 +53,19 @@ pub fn rarely(point: &'static str) -> bool {
     }
 }
 
+/// The same, and at most once in a simulation.
+#[inline(always)]
+#[must_use]
+pub fn rarely_once(point: &'static str) -> bool {
+    #[cfg(feature = "faults")]
+    return !armed::was_reached(point) && draws(point);
+    #[cfg(not(feature = "faults"))]
+    {
+        let _ = point;
+        false
+    }
+}
+
 #[cfg(feature = "faults")]
 mod armed {
     use std::cell::{Cell, RefCell};
@@ -125,6 +138,10 @@ mod armed {
                 *state.counts.entry(branch).or_default() += 1;
             }
         });
+    }
+
+    pub(super) fn was_reached(point: &'static str) -> bool {
+        STATE.with_borrow(|state| state.as_ref().is_some_and(|state| state.counts.contains_key(point)))
     }
 
     pub(super) fn draws(point: &'static str) -> bool {
