@@ -20,11 +20,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use dinhba_client::{Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{NodeId, RecordId, RequestId, ShardId};
@@ -72,7 +72,7 @@ const DEADLINE: Duration = Duration::from_millis(800);
 const SPACE: u64 = 1_500_000;
 
 /// What breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Disaster {
     /// Processes are killed.
     Kills,
@@ -86,34 +86,10 @@ pub enum Disaster {
     Slow,
 }
 
-impl Disaster {
-    /// All of them.
-    pub const ALL: [Disaster; 5] = [Disaster::Kills, Disaster::Power, Disaster::Full, Disaster::Errors, Disaster::Slow];
-
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Disaster::Kills => "kills",
-            Disaster::Power => "power",
-            Disaster::Full => "full",
-            Disaster::Errors => "errors",
-            Disaster::Slow => "slow",
-        }
-    }
-}
-
 impl fmt::Display for Disaster {
+    /// As on the command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Disaster {
-    type Err = String;
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Disaster::ALL.into_iter().find(|disaster| disaster.name() == name);
-        found.ok_or_else(|| format!("{name:?} is none of kills, power, full, errors, slow"))
+        f.write_str(self.to_possible_value().expect("none is hidden").get_name())
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use dinhba_node::config::Engine;
 use dinhba_tests::crash::{CUTS, Disaster, Plan, run, table};
 use dinhba_tests::disk::{Cut, Disk};
@@ -22,7 +22,8 @@ const OTHERS: usize = 50;
 /// Breaks sites, and compares what is left with what was acknowledged.
 #[derive(Parser)]
 struct Options {
-    /// What breaks: kills, power, full, errors, slow; everything if none is named.
+    /// What breaks; everything if nothing is named.
+    #[arg(value_enum)]
     disasters: Vec<Disaster>,
     /// Only this state engine: fjall or sled.
     #[arg(long, value_parser = engine)]
@@ -33,8 +34,8 @@ struct Options {
     /// What chooses moments, nodes and kinds.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What a power cut leaves of unflushed writes: clean (nothing), torn, scattered. Without it: all of them.
-    #[arg(long, value_parser = cut)]
+    /// What becomes of unflushed writes when power is cut. Without it: all kinds.
+    #[arg(long, value_enum)]
     cut: Option<Cut>,
     /// Sites at once.
     #[arg(long, default_value_t = 2)]
@@ -44,15 +45,6 @@ struct Options {
 fn engine(name: &str) -> Result<Engine, String> {
     let found = Engine::from_name(name).filter(|engine| *engine != Engine::Memory);
     found.ok_or_else(|| format!("{name:?} is neither fjall nor sled"))
-}
-
-fn cut(name: &str) -> Result<Cut, String> {
-    match name {
-        "clean" => Ok(Cut::Clean),
-        "torn" => Ok(Cut::Torn),
-        "scattered" => Ok(Cut::Scattered),
-        _ => Err(format!("{name:?} is none of clean, torn, scattered")),
-    }
 }
 
 fn main() -> ExitCode {
@@ -71,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn crash(options: &Options) -> anyhow::Result<bool> {
-    let disasters = if options.disasters.is_empty() { &Disaster::ALL[..] } else { &options.disasters };
+    let disasters = if options.disasters.is_empty() { Disaster::value_variants() } else { &options.disasters[..] };
     if disasters.iter().any(|disaster| *disaster != Disaster::Kills) {
         let dir = tempfile::tempdir()?;
         Disk::mount(&dir.path().join("disk"), &dir.path().join("flushed"), 0).map_err(|error| {
