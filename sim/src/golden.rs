@@ -66,7 +66,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::swarm::guarded;
+    use crate::run::guarded;
 
     #[test]
     fn the_hashes_are_those_that_were_committed() {

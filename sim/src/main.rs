@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use dinhba_node::runtime;
 use dinhba_sim::coverage::Coverage;
 use dinhba_sim::mutants::{self, Mutant, Verdict};
-use dinhba_sim::run::Outcome;
+use dinhba_sim::run::{self, Outcome};
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally};
 use dinhba_sim::{golden, report, tables, twice};
@@ -216,7 +216,7 @@ fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<b
         log.with_timer(VirtualTime).with_ansi(false).init();
     }
     let began = Instant::now();
-    let outcome = swarm::guarded(scenario, shows.mutant);
+    let outcome = run::guarded(scenario, shows.mutant.map(|mutant| mutant.name));
     let took = began.elapsed();
     if shows.trace {
         let mut out = std::io::stdout().lock();
@@ -238,7 +238,7 @@ fn run_one(scenario: &Scenario, shows: &Shows, replay: &str) -> anyhow::Result<b
         println!("page {}", file.display());
     }
     if shows.check_determinism {
-        match twice::first_difference(&outcome, &swarm::guarded(scenario, shows.mutant)) {
+        match twice::first_difference(&outcome, &run::guarded(scenario, shows.mutant.map(|mutant| mutant.name))) {
             None => println!("run twice: equal"),
             Some(difference) => {
                 println!("RUN TWICE, AND NOT EQUAL: {difference}");
@@ -342,7 +342,7 @@ fn run_mutants(name: Option<&'static Mutant>, seeds: u64, threads: Option<usize>
 fn run_golden(write: bool) -> anyhow::Result<bool> {
     let (mut lines, mut is_well) = (String::new(), true);
     for case in golden::CASES {
-        let outcome = swarm::guarded(&case.scenario(), None);
+        let outcome = run::guarded(&case.scenario(), None);
         let line = format!("{case} {}", outcome.hash);
         let verdict = match case.committed() {
             _ if write => "",

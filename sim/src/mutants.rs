@@ -11,8 +11,8 @@
 use std::time::Duration;
 
 use crate::random;
+use crate::run::guarded;
 use crate::scenario::{Promise, Scenario, What};
-use crate::swarm::guarded;
 
 /// Seeds within which every mutant must be caught.
 pub const SEEDS_MAX: u64 = 200;
@@ -124,7 +124,7 @@ fn cut_short(mut scenario: Scenario) -> Scenario {
 pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
     for seed in seeds {
         let scenario = mutant.scenario(seed);
-        let outcome = guarded(&scenario, Some(mutant));
+        let outcome = guarded(&scenario, Some(mutant.name));
         let Some(first) = outcome.violations.into_iter().next() else { continue };
         // What is wrong anyway proves nothing.
         if guarded(&scenario, None).holds() {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use dinhba_core::ids::{Hash, ShardId};
@@ -86,7 +87,34 @@ impl Outcome {
     }
 }
 
+/// A run's stack: the services' futures are nested deeply, and more so without optimisation.
+const STACK_BYTES: usize = 64 << 20;
+
 type Found = Arc<Mutex<Vec<Violation>>>;
+
+/// Runs a scenario on a thread of its own, with fresh thread-locals and, it may be, a deliberate fault in the node's code;
+/// whatever panics becomes a violation.
+#[must_use]
+pub fn guarded(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
+    guarded_by(|| run(scenario, mutant))
+}
+
+fn guarded_by(run: impl FnOnce() -> Outcome + Send) -> Outcome {
+    let panicked = |text: String| {
+        let violation = Violation { promise: NO_PANIC, at: Duration::ZERO, text };
+        Outcome { violations: vec![violation], ..Outcome::default() }
+    };
+    thread::scope(|scope| {
+        let guard = || panics::caught(run);
+        let thread = thread::Builder::new().name("run".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, guard);
+        match thread.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(Ok(outcome))) => outcome,
+            Ok(Ok(Err(text))) => panicked(text),
+            Ok(Err(_)) => panicked("panicked while its thread ended".to_owned()),
+            Err(error) => panicked(format!("no thread to run on: {error}")),
+        }
+    })
+}
 
 /// Runs a scenario, it may be with a deliberate fault in the node's code ([`crate::mutants`]).
 #[must_use]
@@ -511,5 +539,21 @@ impl Watcher {
                 self.trace.add(Event::Conflicts { site, open });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_broken_promise() {
+        let outcome = guarded_by(|| panic!("the roof leaks"));
+        assert_eq!(outcome.violations.len(), 1);
+        assert_eq!(outcome.violations[0].promise, NO_PANIC);
+        assert!(outcome.violations[0].text.contains("the roof leaks"), "{outcome:?}");
+        assert!(outcome.violations[0].text.contains("run.rs"), "the place is told: {outcome:?}");
+        let next = guarded_by(Outcome::default);
+        assert!(next.holds(), "one run's panic is not the next one's");
     }
 }

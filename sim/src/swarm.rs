@@ -1,7 +1,6 @@
 //! Many runs on all cores: fresh seeds, a tally of what happened, and the first failure made small.
 //!
-//! Owns: which seeds run where, and what is counted. A run that panics is a run that broke a promise, and is told with its
-//! seed like any other. Leaves to others: what a run is (`run`), how it is shown (`tables`).
+//! Owns: which seeds run where, and what is counted. Leaves to others: what a run is (`run`), how it is shown (`tables`).
 //!
 //! Limit: a swarm by time ends with the runs that it began; how many those are depends on the machine. Its runs do not.
 
@@ -13,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::mutants::{self, Mutant, Verdict};
-use crate::panics;
-use crate::run::{self, NO_PANIC, Outcome, Violation};
+use crate::run::{Outcome, Violation, guarded};
 use crate::scenario::Scenario;
 use crate::shrink;
 use crate::trace::Event;
@@ -26,9 +24,6 @@ const SEED_BITS: u32 = 40;
 pub const SLOW: Duration = Duration::from_secs(600);
 /// How often that is looked at.
 const SLOW_LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// A run's stack: the services' futures are nested deeply, and more so without optimisation.
-const STACK_BYTES: usize = 64 << 20;
 
 /// What a swarm does.
 #[derive(Debug, Clone)]
@@ -149,7 +144,7 @@ pub fn swarm(plan: &Plan, progress: impl Fn(&Tally) + Sync, slow: impl Fn(u64) +
         while let Some(seed) = next() {
             let started = Instant::now();
             running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, started);
-            let outcome = guarded(&mutants::scenario(plan.mutant, seed), plan.mutant);
+            let outcome = guarded(&mutants::scenario(plan.mutant, seed), plan.mutant.map(|mutant| mutant.name));
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
             if !outcome.holds() && !plan.keeps_going {
                 stops.store(true, Ordering::Relaxed);
@@ -198,32 +193,9 @@ pub fn smaller(
 ) -> Scenario {
     let began = Instant::now();
     let breaks = |outcome: &Outcome| outcome.violations.iter().any(|violation| violation.promise == promise);
-    let fails = |candidate: &Scenario| began.elapsed() < limit && breaks(&guarded(candidate, mutant));
+    let fails =
+        |candidate: &Scenario| began.elapsed() < limit && breaks(&guarded(candidate, mutant.map(|mutant| mutant.name)));
     shrink::shrink(scenario, fails, budget)
-}
-
-/// Runs a scenario on a thread of its own, with fresh thread-locals and, it may be, a deliberate fault in the node's code;
-/// whatever panics becomes a violation.
-#[must_use]
-pub fn guarded(scenario: &Scenario, mutant: Option<&Mutant>) -> Outcome {
-    guarded_by(|| run::run(scenario, mutant.map(|mutant| mutant.name)))
-}
-
-fn guarded_by(run: impl FnOnce() -> Outcome + Send) -> Outcome {
-    let panicked = |text: String| {
-        let violation = Violation { promise: NO_PANIC, at: Duration::ZERO, text };
-        Outcome { violations: vec![violation], ..Outcome::default() }
-    };
-    thread::scope(|scope| {
-        let guard = || panics::caught(run);
-        let thread = thread::Builder::new().name("run".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, guard);
-        match thread.map(thread::ScopedJoinHandle::join) {
-            Ok(Ok(Ok(outcome))) => outcome,
-            Ok(Ok(Err(text))) => panicked(text),
-            Ok(Err(_)) => panicked("panicked while its thread ended".to_owned()),
-            Err(error) => panicked(format!("no thread to run on: {error}")),
-        }
-    })
 }
 
 /// What came of each mutant within so many seeds, on so many threads; `progress` is called when one is done.
@@ -259,17 +231,6 @@ pub fn hunt(
 mod tests {
     use super::*;
     use crate::trace::Entry;
-
-    #[test]
-    fn a_panic_is_a_broken_promise() {
-        let outcome = guarded_by(|| panic!("the roof leaks"));
-        assert_eq!(outcome.violations.len(), 1);
-        assert_eq!(outcome.violations[0].promise, NO_PANIC);
-        assert!(outcome.violations[0].text.contains("the roof leaks"), "{outcome:?}");
-        assert!(outcome.violations[0].text.contains("swarm.rs"), "the place is told: {outcome:?}");
-        let next = guarded_by(Outcome::default);
-        assert!(next.holds(), "one run's panic is not the next one's");
-    }
 
     #[test]
     fn faults_are_counted_by_kind() {

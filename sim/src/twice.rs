@@ -4,8 +4,8 @@
 //! are compared by their hashes (`golden`).
 
 use crate::run::Outcome;
+use crate::run::guarded;
 use crate::scenario::Scenario;
-use crate::swarm::guarded;
 
 /// Runs a scenario twice, each time on a thread of its own.
 #[must_use]

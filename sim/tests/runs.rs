@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use dinhba_sim::{random, swarm};
+use dinhba_sim::{random, run};
 
 /// Short runs whose faults are of many kinds.
 const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 15];
@@ -15,7 +15,7 @@ fn every_promise_is_kept_under_the_fixed_seeds() {
     let broken = || {
         let mut broken = Vec::new();
         while let Some(seed) = SEEDS.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few")) {
-            let outcome = swarm::guarded(&random::scenario(*seed), None);
+            let outcome = run::guarded(&random::scenario(*seed), None);
             if let Some(first) = outcome.violations.first() {
                 broken.push(format!("seed {seed}: {} at {:?}: {}", first.promise, first.at, first.text));
             }

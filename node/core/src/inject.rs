@@ -53,7 +53,7 @@ pub fn rarely(point: &'static str) -> bool {
     }
 }
 
-/// The same, and at most once in a simulation.
+/// As [`rarely`], and at most once in a simulation.
 #[inline(always)]
 #[must_use]
 pub fn rarely_once(point: &'static str) -> bool {
