@@ -6,8 +6,8 @@ use dinhba_node::raft::group::Status;
 
 use crate::country::{Country, Power};
 use crate::oracle::Oracle;
-use crate::scenario::Promise;
-use crate::trace::NodePlace;
+use crate::scenario::{Promise, What};
+use crate::trace::{NodePlace, SitePlace};
 
 mod alive;
 mod chains_hold;
@@ -15,6 +15,7 @@ mod converges;
 pub mod linearizability;
 mod linearizable;
 mod links_go_on;
+mod names_stay;
 mod never_back;
 mod nothing_lost;
 mod reads_logged;
@@ -46,6 +47,17 @@ impl World {
             running.extend(node.shared.hosted().map(|hosted| (place, hosted.id(), hosted.group.status())));
         }
         running
+    }
+
+    /// Whether a site lost a disk or got an old one, by a fault or by an operator who mended what was damaged.
+    #[must_use]
+    pub fn was_set_back(&self, site: SitePlace) -> bool {
+        if self.oracle.ledger().losses.iter().any(|loss| loss.site == site) {
+            return true;
+        }
+        let code = &self.country.sites()[site].code;
+        let faults = &self.country.scenario().faults;
+        faults.iter().any(|fault| matches!(&fault.what, What::ForgetVote { node } if node.site == *code))
     }
 }
 
@@ -79,6 +91,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::<never_back::NeverBack>::default(),
         Box::<statements_true::StatementsTrue>::default(),
         Box::new(links_go_on::LinksGoOn),
+        Box::<names_stay::NamesStay>::default(),
         Box::new(reads_logged::ReadsLogged),
         Box::new(alive::Alive),
     ]

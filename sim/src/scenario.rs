@@ -635,13 +635,15 @@ pub enum Promise {
     StatementsTrue,
     /// A link that was cut goes on where it stood.
     LinksGoOn,
+    /// A site that lost nothing keeps its incarnation.
+    NamesStay,
     /// Every read that was answered is in the access log.
     ReadsLogged,
 }
 
 impl Promise {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Promise); 10] = [
+    pub const ALL: [(&'static str, Promise); 11] = [
         ("linearizable", Promise::Linearizable),
         ("replicas_agree", Promise::ReplicasAgree),
         ("chains_hold", Promise::ChainsHold),
@@ -651,6 +653,7 @@ impl Promise {
         ("alive", Promise::Alive),
         ("statements_true", Promise::StatementsTrue),
         ("links_go_on", Promise::LinksGoOn),
+        ("names_stay", Promise::NamesStay),
         ("reads_logged", Promise::ReadsLogged),
     ];
 

@@ -10,21 +10,11 @@ use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, Arrival, ShardState};
 
 use super::{Check, World};
-use crate::scenario::{Promise, What};
+use crate::scenario::Promise;
 use crate::state::engine;
 use crate::trace::{NodePlace, SitePlace};
 
 pub struct LinksGoOn;
-
-fn was_set_back(world: &World, site: SitePlace) -> bool {
-    // Also by an operator who mended what was damaged.
-    if world.oracle.ledger().losses.iter().any(|loss| loss.site == site) {
-        return true;
-    }
-    let code = &world.country.sites()[site].code;
-    let faults = &world.country.scenario().faults;
-    faults.iter().any(|fault| matches!(&fault.what, What::ForgetVote { node } if node.site == *code))
-}
 
 fn shard_at(world: &World, node: NodePlace, group: GroupId, shard: ShardId) -> Option<ShardState> {
     registry::read(&*engine(&world.country, node), &Keys(group).shard(shard)).ok().flatten()
@@ -67,7 +57,7 @@ impl Check for LinksGoOn {
         let mut found = Vec::new();
         for (site, plan) in world.country.sites().iter().enumerate() {
             let Some(parent) = plan.parent else { continue };
-            if was_set_back(world, site) || was_set_back(world, parent) {
+            if world.was_set_back(site) || world.was_set_back(parent) {
                 continue;
             }
             found.extend(forgotten(world, site, parent));

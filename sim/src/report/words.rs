@@ -25,6 +25,7 @@ pub(super) fn promise(name: &str) -> &'static str {
         }
         "statements_true" => "No site states that it holds edits which it does not hold.",
         "links_go_on" => "A link that was cut goes on where it stood, instead of sending everything again.",
+        "names_stay" => "A site that lost nothing goes on under its name, its incarnation.",
         "reads_logged" => "Every read that was answered is in the access log.",
         NO_PANIC => "The program does not stop with a panic.",
         _ => "A promise of a later capability.",
