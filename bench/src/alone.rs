@@ -115,10 +115,10 @@ fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
     let database = fjall::Database::builder(dir)
         .cache_size(16 << 20)
         .max_journaling_size(64 << 20)
-        .worker_threads(2)
+        .worker_threads(1)
         .max_cached_files(Some(128))
         .open()?;
-    let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(8 << 20);
+    let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(16 << 20);
     let state = database.keyspace("state", options)?;
     let began = Busy::begin();
     for batch in batches {

@@ -6,11 +6,13 @@
 //! cargo run --release -p dinhba-bench -- --json
 //! ```
 //!
-//! etcd is used if it is installed (Debian: `etcd-server`). A shared machine is noisy: what counts are the ratios, which come
+//! etcd is used if it is installed (Debian: `etcd-server`), raft-engine if it is built in (`--features raft-engine`). A shared machine is noisy: what counts are the ratios, which come
 //! from medians over rounds in turns. Run it by `-p dinhba-bench`: with the whole workspace, the tests' faults are built in.
 
 mod alone;
 mod etcd;
+mod load;
+mod log;
 mod meter;
 mod nodes;
 mod population;
@@ -49,12 +51,18 @@ enum Part {
     Apply,
     /// Merging of states of a record, and of a neighbour's stream.
     Merge,
+    /// The log of a node, beside raft-engine if that is built in.
+    Log,
     /// Bytes of a record at rest.
     Rest,
     /// Import into one node, kill -9, start; memory.
     Start,
     /// 63 idle groups.
     Idle,
+    /// Twice the load that a site of three can serve.
+    Overload,
+    /// Memory under a steady load, for `--minutes`. Only if it is named.
+    Memory,
 }
 
 /// Measures dinhba, beside etcd where it is installed.
@@ -77,6 +85,9 @@ struct Options {
     /// Records of the parts without a peer.
     #[arg(long, default_value_t = 100_000)]
     records: usize,
+    /// For how long memory is looked at.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
     #[arg(long)]
     tls: bool,
@@ -94,7 +105,7 @@ fn engine(name: &str) -> Result<Engine, String> {
 
 impl Options {
     fn wants(&self, part: Part) -> bool {
-        self.parts.is_empty() || self.parts.contains(&part)
+        self.parts.contains(&part) || self.parts.is_empty() && part != Part::Memory
     }
 
     fn span(&self) -> Duration {
@@ -140,11 +151,20 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             report.alone.extend(measure(options)?);
         }
     }
+    if options.wants(Part::Log) {
+        report.alone.extend(log::logs(options)?);
+    }
     if options.wants(Part::Start) {
         report.alone.extend(nodes::start(options).await?);
     }
     if options.wants(Part::Idle) {
         report.alone.extend(nodes::idle(options).await?);
+    }
+    if options.wants(Part::Overload) {
+        report.alone.extend(load::overload(options).await?);
+    }
+    if options.wants(Part::Memory) {
+        report.alone.extend(load::memory(options).await?);
     }
     Ok(report)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dinhba_client::{Client, Context, EditBuilder, Session};
+use dinhba_client::{Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::schema::RecordKind;
@@ -98,10 +98,19 @@ impl Caller {
         edit
     }
 
+    /// The same with other patience.
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Caller { client: self.client.with_limits(limits), ..self.another() }
+    }
+
     /// Registers a person.
     pub async fn register(&self) -> anyhow::Result<()> {
-        self.client.edit(&self.session, &self.person()).await?;
-        Ok(())
+        Ok(self.try_register().await?)
+    }
+
+    /// Registers a person, or says what the client says.
+    pub async fn try_register(&self) -> Result<(), Error> {
+        self.client.edit(&self.session, &self.person()).await.map(|_| ())
     }
 
     /// Registers persons over one stream; `each` is told of every one, and says whether to go on.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Engine;
 
 /// The format of directories that this program makes. It reads this one alone.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Personal data lies below: for the node's user alone.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -103,6 +103,17 @@ pub enum DataDirError {
     /// A newer program made it.
     #[error("{path} has format {found}, and this program knows {FORMAT}: run the newer program that made it")]
     Newer {
+        /// The directory.
+        path: String,
+        /// Its format.
+        found: u32,
+    },
+    /// A program from before the first release made it.
+    #[error(
+        "{path} has format {found}, and this program knows {FORMAT} alone: export its records with the program that made it, \
+         and import them into a new directory"
+    )]
+    Older {
         /// The directory.
         path: String,
         /// Its format.
@@ -418,13 +429,14 @@ fn read_identity(dir: &Path) -> Result<Option<Owner>, DataDirError> {
     let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
     // The format first: a newer one may have any other keys.
     let any: AnyFormat = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
-    if any.format > FORMAT {
-        return Err(DataDirError::Newer { path: dir.display().to_string(), found: any.format });
+    let path = || dir.display().to_string();
+    match any.format {
+        0 => return Err(damaged("there never was a format 0".to_owned())),
+        found if found > FORMAT => return Err(DataDirError::Newer { path: path(), found }),
+        found if found < FORMAT => return Err(DataDirError::Older { path: path(), found }),
+        _ => {}
     }
     let file: IdentityFile = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
-    if file.format != FORMAT {
-        return Err(damaged(format!("there never was a format {}", file.format)));
-    }
     file.owner().map(Some).map_err(damaged)
 }
 
@@ -556,11 +568,14 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_left_to_the_newer_program() {
+    fn another_format_is_left_to_the_program_that_made_it() {
         let (_parent, path) = place();
         drop(DataDir::open(&path, &owner()).unwrap());
-        fs::write(path.join(IDENTITY), "format = 2\nsomething = \"new\"\n").unwrap();
-        assert_eq!(refusal(&path, &owner()), DataDirError::Newer { path: path.display().to_string(), found: 2 });
+        let path_text = path.display().to_string();
+        fs::write(path.join(IDENTITY), format!("format = {}\nsomething = \"new\"\n", FORMAT + 1)).unwrap();
+        assert_eq!(refusal(&path, &owner()), DataDirError::Newer { path: path_text.clone(), found: FORMAT + 1 });
+        fs::write(path.join(IDENTITY), format!("format = {}\n", FORMAT - 1)).unwrap();
+        assert_eq!(refusal(&path, &owner()), DataDirError::Older { path: path_text, found: FORMAT - 1 });
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 /// above, or it would block the stream there.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
+/// What the header of most edits takes.
+const HEADER_BYTES_USUAL: usize = 384;
+
+/// What a dot takes, unless an author has made very many edits.
+pub(crate) const DOT_BYTES: usize = 20;
+
 /// The pseudo-field that carries an edit's grounds (a decision's reason): it hides and travels like any change and is
 /// never folded into the record.
 pub const GROUNDS: FieldId = FieldId(0);
@@ -255,6 +261,11 @@ impl Wire for Edit {
     fn encode(&self, out: &mut Vec<u8>) {
         self.header.encode(out);
         self.changes.encode(out);
+    }
+
+    fn bytes_hint(&self) -> usize {
+        let of_change = |it: &Change| it.element.len() + it.value.len() + DOT_BYTES * it.overwrites.len() + 8;
+        HEADER_BYTES_USUAL + self.changes.iter().map(of_change).sum::<usize>()
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {

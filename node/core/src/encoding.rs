@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length that the remaining bytes can hold (one byte an element at least), so that it is safe to allocate for.
-    fn length(&mut self) -> Result<usize, Malformed> {
+    pub(crate) fn length(&mut self) -> Result<usize, Malformed> {
         let length = u64::decode(self)?;
         usize::try_from(length).ok().filter(|l| *l <= self.rest.len()).ok_or(Malformed { what: "length" })
     }
@@ -75,9 +75,14 @@ pub trait Wire: Sized {
     /// The value's bytes.
     #[must_use]
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(BYTES_USUAL);
+        let mut out = Vec::with_capacity(self.bytes_hint());
         self.encode(&mut out);
         out
+    }
+
+    /// About how many bytes there will be: room for them is made at once.
+    fn bytes_hint(&self) -> usize {
+        BYTES_USUAL
     }
 
     /// The value of exactly these bytes.

@@ -9,17 +9,24 @@
 //! `clock` says, per author, the last edit of this record that is folded in: an author's edits arrive in the order of
 //! its chain, so one number per author is enough. Edits of different authors may arrive in any order: a write may name a
 //! dot that is not here yet, and `pending` remembers it until it comes.
+//!
+//! The bytes: most fields of a record were written by few edits, so these are named once and each value points to its own.
+//!
+//! ```text
+//! record = kind clock edits fields pending
+//! edits  = count (dot received)*                          rising; each is pointed to
+//! fields = count (field element count (place value)*)*    keys rising; `place` in `edits`, rising
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use crdts::{CmRDT, CvRDT, VClock};
 
-use crate::edit::{Change, Dot, Edit, GROUNDS};
+use crate::edit::{Change, DOT_BYTES, Dot, Edit, GROUNDS};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::AuthorId;
 use crate::schema::{FieldId, RecordKind};
-use crate::wire_struct;
 
 /// A field, and which of its elements if it repeats.
 pub type FieldKey = (FieldId, Vec<u8>);
@@ -34,8 +41,6 @@ pub struct Tagged {
     /// Canonical bytes; empty if the field was cleared.
     pub value: Vec<u8>,
 }
-
-wire_struct! { Tagged { dot, received_ms, value } }
 
 impl std::fmt::Debug for Tagged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -211,17 +216,68 @@ impl Wire for Record {
     fn encode(&self, out: &mut Vec<u8>) {
         self.kind.encode(out);
         self.clock.dots.encode(out);
-        self.fields.encode(out);
+        let written = |tagged: &Tagged| (tagged.dot.clone(), tagged.received_ms);
+        let mut edits: Vec<(Dot, i64)> = self.fields.values().flatten().map(written).collect();
+        edits.sort_unstable();
+        edits.dedup();
+        edits.encode(out);
+        (self.fields.len() as u64).encode(out);
+        for (key, values) in &self.fields {
+            key.encode(out);
+            (values.len() as u64).encode(out);
+            for tagged in values {
+                let place = edits.partition_point(|(dot, at)| (dot, *at) < (&tagged.dot, tagged.received_ms));
+                (place as u64).encode(out);
+                tagged.value.encode(out);
+            }
+        }
         self.pending.iter().cloned().collect::<Vec<_>>().encode(out);
+    }
+
+    fn bytes_hint(&self) -> usize {
+        let of_field = |((_, element), values): (&FieldKey, &Vec<Tagged>)| {
+            element.len() + values.iter().map(|tagged| tagged.value.len() + 5).sum::<usize>() + 5
+        };
+        // Few edits wrote what a record shows; more of them make it grow.
+        8 * DOT_BYTES + self.fields.iter().map(of_field).sum::<usize>()
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         let kind = Wire::decode(input)?;
         let clock = VClock { dots: Wire::decode(input)? };
-        let fields = Wire::decode(input)?;
+        let edits: Vec<(Dot, i64)> = Wire::decode(input)?;
+        if !edits.is_sorted_by(|one, next| one < next) {
+            return Err(Malformed { what: "record: edits out of order" });
+        }
+        let mut pointed = vec![false; edits.len()];
+        let mut fields = BTreeMap::new();
+        for _ in 0..input.length()? {
+            let key = FieldKey::decode(input)?;
+            if fields.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(Malformed { what: "record: fields out of order" });
+            }
+            let values = decode_values(&edits, &mut pointed, input)?;
+            fields.insert(key, values);
+        }
+        if pointed.contains(&false) {
+            return Err(Malformed { what: "record: an edit without a value" });
+        }
         let pending: Vec<(FieldKey, Dot)> = Wire::decode(input)?;
         Ok(Record { kind, clock, fields, pending: pending.into_iter().collect() })
     }
+}
+
+/// The values of one field; marks the edits that they point to.
+fn decode_values(edits: &[(Dot, i64)], pointed: &mut [bool], input: &mut Reader<'_>) -> Result<Vec<Tagged>, Malformed> {
+    let (mut values, mut least) = (Vec::with_capacity(1), 0);
+    for _ in 0..input.length()? {
+        let place = usize::try_from(u64::decode(input)?).unwrap_or(usize::MAX);
+        let edit = edits.get(place).filter(|_| place >= least);
+        let (dot, received_ms) = edit.ok_or(Malformed { what: "record: place of an edit" })?;
+        (pointed[place], least) = (true, place + 1);
+        values.push(Tagged { dot: dot.clone(), received_ms: *received_ms, value: Wire::decode(input)? });
+    }
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -280,6 +336,28 @@ mod tests {
         let record = record(&[write(dot(1, 1), 1, "An", &[]), write(dot(2, 1), 1, "An", &[])]);
         assert_eq!(record.dots(&key(1)).len(), 2);
         assert!(!record.is_disputed(&key(1)));
+    }
+
+    #[test]
+    fn a_record_has_one_byte_string_alone() {
+        let record = record(&[write(dot(1, 1), 1, "An", &[]), write(dot(2, 7), 2, "Ba", &[])]);
+        let bytes = record.to_bytes();
+        let edits = 1 + 1 + 2 * 17;
+        assert_eq!(bytes[edits], 2, "two edits, each a dot and a time");
+        let [first, second] = [edits + 1, edits + 1 + 18].map(|at| bytes[at..at + 18].to_vec());
+        let mut swapped = bytes.clone();
+        swapped[edits + 1..edits + 37].copy_from_slice(&[second, first.clone()].concat());
+        assert!(Record::from_bytes(&swapped).is_err(), "edits out of order");
+        let mut idle = bytes.clone();
+        idle[edits] = 3;
+        let more = [&[9; 16][..], &[1, 1]].concat();
+        idle.splice(edits + 37..edits + 37, more);
+        assert!(Record::from_bytes(&idle).is_err(), "an edit to which nothing points");
+        let mut astray = bytes.clone();
+        let place = bytes.len() - 1 - "Ba".len() - 1 - 1;
+        assert_eq!(bytes[place], 1, "the second value was written by the second edit");
+        astray[place] = 2;
+        assert!(Record::from_bytes(&astray).is_err(), "a place behind the last edit");
     }
 
     /// What one of three replicas does next.

@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use dinhba_core::store::{Batch, Scan, ScanItem, StateEngine, StateView, StoreError};
+use fjall::config::PinningPolicy;
 use fjall::{Database, Error, Guard, Iter, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Snapshot};
 
 use super::{CLEAR_BATCH_KEYS, Poison, Write, in_order};
@@ -61,7 +62,15 @@ impl FjallState {
                 .worker_threads(WORKERS)
                 .max_cached_files(Some(OPEN_FILES));
             let database = builder.open().map_err(|error| fjall_error(dir, error))?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            // An edit looks for many keys that are not there yet. fjall's defaults read the filters and the index of its middle
+            // levels from the file each time once they outgrow the cache: at a million records that took six parts of seven
+            // of a node's time. Those levels are bounded, so this is some tens of MB; lower levels are in small blocks.
+            let options = || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(MEMTABLE_BYTES)
+                    .filter_block_pinning_policy(PinningPolicy::all(true))
+                    .index_block_pinning_policy(PinningPolicy::all(true))
+            };
             let state = database.keyspace("state", options).map_err(|error| fjall_error(dir, error))?;
             Ok((database, state))
         })?;
