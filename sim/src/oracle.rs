@@ -62,12 +62,15 @@ pub struct Ledger {
 
 impl Ledger {
     /// Whether the promises cover this edit: it was not lost with a disk that alone held it. What was asked before and
-    /// told after may have been accepted before.
+    /// told after may have been accepted before. Once the site that accepted it lost it, whoever holds it may lose it too.
     #[must_use]
     pub fn is_covered(&self, told: &Told) -> bool {
-        self.losses
-            .iter()
-            .all(|loss| loss.site != told.site || told.asked > loss.at || loss.held_elsewhere.contains(&told.hash))
+        let mut at_home = self.losses.iter().filter(|loss| loss.site == told.site && told.asked <= loss.at);
+        let lost_at_home = at_home.clone().map(|loss| loss.at).min();
+        let later = |loss: &&Loss| lost_at_home.is_some_and(|lost| told.at <= loss.at && lost <= loss.at);
+        let mut elsewhere = self.losses.iter().filter(|loss| loss.site != told.site).filter(later);
+        let is_held = |loss: &Loss| loss.held_elsewhere.contains(&told.hash);
+        at_home.all(is_held) && elsewhere.all(is_held)
     }
 }
 
@@ -94,5 +97,29 @@ impl Oracle {
                 ledger.told.insert(request, told);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_is_owed_while_a_disk_is_left_that_should_hold_it() {
+        let (home, above) = (5, 3);
+        let hash = Hash([7; 32]);
+        let at = Duration::from_secs;
+        let told =
+            Told { asked: at(10), at: at(11), site: home, shard: ShardId(1), hash, count: 1, records: Vec::new() };
+        let loss =
+            |site, second, held: &[Hash]| Loss { site, at: at(second), held_elsewhere: held.iter().copied().collect() };
+        let is_owed = |losses: &[Loss]| Ledger { losses: losses.to_vec(), ..Ledger::default() }.is_covered(&told);
+        assert!(is_owed(&[]));
+        assert!(!is_owed(&[loss(home, 20, &[])]), "nobody else had it");
+        assert!(is_owed(&[loss(home, 20, &[hash])]), "the site above had it");
+        assert!(!is_owed(&[loss(home, 20, &[hash]), loss(above, 30, &[])]), "until it lost it too");
+        assert!(is_owed(&[loss(above, 20, &[])]), "its own site still has it, whatever it has shown");
+        assert!(is_owed(&[loss(above, 15, &[]), loss(home, 20, &[hash])]));
+        assert!(is_owed(&[loss(home, 5, &[])]), "it was accepted after the loss");
     }
 }
