@@ -107,7 +107,11 @@ impl Node {
             state: Arc::clone(&self.state) as _,
             disk: Arc::clone(&self.disk) as _,
             snapshot_dir: PathBuf::from("snapshots"),
-            machine: Box::new(ChainMachine::new(Arc::clone(&self.state) as Arc<dyn StateEngine>, GROUP)),
+            machine: {
+                let state = Arc::clone(&self.state) as Arc<dyn StateEngine>;
+                Box::new(move || Box::new(ChainMachine::new(Arc::clone(&state), GROUP)))
+            },
+            peers: Vec::new(),
             pool: PeerPool::new(Arc::new(self.wire.clone())),
             groups,
             settings: Settings::default(),
