@@ -794,7 +794,12 @@ async fn entries_that_no_majority_accepted_give_way_to_a_fetched_snapshot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_one_says_what_to_do_and_one_with_its_whole_log_needs_nobody() {
     let mut node = TestNode::new(1).await;
-    let mut group = node.start(GROUP).await;
+    let keeping = |node: &TestNode| {
+        let setup = node.setup(GROUP);
+        let settings = Settings { log_keep: 1000, ..setup.settings.clone() };
+        Group::start(Setup { settings, ..setup })
+    };
+    let mut group = keeping(&node).await.expect("it starts");
     group.initialize(voters(std::slice::from_ref(&node))).await.expect("it is new");
     for number in 0..20 {
         propose(&group, &number.to_string()).await;
@@ -808,7 +813,7 @@ async fn a_group_of_one_says_what_to_do_and_one_with_its_whole_log_needs_nobody(
         node.disk.flip_bit(&dir.join(name), 100);
     }
     node.come_back().await;
-    group = node.start(GROUP).await;
+    group = keeping(&node).await.expect("it starts");
     propose(&group, "again").await;
     assert_eq!(node.commands(GROUP).len(), 21, "the log has everything");
 
