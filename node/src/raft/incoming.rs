@@ -69,7 +69,7 @@ pub(super) struct Incoming {
     path: PathBuf,
     file: Box<dyn DiskFile>,
     next: u64,
-    hasher: blake3::Hasher,
+    hasher: Box<blake3::Hasher>,
     touched: Instant,
 }
 
@@ -78,7 +78,7 @@ impl Incoming {
     pub(super) fn begin(disk: &dyn Disk, path: PathBuf, hash: Hash, bytes: u64) -> Result<Self, StoreError> {
         disk.remove(&path)?;
         let file = disk.open(&path, true)?;
-        Ok(Incoming { hash, bytes, path, file, next: 0, hasher: blake3::Hasher::new(), touched: runtime::now() })
+        Ok(Incoming { hash, bytes, path, file, next: 0, hasher: Box::default(), touched: runtime::now() })
     }
 
     /// Which file it is, by its hash.

@@ -574,11 +574,11 @@ async fn write_and_purge(groups: &[Group], leader: usize, count: usize) {
 
 async fn snapshot_and_purge(groups: &[Group]) {
     for group in groups {
-        let reached = Some(group.barrier(WAIT).await.expect("a majority lives"));
+        let reached = group.barrier(WAIT).await.expect("a majority lives");
         group.snapshot().await.expect("it runs");
-        assert!(group.wait_for(WAIT, |status| status.snapshot >= reached).await, "{:#?}", group.status());
-        group.purge(reached.unwrap_or(0)).await.expect("it runs");
-        assert!(group.wait_for(WAIT, |status| status.purged >= reached).await, "{:#?}", group.status());
+        assert!(group.wait_for(WAIT, |status| status.snapshot >= Some(reached)).await, "{:#?}", group.status());
+        group.purge(reached).await.expect("it runs");
+        assert!(group.wait_for(WAIT, |status| status.purged >= Some(reached)).await, "{:#?}", group.status());
     }
 }
 
@@ -620,7 +620,9 @@ fn rot_snapshots(node: &TestNode) {
 }
 
 /// The vote, and all entries of the log.
-fn promised(node: &TestNode) -> (Option<Vec<u8>>, Vec<(u64, Vec<u8>)>) {
+type Promised = (Option<Vec<u8>>, Vec<(u64, Vec<u8>)>);
+
+fn promised(node: &TestNode) -> Promised {
     let vote = node.log.state(GROUP).expect("memory").vote;
     (vote, node.log.read(GROUP, 0, u64::MAX).expect("memory"))
 }
