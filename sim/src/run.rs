@@ -377,7 +377,8 @@ impl Story {
     /// Starts nodes of which a replica has stopped again, and waits for them: what is damaged beyond what a node has itself, it
     /// has from another of its site, but not at once for a second time.
     async fn restart_stopped(&self, country: &Country) {
-        let stopped: Vec<usize> = (0..country.machines().len()).filter(|node| has_stopped(country, *node)).collect();
+        let count = country.machines().len();
+        let stopped: Vec<usize> = (0..count).filter(|node| has_stopped(country, *node)).collect();
         for node in &stopped {
             country.kill(*node);
             country.start(*node);

@@ -88,8 +88,16 @@ fn network_error(error: &Malformed) -> RPCError<TypeConfig> {
 
 impl Member {
     async fn call(&self, action: RPCTypes, body: Body, wait: Duration) -> Result<Body, RPCError<TypeConfig>> {
+        use wire::FailureKind::{NoGroup, Stopped};
         let started = runtime::now();
-        self.pool.call(self.target, &self.address, self.group, body, wait).await.map_err(|error| match error {
+        let answer = self.pool.call(self.target, &self.address, self.group, body, wait).await;
+        // openraft waits a while before it tries again, which it does not after other errors.
+        if let Ok(Body::Failure(failure)) = &answer
+            && matches!(failure.kind(), NoGroup | Stopped)
+        {
+            return Err(RPCError::Unreachable(Unreachable::from_string(&failure.detail)));
+        }
+        answer.map_err(|error| match error {
             CallError::NotSent(why) => RPCError::Unreachable(Unreachable::from_string(why)),
             CallError::Lost(_) if runtime::now() - started >= wait => {
                 RPCError::Timeout(Timeout { action, id: self.here, target: self.target, timeout: wait })
