@@ -89,7 +89,7 @@ async fn prepare(setup: &Setup, condition: &Arc<Condition>) -> Result<(LogStore,
     // openraft would take a state that is gone for one in which nothing was applied, and go on from there.
     let (purged, snapshot) = (log.purged()?, machine.snapshot_position());
     if purged > applied.max(snapshot.map(|at| at.index)) {
-        return Err(Unfit::Damaged(unreachable_state(group, purged)));
+        return Err(damaged_unless_for_good(setup, unreachable_state(group, purged)));
     }
     if sometimes("a state goes further than its log", applied > last) {
         machine.ensure_snapshot().map_err(|error| damaged_unless_for_good(setup, error))?;
