@@ -68,7 +68,8 @@ pub enum ProposalFailed {
     Store(#[from] StoreError),
 }
 
-/// The registry as the group's machine.
+/// The registry as the group's machine; a clone goes on for it when the replica is started again.
+#[derive(Clone)]
 pub struct RegistryMachine {
     engine: Arc<dyn StateEngine>,
     context: Context,

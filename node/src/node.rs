@@ -317,7 +317,15 @@ impl Node {
                 state: Arc::clone(&seams.state),
                 disk: Arc::clone(&seams.disk),
                 snapshot_dir: seams.snapshots.join(group.to_string()),
-                machine: Box::new(machine),
+                machine: Box::new(move || Box::new(machine.clone())),
+                peers: shared
+                    .config
+                    .site
+                    .members
+                    .iter()
+                    .filter(|member| member.groups.contains(&group))
+                    .map(|member| (member.id, member.address.to_string()))
+                    .collect(),
                 pool: shared.pool.clone(),
                 groups: shared.groups.clone(),
                 settings: Settings {

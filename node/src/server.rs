@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dinhba_client::tls::MESSAGE_BYTES_MAX;
 use dinhba_core::claims::Identity;
+use dinhba_core::ids::NodeId;
 use dinhba_proto::peer::v1::Frame;
 use dinhba_proto::v1::link_server::LinkServer;
 use dinhba_proto::v1::records_server::RecordsServer;
@@ -33,9 +34,9 @@ const HEALTH_EVERY: Duration = Duration::from_millis(500);
 struct SameSite(Arc<Shared>);
 
 impl Admit for SameSite {
-    fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<(), Status> {
+    fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<Option<NodeId>, Status> {
         match peer_identity(request)? {
-            Identity::Node { site, .. } if site == self.0.site() => Ok(()),
+            Identity::Node { site, node } if site == self.0.site() => Ok(Some(node)),
             _ => Err(Status::permission_denied("only the nodes of this site speak here: use the records service")),
         }
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_core::store::StateEngine;
+use dinhba_node::disk::Disk;
 use dinhba_node::raft::group::{Group, Role, Settings, Setup};
-use dinhba_node::raft::peer::{AdmitAll, App, Groups, PeerPool, PeerService};
+use dinhba_node::raft::peer::{AdmitAll, App, Body as PeerBody, Groups, PeerPool, PeerService};
 use dinhba_node::raft::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use dinhba_node::runtime::{self, NodeScope};
+use dinhba_proto::peer::v1 as peer;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tonic::body::Body;
@@ -107,7 +109,11 @@ impl Node {
             state: Arc::clone(&self.state) as _,
             disk: Arc::clone(&self.disk) as _,
             snapshot_dir: PathBuf::from("snapshots"),
-            machine: Box::new(ChainMachine::new(Arc::clone(&self.state) as Arc<dyn StateEngine>, GROUP)),
+            machine: {
+                let state = Arc::clone(&self.state) as Arc<dyn StateEngine>;
+                Box::new(move || Box::new(ChainMachine::new(Arc::clone(&state), GROUP)))
+            },
+            peers: Vec::new(),
             pool: PeerPool::new(Arc::new(self.wire.clone())),
             groups,
             settings: Settings::default(),
@@ -198,4 +204,44 @@ fn three_nodes_elect_write_lose_their_leader_and_go_on_and_a_seed_repeats_it() {
     }
     hashes.dedup();
     assert_eq!(hashes.len(), 5, "seeds do not differ");
+}
+
+/// The beginning of a snapshot is sent, and offered once more; how many files are there each time, and long after.
+async fn half_a_snapshot(simulator: Handle) -> Vec<usize> {
+    let wire = Wire { simulator: simulator.clone(), listeners: Arc::default() };
+    let (there, here) = (Node::new(1, &wire), Node::new(2, &wire));
+    let group = here.start().await;
+    let pool = PeerPool::new(Arc::new(wire.clone()));
+    let mut files = Vec::new();
+    let count = || here.disk.list(&PathBuf::from("snapshots")).expect("memory").len();
+    for transfer in [1, 2] {
+        let chunk = peer::SnapshotChunk {
+            transfer,
+            vote: Some(peer::Vote { term: 1, node: 1, committed: true }),
+            position: Some(peer::Position { membership: Some(peer::Membership::default()), ..Default::default() }),
+            bytes: 500,
+            hash: vec![9; 32],
+            data: vec![1; 100],
+            resumable: true,
+            ..Default::default()
+        };
+        let (pool, address) = (pool.clone(), here.address.clone());
+        let call = async move { pool.call(2, &address, GROUP, PeerBody::Snapshot(chunk), WAIT).await };
+        let answer = simulator.spawn_in(there.scope, "send", call).await.expect("it is not killed");
+        assert!(matches!(answer, Ok(PeerBody::SnapshotAnswer(answer)) if answer.next == 100));
+        runtime::sleep(Duration::from_secs(400)).await;
+        files.push(count());
+    }
+    runtime::sleep(Duration::from_secs(300)).await;
+    files.push(count());
+    drop(group);
+    files
+}
+
+#[test]
+fn a_snapshot_that_nobody_goes_on_sending_is_removed() {
+    let mut simulator = Simulator::new(1);
+    let handle = simulator.handle();
+    let files = simulator.run(Duration::from_secs(3600), half_a_snapshot(handle));
+    assert_eq!(files, Some(vec![1, 1, 0]), "kept for ten minutes after it was last offered");
 }

@@ -11,6 +11,7 @@ use dinhba_core::inject;
 use dinhba_core::keys::Keys;
 use dinhba_core::registry;
 use dinhba_core::store::StateView;
+use dinhba_node::node::Node;
 use dinhba_node::raft::group::Role;
 use dinhba_node::runtime::{self, Instant};
 
@@ -46,6 +47,10 @@ pub fn looks_every(lasts: Duration) -> Duration {
 
 /// How often the liveness phase looks whether all is in step.
 const STEP_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a replica may take to be had from another node once nothing is in its way: some elections, and some pauses of
+/// whoever asks in vain while the others are not where they were.
+const REPAIR_MAX: Duration = Duration::from_secs(60);
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -333,6 +338,7 @@ impl Story {
             }
         }
         runtime::sleep(Duration::from_secs(5)).await;
+        self.restart_stopped(country).await;
         let mut repairs = Vec::new();
         for node in 0..count {
             let (site, number, power, members) = {
@@ -342,10 +348,7 @@ impl Story {
                     machines.iter().filter(|other| other.site == machine.site && other.power == Power::On).count();
                 (machine.site, machine.number, machine.power.clone(), members)
             };
-            let stopped = {
-                let node = country.machines()[node].node.clone();
-                node.is_some_and(|node| node.shared.hosted().any(|group| group.group.status().stopped.is_some()))
-            };
+            let stopped = has_stopped(country, node);
             // Rot that no replica came across yet: a scrub would find it.
             let rotten = country.sites()[site].groups.iter().any(|(group, _)| {
                 let (from, to) = Keys(*group).all();
@@ -369,6 +372,21 @@ impl Story {
         }
         // What a neighbour set aside for its level is folded once the level is raised there too.
         self.raise_levels(country, self.scenario.level_max()).await;
+    }
+
+    /// Starts nodes of which a replica has stopped again, and waits for them: what is damaged beyond what a node has itself, it
+    /// has from another of its site, but not at once for a second time.
+    async fn restart_stopped(&self, country: &Country) {
+        let count = country.machines().len();
+        let stopped: Vec<usize> = (0..count).filter(|node| has_stopped(country, *node)).collect();
+        for node in &stopped {
+            country.kill(*node);
+            country.start(*node);
+        }
+        let deadline = runtime::now() + REPAIR_MAX;
+        while stopped.iter().any(|node| has_stopped(country, *node)) && runtime::now() < deadline {
+            runtime::sleep(STEP_LOOK_EVERY).await;
+        }
     }
 
     /// Raises the feature level everywhere.
@@ -419,6 +437,16 @@ impl Story {
             self.violated("alive", format!("of {} sites, {accepted} accepted a fresh edit after healing", codes.len()));
         }
     }
+}
+
+/// Whether a node is on of which a replica does not run.
+fn has_stopped(country: &Country, node: usize) -> bool {
+    let (power, node) = {
+        let machines = country.machines();
+        (machines[node].power.clone(), machines[node].node.clone())
+    };
+    let stops = |node: Arc<Node>| node.shared.hosted().any(|group| group.group.status().stopped.is_some());
+    power == Power::On && node.is_some_and(stops)
 }
 
 fn is_formed(country: &Country, site: usize) -> bool {

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use dinhba_sim::scenario::{SHIPPED, Scenario};
+use dinhba_sim::trace::Event;
 use dinhba_sim::{random, run};
 
 /// Short runs whose faults are of many kinds.
@@ -27,4 +29,17 @@ fn every_promise_is_kept_under_the_fixed_seeds() {
         threads.into_iter().flat_map(|thread| thread.join().expect("runs are guarded")).collect()
     });
     assert_eq!(broken, Vec::<String>::new(), "replay one with `dinhba-sim run --seed N`");
+}
+
+#[test]
+fn a_node_that_rots_beyond_itself_is_mended_by_the_others_and_not_replaced() {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "rotten_beyond_itself").expect("it is shipped");
+    let outcome = run::guarded(&Scenario::parse(text).expect("it is well written"), None);
+    assert_eq!(outcome.violations, Vec::new());
+    let reached = |name: &str| outcome.reached.get(name).copied().unwrap_or(0);
+    assert!(reached("a snapshot is fetched from another member") >= 4, "{:?}", outcome.reached);
+    assert!(reached("a replica runs again with another member's snapshot") >= 4, "{:?}", outcome.reached);
+    let is_replacement =
+        |event: &Event| matches!(event, Event::FaultBegins { text, .. } if text.contains("is replaced"));
+    assert!(!outcome.entries.iter().any(|entry| is_replacement(&entry.event)));
 }

@@ -5,6 +5,9 @@
 //! returned includes every proposal that was acknowledged before it was called. Barriers that wait at the same time
 //! share one round.
 //!
+//! A replica whose state is damaged beyond what it has itself is stopped, and started again with another member's snapshot
+//! (`keep`): meanwhile every call here is answered as by one that has stopped, and nothing is proposed.
+//!
 //! Leaves to others: what commands mean, and telling a repeated command from a new one: after an unknown outcome the
 //! caller proposes the same command again, and the machine recognises its request id.
 
@@ -22,16 +25,15 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::oneshot;
 
-use super::log_store::LogStore;
-use super::machine::{Condition, Machine, StateMachine, cannot_replace, drop_unreadable, unreachable_state};
-use super::network::Network;
+use super::machine::{Condition, Machine, StateMachine};
 use super::peer::{Body, CallError, Groups, PeerPool};
 use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
 use crate::disk::Disk;
-use crate::log::LOST_VOTE;
-use crate::runtime::watch::WatchReceiver;
-use crate::runtime::{self, Instant};
+use crate::runtime::watch::{self, WatchReceiver, WatchSender};
+use crate::runtime::{self, Instant, JoinHandle};
 
+mod fetch;
+mod keep;
 mod receive;
 mod serve;
 
@@ -92,8 +94,10 @@ pub struct Setup {
     pub disk: Arc<dyn Disk>,
     /// ...in this directory, where nothing else lies.
     pub snapshot_dir: PathBuf,
-    /// What commands mean.
-    pub machine: Box<dyn Machine>,
+    /// What commands mean: a machine for each time that the replica is started.
+    pub machine: Box<dyn Fn() -> Box<dyn Machine> + Send + Sync>,
+    /// Who else is known to be a member, by node and address: asked for a snapshot if nothing here leads to the state.
+    pub peers: Vec<(NodeId, String)>,
     /// Reaches the other members.
     pub pool: PeerPool,
     /// Where calls of the other members arrive.
@@ -234,21 +238,40 @@ pub struct Status {
     pub stopped: Option<String>,
 }
 
-/// A running group; clones are the same.
+/// A group on this node; clones are the same.
 #[derive(Clone)]
 pub struct Group {
-    inner: Arc<Inner>,
+    handle: Arc<Handle>,
 }
 
+/// What of a group outlives its replica.
+struct Handle {
+    group: GroupId,
+    condition: Arc<Condition>,
+    groups: Groups,
+    slot: watch::Sender<Slot>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The replica, or how it was last seen.
+#[derive(Clone)]
+enum Slot {
+    Here(Arc<Inner>),
+    /// It does not run, and may come back.
+    Away(Arc<Status>),
+    /// It was shut down.
+    Ended(Arc<Status>),
+}
+
+/// A running replica.
 struct Inner {
     group: GroupId,
     here: u64,
     raft: Raft<TypeConfig, StateMachine>,
-    condition: Arc<Condition>,
     pool: PeerPool,
-    groups: Groups,
     barriers: Mutex<Barriers>,
-    receiving: receive::Receiving,
+    receiving: Arc<receive::Receiving>,
+    lending: Arc<fetch::Lending>,
 }
 
 #[derive(Default)]
@@ -291,72 +314,39 @@ impl Group {
     /// Opens the group's log and state, and takes part.
     ///
     /// A node that is new to a group waits until the leader adds it; a new group begins with [`initialize`](Self::initialize).
+    /// If the state is damaged, and only other members can have it, the group is there and does not run until one has given it:
+    /// see its [`status`](Self::status).
     pub async fn start(setup: Setup) -> Result<Group, StartError> {
-        let config = config(&setup)?;
-        let (group, here) = (setup.group, setup.node.0);
-        let log = LogStore::open(setup.log, group)?;
-        if log.has_vote() {
-            drop_unreadable(&*setup.state, group)
-                .map_err(|error| cannot_replace(&*setup.disk, &setup.snapshot_dir, group, error))?;
+        keep::start(setup).await
+    }
+
+    fn inner(&self) -> Result<Arc<Inner>, String> {
+        match &*self.handle.slot.borrow_watched() {
+            Slot::Here(inner) => Ok(Arc::clone(inner)),
+            Slot::Away(status) | Slot::Ended(status) => Err(status.stopped.clone().unwrap_or_default()),
         }
-        let machine =
-            StateMachine::open(setup.state, group, Arc::clone(&setup.disk), &setup.snapshot_dir, setup.machine)?
-                .with_log(log.clone());
-        // Nothing is applied before a vote is durable: the log was lost, and with it what this node had promised.
-        let is_lost = !log.has_vote() && !is_armed("take-lost-log-for-new");
-        if let Some(applied) = machine.applied().filter(|_| is_lost) {
-            sometimes("a node that lost its log is refused", true);
-            return Err(StartError::Store(StoreError::Corrupt {
-                place: format!("log of {group}"),
-                detail: format!("the state goes to {applied}, and the log knows of no vote: it was lost; {LOST_VOTE}"),
-            }));
-        }
-        // What a majority holds is applied, also before this node's own log has flushed it: after a power cut the state may
-        // go further than the log. openraft then purges the log up to the state, and expects a snapshot there.
-        let (applied, last) = (machine.applied().map(|applied| applied.index), log.last()?);
-        // openraft would take a state that is gone for one in which nothing was applied, and go on from there.
-        let purged = log.purged()?;
-        if purged > applied.max(machine.snapshot_index()) {
-            return Err(StartError::Store(unreachable_state(group, purged)));
-        }
-        if sometimes("a state goes further than its log", applied > last) {
-            machine.ensure_snapshot()?;
-        }
-        let condition = machine.condition();
-        let network = Network::new(setup.pool.clone(), group, here);
-        let raft = Raft::new(here, Arc::new(config), network, log, machine)
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
-        let inner = Arc::new(Inner {
-            group,
-            here,
-            raft,
-            condition,
-            pool: setup.pool,
-            groups: setup.groups,
-            barriers: Mutex::default(),
-            receiving: receive::Receiving::new(setup.disk, &setup.snapshot_dir, group),
-        });
-        inner.groups.insert(group, Arc::new(serve::Served::new(&inner)));
-        Ok(Group { inner })
+    }
+
+    fn changeable(&self) -> Result<Arc<Inner>, ChangeError> {
+        self.inner().map_err(ChangeError::Stopped)
     }
 
     /// The group's id.
     #[must_use]
     pub fn id(&self) -> GroupId {
-        self.inner.group
+        self.handle.group
     }
 
     /// For those who read the group's state past its machine.
     pub(crate) fn condition(&self) -> &Condition {
-        &self.inner.condition
+        &self.handle.condition
     }
 
     /// Begins a new group with these voters (node and address), on one of them and once. The others learn of it.
     pub async fn initialize(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ChangeError> {
         let voters: BTreeMap<u64, Node> =
             voters.into_iter().map(|(node, address)| (node.0, Node { address })).collect();
-        self.inner.raft.initialize(voters).await.map_err(|error| match error {
+        self.changeable()?.raft.initialize(voters).await.map_err(|error| match error {
             RaftError::APIError(error) => ChangeError::Refused(error.to_string()),
             RaftError::Fatal(error) => ChangeError::Stopped(error.to_string()),
         })
@@ -368,13 +358,14 @@ impl Group {
             return Err(ProposeError::TooLong(command.len()));
         }
         let deadline = runtime::now() + wait;
+        let inner = self.inner().map_err(ProposeError::NoLeader)?;
         loop {
-            let why = match self.inner.attempt(command.clone(), deadline).await {
+            let why = match inner.attempt(command.clone(), deadline).await {
                 Attempt::Done(accepted) => return Ok(accepted),
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Again(why) => why,
             };
-            if !self.inner.pause(deadline).await {
+            if !inner.pause(deadline).await {
                 return Err(ProposeError::NoLeader(why));
             }
         }
@@ -384,14 +375,15 @@ impl Group {
     ///
     /// Returns the log index up to which it does.
     pub async fn barrier(&self, wait: Duration) -> Result<u64, ReadError> {
+        let inner = self.inner().map_err(ReadError::Stopped)?;
         let (sender, receiver) = oneshot::channel();
         let start = {
-            let mut barriers = self.inner.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut barriers = inner.barriers.lock().unwrap_or_else(PoisonError::into_inner);
             barriers.waiting.push(sender);
             !std::mem::replace(&mut barriers.running, true)
         };
         if start {
-            runtime::spawn("barrier", Arc::clone(&self.inner).run_barriers());
+            runtime::spawn("barrier", Arc::clone(&inner).run_barriers());
         }
         match runtime::timeout(wait, receiver).await {
             Ok(Ok(result)) => result,
@@ -402,62 +394,220 @@ impl Group {
 
     /// Adds a member that follows without a vote, at the leader; with `wait_for_it`, returns once it has caught up.
     pub async fn add_learner(&self, node: NodeId, address: String, wait_for_it: bool) -> Result<(), ChangeError> {
-        self.inner.changed(self.inner.raft.add_learner(node.0, Node { address }, wait_for_it)).await
+        let inner = self.changeable()?;
+        inner.changed(inner.raft.add_learner(node.0, Node { address }, wait_for_it)).await
     }
 
     /// Gives learners a vote, at the leader.
     pub async fn promote(&self, nodes: BTreeSet<NodeId>) -> Result<(), ChangeError> {
         let nodes = nodes.into_iter().map(|node| node.0).collect();
-        self.inner.changed(self.inner.raft.change_membership(ChangeMembers::AddVoterIds(nodes), false)).await
+        let inner = self.changeable()?;
+        inner.changed(inner.raft.change_membership(ChangeMembers::AddVoterIds(nodes), false)).await
     }
 
     /// Removes a member, voter or learner, at the leader. Its node id must never come back to the group.
     pub async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
-        let is_voter = self.inner.raft.voter_ids().any(|voter| voter == node.0);
+        let inner = self.changeable()?;
+        let is_voter = inner.raft.voter_ids().any(|voter| voter == node.0);
         let nodes = BTreeSet::from([node.0]);
         let change = if is_voter { ChangeMembers::RemoveVoters(nodes) } else { ChangeMembers::RemoveNodes(nodes) };
-        self.inner.changed(self.inner.raft.change_membership(change, false)).await
+        inner.changed(inner.raft.change_membership(change, false)).await
     }
 
     /// Asks the leader, which this must be, to hand over to `node`. Returns at once: watch the status.
     pub async fn transfer_leader(&self, node: NodeId) -> Result<(), ChangeError> {
-        if !self.inner.raft.is_leader() {
-            return Err(ChangeError::NotLeader { leader: self.inner.leader() });
+        let inner = self.changeable()?;
+        if !inner.raft.is_leader() {
+            return Err(ChangeError::NotLeader { leader: inner.leader() });
         }
-        self.inner.trigger(self.inner.raft.trigger().transfer_leader(node.0)).await
+        inner.trigger(inner.raft.trigger().transfer_leader(node.0)).await
     }
 
     /// Asks for an election now instead of after a silence; for tests and for operators who know.
     pub async fn elect(&self) -> Result<(), ChangeError> {
-        self.inner.trigger(self.inner.raft.trigger().elect(true)).await
+        let inner = self.changeable()?;
+        inner.trigger(inner.raft.trigger().elect(true)).await
     }
 
     /// Begins to write a snapshot. Returns at once: watch the status.
     pub async fn snapshot(&self) -> Result<(), ChangeError> {
-        self.inner.trigger(self.inner.raft.trigger().snapshot()).await
+        let inner = self.changeable()?;
+        inner.trigger(inner.raft.trigger().snapshot()).await
     }
 
     /// Removes log entries up to and including `index` that a snapshot covers.
     pub async fn purge(&self, index: u64) -> Result<(), ChangeError> {
-        self.inner.trigger(self.inner.raft.trigger().purge_log(index)).await
+        let inner = self.changeable()?;
+        inner.trigger(inner.raft.trigger().purge_log(index)).await
     }
 
     /// Whether this replica believes that it leads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.inner.raft.is_leader()
+        self.inner().is_ok_and(|inner| inner.raft.is_leader())
     }
 
     /// Who leads, as far as this replica knows: node and address.
     #[must_use]
     pub fn leader(&self) -> Option<(NodeId, String)> {
-        self.inner.leader()
+        self.inner().ok()?.leader()
     }
 
-    /// A look at this replica.
+    /// A look at this replica; if it does not run, at what it was when it did.
     #[must_use]
     pub fn status(&self) -> Status {
-        let metrics = self.inner.raft.metrics();
+        self.handle.status()
+    }
+
+    /// The members that this replica's log names, as in [`status`](Self::status), which may be a moment behind it; none if
+    /// the group is not begun.
+    pub async fn members(&self) -> Result<BTreeMap<NodeId, (String, bool)>, ReadError> {
+        let inner = self.inner().map_err(ReadError::Stopped)?;
+        let asked = inner.raft.with_raft_state(|state| members(state.membership_state.effective().membership()));
+        asked.await.map_err(|error| ReadError::Stopped(error.to_string()))
+    }
+
+    /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
+    pub async fn wait_for(&self, wait: Duration, wanted: impl Fn(&Status) -> bool) -> bool {
+        let waiting = async {
+            let mut slots = self.handle.subscribe();
+            loop {
+                let slot = slots.borrow_and_update().clone();
+                if wanted(&self.status()) {
+                    return true;
+                }
+                let Slot::Here(inner) = slot else {
+                    if matches!(slot, Slot::Ended(_)) || slots.changed().await.is_err() {
+                        return wanted(&self.status());
+                    }
+                    continue;
+                };
+                let mut changes = inner.raft.metrics();
+                drop(inner);
+                loop {
+                    let _ = changes.borrow_and_update();
+                    if wanted(&self.status()) {
+                        return true;
+                    }
+                    tokio::select! {
+                        biased;
+                        _ = slots.changed() => break,
+                        changed = changes.changed() => if changed.is_err() {
+                            // It has stopped. It may be started again.
+                            if wanted(&self.status()) || slots.changed().await.is_err() {
+                                return wanted(&self.status());
+                            }
+                            break;
+                        }
+                    }
+                }
+            }
+        };
+        runtime::timeout(wait, waiting).await.unwrap_or(false)
+    }
+
+    /// Stops taking part; the disk keeps everything. Returns when nothing of it runs any more.
+    pub async fn shutdown(&self) {
+        self.handle.groups.remove(self.handle.group);
+        let last = self.status();
+        let stopped = last.stopped.or_else(|| Some("it was shut down".to_owned()));
+        let ended = Slot::Ended(Arc::new(Status { role: Role::Stopped, stopped, ..last }));
+        if let Some(inner) = self.handle.replace(ended) {
+            // It answers with an error only if its task is already gone.
+            let _ = inner.raft.shutdown().await;
+        }
+        let keeper = self.handle.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
+    }
+}
+
+impl Status {
+    /// Of a replica that has not run yet.
+    fn unknown() -> Status {
+        Status {
+            role: Role::Stopped,
+            leader: None,
+            term: 0,
+            last: None,
+            committed: None,
+            applied: None,
+            snapshot: None,
+            purged: None,
+            members: BTreeMap::new(),
+            matched: BTreeMap::new(),
+            stopped: None,
+        }
+    }
+}
+
+impl Slot {
+    fn away(last: Status, why: &str) -> Slot {
+        let stopped = Some(why.to_owned());
+        Slot::Away(Arc::new(Status { role: Role::Stopped, leader: None, matched: BTreeMap::new(), stopped, ..last }))
+    }
+}
+
+impl Handle {
+    fn new(setup: &Setup, condition: Arc<Condition>, slot: Slot) -> Handle {
+        let (group, groups) = (setup.group, setup.groups.clone());
+        Handle { group, condition, groups, slot: watch::channel(slot).0, keeper: Mutex::default() }
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Slot> {
+        self.slot.subscribe()
+    }
+
+    fn kept_by(&self, keeper: JoinHandle<()>) {
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+    }
+
+    /// From now on the other members reach this replica.
+    fn serve(&self, inner: &Arc<Inner>) {
+        self.groups.insert(self.group, Arc::new(serve::Served::new(inner)));
+    }
+
+    fn is_ended(&self) -> bool {
+        matches!(*self.slot.borrow_watched(), Slot::Ended(_))
+    }
+
+    /// Puts something else in place of what is there, unless the group has ended; gives the replica that was there.
+    fn replace(&self, slot: Slot) -> Option<Arc<Inner>> {
+        let mut old = None;
+        self.slot.send_if_modified(|current| {
+            let is_open = !matches!(current, Slot::Ended(_));
+            if is_open && let Slot::Here(inner) = std::mem::replace(current, slot) {
+                old = Some(inner);
+            }
+            is_open
+        });
+        old
+    }
+
+    fn status(&self) -> Status {
+        let slot = self.slot.borrow_watched().clone();
+        match slot {
+            Slot::Here(inner) => inner.status(),
+            Slot::Away(status) | Slot::Ended(status) => (*status).clone(),
+        }
+    }
+}
+
+/// A vote was heard of before the entry that names the members.
+fn unknown_address(leader: NodeId) -> String {
+    format!("{leader} leads, and where it listens is not known yet")
+}
+
+fn members(membership: &Membership) -> BTreeMap<NodeId, (String, bool)> {
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let member = |(&node, data): (&u64, &Node)| (NodeId(node), (data.address.clone(), voters.contains(&node)));
+    membership.nodes().map(member).collect()
+}
+
+impl Inner {
+    fn status(&self) -> Status {
+        let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.map(|id| id.index);
         Status {
@@ -486,50 +636,6 @@ impl Group {
         }
     }
 
-    /// The members that this replica's log names, as in [`status`](Self::status), which may be a moment behind it; none if
-    /// the group is not begun.
-    pub async fn members(&self) -> Result<BTreeMap<NodeId, (String, bool)>, ReadError> {
-        let asked = self.inner.raft.with_raft_state(|state| members(state.membership_state.effective().membership()));
-        asked.await.map_err(|error| ReadError::Stopped(error.to_string()))
-    }
-
-    /// Waits until [`status`](Self::status) satisfies `wanted`; whether it did so within `wait`.
-    pub async fn wait_for(&self, wait: Duration, wanted: impl Fn(&Status) -> bool) -> bool {
-        let mut changes = self.inner.raft.metrics();
-        let waiting = async {
-            loop {
-                let _ = changes.borrow_and_update();
-                if wanted(&self.status()) {
-                    return true;
-                }
-                if changes.changed().await.is_err() {
-                    return wanted(&self.status());
-                }
-            }
-        };
-        runtime::timeout(wait, waiting).await.unwrap_or(false)
-    }
-
-    /// Stops taking part; the disk keeps everything. Returns when nothing of it runs any more.
-    pub async fn shutdown(&self) {
-        self.inner.groups.remove(self.inner.group);
-        // It answers with an error only if its task is already gone.
-        let _ = self.inner.raft.shutdown().await;
-    }
-}
-
-/// A vote was heard of before the entry that names the members.
-fn unknown_address(leader: NodeId) -> String {
-    format!("{leader} leads, and where it listens is not known yet")
-}
-
-fn members(membership: &Membership) -> BTreeMap<NodeId, (String, bool)> {
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    let member = |(&node, data): (&u64, &Node)| (NodeId(node), (data.address.clone(), voters.contains(&node)));
-    membership.nodes().map(member).collect()
-}
-
-impl Inner {
     fn leader(&self) -> Option<(NodeId, String)> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

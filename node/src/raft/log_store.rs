@@ -21,7 +21,7 @@ use openraft::{OptionalSend, entry::RaftEntry};
 use tokio::sync::oneshot;
 
 use super::types::{
-    Entry, LogId, Malformed, RaftVote, TypeConfig, decode_entry, decode_log_id, decode_vote, encode_entry,
+    Entry, LogId, Malformed, Membership, RaftVote, TypeConfig, decode_entry, decode_log_id, decode_vote, encode_entry,
     encode_log_id, encode_vote,
 };
 
@@ -64,6 +64,33 @@ impl LogStore {
         let stored = self.engine.read(self.group, from, to.min(from.saturating_add(STEP_ENTRIES)))?;
         let begins = stored.first().is_some_and(|(index, _)| *index == from);
         if begins { self.parse(stored) } else { Ok(Vec::new()) }
+    }
+
+    /// What the log holds at `index`; none if it holds nothing there, or no longer.
+    pub(crate) fn at(&self, index: u64) -> Result<Option<LogId>, StoreError> {
+        Ok(self.some(index, index.saturating_add(1))?.first().map(|entry| entry.log_id()))
+    }
+
+    /// The last two sets of members that it names.
+    pub(crate) fn memberships(&self) -> Result<Vec<Membership>, StoreError> {
+        let mut found: Vec<Membership> = Vec::new();
+        let mut next = self.purged()?.map_or(0, |purged| purged + 1);
+        loop {
+            let entries = self.some(next, u64::MAX)?;
+            let Some(last) = entries.last() else { break };
+            next = last.index() + 1;
+            found.extend(entries.iter().filter_map(|entry| entry.get_membership()));
+            found.drain(..found.len().saturating_sub(2));
+        }
+        Ok(found)
+    }
+
+    /// Removes entries at `from` and above which a majority has replaced; with nothing to remove, waits until everything
+    /// that was written before is durable.
+    pub(crate) async fn truncate_from(&self, from: u64) -> Result<(), StoreError> {
+        self.durable(|engine, done| engine.truncate_from(self.group, from, done))
+            .await
+            .map_err(|error| StoreError::Io(error.to_string()))
     }
 
     /// Whether a vote was ever saved.

@@ -11,22 +11,26 @@
 //!   refused; a half-installed state is never served;
 //! - damage that is met in the state is repaired beside the running group: the state is made again from the newest
 //!   snapshot here and the log above it, both of which are checked, and the vote is not touched;
+//! - where that is not here, because the snapshot is damaged too, the replica stops, and its group starts it again with the
+//!   snapshot of another member (see `group`); until the state is again where readers have seen it, they are refused;
 //! - any other `StoreError`, from engine or machine, is logged once and stops this replica, and so does damage where
-//!   the snapshot is damaged too, or where the disk cannot even be cleared.
+//!   the disk cannot even be cleared.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use dinhba_core::ids::GroupId;
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
+use futures::channel::oneshot;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend};
 use prost::Message;
+use tokio::sync::Notify;
 
 use super::log_store::{LogStore, to_io};
 use super::snapshot::{self, SnapshotFile, is_machine_key, machine_range, position_key};
@@ -78,13 +82,17 @@ pub trait Machine: Send + 'static {
     fn replaced(&mut self);
 }
 
-/// Between a group's machine and those who read its state past it: whether there is a state now, and whether they met
-/// damage in it.
+/// Between a group's machine, one after the other, and those who read its state past it: whether there is a state now, and
+/// whether they met damage in it.
 #[derive(Debug, Default)]
 pub(crate) struct Condition {
     /// Odd while the state is replaced.
     replacing: AtomicU64,
+    /// The first entry that readers have not been shown: a state that ends before it must not be shown any more.
+    shown: AtomicU64,
     suspect: AtomicBool,
+    lost: AtomicBool,
+    told: Notify,
 }
 
 impl Condition {
@@ -104,8 +112,35 @@ impl Condition {
         self.suspect.swap(false, Ordering::SeqCst)
     }
 
-    fn turn(&self) {
-        self.replacing.fetch_add(1, Ordering::SeqCst);
+    /// From now on there is no state.
+    pub(crate) fn begin(&self) {
+        self.replacing.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// There is a whole state up to `applied`. If readers have seen a later one, they wait until it is there again.
+    pub(crate) fn whole(&self, applied: Option<u64>) {
+        let end = applied.map_or(0, |index| index + 1);
+        if self.shown.fetch_max(end, Ordering::SeqCst) <= end && self.steady().is_none() {
+            self.replacing.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Says that the state is damaged and cannot be had again from what is on this node.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.told.notify_one();
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(crate) fn take_loss(&self) -> bool {
+        self.lost.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits until it is said.
+    pub(crate) async fn loss(&self) {
+        while !self.lost.load(Ordering::SeqCst) {
+            self.told.notified().await;
+        }
     }
 }
 
@@ -130,7 +165,11 @@ pub struct StateMachine {
     /// Where entries are read again if the state is damaged.
     log: Option<LogStore>,
     rebuilt: Option<Instant>,
+    running: Arc<Running>,
 }
+
+/// Held by everything of a machine that may touch the disk: when the last of it is gone, the receiver is told.
+struct Running(#[allow(dead_code, reason = "its drop is what tells")] Option<oneshot::Sender<()>>);
 
 /// What a damaged state can be made from, before the entries of the log.
 enum Source {
@@ -166,10 +205,16 @@ pub(crate) fn position_batch(group: GroupId, position: &SnapshotMeta) -> Batch {
 }
 
 impl Shared {
-    fn new(engine: Arc<dyn StateEngine>, group: GroupId, disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StoreError> {
+    fn new(
+        engine: Arc<dyn StateEngine>,
+        group: GroupId,
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        condition: Arc<Condition>,
+    ) -> Result<Self, StoreError> {
         machine_range(group)?;
         disk.create_dir(dir)?;
-        let (condition, exclusive, current) = (Arc::default(), Mutex::default(), Mutex::default());
+        let (exclusive, current) = (Mutex::default(), Mutex::default());
         Ok(Shared { condition, exclusive, engine, group, disk, dir: dir.to_owned(), current })
     }
 
@@ -273,6 +318,13 @@ impl Shared {
         drop_state(&*self.engine, self.group)
     }
 
+    fn remove_snapshots(&self) -> Result<(), StoreError> {
+        for name in self.disk.list(&self.dir)?.iter().filter(|name| name.starts_with(COMPLETE_PREFIX)) {
+            self.disk.remove(&self.dir.join(name))?;
+        }
+        self.disk.sync_dir(&self.dir)
+    }
+
     /// Installs again what a crash interrupted.
     fn finish_interrupted_install(&self) -> Result<(), StoreError> {
         let Some(name) = self.engine.get(&installing_key(self.group))? else { return Ok(()) };
@@ -341,7 +393,7 @@ pub(crate) fn write_snapshot(
     disk: Arc<dyn Disk>,
     dir: &Path,
 ) -> Result<(), StoreError> {
-    Shared::new(engine, group, disk, dir)?.build().map(drop)
+    Shared::new(engine, group, disk, dir, Arc::default())?.build().map(drop)
 }
 
 /// What to say where a state can be neither read nor replaced; if the engine's own files are to blame, leaves word beside the
@@ -363,6 +415,49 @@ pub(crate) fn cannot_replace(disk: &dyn Disk, dir: &Path, group: GroupId, error:
         "it cannot be replaced ({error}): restart the node, and it begins with new files, filled from snapshots and log"
     );
     StoreError::Corrupt { place: format!("state of {group}"), detail }
+}
+
+/// Makes a whole snapshot that another member gave the only one here, and drops the state: the group's next start installs it.
+/// A crash in between leaves the old state with a snapshot from which it can be made again.
+pub(crate) fn adopt(
+    engine: Arc<dyn StateEngine>,
+    group: GroupId,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    meta: &SnapshotMeta,
+    file: SnapshotFile,
+) -> Result<(), StoreError> {
+    let shared = Shared::new(engine, group, disk, dir, Arc::default())?;
+    // What is here is damaged, and may claim to be newer.
+    shared.remove_snapshots()?;
+    shared.complete(meta, file)?;
+    shared.drop_state().map_err(|error| cannot_replace(&*shared.disk, dir, group, error))
+}
+
+/// Drops a damaged state and the snapshots beside it, for a group whose log holds everything.
+pub(crate) fn begin_again(
+    engine: Arc<dyn StateEngine>,
+    group: GroupId,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+) -> Result<(), StoreError> {
+    let shared = Shared::new(engine, group, disk, dir, Arc::default())?;
+    shared.remove_snapshots()?;
+    shared.drop_state().map_err(|error| cannot_replace(&*shared.disk, dir, group, error))
+}
+
+/// Whom the state and the snapshots of a group name as members, as far as they can be read.
+pub(crate) fn named_members(
+    engine: &dyn StateView,
+    group: GroupId,
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Vec<StoredMembership> {
+    let names = disk.list(dir).unwrap_or_default();
+    let snapshots = names.iter().filter(|name| name.starts_with(COMPLETE_PREFIX));
+    let snapshots = snapshots.filter_map(|name| snapshot::open(disk, &dir.join(name), group).ok());
+    let metas = read_position(engine, group).into_iter().chain(snapshots.map(|(meta, _)| meta));
+    metas.map(|meta| meta.last_membership).collect()
 }
 
 /// Drops a state of which not even the position can be read; whether it did. openraft then installs the newest snapshot
@@ -389,14 +484,26 @@ impl StateMachine {
         dir: &Path,
         machine: Box<dyn Machine>,
     ) -> Result<Self, StoreError> {
-        let shared = Shared::new(engine, group, disk, dir)?;
+        Self::open_under(Arc::default(), engine, group, disk, dir, machine)
+    }
+
+    /// The same, in a condition that outlives it.
+    pub(crate) fn open_under(
+        condition: Arc<Condition>,
+        engine: Arc<dyn StateEngine>,
+        group: GroupId,
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        machine: Box<dyn Machine>,
+    ) -> Result<Self, StoreError> {
+        let shared = Shared::new(engine, group, disk, dir, condition)?;
         shared.finish_interrupted_install()?;
         shared.find_current()?;
         let position = read_position(&*shared.engine.snapshot()?, group)?;
         let mut machine = machine;
         machine.replaced();
-        let (machine, shared) = (Mutex::new(machine), Arc::new(shared));
-        Ok(StateMachine { shared, machine, position, stopped: false, log: None, rebuilt: None })
+        let (machine, shared, running) = (Mutex::new(machine), Arc::new(shared), Arc::new(Running(None)));
+        Ok(StateMachine { shared, machine, position, stopped: false, log: None, rebuilt: None, running })
     }
 
     /// The same, which repairs its state with the entries of this log.
@@ -404,14 +511,42 @@ impl StateMachine {
         StateMachine { log: Some(log), ..self }
     }
 
-    /// For those who read the state past the machine.
-    pub(crate) fn condition(&self) -> Arc<Condition> {
-        Arc::clone(&self.shared.condition)
+    /// Resolves when nothing of this machine runs any more.
+    pub(crate) fn ended(&mut self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.running = Arc::new(Running(Some(sender)));
+        receiver
     }
 
-    /// Up to where the newest snapshot here goes.
-    pub(crate) fn snapshot_index(&self) -> Option<u64> {
-        self.shared.current().as_ref().and_then(|(meta, _)| meta.last_log_id).map(|last| last.index)
+    /// For those who read the state past the machine.
+    #[cfg(test)]
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.shared.condition
+    }
+
+    /// For those who are given this replica's snapshots.
+    pub(crate) fn lender(&self) -> Lender {
+        Lender { shared: Arc::clone(&self.shared), running: Arc::downgrade(&self.running) }
+    }
+
+    /// Where the newest snapshot here goes.
+    pub(crate) fn snapshot_position(&self) -> Option<LogId> {
+        self.shared.current().as_ref().and_then(|(meta, _)| meta.last_log_id)
+    }
+
+    /// Reads the newest snapshot here and checks it.
+    pub(crate) fn verify_snapshot(&self) -> Result<(), StoreError> {
+        let current = self.shared.current().clone();
+        current.map_or(Ok(()), |(_, file)| snapshot::verify(&file, self.shared.group).map(drop))
+    }
+
+    /// Says that the state is lost here, if there is another member who may have it.
+    fn lose(&self) -> bool {
+        let has_others = self.position.last_membership.nodes().count() > 1;
+        if has_others {
+            self.shared.condition.lose();
+        }
+        has_others
     }
 
     /// Decides a run; if damage is met in the state, repairs that first.
@@ -420,6 +555,7 @@ impl StateMachine {
         if self.may_rebuild() && self.shared.condition.take_suspicion() {
             match self.source() {
                 Ok(source) => self.rebuild_or_mark(source)?,
+                Err(error) if self.lose() => return Err(error),
                 // Whoever meets the damage is refused; what does not touch it goes on.
                 Err(error) => tracing::error!(group = %self.shared.group, %error, "a damaged state stays as it is"),
             }
@@ -427,9 +563,10 @@ impl StateMachine {
         match self.decide(run) {
             Err(damage @ StoreError::Corrupt { .. }) if self.may_rebuild() => {
                 tracing::warn!(group = %self.shared.group, %damage, "the state is damaged");
-                let source = self.source().map_err(|error| StoreError::Corrupt {
-                    place: format!("state of {}", self.shared.group),
-                    detail: format!("{damage}; and it cannot be made again: {error}"),
+                let source = self.source().map_err(|error| {
+                    self.lose();
+                    let detail = format!("{damage}; and it cannot be made again: {error}");
+                    StoreError::Corrupt { place: format!("state of {}", self.shared.group), detail }
                 })?;
                 self.rebuild_or_mark(source)?;
                 self.decide(run)
@@ -486,7 +623,7 @@ impl StateMachine {
         sometimes("a damaged state is made again", true);
         let (shared, upto) = (Arc::clone(&self.shared), self.position.last_log_id);
         let exclusive = shared.exclusive();
-        shared.condition.turn();
+        shared.condition.begin();
         self.rebuilt = Some(runtime::now());
         self.position = match source {
             Source::Snapshot(file) => shared.install(file)?,
@@ -508,7 +645,7 @@ impl StateMachine {
         if self.position.last_log_id != upto {
             return Err(unreachable_state(shared.group, upto.map(|upto| upto.index)));
         }
-        shared.condition.turn();
+        shared.condition.whole(upto.map(|upto| upto.index));
         drop(exclusive);
         tracing::warn!(group = %shared.group, ?from, ?upto, "the state is made again from snapshot and log");
         Ok(())
@@ -660,21 +797,26 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     responder.send(Answer(answer));
                 }
             }
+            // A state that was behind what readers had seen may be where they were.
+            self.shared.condition.whole(Some(last.index));
             self.machine().applied(last.index);
         }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { shared: Arc::clone(&self.shared) }
+        let has_others = self.position.last_membership.nodes().count() > 1;
+        Builder { shared: Arc::clone(&self.shared), has_others, _running: Arc::clone(&self.running) }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
         let shared = Arc::clone(&self.shared);
         let installed = runtime::blocking(|| {
             let _exclusive = shared.exclusive();
-            shared.condition.turn();
+            shared.condition.begin();
             let (meta, file) = shared.take_in(file)?;
-            shared.replace_or_mark(meta, file).inspect(|_| shared.condition.turn())
+            let installed = shared.replace_or_mark(meta, file)?;
+            shared.condition.whole(installed.last_log_id.map(|last| last.index));
+            Ok(installed)
         });
         let installed = match installed {
             Ok(installed) => installed,
@@ -702,13 +844,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Err(damage @ StoreError::Corrupt { .. }) => {
                 tracing::warn!(group = %self.shared.group, %damage, "a snapshot is damaged: it is written anew");
                 sometimes("a snapshot that rotted is written anew", true);
+                // A state that was dropped, since it was to be made from this file, is none to write one of.
+                let purged = self.log.as_ref().map(LogStore::purged).transpose()?.flatten();
+                if self.position.last_log_id.map(|last| last.index) < purged {
+                    return Err(unreachable_state(self.shared.group, purged));
+                }
                 self.shared.build()
             }
             verified => verified.map(|_| (meta, snapshot)),
         });
         match whole {
             Ok((meta, snapshot)) => Ok(Some(Snapshot { meta, snapshot })),
-            Err(error) => Err(self.stop(error)),
+            Err(error) => {
+                if matches!(error, StoreError::Corrupt { .. }) {
+                    // Its members may not be known here any more: whoever starts the group knows whether there are others.
+                    self.shared.condition.lose();
+                }
+                Err(self.stop(error))
+            }
         }
     }
 }
@@ -716,6 +869,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Writes a snapshot beside the running machine.
 pub struct Builder {
     shared: Arc<Shared>,
+    has_others: bool,
+    _running: Arc<Running>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -734,9 +889,50 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             }
             (Err(error), _) => {
                 tracing::error!(group = %self.shared.group, %error, "snapshot failed");
+                if self.has_others && matches!(error, StoreError::Corrupt { .. }) {
+                    self.shared.condition.lose();
+                }
                 return Err(to_io(error));
             }
         };
         Ok(Snapshot { meta, snapshot })
+    }
+}
+
+/// Gives snapshots of a running replica to members whose own are damaged.
+pub(crate) struct Lender {
+    shared: Arc<Shared>,
+    running: Weak<Running>,
+}
+
+impl Lender {
+    /// A whole snapshot that goes at least up to entry `reach`: the newest one, or a new one.
+    pub(crate) fn lend(&self, reach: u64) -> Result<(SnapshotMeta, SnapshotFile), StoreError> {
+        let shared = &self.shared;
+        // While it is held, a replica that stops is not started again over the same files.
+        let Some(_running) = self.running.upgrade() else {
+            return Err(StoreError::Io("the replica here has stopped".to_owned()));
+        };
+        let reaches = |meta: &SnapshotMeta| meta.last_log_id.is_some_and(|last| last.index >= reach);
+        let current = shared.current().clone();
+        if let Some((meta, file)) = current.filter(|(meta, _)| reaches(meta)) {
+            match snapshot::verify(&file, shared.group) {
+                Ok(_) => return Ok((meta, file)),
+                Err(damage @ StoreError::Corrupt { .. }) => {
+                    tracing::warn!(group = %shared.group, %damage, "a snapshot is damaged: it is written anew");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let position = read_position(&*shared.engine.snapshot()?, shared.group)?;
+        if !reaches(&position) {
+            let here = position.last_log_id.map_or_else(|| "nothing".to_owned(), |last| last.index.to_string());
+            return Err(StoreError::Io(format!("the state here goes up to {here}, and {reach} is wanted")));
+        }
+        let built = shared.build();
+        if let Err(StoreError::Corrupt { .. }) = &built {
+            shared.condition.suspect();
+        }
+        built
     }
 }

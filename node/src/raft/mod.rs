@@ -2,13 +2,15 @@
 //!
 //! Read in this order: `types` (what openraft calls things here, and their bytes), `log_store` and `machine` (openraft's
 //! storage traits over the engines), `snapshot` (the file format), `peer` (one stream per peer for all groups),
-//! `network` (openraft's calls over it), `group` (one running group: propose, read, change members).
+//! `network` (openraft's calls over it), `incoming` (a snapshot's file while it arrives), `group` (one group: propose, read,
+//! change members; its start, and its repair from another member).
 //!
 //! Promises: an answered proposal is on the disks of a majority and applied here; a barrier that returned shows every
 //! earlier acknowledged proposal, at any node. Commands and answers are opaque bytes; what they mean is the business of
 //! the [`machine::Machine`] above.
 
 pub mod group;
+mod incoming;
 pub mod log_store;
 pub mod machine;
 pub mod network;

@@ -1,13 +1,15 @@
 //! openraft's calls to other members, over the pool's shared streams, and their conversion to and from frames.
 //!
 //! Every answer is checked; one that does not fit its call counts as a network error. A snapshot travels in chunks, each
-//! answered before the next is sent, with its offset, and the file's hash with all of them.
+//! answered before the next is sent, with its offset, a check, and the file's hash with all of them. The first is small: whoever
+//! has the beginning of this file from a transfer that was broken off says where to go on.
 
 use std::future::Future;
 use std::time::Duration;
 
 use dinhba_core::ids::GroupId;
 use dinhba_core::inject::rarely;
+use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1 as wire;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
@@ -18,19 +20,23 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 use openraft::{OptionalSend, StorageError};
 
+use super::incoming::check_of;
 use super::peer::{Body, CallError, PeerPool};
 use super::snapshot::SnapshotFile;
 use super::types::{
-    CommittedLeaderId, Malformed, Node, RaftVote, TypeConfig, decode_entry, encode_entry, log_id_from_wire,
-    log_id_optional, log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
+    CommittedLeaderId, Malformed, Node, RaftVote, SnapshotMeta, TypeConfig, decode_entry, encode_entry,
+    log_id_from_wire, log_id_optional, log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
 };
 use crate::runtime;
 
 /// The data of one snapshot chunk: small beside a frame, so that heartbeats on the same stream are not held up.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
+/// The data of the first chunk: what is sent again for nothing when a transfer goes on that was broken off.
+const OFFER_BYTES: usize = 4 << 10;
+
 /// How long one chunk may take: a bad link carries 256 kB in this time.
-const CHUNK_WAIT: Duration = Duration::from_secs(60);
+pub(super) const CHUNK_WAIT: Duration = Duration::from_secs(60);
 
 /// How long the last one may take, which the receiver answers after installing: hours of writing are a fault, minutes not.
 const INSTALL_WAIT: Duration = Duration::from_secs(30 * 60);
@@ -82,8 +88,16 @@ fn network_error(error: &Malformed) -> RPCError<TypeConfig> {
 
 impl Member {
     async fn call(&self, action: RPCTypes, body: Body, wait: Duration) -> Result<Body, RPCError<TypeConfig>> {
+        use wire::FailureKind::{NoGroup, Stopped};
         let started = runtime::now();
-        self.pool.call(self.target, &self.address, self.group, body, wait).await.map_err(|error| match error {
+        let answer = self.pool.call(self.target, &self.address, self.group, body, wait).await;
+        // openraft waits a while before it tries again, which it does not after other errors.
+        if let Ok(Body::Failure(failure)) = &answer
+            && matches!(failure.kind(), NoGroup | Stopped)
+        {
+            return Err(RPCError::Unreachable(Unreachable::from_string(&failure.detail)));
+        }
+        answer.map_err(|error| match error {
             CallError::NotSent(why) => RPCError::Unreachable(Unreachable::from_string(why)),
             CallError::Lost(_) if runtime::now() - started >= wait => {
                 RPCError::Timeout(Timeout { action, id: self.here, target: self.target, timeout: wait })
@@ -107,26 +121,13 @@ impl Member {
         let chunk_bytes = if rarely("a snapshot in small pieces") { 1 << 10 } else { CHUNK_BYTES_MAX };
         let mut offset = 0;
         loop {
-            let left = file.bytes - offset;
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(chunk_bytes);
-            let mut data = vec![0; count];
-            let read = file.file.read_at(offset, &mut data).map_err(|error| {
+            let count_max = if offset == 0 { chunk_bytes.min(OFFER_BYTES) } else { chunk_bytes };
+            let chunk = chunk_of(&snapshot.meta, &file, offset, count_max).map_err(|error| {
                 StreamingError::StorageError(StorageError::read_snapshot(None, error_source(&error)))
             })?;
-            if read != count {
-                let why = format!("{} ends before its length", file.path.display());
-                return Err(StreamingError::StorageError(StorageError::read_snapshot(None, error_source(&why))));
-            }
-            let chunk = wire::SnapshotChunk {
-                transfer,
-                vote: Some(vote_to_wire(&vote)),
-                position: Some(meta_to_wire(&snapshot.meta)),
-                bytes: file.bytes,
-                hash: file.hash.0.to_vec(),
-                offset,
-                data,
-            };
-            let is_last = count as u64 == left;
+            let chunk = wire::SnapshotChunk { transfer, vote: Some(vote_to_wire(&vote)), resumable: true, ..chunk };
+            let count = chunk.data.len() as u64;
+            let is_last = offset + count == file.bytes;
             let wait = if is_last { INSTALL_WAIT } else { CHUNK_WAIT };
             let answer = self.call(RPCTypes::InstallSnapshot, Body::Snapshot(chunk), wait).await?;
             let answer = match answer {
@@ -136,13 +137,33 @@ impl Member {
             if let Some(vote) = answer.vote {
                 return Ok(SnapshotResponse::new(vote_from_wire(vote)));
             }
-            if is_last || answer.next != offset + count as u64 {
+            // Only the first may be answered with a place further on.
+            let is_resumed = offset == 0 && answer.next < file.bytes && answer.next > 0;
+            if is_last || (answer.next != offset + count && !is_resumed) {
                 let why = format!("expects offset {} after {offset} and {count} bytes", answer.next);
                 return Err(network_error(&Malformed { what: "snapshot answer", why }).into());
             }
             offset = answer.next;
         }
     }
+}
+
+/// The part of a snapshot file from `offset` on, at most `count_max` bytes of it.
+pub(super) fn chunk_of(
+    meta: &SnapshotMeta,
+    file: &SnapshotFile,
+    offset: u64,
+    count_max: usize,
+) -> Result<wire::SnapshotChunk, StoreError> {
+    let left = file.bytes.saturating_sub(offset);
+    let mut data = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(count_max)];
+    if file.file.read_at(offset, &mut data)? != data.len() {
+        let place = file.path.display().to_string();
+        return Err(StoreError::Corrupt { place, detail: "it ends before its length".to_owned() });
+    }
+    let check = check_of(&file.hash.0, offset, &data);
+    let (position, hash) = (Some(meta_to_wire(meta)), file.hash.0.to_vec());
+    Ok(wire::SnapshotChunk { position, bytes: file.bytes, hash, offset, data, check, ..Default::default() })
 }
 
 fn error_source(error: &impl ToString) -> <TypeConfig as openraft::RaftTypeConfig>::ErrorSource {

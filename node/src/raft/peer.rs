@@ -342,8 +342,8 @@ impl Connection {
 
 /// Carries out the calls to one group.
 pub trait Serve: Send + Sync + 'static {
-    /// Answers one call; several run at once.
-    fn serve(&self, body: Body) -> BoxFuture<'static, Body>;
+    /// Answers one call of `caller`, who is not known where everyone is let in; several run at once.
+    fn serve(&self, caller: Option<NodeId>, body: Body) -> BoxFuture<'static, Body>;
 }
 
 /// The groups that run on this node; clones are the same.
@@ -362,7 +362,7 @@ impl Groups {
         drop(removed);
     }
 
-    fn get(&self, group: GroupId) -> Option<Arc<dyn Serve>> {
+    pub(super) fn get(&self, group: GroupId) -> Option<Arc<dyn Serve>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 }
@@ -375,9 +375,10 @@ pub trait App: Send + Sync + 'static {
 
 /// Decides who may connect.
 pub trait Admit: Send + Sync + 'static {
-    /// Refuses a caller who is no node of this site; the request carries the connection's certificate.
+    /// Which node of this site calls; refuses everybody else. The request carries the connection's certificate. None only where
+    /// everyone is trusted.
     #[allow(clippy::result_large_err, reason = "tonic's own type, once per connection")]
-    fn admit(&self, request: &Request<Streaming<wire::Frame>>) -> Result<(), Status>;
+    fn admit(&self, request: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status>;
 }
 
 /// Lets everyone in: for tests, and for nodes that share one process.
@@ -385,8 +386,8 @@ pub trait Admit: Send + Sync + 'static {
 pub struct AdmitAll;
 
 impl Admit for AdmitAll {
-    fn admit(&self, _: &Request<Streaming<wire::Frame>>) -> Result<(), Status> {
-        Ok(())
+    fn admit(&self, _: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status> {
+        Ok(None)
     }
 }
 
@@ -413,7 +414,7 @@ impl PeerService {
             .max_encoding_message_size(FRAME_BYTES_MAX)
     }
 
-    async fn answer(self, frame: wire::Frame) -> wire::Frame {
+    async fn answer(self, caller: Option<NodeId>, frame: wire::Frame) -> wire::Frame {
         let group = GroupId(frame.group);
         let answer = match frame.body {
             None => failure(wire::FailureKind::Malformed, "a frame without a body"),
@@ -422,7 +423,7 @@ impl PeerService {
                 Err(detail) => failure(wire::FailureKind::Refused, detail),
             },
             Some(body) => match self.groups.get(group) {
-                Some(serve) => serve.serve(body).await,
+                Some(serve) => serve.serve(caller, body).await,
                 None => failure(wire::FailureKind::NoGroup, format!("{group} does not run here")),
             },
         };
@@ -434,7 +435,12 @@ impl PeerService {
         answer
     }
 
-    async fn serve_stream(self, mut calls: Streaming<wire::Frame>, answers: mpsc::Sender<Result<wire::Frame, Status>>) {
+    async fn serve_stream(
+        self,
+        caller: Option<NodeId>,
+        mut calls: Streaming<wire::Frame>,
+        answers: mpsc::Sender<Result<wire::Frame, Status>>,
+    ) {
         let mut running = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -445,7 +451,7 @@ impl PeerService {
                     }
                 }
                 frame = calls.message(), if running.len() < SERVED_MAX => match frame {
-                    Ok(Some(frame)) => running.push(self.clone().answer(frame)),
+                    Ok(Some(frame)) => running.push(self.clone().answer(caller, frame)),
                     // The caller is gone: nobody waits for what still runs.
                     Ok(None) | Err(_) => return,
                 },
@@ -464,9 +470,9 @@ impl peer_server::Peer for PeerService {
     type StreamStream = Pin<Box<dyn Stream<Item = Result<wire::Frame, Status>> + Send>>;
 
     async fn stream(&self, request: Request<Streaming<wire::Frame>>) -> Result<Response<Self::StreamStream>, Status> {
-        self.admit.admit(&request)?;
+        let caller = self.admit.admit(&request)?;
         let (sender, answers) = mpsc::channel(OUTGOING_MAX);
-        runtime::spawn("serve peer", self.clone().serve_stream(request.into_inner(), sender));
+        runtime::spawn("serve peer", self.clone().serve_stream(caller, request.into_inner(), sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

@@ -3,7 +3,7 @@
 //! They keep every promise of the traits and lose nothing: how real storage fails is the business of the engines' own
 //! tests and of the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,15 +23,27 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Default)]
 pub struct MemoryState {
     map: Mutex<Arc<Map>>,
+    rotten: Mutex<Arc<BTreeSet<Vec<u8>>>>,
     fail: Mutex<Option<StoreError>>,
 }
 
-struct MemoryView(Arc<Map>);
+/// The values, and the keys of those that are damaged.
+struct MemoryView(Arc<Map>, Arc<BTreeSet<Vec<u8>>>);
 
 impl MemoryState {
     /// Lets every later write fail with `error`, or none again.
     pub fn fail_with(&self, error: Option<StoreError>) {
         *lock(&self.fail) = error;
+    }
+
+    /// Damages every value there is under keys that begin with `prefix`.
+    pub fn rot(&self, prefix: &[u8]) {
+        let keys = lock(&self.map).keys().filter(|key| key.starts_with(prefix)).cloned().collect::<Vec<_>>();
+        Arc::make_mut(&mut lock(&self.rotten)).extend(keys);
+    }
+
+    fn view(&self) -> MemoryView {
+        MemoryView(Arc::clone(&lock(&self.map)), Arc::clone(&lock(&self.rotten)))
     }
 
     /// Everything that it holds.
@@ -45,26 +57,33 @@ impl MemoryState {
     }
 }
 
+impl MemoryView {
+    fn whole(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if self.1.contains(key) {
+            return Err(StoreError::Corrupt { place: "a key".into(), detail: "damaged on purpose".into() });
+        }
+        Ok(value.to_vec())
+    }
+}
+
 impl StateView for MemoryView {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).cloned())
+        self.0.get(key).map(|value| self.whole(key, value)).transpose()
     }
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Scan<'a> {
         let range = self.0.range(from.to_vec()..to.to_vec());
-        Box::new(range.map(|(key, value)| Ok((key.clone(), value.clone()))))
+        Box::new(range.map(|(key, value)| Ok((key.clone(), self.whole(key, value)?))))
     }
 }
 
 impl StateView for MemoryState {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(lock(&self.map).get(key).cloned())
+        self.view().get(key)
     }
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Scan<'a> {
-        let map = Arc::clone(&lock(&self.map));
-        let found: Vec<_> =
-            map.range(from.to_vec()..to.to_vec()).map(|(key, value)| Ok((key.clone(), value.clone()))).collect();
+        let found: Vec<_> = self.view().scan(from, to).collect();
         Box::new(found.into_iter())
     }
 }
@@ -75,6 +94,7 @@ impl StateEngine for MemoryState {
         let mut map = lock(&self.map);
         let map = Arc::make_mut(&mut map);
         for (key, value) in batch.writes {
+            Arc::make_mut(&mut lock(&self.rotten)).remove(&key);
             match value {
                 Some(value) => map.insert(key, value),
                 None => map.remove(&key),
@@ -88,12 +108,14 @@ impl StateEngine for MemoryState {
     }
 
     fn snapshot(&self) -> Result<Box<dyn StateView + '_>, StoreError> {
-        Ok(Box::new(MemoryView(Arc::clone(&lock(&self.map)))))
+        Ok(Box::new(self.view()))
     }
 
     fn clear(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
         self.check()?;
-        Arc::make_mut(&mut lock(&self.map)).retain(|key, _| &key[..] < from || &key[..] >= to);
+        let outside = |key: &Vec<u8>| &key[..] < from || &key[..] >= to;
+        Arc::make_mut(&mut lock(&self.map)).retain(|key, _| outside(key));
+        Arc::make_mut(&mut lock(&self.rotten)).retain(outside);
         Ok(())
     }
 }

@@ -364,8 +364,9 @@ pub(super) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
                 | What::ForgetVote { node }
                 | What::Rot { node, store: Store::Log }
                 | What::ReplaceNode { node } => nodes.lose(node),
-                // A replica makes a damaged state again, but not twice in ten minutes, nor where its snapshot is damaged too:
-                // counted as lost. A lone node is mended by its parent.
+                // A replica makes a damaged state again, with the snapshot of another where its own is damaged too. Until it has
+                // met the damage, and then for a while, it may stand still, and others give it nothing that they have not
+                // heard of themselves: counted as lost. A lone node is mended by its parent.
                 What::Rot { node, store: Store::State } if nodes.members > 1 => nodes.lose(node),
                 What::AddNode { .. } => nodes.members += 1,
                 What::RemoveNode { node } => {

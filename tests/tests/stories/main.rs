@@ -6,6 +6,7 @@ mod backup_and_restore;
 mod bad_input;
 mod crash;
 mod crashed_sled;
+mod damaged_beyond_itself;
 mod demo;
 mod full_disk;
 mod link_cut;

@@ -1,58 +1,61 @@
-//! Receiving a snapshot: chunks into a file, then the hash, then openraft installs it.
+//! Receiving a snapshot that the leader sends: chunks into a file, then the hash, then openraft installs it.
 //!
-//! One transfer at a time: a new one replaces what an earlier one left. The sender starts over if anything is amiss, and
-//! what was received of it is removed, so that a transfer that fails again and again does not fill the disk.
+//! One file at a time: another one replaces what there is of an earlier. A transfer that was broken off goes on where it
+//! stopped if the same file is offered again, by whomever; what is not offered again is removed after a while, so that
+//! transfers that fail do not fill the disk. A restart forgets what there was.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use dinhba_core::ids::{GroupId, Hash};
+use dinhba_core::ids::GroupId;
 use dinhba_core::inject::sometimes;
-use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1 as wire;
 use openraft::Raft;
 use openraft::storage::Snapshot;
 use tokio::sync::Mutex;
 
 use super::serve::stopped;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
+use crate::raft::incoming::{Incoming, NotTaken, PARTIAL_KEPT, judge};
 use crate::raft::machine::StateMachine;
-use crate::raft::network::CHUNK_BYTES_MAX;
 use crate::raft::peer::{Body, failure};
-use crate::raft::snapshot::{self, SnapshotFile};
-use crate::raft::types::{SnapshotMeta, TypeConfig, meta_from_wire, vote_required, vote_to_wire};
+use crate::raft::types::{TypeConfig, meta_from_wire, vote_required, vote_to_wire};
 use crate::runtime;
-
-/// The length of the hash that ends a snapshot file.
-const HASH_BYTES: u64 = 32;
 
 pub(super) struct Receiving {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     group: GroupId,
-    current: Mutex<Option<Incoming>>,
+    current: Mutex<Option<Transfer>>,
 }
 
-struct Incoming {
-    transfer: u64,
-    bytes: u64,
-    hash: Hash,
-    path: PathBuf,
-    file: Box<dyn DiskFile>,
-    next: u64,
-    hasher: blake3::Hasher,
+struct Transfer {
+    /// Whose chunks are taken: those of the last one that began or went on.
+    id: u64,
+    incoming: Incoming,
 }
 
-fn refused(why: impl Into<String>) -> Body {
-    failure(wire::FailureKind::Refused, why)
+/// What became of a chunk.
+enum Taken {
+    /// The offset that is expected next.
+    Next(u64),
+    Complete(Incoming),
+}
+
+fn refused(why: impl ToString) -> Body {
+    failure(wire::FailureKind::Refused, why.to_string())
 }
 
 impl Receiving {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Self {
-        Receiving { disk, dir: dir.to_owned(), group, current: Mutex::new(None) }
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, group: GroupId) -> Arc<Self> {
+        Arc::new(Receiving { disk, dir: dir.to_owned(), group, current: Mutex::new(None) })
     }
 
-    pub(super) async fn chunk(&self, raft: &Raft<TypeConfig, StateMachine>, chunk: wire::SnapshotChunk) -> Body {
+    pub(super) async fn chunk(
+        self: &Arc<Self>,
+        raft: &Raft<TypeConfig, StateMachine>,
+        chunk: wire::SnapshotChunk,
+    ) -> Body {
         let malformed = |why: String| failure(wire::FailureKind::Malformed, why);
         let vote = match vote_required(chunk.vote, "snapshot chunk") {
             Ok(vote) => vote,
@@ -68,34 +71,34 @@ impl Receiving {
             return malformed("a snapshot from after its leader's term".into());
         }
         let mut current = self.current.lock().await;
-        let taken = match self.take(&mut current, &chunk) {
-            Ok(taken) => taken,
-            Err(why) => {
-                sometimes("a snapshot's transfer begins anew", true);
-                if let Some(given_up) = current.take() {
-                    self.remove(&given_up.path);
+        let incoming = match self.take(&mut current, &chunk) {
+            Ok(Taken::Next(next)) => return Body::SnapshotAnswer(wire::SnapshotAnswer { next, vote: None }),
+            Ok(Taken::Complete(incoming)) => incoming,
+            Err(error) => {
+                // A chunk that is refused leaves the file as it was; a disk that refuses one does not.
+                if matches!(error, NotTaken::Store(_))
+                    && let Some(given_up) = current.take()
+                {
+                    self.remove(given_up.incoming.path());
                 }
-                return refused(why);
+                return refused(error);
             }
         };
-        let Some(incoming) = taken else {
-            let next = chunk.offset + chunk.data.len() as u64;
-            return Body::SnapshotAnswer(wire::SnapshotAnswer { next, vote: None });
-        };
         // Held until it is installed: a second transfer would write over the file.
-        let (bytes, path) = (incoming.bytes, incoming.path.clone());
-        let (meta, file) = match runtime::blocking(|| self.finish(incoming, &meta)) {
+        let path = incoming.path().to_owned();
+        let file = match runtime::blocking(|| incoming.finish(&*self.disk, self.group, &meta)) {
             Ok(complete) => complete,
             Err(error) => {
                 self.remove(&path);
-                return refused(error.to_string());
+                return refused(error);
             }
         };
         match raft.install_full_snapshot(vote, Snapshot { meta, snapshot: file }).await {
             Ok(answer) => {
                 // If it was installed it has its lasting name by now; openraft passes over one that tells it nothing new.
                 self.remove(&path);
-                Body::SnapshotAnswer(wire::SnapshotAnswer { next: bytes, vote: Some(vote_to_wire(&answer.vote)) })
+                let vote = Some(vote_to_wire(&answer.vote));
+                Body::SnapshotAnswer(wire::SnapshotAnswer { next: chunk.bytes, vote })
             }
             Err(error) => stopped(&error),
         }
@@ -107,51 +110,57 @@ impl Receiving {
         }
     }
 
-    /// Writes a chunk; gives the transfer back if it was the last.
-    fn take(&self, current: &mut Option<Incoming>, chunk: &wire::SnapshotChunk) -> Result<Option<Incoming>, String> {
-        let hash = Hash(<[u8; 32]>::try_from(&chunk.hash[..]).map_err(|_| "a hash of another length")?);
-        if chunk.data.is_empty() || chunk.data.len() > CHUNK_BYTES_MAX {
-            return Err(format!("a chunk of {} bytes", chunk.data.len()));
-        }
+    /// Takes a chunk; gives the file back if it was the last.
+    fn take(self: &Arc<Self>, current: &mut Option<Transfer>, chunk: &wire::SnapshotChunk) -> Result<Taken, NotTaken> {
+        let hash = judge(chunk)?;
         if chunk.offset == 0 {
-            let path = self.dir.join(format!("incoming-{:016x}.tmp", chunk.transfer));
-            if let Some(old) = current.take() {
-                self.disk.remove(&old.path).map_err(|error| error.to_string())?;
+            if let Some(there) = current.as_mut().filter(|there| there.incoming.is_of(hash, chunk.bytes))
+                && chunk.resumable
+            {
+                sometimes("a snapshot's transfer goes on where it broke off", true);
+                there.id = chunk.transfer;
+                there.incoming.touch();
+                return Ok(Taken::Next(there.incoming.next()));
             }
-            self.disk.remove(&path).map_err(|error| error.to_string())?;
-            let file = self.disk.open(&path, true).map_err(|error| error.to_string())?;
-            let hasher = blake3::Hasher::new();
-            *current =
-                Some(Incoming { transfer: chunk.transfer, bytes: chunk.bytes, hash, path, file, next: 0, hasher });
+            if let Some(old) = current.take() {
+                sometimes("a snapshot's transfer begins anew", true);
+                self.disk.remove(old.incoming.path())?;
+            }
+            let path = self.dir.join(format!("incoming-{:016x}.tmp", chunk.transfer));
+            let incoming = Incoming::begin(&*self.disk, path, hash, chunk.bytes)?;
+            *current = Some(Transfer { id: chunk.transfer, incoming });
+            runtime::spawn("partial snapshot", Self::expire(Arc::downgrade(self), chunk.transfer));
         }
-        let incoming = current.as_mut().filter(|incoming| incoming.transfer == chunk.transfer);
-        let incoming = incoming.ok_or("no such transfer: begin again")?;
-        let end = chunk.offset.saturating_add(chunk.data.len() as u64);
-        if incoming.next != chunk.offset || incoming.bytes != chunk.bytes || incoming.hash != hash || end > chunk.bytes
-        {
-            return Err(format!("a chunk for {} where {} is next: begin again", chunk.offset, incoming.next));
+        let there = current.as_mut().filter(|there| there.id == chunk.transfer);
+        let there =
+            there.ok_or_else(|| NotTaken::Refused("no such transfer, or another took over: begin again".into()))?;
+        there.incoming.take(chunk)?;
+        if !there.incoming.is_complete() {
+            return Ok(Taken::Next(there.incoming.next()));
         }
-        incoming.file.write_at(chunk.offset, &chunk.data).map_err(|error| error.to_string())?;
-        // The last bytes are the hash itself, over all that comes before.
-        let hashed = chunk.bytes.saturating_sub(HASH_BYTES).saturating_sub(chunk.offset);
-        let hashed = usize::try_from(hashed).unwrap_or(usize::MAX).min(chunk.data.len());
-        incoming.hasher.update(&chunk.data[..hashed]);
-        incoming.next = end;
-        Ok(if end == chunk.bytes { current.take() } else { None })
+        let complete = current.take().ok_or_else(|| NotTaken::Refused("no such transfer".into()))?;
+        Ok(Taken::Complete(complete.incoming))
     }
 
-    /// Makes a received file durable and checks that it is the one that was announced.
-    fn finish(&self, incoming: Incoming, meta: &SnapshotMeta) -> Result<(SnapshotMeta, SnapshotFile), StoreError> {
-        let place = incoming.path.display().to_string();
-        let corrupt = |detail: &str| StoreError::Corrupt { place: place.clone(), detail: detail.into() };
-        incoming.file.sync()?;
-        if *incoming.hasher.finalize().as_bytes() != incoming.hash.0 {
-            return Err(corrupt("the received bytes have another hash"));
+    /// Removes the file that began with this transfer once nobody has sent anything of it for long.
+    async fn expire(receiving: Weak<Self>, began_as: u64) {
+        let name = format!("incoming-{began_as:016x}.tmp");
+        let mut until = runtime::now() + PARTIAL_KEPT;
+        loop {
+            runtime::sleep_until(until).await;
+            let Some(receiving) = receiving.upgrade() else { return };
+            let mut current = receiving.current.lock().await;
+            let is_it = |there: &&mut Transfer| there.incoming.path().ends_with(&name);
+            let Some(there) = current.as_mut().filter(is_it) else { return };
+            until = there.incoming.touched() + PARTIAL_KEPT;
+            if until > runtime::now() {
+                continue;
+            }
+            if let Some(given_up) = current.take() {
+                tracing::info!(group = %receiving.group, "a snapshot that nobody goes on sending is removed");
+                receiving.remove(given_up.incoming.path());
+            }
+            return;
         }
-        let (found, file) = snapshot::open(&*self.disk, &incoming.path, self.group)?;
-        if found != *meta || file.hash != incoming.hash {
-            return Err(corrupt("the received file is not the one that was announced"));
-        }
-        Ok((found, file))
     }
 }

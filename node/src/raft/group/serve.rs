@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use dinhba_core::ids::NodeId;
 use dinhba_proto::peer::v1 as wire;
 use futures::future::BoxFuture;
 
@@ -14,6 +15,7 @@ use crate::raft::network::{
 use crate::raft::peer::{Body, Serve, failure};
 use crate::raft::types::{COMMAND_BYTES_MAX, Malformed};
 use crate::runtime;
+use crate::runtime::watch::WatchReceiver;
 
 /// The longest that a forwarded proposal or read waits here: its caller has given up by then.
 const FORWARDED_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -28,11 +30,11 @@ impl Served {
 }
 
 impl Serve for Served {
-    fn serve(&self, body: Body) -> BoxFuture<'static, Body> {
+    fn serve(&self, caller: Option<NodeId>, body: Body) -> BoxFuture<'static, Body> {
         let inner = self.0.upgrade();
         Box::pin(async move {
             match inner {
-                Some(inner) => inner.answer(body).await,
+                Some(inner) => inner.answer(caller, body).await,
                 None => failure(wire::FailureKind::NoGroup, "the group has stopped here"),
             }
         })
@@ -48,7 +50,7 @@ pub(super) fn stopped(error: &impl ToString) -> Body {
 }
 
 impl Inner {
-    async fn answer(&self, body: Body) -> Body {
+    async fn answer(&self, caller: Option<NodeId>, body: Body) -> Body {
         match body {
             Body::Append(request) => match append_from_wire(request) {
                 Ok(request) => match self.raft.append_entries(request).await {
@@ -79,9 +81,23 @@ impl Inner {
                 Err(error) => malformed(&error),
             },
             Body::Snapshot(chunk) => self.receiving.chunk(&self.raft, chunk).await,
+            Body::Fetch(request) => self.lend(caller, &request),
             Body::Propose(request) => self.propose_for_peer(request).await,
             Body::ReadIndex(_) => self.read_index_for_peer().await,
             _ => failure(wire::FailureKind::Malformed, "not a call to a group"),
+        }
+    }
+
+    /// A snapshot is all that the group knows: it is given to members only, not to every node of the site.
+    fn lend(&self, caller: Option<NodeId>, request: &wire::FetchRequest) -> Body {
+        let metrics = self.raft.metrics();
+        let members = Arc::clone(&metrics.borrow_watched().membership_config);
+        match caller.filter(|caller| members.get_node(&caller.0).is_none()) {
+            Some(stranger) => failure(
+                wire::FailureKind::Refused,
+                format!("{stranger} is no member of {}, as far as is known here", self.group),
+            ),
+            None => self.lending.answer(request),
         }
     }
 
