@@ -44,6 +44,7 @@ pub const SOMETIMES: &[&str] = &[
     "a snapshot's transfer goes on where it broke off",
     "a snapshot is fetched from another member",
     "a replica runs again with another member's snapshot",
+    "the first snapshot meets damage",
     "a damaged snapshot is removed",
     "a snapshot that rotted is written anew",
     "a damaged state is made again",

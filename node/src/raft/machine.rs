@@ -804,8 +804,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let has_others = self.position.last_membership.nodes().count() > 1;
-        Builder { shared: Arc::clone(&self.shared), has_others, _running: Arc::clone(&self.running) }
+        Builder { shared: Arc::clone(&self.shared), _running: Arc::clone(&self.running) }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
@@ -869,7 +868,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Writes a snapshot beside the running machine.
 pub struct Builder {
     shared: Arc<Shared>,
-    has_others: bool,
     _running: Arc<Running>,
 }
 
@@ -878,20 +876,19 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Node, SnapshotFile>, io::Error> {
         let built = runtime::blocking(|| self.shared.build());
-        let (meta, snapshot) = match (built, self.shared.current().clone()) {
-            (Ok(built), _) => built,
+        let (meta, snapshot) = match built {
+            Ok(built) => built,
             // The machine makes the state again before it applies the next entry, and openraft asks anew later: what it
             // gets is no newer than what it has.
-            (Err(damage @ StoreError::Corrupt { .. }), Some(current)) => {
+            Err(damage @ StoreError::Corrupt { .. }) => {
                 tracing::warn!(group = %self.shared.group, %damage, "the state is damaged, no snapshot is written of it");
                 self.shared.condition.suspect();
-                current
+                let current = self.shared.current().clone();
+                sometimes("the first snapshot meets damage", current.is_none());
+                current.unwrap_or_else(|| (SnapshotMeta::default(), SnapshotFile::of_nothing(&self.shared.dir)))
             }
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::error!(group = %self.shared.group, %error, "snapshot failed");
-                if self.has_others && matches!(error, StoreError::Corrupt { .. }) {
-                    self.shared.condition.lose();
-                }
                 return Err(to_io(error));
             }
         };

@@ -57,6 +57,40 @@ pub struct SnapshotFile {
     pub hash: Hash,
 }
 
+impl SnapshotFile {
+    /// Stands for a snapshot where there is none: it has no bytes and lies nowhere.
+    pub(super) fn of_nothing(dir: &Path) -> Self {
+        SnapshotFile { file: Arc::new(Nothing), path: dir.join("none"), bytes: 0, hash: Hash::default() }
+    }
+}
+
+/// A file without bytes, which takes none.
+struct Nothing;
+
+impl Nothing {
+    fn refusal() -> StoreError {
+        StoreError::Io("there is no snapshot here to write to".to_owned())
+    }
+}
+
+impl DiskFile for Nothing {
+    fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+    fn write_at(&self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+        Err(Self::refusal())
+    }
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn set_len(&self, _: u64) -> Result<(), StoreError> {
+        Err(Self::refusal())
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for SnapshotFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SnapshotFile").field("path", &self.path).field("bytes", &self.bytes).finish_non_exhaustive()

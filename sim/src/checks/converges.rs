@@ -25,18 +25,21 @@ pub(super) fn best(world: &World, group: GroupId) -> Option<NodePlace> {
     sound.max_by_key(|(_, _, status)| status.applied).map(|(node, _, _)| *node)
 }
 
+/// Whether a node is one of those that a group names now, going by who has applied most. Who was never let in, or left,
+/// hears nothing any more, even if nobody could tell the operator so.
+pub(super) fn is_member(world: &World, group: GroupId, node: NodePlace) -> bool {
+    let (running, id) = (world.running(), world.country.machines()[node].id);
+    let of_group = || running.iter().filter(|(_, of, _)| *of == group);
+    let most = of_group().map(|(.., status)| status.applied).max().flatten();
+    of_group().filter(|(.., status)| status.applied == most).any(|(.., status)| status.members.contains_key(&id))
+}
+
 /// A member that runs and has not yet applied what others of its group have.
 fn lags(world: &World) -> Option<String> {
     let running = world.running();
     for (node, group, status) in &running {
-        let of_group = || running.iter().filter(|(_, of, _)| of == group);
-        let most = of_group().map(|(.., status)| status.applied).max().flatten();
-        let id = world.country.machines()[*node].id;
-        // Who was never let in, or left, hears nothing any more.
-        let is_member = of_group()
-            .filter(|(.., status)| status.applied == most)
-            .any(|(.., status)| status.members.contains_key(&id));
-        if is_member && status.stopped.is_none() && status.applied < most {
+        let most = running.iter().filter(|(_, of, _)| of == group).map(|(.., status)| status.applied).max().flatten();
+        if status.stopped.is_none() && status.applied < most && is_member(world, *group, *node) {
             let (name, applied) = (world.country.name(*node), status.applied);
             return Some(format!("{name} has applied {applied:?} of {group}, and others {most:?}"));
         }

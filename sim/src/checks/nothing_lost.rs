@@ -2,7 +2,7 @@
 //! edits say: written, and overwritten by nobody who had seen it. So an accepted value is visible, replaced by one whose
 //! author had seen it, or in conflict.
 //!
-//! Does not check: edits that were alone on a disk that the scenario took away beyond the promises; the values of records
+//! Does not check: nodes that left their group; edits that were alone on a disk that the scenario took away beyond the promises; the values of records
 //! whose authors' chains are forked (there, names of values are resolved by rules of their own).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use dinhba_core::edit::{Dot, GROUNDS};
 use dinhba_core::ids::Hash;
 use dinhba_core::record::FieldKey;
 
+use super::converges::is_member;
 use super::{Check, World};
 use crate::country::Power;
 use crate::scenario::Promise;
@@ -72,7 +73,7 @@ impl Check for NothingLost {
                     continue;
                 }
                 let name = country.name(node);
-                for (group, shards) in &plan.groups {
+                for (group, shards) in plan.groups.iter().filter(|(group, _)| is_member(world, *group, node)) {
                     for shard in shards {
                         let Ok(Some(copy)) = shard_copy(&*engine(country, node), *group, *shard) else { continue };
                         let held: BTreeSet<Hash> = copy.edits.values().map(|(hash, _)| *hash).collect();
