@@ -170,7 +170,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "leader-restore",
         breaks: "A leader that restarts leads on without an election, and without what its followers acknowledged for it.",
-        promises: &[NothingLost, ReplicasAgree, Linearizable, Alive],
+        promises: &[NothingLost, ReplicasAgree, Linearizable, Alive, NamesStay],
         needs: Some(LEADER_RESTARTS),
     },
     random(
@@ -248,7 +248,7 @@ pub const ALL: &[Mutant] = &[
     random(
         "apply-twice",
         "An edit that is here already enters again.",
-        &[ChainsHold, Converges, NothingLost, Alive, NeverBack],
+        &[ChainsHold, Converges, NothingLost, Alive, NeverBack, NamesStay],
     ),
     random("drop-edit-in-merge", "A merge passes one edit of five over.", &[Alive, Converges, NothingLost]),
     random(
