@@ -201,10 +201,13 @@ impl Conversation {
                     Effect::Send(message) => self.send(&message)?,
                     Effect::Merge(batch) => {
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
-                        if rarely("a batch is proposed twice") {
-                            self.propose(Command::Merge(Box::new(merge.clone()))).await?;
+                        let merge = Command::Merge(Box::new(merge));
+                        let twice = rarely("a batch is proposed twice").then(|| merge.clone());
+                        let answer = self.propose(merge).await?;
+                        if let Some(merge) = twice {
+                            self.propose(merge).await?;
                         }
-                        match self.propose(Command::Merge(Box::new(merge))).await? {
+                        match answer {
                             Answer::Merged(merged) => {
                                 self.report(&merged);
                                 if rarely("a link is lost before it acknowledges") {
