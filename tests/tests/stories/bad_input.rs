@@ -11,6 +11,7 @@ use dinhba_client::transport::{Dial, Line, Transport};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{NodeId, UnitId};
 use dinhba_node::config::{Place, Tls};
+use dinhba_node::datadir::FORMAT;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_client::RecordsClient;
 use dinhba_tests::country::{Country, NodePlan, operating, site};
@@ -229,8 +230,12 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
 
     let identity = node.data().join("identity");
     let written = fs::read_to_string(&identity).unwrap();
-    fs::write(&identity, written.replace("format = 1", "format = 2")).unwrap();
-    expect("a newer format", trial(&|_| {}), &["has format 2", "newer program"]);
+    for (format, words) in [(FORMAT + 1, "newer program"), (FORMAT - 1, "export its records")] {
+        let other = written.replace(&format!("format = {FORMAT}"), &format!("format = {format}"));
+        assert_ne!(other, written);
+        fs::write(&identity, other).unwrap();
+        expect("another format", trial(&|_| {}), &[&format!("has format {format}"), words]);
+    }
     fs::write(&identity, written.replace("node", "mode")).unwrap();
     expect("a damaged identity", trial(&|_| {}), &["identity", "damaged", "backup"]);
     fs::write(&identity, &written).unwrap();
