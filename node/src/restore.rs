@@ -33,7 +33,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::link::random;
 use crate::log::GroupCommit;
 use crate::node::{context, owner_of, snapshots_of};
-use crate::raft::machine::{position_batch, write_snapshot};
+use crate::raft::stored::{position_batch, write_snapshot};
 use crate::raft::types::{LogId, Membership, Node, SnapshotMeta, StoredMembership, encode_vote};
 use crate::seal::{Keyed, Sealer, Unsealed};
 use crate::state::{self, EngineKind};

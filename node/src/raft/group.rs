@@ -25,7 +25,8 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::oneshot;
 
-use super::machine::{Condition, Machine, StateMachine};
+use super::condition::Condition;
+use super::machine::{Machine, StateMachine};
 use super::peer::{Body, CallError, Groups, PeerPool};
 use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
 use crate::disk::Disk;

@@ -9,6 +9,7 @@
 //! earlier acknowledged proposal, at any node. Commands and answers are opaque bytes; what they mean is the business of
 //! the [`machine::Machine`] above.
 
+pub(crate) mod condition;
 pub mod group;
 mod incoming;
 pub mod log_store;
@@ -16,6 +17,7 @@ pub mod machine;
 pub mod network;
 pub mod peer;
 pub mod snapshot;
+pub(crate) mod stored;
 pub mod types;
 
 #[cfg(test)]

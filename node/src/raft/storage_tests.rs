@@ -15,8 +15,9 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::log_store::LogStore;
-use super::machine::{ENGINE_DAMAGED, Machine, StateMachine, drop_unreadable};
+use super::machine::{Machine, StateMachine};
 use super::snapshot::{SnapshotFile, machine_range, position_key};
+use super::stored::{ENGINE_DAMAGED, drop_unreadable};
 use super::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use super::types::{CommittedLeaderId, Entry, LogId, Node, Proposal, TypeConfig, encode_log_id};
 use crate::disk::{Disk, RealDisk};

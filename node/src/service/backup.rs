@@ -23,7 +23,7 @@ use tonic::Status;
 use super::{Caller, broken, failed, id};
 use crate::hosted::PROPOSE_WAIT;
 use crate::node::Shared;
-use crate::raft::machine::read_position;
+use crate::raft::stored::read_position;
 use crate::runtime;
 use crate::seal::{Keyed, Sealer};
 

@@ -2,7 +2,7 @@
 //! snapshot, at the start and while the node runs.
 //!
 //! What a repair does: the replica is stopped; a snapshot is fetched that goes at least up to where the log here was purged
-//! (`fetch`); it becomes the only one here, and the state is dropped (`machine::adopt`); the replica is started, installs it and
+//! (`fetch`); it becomes the only one here, and the state is dropped (`stored`); the replica is started, installs it and
 //! goes on with its own log. Vote and log are not touched, so nothing is promised anew; entries are removed only where the
 //! snapshot shows that a majority accepted others in their place. Until then calls of other members are answered as by a node
 //! that does not run the group, and readers here are refused until the state is again where they had seen it.
@@ -22,12 +22,11 @@ use openraft::Raft;
 use super::fetch::{ASK_PAUSE_MAX, Asker, Lending};
 use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, receive};
 use crate::log::LOST_VOTE;
+use crate::raft::condition::Condition;
 use crate::raft::log_store::LogStore;
-use crate::raft::machine::{
-    Condition, ENGINE_DAMAGED, StateMachine, adopt, begin_again, cannot_replace, drop_unreadable, named_members,
-    unreachable_state,
-};
+use crate::raft::machine::StateMachine;
 use crate::raft::network::Network;
+use crate::raft::stored::{ENGINE_DAMAGED, Stored, cannot_replace, drop_unreadable, named_members, unreachable_state};
 use crate::runtime::watch::{Receiver, WatchReceiver};
 use crate::runtime::{self, Instant};
 
@@ -230,7 +229,14 @@ impl Keeper {
     fn begin_again(&self, why: &StoreError) -> Result<(), StoreError> {
         let setup = &self.setup;
         tracing::warn!(group = %setup.group, %why, "the state is damaged: it is made again from the log");
-        begin_again(Arc::clone(&setup.state), setup.group, Arc::clone(&setup.disk), &setup.snapshot_dir)
+        self.stored()?.begin_again()
+    }
+
+    /// What the stopped replica left.
+    fn stored(&self) -> Result<Stored, StoreError> {
+        let setup = &self.setup;
+        let (state, disk) = (Arc::clone(&setup.state), Arc::clone(&setup.disk));
+        Stored::new(state, setup.group, disk, &setup.snapshot_dir, Arc::default())
     }
 
     /// Starts the replica again whenever its state is lost, until the group ends or cannot be started.
@@ -332,8 +338,7 @@ impl Keeper {
                     }
                 };
                 let (meta, file) = ending.or(self.asker.fetch(reach, tell)).await?;
-                let (state, disk) = (Arc::clone(&self.setup.state), Arc::clone(&self.setup.disk));
-                runtime::blocking(|| adopt(state, self.setup.group, disk, &self.setup.snapshot_dir, &meta, file))
+                self.stored().and_then(|stored| runtime::blocking(|| stored.adopt(&meta, file)))
             }
         };
         Some(match adopted {
