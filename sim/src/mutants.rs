@@ -247,7 +247,7 @@ pub const ALL: &[Mutant] = &[
     ),
     random(
         "apply-twice",
-        "An edit that is here already enters again.",
+        "An edit that is here already enters again, once of each author.",
         &[ChainsHold, Converges, NothingLost, Alive, NeverBack, NamesStay],
     ),
     random("drop-edit-in-merge", "A merge passes one edit of five over.", &[Alive, Converges, NothingLost]),

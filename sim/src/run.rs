@@ -242,13 +242,14 @@ impl Story {
             checks,
             trace: self.trace.clone(),
             found: Arc::clone(&self.found),
+            ends_at_once: self.ends_at_once,
             leads: BTreeMap::new(),
             held: BTreeMap::new(),
             read: BTreeMap::new(),
             conflicts: BTreeMap::new(),
         };
         watcher.watch_until(began + self.scenario.lasts, self.scenario.lasts).await;
-        if self.ends_at_once && !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        if watcher.is_over() {
             return;
         }
         for officer in officers {
@@ -485,6 +486,8 @@ struct Watcher {
     checks: Vec<Box<dyn Check>>,
     trace: Trace,
     found: Found,
+    /// Whether the first violation ends the run.
+    ends_at_once: bool,
     leads: BTreeMap<(usize, String), u64>,
     held: BTreeMap<usize, BTreeSet<Hash>>,
     /// Of each machine's shards, in which life and up to which position they were read.
@@ -495,10 +498,15 @@ struct Watcher {
 impl Watcher {
     async fn watch_until(&mut self, until: Instant, lasts: Duration) {
         let every = looks_every(lasts);
-        while runtime::now() < until {
+        while runtime::now() < until && !self.is_over() {
             runtime::sleep_until((runtime::now() + every).min(until)).await;
             self.look();
         }
+    }
+
+    /// Whether what was found is enough.
+    fn is_over(&self) -> bool {
+        self.ends_at_once && !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn look(&mut self) {

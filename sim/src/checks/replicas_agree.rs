@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use dinhba_core::ids::GroupId;
 use dinhba_core::keys::Keys;
 use dinhba_core::store::StateView;
+use dinhba_node::raft::snapshot::position_key;
 use dinhba_node::state::MemoryState;
 
 use super::{Check, World};
@@ -34,22 +35,44 @@ fn hash_of(state: &MemoryState, group: GroupId) -> Option<blake3::Hash> {
     Some(hasher.finalize())
 }
 
+/// The first key that is at one of them alone, or has another value.
+fn first_difference(one: &MemoryState, other: &MemoryState, group: GroupId) -> Option<Vec<u8>> {
+    let (from, to) = Keys(group).all();
+    let (mut here, mut there) = (one.scan(&from, &to), other.scan(&from, &to));
+    loop {
+        match (here.next(), there.next()) {
+            (Some(Ok(a)), Some(Ok(b))) if a == b => {}
+            (Some(Ok((a, _))), Some(Ok((b, _)))) => return Some(a.min(b)),
+            (Some(Ok((key, _))), None) | (None, Some(Ok((key, _)))) => return Some(key),
+            _ => return None,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn compare(world: &World) -> Vec<String> {
-    let mut at: BTreeMap<(GroupId, u64), Vec<NodePlace>> = BTreeMap::new();
-    for (node, group, status) in world.running() {
-        if let (Some(applied), None) = (status.applied, status.stopped) {
-            at.entry((group, applied)).or_default().push(node);
+    // By what the states say: what a node tells of itself may be an entry behind.
+    let mut at: BTreeMap<(GroupId, Vec<u8>), Vec<(NodePlace, Option<u64>)>> = BTreeMap::new();
+    for (node, group, status) in world.running().into_iter().filter(|(.., status)| status.stopped.is_none()) {
+        if let Ok(Some(position)) = engine(&world.country, node).get(&position_key(group)) {
+            at.entry((group, position)).or_default().push((node, status.applied));
         }
     }
     let mut found = Vec::new();
-    for ((group, index), nodes) in at.into_iter().filter(|(_, nodes)| nodes.len() > 1) {
-        let hashes: Vec<_> = nodes.iter().map(|node| hash_of(&engine(&world.country, *node), group)).collect();
-        for (node, hash) in nodes.iter().zip(&hashes) {
-            if let (Some(first), Some(hash)) = (hashes[0], hash)
-                && first != *hash
-            {
-                let (one, other) = (world.country.name(nodes[0]), world.country.name(*node));
-                found.push(format!("{one} and {other} differ in group {group} at entry {index}"));
+    for ((group, _), nodes) in at.into_iter().filter(|(_, nodes)| nodes.len() > 1) {
+        let states: Vec<_> = nodes.iter().map(|(node, _)| engine(&world.country, *node)).collect();
+        let hashes: Vec<_> = states.iter().map(|state| hash_of(state, group)).collect();
+        let (first, index) = nodes[0];
+        for (place, (node, _)) in nodes.iter().enumerate() {
+            if hashes[0].is_some() && hashes[place].is_some() && hashes[0] != hashes[place] {
+                let (one, other) = (world.country.name(first), world.country.name(*node));
+                let key = first_difference(&states[0], &states[place], group).map(|key| hex(&key));
+                found.push(format!(
+                    "{one} and {other} differ in group {group} near entry {index:?}, first at key {key:?}"
+                ));
             }
         }
     }
