@@ -53,9 +53,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Replicas that say they are at one position of a group, each with the index that its node tells of.
+type AtOnePosition = BTreeMap<(GroupId, Vec<u8>), Vec<(NodePlace, Option<u64>)>>;
+
 fn compare(world: &World) -> Vec<String> {
     // By what the states say: what a node tells of itself may be an entry behind.
-    let mut at: BTreeMap<(GroupId, Vec<u8>), Vec<(NodePlace, Option<u64>)>> = BTreeMap::new();
+    let mut at = AtOnePosition::new();
     for (node, group, status) in world.running().into_iter().filter(|(.., status)| status.stopped.is_none()) {
         if let Ok(Some(position)) = engine(&world.country, node).get(&position_key(group)) {
             at.entry((group, position)).or_default().push((node, status.applied));
