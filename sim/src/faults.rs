@@ -210,15 +210,17 @@ impl Acting {
                 tell("gone for good");
                 country.take_away(node);
             }
-            What::Rot { store, .. } => {
-                let hit = match store {
-                    Store::State => {
-                        country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned())
-                    }
-                    Store::Log => disk.rot(Path::new(LOG_DIR), country.random()),
-                    Store::Snapshots => disk.rot(Path::new(SNAPSHOT_DIR), country.random()),
-                };
-                tell(&format!("a bit flips in {}", hit.unwrap_or_else(|| "nothing".to_owned())));
+            What::Rot { store, times, .. } => {
+                for _ in 0..*times {
+                    let hit = match store {
+                        Store::State => {
+                            country.machines()[node].state.rot_any(country.random()).map(|_| "a value".to_owned())
+                        }
+                        Store::Log => disk.rot(Path::new(LOG_DIR), country.random()),
+                        Store::Snapshots => disk.rot(Path::new(SNAPSHOT_DIR), country.random()),
+                    };
+                    tell(&format!("a bit flips in {}", hit.unwrap_or_else(|| "nothing".to_owned())));
+                }
             }
             What::SlowDisk { flush, .. } => {
                 tell(&format!("a flush takes {flush:?}"));

@@ -250,11 +250,19 @@ impl Draw {
             _ => None,
         };
         let mut with_it = scenario.clone();
-        if let What::Gone { node } | What::ForgetVote { node } | What::Rot { node, store: Store::Log } = &what
+        if let What::Gone { node } | What::ForgetVote { node } | What::Rot { node, store: Store::Log, .. } = &what
             && self.one_in(2)
         {
             let at = self.moment(at + REPLACED_AFTER, at + 4 * REPLACED_AFTER);
             with_it.faults.push(Fault { at, lasts: None, what: What::ReplaceNode { node: node.clone() } });
+        }
+        if let What::Rot { node, store: Store::State, times } = &what
+            && matches!(node.which, Which::Number(_))
+            && self.one_in(2)
+        {
+            // So that it cannot make its state again from what it has.
+            let what = What::Rot { node: node.clone(), store: Store::Snapshots, times: *times };
+            with_it.faults.push(Fault { at, lasts: None, what });
         }
         with_it.faults.push(Fault { at, lasts, what });
         with_it.beyond_promises = with_it.faults.iter().any(|fault| takes_a_lone_disk(&fault.what));
@@ -307,8 +315,14 @@ impl Draw {
                 What::Isolate { node: self.node(&site) }
             }
             "gone" => What::Gone { node: numbered? },
-            "rot" if self.one_in(2) => What::Rot { node: numbered?, store: Store::Log },
-            "rot" => What::Rot { node, store: self.one_of(&[Store::State, Store::Snapshots]) },
+            "rot" => {
+                let times = self.one_of(&[1, 1, 8]);
+                match self.below(4) {
+                    0 | 1 => What::Rot { node: numbered?, store: Store::Log, times },
+                    2 => What::Rot { node: numbered.unwrap_or(node), store: Store::State, times },
+                    _ => What::Rot { node, store: self.one_of(&[Store::State, Store::Snapshots]), times },
+                }
+            }
             "slow_disk" => What::SlowDisk { node, flush: self.length(SECOND / 20, 5 * SECOND) },
             "full_disk" => What::FullDisk { node },
             "failing_disk" => What::FailingDisk { node },
@@ -390,7 +404,7 @@ fn loses_little(scenario: &Scenario) -> bool {
         for fault in &scenario.faults {
             if let What::Gone { node }
             | What::ForgetVote { node }
-            | What::Rot { node, store: Store::Log | Store::State }
+            | What::Rot { node, store: Store::Log | Store::State, .. }
             | What::RemoveNode { node }
             | What::ReplaceNode { node } = &fault.what
                 && node.site == code

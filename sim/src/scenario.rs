@@ -276,6 +276,8 @@ pub enum What {
         node: NodeRef,
         /// In which files.
         store: Store,
+        /// How many bits, each somewhere: 1 to 1,000.
+        times: u32,
     },
     /// For a while flushes take longer.
     SlowDisk {

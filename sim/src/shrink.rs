@@ -295,11 +295,11 @@ fn less_of_each_fault(search: &mut Search<'_>) {
             })
         }) {}
         match search.best.faults.get(place).map(|fault| fault.what.clone()) {
-            Some(What::CrashLoop { times, .. }) => {
+            Some(What::CrashLoop { times, .. } | What::Rot { times, .. }) => {
                 let _ = smaller_numbers(times).any(|fewer| {
                     search.takes(|scenario| {
                         each(&mut scenario.faults, place, |fault| {
-                            if let What::CrashLoop { times, .. } = &mut fault.what {
+                            if let What::CrashLoop { times, .. } | What::Rot { times, .. } = &mut fault.what {
                                 *times = fewer;
                             }
                         });

@@ -1,10 +1,10 @@
 //! The network between the nodes and the people of a simulated country.
 //!
 //! A connection behaves like gRPC over TCP: what is sent on one stream arrives in order or not at all; a message takes
-//! the path's latency, jitter and its share of the bandwidth; on a path that is cut it waits, and a connection on which
-//! nothing got through for 20 seconds breaks at both ends, as keep-alives would have it. A process that ends breaks
-//! its connections at once; a power cut is silent, and its peers notice later. What serves a call runs as a task of the
-//! listening node, and dies with it.
+//! the path's latency, jitter and its share of the bandwidth; on a path that is cut it waits. A connection whose keep-alives
+//! get no answer in time breaks at both ends: nothing gets through, or too much is queued before them. A process that ends
+//! breaks its connections at once; a power cut is silent, and its peers notice later. What serves a call runs as a task of
+//! the listening node, and dies with it.
 //!
 //! Leaves out: TLS and HTTP/2 framing (the server's and client's message code is the real one), flow-control windows, and
 //! name resolution. The identity of a caller is what its dialer was made with, as its certificate would say.
@@ -16,7 +16,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dinhba_client::tls::{IDENTITY_HEADER, node_name, site_name, split_name};
+use dinhba_client::tls::{
+    IDENTITY_HEADER, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, node_name, site_name, split_name,
+};
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::claims::Identity;
 use dinhba_core::ids::{NodeId, SiteId};
@@ -37,8 +39,8 @@ use tower::{ServiceExt, service_fn};
 
 use crate::executor::Handle;
 
-/// A connection over which nothing got through for so long is broken: HTTP/2's keep-alive interval and its patience.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// A connection over which nothing got through for so long is broken.
+const SILENCE_MAX: Duration = KEEP_ALIVE_INTERVAL.saturating_add(KEEP_ALIVE_TIMEOUT);
 
 /// How often a message that waits on a cut path looks whether it is mended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -359,9 +361,17 @@ impl Wire {
         let mut sent = now;
         if let Some(micros) = (bytes * 8 * 1_000_000).checked_div(path.bits_per_second) {
             let takes = Duration::from_micros(micros);
-            let free = state.busy_until.get(&(from.site, to.site)).copied().unwrap_or(now).max(now);
+            let way = (from.site, to.site);
+            let free = state.busy_until.get(&way).copied().unwrap_or(now).max(now);
+            if free - now > SILENCE_MAX {
+                // What was queued went with the connections that had queued it.
+                state.busy_until.remove(&way);
+                drop(state);
+                connection.break_off("too much is queued");
+                return now;
+            }
             sent = free + takes;
-            state.busy_until.insert((from.site, to.site), sent);
+            state.busy_until.insert(way, sent);
         }
         let mut arrives = sent + path.latency + state.up_to(path.jitter);
         if path.lost_per_mille > 0 {

@@ -83,7 +83,7 @@ const KEYS: [(&str, &str); 58] = [
     ("faults[].from", "a site of the tree such as \"10\", or a node such as \"10/1\", apart from `to`"),
     ("faults[].to", "a site of the tree such as \"10\", or a node such as \"10/1\", apart from `from`"),
     ("faults[].every", "a length from \"1ms\", such as \"5s\""),
-    ("faults[].times", "a number from 1, so that all of them lie within the scenario"),
+    ("faults[].times", "a number from 1: of crashes so that all lie within the scenario, of flipped bits to 1000"),
     ("faults[].per_mille", "a number from 1 to 1000"),
     ("faults[].bits_per_second", "a number such as 64000, or 0 for no limit"),
     ("faults[].latency", "a length up to \"1m\", such as \"300ms\""),

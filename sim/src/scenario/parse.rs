@@ -302,7 +302,8 @@ impl RawFault {
             "gone" => What::Gone { node: take!(node) },
             "rot" => {
                 let store = required(&of("store"), raw.store.take())?;
-                What::Rot { node: take!(node), store: word(&of("store"), &store, &Store::ALL)? }
+                let times = raw.times.take().unwrap_or(1);
+                What::Rot { node: take!(node), store: word(&of("store"), &store, &Store::ALL)?, times }
             }
             "slow_disk" => What::SlowDisk { node: take!(node), flush: take!(length flush) },
             "full_disk" => What::FullDisk { node: take!(node) },

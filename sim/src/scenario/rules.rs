@@ -14,6 +14,9 @@ use super::error::ScenarioError;
 use super::{Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, What, Which};
 use super::{directory, unit};
 
+/// The most bits that one fault flips: enough to spoil all that a node of a small country holds.
+const ROT_MAX: u64 = 1_000;
+
 /// The longest phase: a year of virtual time is more than any promise speaks of, and sums of times stay far from overflow.
 const LASTS_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// The longest name; it is also a file's name.
@@ -191,6 +194,7 @@ impl Scenario {
             What::SlowDisk { flush, .. } => wait(&of("flush"), *flush)?,
             What::Flap { every, .. } => ensure(*every >= EVERY_MIN, &of("every"), "is too short")?,
             What::Lossy { per_mille, .. } => within(&of("per_mille"), (*per_mille).into(), 1..=1_000)?,
+            What::Rot { times, .. } => within(&of("times"), (*times).into(), 1..=ROT_MAX)?,
             What::CrashLoop { times, every, .. } => {
                 ensure(*every >= EVERY_MIN, &of("every"), "is too short")?;
                 ensure(*times > 0, &of("times"), "is 0")?;
@@ -362,12 +366,12 @@ pub(super) fn majorities_lost(scenario: &Scenario) -> Vec<MajorityLost> {
                 | What::LoseDisk { node }
                 | What::Restore { node, .. }
                 | What::ForgetVote { node }
-                | What::Rot { node, store: Store::Log }
+                | What::Rot { node, store: Store::Log, .. }
                 | What::ReplaceNode { node } => nodes.lose(node),
                 // A replica makes a damaged state again, with the snapshot of another where its own is damaged too. Until it has
                 // met the damage, and then for a while, it may stand still, and others give it nothing that they have not
                 // heard of themselves: counted as lost. A lone node is mended by its parent.
-                What::Rot { node, store: Store::State } if nodes.members > 1 => nodes.lose(node),
+                What::Rot { node, store: Store::State, .. } if nodes.members > 1 => nodes.lose(node),
                 What::AddNode { .. } => nodes.members += 1,
                 What::RemoveNode { node } => {
                     nodes.forget(node);

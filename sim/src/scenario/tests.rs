@@ -291,7 +291,7 @@ fn every_kind_has_a_form() {
         "flap" => "a = \"10\"\nb = \"00\"\nevery = \"2s\"",
         "lossy" => "a = \"10\"\nb = \"00\"\nper_mille = 10",
         "crash_loop" => "node = \"10/1\"\ntimes = 3\nevery = \"2s\"",
-        "rot" => "node = \"10/1\"\nstore = \"log\"",
+        "rot" => "node = \"10/1\"\nstore = \"log\"\ntimes = 8",
         "slow_disk" => "node = \"10/1\"\nflush = \"2s\"",
         "lose_disk" => "node = \"02683/1\"",
         "restore" => "node = \"02683/1\"\nbackup_at = \"30s\"\ntwice = true",

@@ -154,7 +154,12 @@ impl Fault {
                 lines.plain("times", times);
                 lines.length("every", *every);
             }
-            What::Rot { store, .. } => lines.text("store", word(&Store::ALL, *store)),
+            What::Rot { store, times, .. } => {
+                lines.text("store", word(&Store::ALL, *store));
+                if *times != 1 {
+                    lines.plain("times", times);
+                }
+            }
             What::SlowDisk { flush, .. } => lines.length("flush", *flush),
             What::Restore { backup_at, twice, .. } => {
                 lines.length("backup_at", *backup_at);
