@@ -14,7 +14,7 @@ use dinhba_core::keys::Space;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
 use dinhba_core::store::{Batch, StateEngine};
-use dinhba_node::seal::Unsealed;
+use dinhba_node::seal::{Unsealed, stored};
 use dinhba_node::state::{EngineKind, open};
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ fn per_second(count: usize, took: Duration) -> f64 {
 }
 
 /// The bytes of log entries.
-fn entries(commands: &[EditCommand]) -> Vec<Vec<u8>> {
+pub fn entries(commands: &[EditCommand]) -> Vec<Vec<u8>> {
     let entry = |commands: &[EditCommand]| {
         let commands: Vec<Command> = commands.iter().map(|command| Command::Edit(Box::new(command.clone()))).collect();
         commands.to_bytes()
@@ -82,8 +82,13 @@ fn all_accepted(answers: &[Vec<u8>]) -> anyhow::Result<()> {
 }
 
 /// Folds entries into a state in memory; keeps the batches if asked to.
-fn in_memory(state: &mut Map, entries: Vec<Vec<u8>>, mut keep: impl FnMut(&Batch)) -> anyhow::Result<Duration> {
-    let (context, mut took) = (context(1), Duration::ZERO);
+pub fn in_memory(
+    state: &mut Map,
+    site: u64,
+    entries: Vec<Vec<u8>>,
+    mut keep: impl FnMut(&Batch),
+) -> anyhow::Result<Duration> {
+    let (context, mut took) = (context(site), Duration::ZERO);
     for entry in entries {
         let began = Busy::begin();
         let (answers, batch) = apply(state, &context, &[(1, entry)])?;
@@ -110,7 +115,7 @@ fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<
     Ok(took)
 }
 
-/// fjall with a node's settings, and nothing of ours above it.
+/// fjall with a node's settings and what a node stores in it, and nothing of ours above it.
 fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
     let database = fjall::Database::builder(dir)
         .cache_size(16 << 20)
@@ -118,21 +123,31 @@ fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
         .worker_threads(1)
         .max_cached_files(Some(128))
         .open()?;
-    let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(16 << 20);
+    let options = || {
+        let pinned = fjall::config::PinningPolicy::all(true);
+        let options = fjall::KeyspaceCreateOptions::default().max_memtable_size(16 << 20);
+        options.filter_block_pinning_policy(pinned.clone()).index_block_pinning_policy(pinned)
+    };
     let state = database.keyspace("state", options)?;
-    let began = Busy::begin();
+    let mut took = Duration::ZERO;
     for batch in batches {
+        let store = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
+            let stored = value.map(|value| stored(&key, &value));
+            (key, stored)
+        };
+        let pairs: Vec<_> = batch.writes.into_iter().map(store).collect();
+        let began = Busy::begin();
         let mut writes = database.batch();
-        for (key, value) in batch.writes {
+        for (key, value) in pairs {
             match value {
-                // The checksum's four bytes.
-                Some(value) => writes.insert(&state, key, [&[0; 4], value.as_slice()].concat()),
+                Some(value) => writes.insert(&state, key, value),
                 None => writes.remove(&state, key),
             }
         }
         writes.commit()?;
+        took += began.elapsed();
     }
-    Ok(began.elapsed())
+    Ok(took)
 }
 
 fn temporary() -> anyhow::Result<tempfile::TempDir> {
@@ -141,7 +156,7 @@ fn temporary() -> anyhow::Result<tempfile::TempDir> {
 
 fn founded(people: &Population) -> anyhow::Result<Map> {
     let mut state = Map::default();
-    state.run(&context(1), &founding(1, people.unit))?;
+    state.run(&context(1), &founding(1, people.shard, people.unit))?;
     Ok(state)
 }
 
@@ -157,13 +172,14 @@ fn applies(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let author = shard_of(&state)?.own.id();
     let changes = people.change_each(author);
     let mut batches = Vec::new();
-    let created = in_memory(&mut state, entries(&people.created), |batch| batches.push(batch.clone()))?;
-    let changed = in_memory(&mut state, entries(&changes), |_| {})?;
+    let created = in_memory(&mut state, 1, entries(&people.created), |batch| batches.push(batch.clone()))?;
+    let changed = in_memory(&mut state, 1, entries(&changes), |_| {})?;
     drop(state);
 
     let dir = temporary()?;
     let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
-    let (_, batch) = apply(&*engine.snapshot()?, &context(1), &[(1, founding(1, people.unit).to_bytes())])?;
+    let (_, batch) =
+        apply(&*engine.snapshot()?, &context(1), &[(1, founding(1, people.shard, people.unit).to_bytes())])?;
     engine.apply(batch)?;
     let stored = on_engine(&*engine, entries(&people.created))?;
     drop(engine);
@@ -184,7 +200,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let people = Population::invent(options.records)?;
     let count = people.created.len();
     let mut state = founded(&people)?;
-    in_memory(&mut state, entries(&people.created), |_| {})?;
+    in_memory(&mut state, 1, entries(&people.created), |_| {})?;
     let (keys, shard) = (context(1).keys(), shard_of(&state)?);
     let before: Vec<Record> = read_range(&state, keys.records(SHARD))?.into_iter().map(|(_, record)| record).collect();
 
@@ -210,7 +226,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     }
 
     // Each record with one field written at another site, merged with itself before that.
-    in_memory(&mut state, entries(&people.change_each(shard.own.id())), |_| {})?;
+    in_memory(&mut state, 1, entries(&people.change_each(shard.own.id())), |_| {})?;
     let after: Vec<Record> = read_range(&state, keys.records(SHARD))?.into_iter().map(|(_, record)| record).collect();
     drop(state);
     let mut merged = before;
@@ -223,7 +239,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     ensure!(merged == after, "merging lost something");
 
     let mut parent = Map::default();
-    parent.run(&context(2), &founding(2, people.unit))?;
+    parent.run(&context(2), &founding(2, people.shard, people.unit))?;
     let mut stream = Duration::ZERO;
     for piece in pieces {
         let began = Busy::begin();
@@ -258,14 +274,14 @@ fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let people = Population::invent(options.records)?;
     let count = people.created.len() as f64;
     let mut state = founded(&people)?;
-    in_memory(&mut state, entries(&people.created), |_| {})?;
+    in_memory(&mut state, 1, entries(&people.created), |_| {})?;
     let mut figures = Vec::new();
     for (space, name) in SPACES {
         let of_space = state.0.iter().filter(|(key, _)| key[8] == *space);
-        let bytes: usize = of_space.map(|(key, value)| key.len() + 4 + value.len()).sum();
+        let bytes: usize = of_space.map(stored_bytes).sum();
         figures.push(Figure::new(name, bytes as f64 / count, "B/record", ""));
     }
-    let all: usize = state.0.iter().map(|(key, value)| key.len() + 4 + value.len()).sum();
+    let all: usize = state.0.iter().map(stored_bytes).sum();
     figures.push(Figure::new("at rest: all keys and values", all as f64 / count, "B/record", ""));
     let dir = temporary()?;
     let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
@@ -281,6 +297,11 @@ fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
     figures.push(Figure::new("at rest: fjall's tables on the disk", bytes as f64 / count, "B/record", "280 + history"));
     figures.push(Figure::new("values of a record", people.value_bytes as f64 / count, "B", ""));
     Ok(figures)
+}
+
+/// Bytes of a key and of what is stored under it, before the engine lays them out.
+fn stored_bytes((key, value): (&Vec<u8>, &Vec<u8>)) -> usize {
+    key.len() + stored(key, value).len()
 }
 
 /// Bytes of the files of tables below a directory.

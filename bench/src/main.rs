@@ -10,6 +10,7 @@
 //! from medians over rounds in turns. Run it by `-p dinhba-bench`: with the whole workspace, the tests' faults are built in.
 
 mod alone;
+mod dictionary;
 mod etcd;
 mod load;
 mod log;
@@ -20,6 +21,7 @@ mod site;
 mod table;
 mod works;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ enum Part {
     Overload,
     /// Memory under a steady load, for `--minutes`. Only if it is named.
     Memory,
+    /// Trains the dictionary of the state's values, into the file `--out`. Only if it is named.
+    Dictionary,
 }
 
 /// Measures dinhba, beside etcd where it is installed.
@@ -88,6 +92,9 @@ struct Options {
     /// For how long memory is looked at.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
+    /// Where the dictionary goes.
+    #[arg(long, default_value = "node/src/values.dict")]
+    out: PathBuf,
     /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
     #[arg(long)]
     tls: bool,
@@ -105,7 +112,7 @@ fn engine(name: &str) -> Result<Engine, String> {
 
 impl Options {
     fn wants(&self, part: Part) -> bool {
-        self.parts.contains(&part) || self.parts.is_empty() && part != Part::Memory
+        self.parts.contains(&part) || self.parts.is_empty() && !matches!(part, Part::Memory | Part::Dictionary)
     }
 
     fn span(&self) -> Duration {
@@ -165,6 +172,9 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     }
     if options.wants(Part::Memory) {
         report.alone.extend(load::memory(options).await?);
+    }
+    if options.wants(Part::Dictionary) {
+        report.alone.extend(dictionary::train(&options.out)?);
     }
     Ok(report)
 }

@@ -25,24 +25,37 @@ pub const SHARD: ShardId = ShardId(0xc000_0a7b);
 /// Requests of one session: about an officer's day.
 const SESSION_REQUESTS: u64 = 1_000;
 
+/// Officers' names.
+const SURNAMES: [&str; 8] = ["le", "nguyen", "tran", "pham", "hoang", "vu", "dang", "bui"];
+
 /// What the replicas of a group know.
 pub fn context(site: u64) -> Context {
-    Context { group: GroupId(site), index_key: [7; 32], digest_key: [9; 32] }
+    Context { group: GroupId(u64::from_be_bytes(drawn("group", site))), index_key: [7; 32], digest_key: [9; 32] }
 }
 
-/// What a group begins with.
-pub fn founding(site: u64, unit: UnitId) -> Vec<Command> {
-    let info = ShardInfo { shard: SHARD, path: vec![unit] };
-    let incarnation = Incarnation([site as u8; 16]);
+/// What the group of a site begins with.
+pub fn founding(site: u64, shard: ShardId, unit: UnitId) -> Vec<Command> {
+    let info = ShardInfo { shard, path: vec![unit] };
+    let incarnation = Incarnation(drawn("incarnation", site));
     vec![
-        Command::Form(Form { site: SiteId(site), level: 2 }),
-        Command::Adopt(Adopt { info, incarnation, epoch: [site as u8; 16] }),
+        Command::Form(Form { site: SiteId(u64::from_be_bytes(drawn("site", site))), level: 2 }),
+        Command::Adopt(Adopt { info, incarnation, epoch: drawn("epoch", site) }),
     ]
+}
+
+/// Bytes without a pattern, the same each time: ids must not look alike where something is compressed.
+fn drawn<const N: usize>(what: &str, number: u64) -> [u8; N] {
+    let mut bytes = [0; N];
+    blake3::Hasher::new_derive_key(what).update(&number.to_be_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
 }
 
 /// People and their edits.
 pub struct Population {
+    pub shard: ShardId,
     pub unit: UnitId,
+    /// Which one: its sessions have ids of their own.
+    number: u64,
     claims: Claims,
     /// The registrations.
     pub created: Vec<EditCommand>,
@@ -55,25 +68,37 @@ impl Population {
     pub fn invent(records: usize) -> anyhow::Result<Self> {
         let directory = Directory::vietnam()?;
         let unit = directory.by_code(COMMUNE, BEFORE_REFORM).context("the commune")?.id;
-        let claims = Claims::new("le.an", Role::Registrar, unit, EvidenceId([1; 16]))?;
-        let mut population = Population { unit, claims, created: Vec::with_capacity(records), value_bytes: 0 };
+        Self::of(&directory, (SHARD, unit), records, 1)
+    }
+
+    /// People of some commune, other ones for each number.
+    pub fn of(
+        directory: &Directory,
+        (shard, unit): (ShardId, UnitId),
+        records: usize,
+        number: u64,
+    ) -> anyhow::Result<Self> {
+        let officer = format!("{}.{}", SURNAMES[number as usize % SURNAMES.len()], number % 10);
+        let claims = Claims::new(&officer, Role::Registrar, unit, EvidenceId(drawn("evidence", number)))?;
+        let created = Vec::with_capacity(records);
+        let mut population = Population { shard, unit, number, claims, created, value_bytes: 0 };
         // Household and people of one draft refer to each other.
-        'all: for draft in generate(&directory, &[unit], records, 1)? {
+        'all: for draft in generate(directory, &[unit], records, number)? {
             let first = population.created.len() as u64 + 1;
             let ids: BTreeMap<String, RecordId> = (first..)
                 .zip(&draft.records)
-                .map(|(number, record)| (record.id.clone(), RecordId::derive(request(1, number), 0)))
+                .map(|(number, record)| (record.id.clone(), RecordId::derive(population.request(1, number), 0)))
                 .collect();
             for (mut record, number) in draft.records.into_iter().zip(first..) {
                 record.link(|temporary| ids.get(temporary).copied())?;
                 let mut changes = Vec::with_capacity(record.fields.len());
                 for entry in &record.fields {
-                    let value = parse(entry.field, &entry.text, &directory)?.encode();
+                    let value = parse(entry.field, &entry.text, directory)?.encode();
                     population.value_bytes += value.len();
                     let element = entry.element.clone().into_bytes();
                     changes.push(Change { field: entry.field, element, value, overwrites: Vec::new() });
                 }
-                let request = request(1, number);
+                let request = population.request(1, number);
                 let command = population.command(request, RecordId::derive(request, 0), record.kind, true, changes);
                 population.created.push(command);
                 if population.created.len() == records {
@@ -97,7 +122,7 @@ impl Population {
                 let dot = dinhba_core::edit::Dot { actor: author, counter: number };
                 let overwrites = if is_there { vec![dot] } else { Vec::new() };
                 let change = Change { field, element: Vec::new(), value: text.clone(), overwrites };
-                self.command(request(2, number), part.record, part.record_kind, false, vec![change])
+                self.command(self.request(2, number), part.record, part.record_kind, false, vec![change])
             })
             .collect()
     }
@@ -113,7 +138,7 @@ impl Population {
         changes.sort_by(|one, two| (one.field, &one.element).cmp(&(two.field, &two.element)));
         let part = PartDraft { record, record_kind, create, valid_from: Vec::new(), changes };
         EditCommand {
-            shard: SHARD,
+            shard: self.shard,
             kind: EditKind::Change,
             origin: Origin {
                 request,
@@ -127,13 +152,13 @@ impl Population {
             parts: vec![part],
         }
     }
-}
 
-/// The `number`th request of a life of work, from 1.
-fn request(life: u8, number: u64) -> RequestId {
-    let mut session = [life; 16];
-    session[..8].copy_from_slice(&((number - 1) / SESSION_REQUESTS).to_be_bytes());
-    RequestId { session: SessionId(session), counter: (number - 1) % SESSION_REQUESTS + 1 }
+    /// The `number`th request of a life of work, from 1.
+    fn request(&self, life: u64, number: u64) -> RequestId {
+        let day = (number - 1) / SESSION_REQUESTS;
+        let session = SessionId(drawn("session", (self.number << 40) | (life << 32) | day));
+        RequestId { session, counter: (number - 1) % SESSION_REQUESTS + 1 }
+    }
 }
 
 /// A state that is nothing but a sorted map.

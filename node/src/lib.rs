@@ -2,6 +2,8 @@
 
 pub mod disk;
 
+mod compression;
+
 pub mod seal;
 
 pub mod log;

@@ -1,4 +1,5 @@
-//! What every stored byte passes through: a sealer, and a checksum that also covers its place.
+//! What every stored byte passes through: a sealer, and a checksum that also covers its place. State values on a disk are
+//! compressed before.
 //!
 //! Owns the [`Sealer`] seam, the checksum of log frames and the `Codec` of state values. A value that was written under
 //! one key and comes back under another, or with one bit changed, is [`StoreError::Corrupt`] and names the key in hex.
@@ -13,7 +14,7 @@ use dinhba_core::store::StoreError;
 use ed25519_dalek::SigningKey;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::runtime;
+use crate::{compression, runtime};
 
 /// Turns plain bytes into stored bytes and back. `place` says where the bytes belong (a key, or a frame's group, index
 /// and kind); a sealer that authenticates binds it, so that stored bytes cannot be moved.
@@ -90,22 +91,35 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How a state value is stored: four bytes of checksum (little endian), then the sealed value.
+/// What is stored on a disk for `value` under `key`, unsealed: to measure with.
+#[must_use]
+pub fn stored(key: &[u8], value: &[u8]) -> Vec<u8> {
+    Codec::new(Arc::new(Unsealed)).encode(key, value)
+}
+
+/// How a state value is stored: four bytes of checksum (little endian), then the value, compressed and sealed.
 #[derive(Clone)]
 pub(crate) struct Codec {
     sealer: Arc<dyn Sealer>,
+    compress: fn(&[u8]) -> Vec<u8>,
 }
 
 const CHECKSUM_BYTES: usize = 4;
 
 impl Codec {
+    /// For values on a disk.
     pub(crate) fn new(sealer: Arc<dyn Sealer>) -> Self {
-        Codec { sealer }
+        Codec { sealer, compress: compression::compress }
+    }
+
+    /// For values in memory, where time counts and not room.
+    pub(crate) fn uncompressed(sealer: Arc<dyn Sealer>) -> Self {
+        Codec { sealer, compress: compression::plain }
     }
 
     /// The bytes to store for `value` under `key`.
     pub(crate) fn encode(&self, key: &[u8], value: &[u8]) -> Vec<u8> {
-        let sealed = self.sealer.seal(key, value);
+        let sealed = self.sealer.seal(key, &(self.compress)(value));
         let mut stored = Vec::with_capacity(CHECKSUM_BYTES + sealed.len());
         stored.extend_from_slice(&checksum(key, &sealed).to_le_bytes());
         stored.extend_from_slice(&sealed);
@@ -120,7 +134,8 @@ impl Codec {
         if u32::from_le_bytes(*found) != checksum(key, sealed) {
             return Err(damaged(key, "the checksum of the value is wrong"));
         }
-        self.sealer.open(key, sealed)
+        let opened = self.sealer.open(key, sealed)?;
+        compression::decompress(&opened).ok_or_else(|| damaged(key, "the value is not one that was compressed here"))
     }
 }
 

@@ -16,9 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dinhba_client::tls::{
-    IDENTITY_HEADER, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, node_name, site_name, split_name,
-};
+use dinhba_client::tls::{IDENTITY_HEADER, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, node_name, site_name, split_name};
 use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::claims::Identity;
 use dinhba_core::ids::{NodeId, SiteId};

@@ -35,6 +35,7 @@ use crate::runtime::{self, Instant, JoinHandle};
 
 mod fetch;
 mod keep;
+mod pace;
 mod receive;
 mod serve;
 
@@ -269,6 +270,7 @@ struct Inner {
     group: GroupId,
     here: u64,
     raft: Raft<TypeConfig, StateMachine>,
+    heard: Arc<pace::Heard>,
     pool: PeerPool,
     barriers: Mutex<Barriers>,
     receiving: Arc<receive::Receiving>,

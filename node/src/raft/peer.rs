@@ -71,6 +71,7 @@ pub enum CallError {
 pub struct PeerPool {
     dial: Arc<dyn Dial>,
     links: Arc<Mutex<Links>>,
+    began: Instant,
 }
 
 /// By node and address: a node that moves is another link.
@@ -110,7 +111,7 @@ impl PeerPool {
     /// A pool that connects with `dial`.
     #[must_use]
     pub fn new(dial: Arc<dyn Dial>) -> Self {
-        PeerPool { dial, links: Arc::default() }
+        PeerPool { dial, links: Arc::default(), began: runtime::now() }
     }
 
     /// Calls `group` at node `node` and waits for the answer, at most `wait`.
@@ -133,6 +134,14 @@ impl PeerPool {
             link.down(&connection, "the peer stopped answering");
         }
         result
+    }
+
+    /// The next moment at which all groups of the node send what is due `every` so often: together it costs a few wake-ups,
+    /// one by one a few for each.
+    pub(super) fn next_beat(&self, every: Duration) -> Instant {
+        let since = runtime::now() - self.began;
+        let beats = since.as_nanos() / every.as_nanos().max(1) + 1;
+        self.began + every.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX))
     }
 
     /// Closes every connection; later calls dial anew.

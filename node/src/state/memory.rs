@@ -94,7 +94,7 @@ impl MemoryState {
     /// An empty state.
     #[must_use]
     pub fn new(sealer: Arc<dyn Sealer>) -> Self {
-        MemoryState(Overlaid::new(MemoryBase::default(), Codec::new(sealer)))
+        MemoryState(Overlaid::new(MemoryBase::default(), Codec::uncompressed(sealer)))
     }
 
     /// How many batches a power cut could take now.

@@ -20,7 +20,7 @@ use futures::channel::oneshot;
 use openraft::Raft;
 
 use super::fetch::{ASK_PAUSE_MAX, Asker, Lending};
-use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, receive};
+use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, pace, receive};
 use crate::log::LOST_VOTE;
 use crate::raft::condition::Condition;
 use crate::raft::log_store::LogStore;
@@ -137,11 +137,13 @@ async fn open(setup: &Setup, condition: &Arc<Condition>) -> Result<Opened, Unfit
         }
         Err(error) => return Err(Unfit::Refused(StartError::Raft(error.to_string()))),
     };
+    let heard = Arc::default();
+    runtime::spawn("pace", pace::keep(raft.clone(), Arc::clone(&heard), setup.pool.clone(), setup.settings.clone()));
     // If a snapshot was installed, it has said so itself.
     condition.whole(applied.map(|applied| applied.index));
     let receiving = receive::Receiving::new(Arc::clone(&setup.disk), &setup.snapshot_dir, group);
     let (pool, barriers, lending) = (setup.pool.clone(), Default::default(), Lending::new(group, lender));
-    Ok(Opened { inner: Arc::new(Inner { group, here, raft, pool, barriers, receiving, lending }), ended })
+    Ok(Opened { inner: Arc::new(Inner { group, here, raft, heard, pool, barriers, receiving, lending }), ended })
 }
 
 pub(super) async fn start(setup: Setup) -> Result<Group, StartError> {

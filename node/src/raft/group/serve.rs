@@ -6,6 +6,7 @@ use std::time::Duration;
 use dinhba_core::ids::NodeId;
 use dinhba_proto::peer::v1 as wire;
 use futures::future::BoxFuture;
+use openraft::raft::AppendEntriesResponse;
 
 use super::{Attempt, Inner, ProposeError, ReadError};
 use crate::raft::network::{
@@ -53,10 +54,19 @@ impl Inner {
     async fn answer(&self, caller: Option<NodeId>, body: Body) -> Body {
         match body {
             Body::Append(request) => match append_from_wire(request) {
-                Ok(request) => match self.raft.append_entries(request).await {
-                    Ok(answer) => append_answer_to_wire(&answer),
-                    Err(error) => stopped(&error),
-                },
+                Ok(request) => {
+                    // Not when it is answered, which is after a flush: openraft counts its silence from here on.
+                    let came = runtime::now();
+                    match self.raft.append_entries(request).await {
+                        Ok(answer) => {
+                            if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                                self.heard.at(came);
+                            }
+                            append_answer_to_wire(&answer)
+                        }
+                        Err(error) => stopped(&error),
+                    }
+                }
                 Err(error) => malformed(&error),
             },
             Body::Vote(request) => match vote_request_from_wire(request) {
