@@ -116,7 +116,8 @@ fn start_member(dir: &Path, at: usize, ports: &[(u16, u16)]) -> anyhow::Result<C
     child.context("etcd could not be started: install the package etcd-server, or say --no-etcd")
 }
 
-async fn call<Q, R>(channel: Channel, path: &'static str, request: Q) -> anyhow::Result<R>
+/// One unary call.
+pub async fn call<Q, R>(channel: Channel, path: &'static str, request: Q) -> anyhow::Result<R>
 where
     Q: prost::Message + Send + Sync + 'static,
     R: prost::Message + Default + Send + Sync + 'static,
@@ -171,7 +172,8 @@ impl Etcd {
     }
 }
 
-fn endpoint(port: u16) -> anyhow::Result<Endpoint> {
+/// A server on this machine.
+pub fn endpoint(port: u16) -> anyhow::Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?.tcp_nodelay(true))
 }
 

@@ -11,6 +11,7 @@
 
 mod alone;
 mod dictionary;
+mod echo;
 mod etcd;
 mod load;
 mod log;
@@ -49,6 +50,8 @@ enum Part {
     Reads,
     /// Linearizable reads while 64 callers write.
     Mixed,
+    /// Calls that do nothing: what no site can be faster than.
+    Calls,
     /// `apply` without Raft: in memory, on the engine, and the engine alone with the same bytes.
     Apply,
     /// Merging of states of a record, and of a neighbour's stream.
@@ -134,6 +137,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("node") {
         return dinhba_node::command_line::main();
     }
+    if std::env::args().nth(1).as_deref() == Some("echo") {
+        return echo::serve();
+    }
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let measured = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(measure(&options)));
@@ -157,6 +163,9 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         if options.wants(*part) {
             report.alone.extend(measure(options)?);
         }
+    }
+    if options.wants(Part::Calls) {
+        report.alone.extend(echo::bound(options).await?);
     }
     if options.wants(Part::Log) {
         report.alone.extend(log::logs(options)?);

@@ -182,7 +182,7 @@ pub const ALL: &[Mutant] = &[
     random(
         "apply-out-of-batch",
         "The position is stored before what the entries changed: a power cut between the two loses their effect.",
-        &[ReplicasAgree, NothingLost, Converges, ChainsHold, ReadsLogged, Alive, Linearizable],
+        &[ReplicasAgree, NothingLost, Converges, ChainsHold, ReadsLogged, Alive, Linearizable, NamesStay],
     ),
     random(
         "snapshot-forgets-a-space",
@@ -195,6 +195,7 @@ pub const ALL: &[Mutant] = &[
         promises: &[ReplicasAgree, Converges, Alive],
         needs: Some(LEFT_BEHIND),
     },
+    random("rest-for-ever", "A follower that has heard its leader once never asks to be elected.", &[Alive]),
     // Requests.
     Mutant {
         name: "read-local",

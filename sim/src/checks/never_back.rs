@@ -1,8 +1,9 @@
 //! Terms never go back, over all lives of a node; within one life neither do the applied index nor the heads.
 //!
 //! What was applied and not yet flushed may be gone after a power cut, and is applied again: so heads are watched within one
-//! life of a process. A disk that is lost, or replaced by an old copy, begins a new life in every respect. Finality is not
-//! there yet, and so not checked.
+//! life of a process. A disk that is lost, or replaced by an old copy, begins a new life in every respect. A state that is made
+//! again from an older snapshot is looked at when it may be read again: then it must be where it was. Finality is not there
+//! yet, and so not checked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use dinhba_core::ids::{AuthorId, GroupId, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry;
+use dinhba_core::store::StoreError;
 use dinhba_node::raft::group::Status;
 
 use super::{Check, World};
@@ -33,6 +35,13 @@ fn may_forget(world: &World, node: NodePlace) -> bool {
         What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *site,
         _ => false,
     })
+}
+
+/// Whether readers are refused, since the state is being put in place.
+fn is_replaced(world: &World, node: NodePlace, group: GroupId) -> bool {
+    let node = world.country.machines()[node].node.clone();
+    let looked = node.and_then(|node| node.shared.group(group).map(|hosted| hosted.look(|_| Ok(()))));
+    matches!(looked, Some(Err(StoreError::Replacing)))
 }
 
 impl NeverBack {
@@ -75,6 +84,9 @@ impl Check for NeverBack {
                 found.push(format!("{name}: term of {group} went from {term} back to {}", status.term));
             }
             *term = promised;
+            if is_replaced(world, node, group) {
+                continue;
+            }
             let before = self.applied.insert((node, group), (life, status.applied));
             if let Some((life_before, applied)) = before
                 && life_before == life

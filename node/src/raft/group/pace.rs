@@ -12,6 +12,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dinhba_core::inject::is_armed;
 use openraft::{Raft, ServerState};
 
 use super::Settings;
@@ -80,6 +81,7 @@ pub(super) async fn keep(raft: Raft<TypeConfig, StateMachine>, heard: Arc<Heard>
             }
             Part::Listens => match heard.last().map(|at| at + silence).filter(|until| now < *until) {
                 Some(until) => (false, Some(until)),
+                None if is_armed("rest-for-ever") => (false, None),
                 None => (true, Some(now + silence)),
             },
         };
