@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_value_too_large_is_refused_with_its_whole_batch_and_the_engine_goes_on() {
         let dir = tempfile::tempdir().unwrap();
-        let state = open(dir.path(), codec()).unwrap();
+        let state = open(dir.path(), uncompressed()).unwrap();
         let mut batch = put(b"small", b"value");
         batch.writes.extend(put(b"large", &[1; VALUE_BYTES_MAX]).writes);
         assert!(matches!(state.apply(batch), Err(StoreError::Io(text)) if text.contains("use fjall")));
@@ -285,6 +285,11 @@ mod tests {
 
     fn codec() -> Codec {
         Codec::new(Arc::new(Unsealed))
+    }
+
+    /// For tests of how long a value is where it is stored.
+    fn uncompressed() -> Codec {
+        Codec::uncompressed(Arc::new(Unsealed))
     }
 
     /// What a process that is killed now leaves.
@@ -312,7 +317,7 @@ mod tests {
     #[test]
     fn pages_that_sled_moves_to_blob_files_come_back() {
         let dir = tempfile::tempdir().unwrap();
-        let state = open(dir.path(), codec()).unwrap();
+        let state = open(dir.path(), uncompressed()).unwrap();
         for number in 0..40_u8 {
             state.apply(put(&[number], &[number; 100_000])).unwrap();
         }
