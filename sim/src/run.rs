@@ -359,10 +359,16 @@ impl Story {
             if !is_broken {
                 continue;
             }
+            let others: Vec<usize> = country.machines_of(site).into_iter().filter(|other| *other != node).collect();
+            let has_voters = members > 1 && !others.iter().all(|other| only_learns(country, *other));
+            if !has_voters {
+                // Who was joining when the only node broke has nothing with which its site could go on: the parent has more.
+                others.iter().filter(|other| only_learns(country, **other)).for_each(|other| country.take_away(*other));
+            }
             let site = country.sites()[site].code.clone();
             let node = NodeRef { site, which: Which::Number(number) };
             let lasts = Some(Duration::ZERO);
-            let what = if members > 1 { What::ReplaceNode { node } } else { What::LoseDisk { node } };
+            let what = if has_voters { What::ReplaceNode { node } } else { What::LoseDisk { node } };
             let place = self.scenario.faults.len();
             let fault = Fault { at: Duration::ZERO, lasts, what };
             let (country, oracle) = (country.clone(), self.oracle.clone());
@@ -448,6 +454,21 @@ fn has_stopped(country: &Country, node: usize) -> bool {
     };
     let stops = |node: Arc<Node>| node.shared.hosted().any(|group| group.group.status().stopped.is_some());
     power == Power::On && node.is_some_and(stops)
+}
+
+/// Whether it runs, and in some group of its site was never given a vote.
+fn only_learns(country: &Country, node: usize) -> bool {
+    let (power, id, node) = {
+        let machines = country.machines();
+        (machines[node].power.clone(), machines[node].id, machines[node].node.clone())
+    };
+    let learns = |node: Arc<Node>| {
+        node.shared.hosted().any(|group| {
+            let status = group.group.status();
+            status.stopped.is_none() && !status.members.get(&id).is_some_and(|(_, votes)| *votes)
+        })
+    };
+    power == Power::On && node.is_some_and(learns)
 }
 
 fn is_formed(country: &Country, site: usize) -> bool {

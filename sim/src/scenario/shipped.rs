@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 17] = [
+pub const SHIPPED: [(&str, &str); 18] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -16,6 +16,7 @@ pub const SHIPPED: [(&str, &str); 17] = [
     ("session_over_a_restore", include_str!("../../scenarios/session_over_a_restore.toml")),
     ("rotten_snapshots", include_str!("../../scenarios/rotten_snapshots.toml")),
     ("rotten_beyond_itself", include_str!("../../scenarios/rotten_beyond_itself.toml")),
+    ("broken_while_joining", include_str!("../../scenarios/broken_while_joining.toml")),
     ("first_snapshot", include_str!("../../scenarios/first_snapshot.toml")),
     ("rotten_log", include_str!("../../scenarios/rotten_log.toml")),
     ("leader_restarts_before_its_flush", include_str!("../../scenarios/leader_restarts_before_its_flush.toml")),
