@@ -456,11 +456,12 @@ fn has_stopped(country: &Country, node: usize) -> bool {
     power == Power::On && node.is_some_and(stops)
 }
 
-/// Whether it runs, and in some group of its site was never given a vote.
+/// Whether it runs, and in some group of its site was never given a vote; or waits for the site to let it in.
 fn only_learns(country: &Country, node: usize) -> bool {
-    let (power, id, node) = {
+    let (power, admitted, id, node) = {
         let machines = country.machines();
-        (machines[node].power.clone(), machines[node].id, machines[node].node.clone())
+        let machine = &machines[node];
+        (machine.power.clone(), machine.admitted, machine.id, machine.node.clone())
     };
     let learns = |node: Arc<Node>| {
         node.shared.hosted().any(|group| {
@@ -468,7 +469,7 @@ fn only_learns(country: &Country, node: usize) -> bool {
             status.stopped.is_none() && !status.members.get(&id).is_some_and(|(_, votes)| *votes)
         })
     };
-    power == Power::On && node.is_some_and(learns)
+    power == Power::On && (!admitted || node.is_some_and(learns))
 }
 
 fn is_formed(country: &Country, site: usize) -> bool {
