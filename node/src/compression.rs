@@ -17,8 +17,9 @@ use zstd::zstd_safe::{CParameter, get_frame_content_size};
 /// What values have in common.
 static DICTIONARY: &[u8] = include_bytes!("values.dict");
 
-/// The fastest: on values this short higher levels gain a hundredth.
-const LEVEL: i32 = 1;
+/// Finds what repeats and leaves the rest as it is: coding that too (level 1) takes 6 % of what an edit takes, for two
+/// hundredths of the room; higher levels gain one more.
+const LEVEL: i32 = -1;
 
 /// Shorter values are stored as they are: a frame's headers would take what is gained.
 const BYTES_MIN: usize = 96;
