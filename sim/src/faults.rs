@@ -365,13 +365,8 @@ impl Acting {
         for _ in 0..if twice { 2 } else { 1 } {
             country.cut_power(node);
             self.lose(node, Some(&backup));
-            self.wait().await;
-            // Another fault may have switched it on meanwhile.
-            if country.machines()[node].power == Power::On {
-                country.cut_power(node);
-                self.lose(node, Some(&backup));
-            }
             country.restore(node, &backup);
+            self.wait().await;
             country.start(node);
             if twice {
                 runtime::sleep(Duration::from_secs(30)).await;

@@ -85,7 +85,11 @@ pub fn number_term(index_key: &[u8; 32], number: &str) -> [u8; 16] {
 /// written (`1975`, `1975-03`, `1975-03-02`).
 #[must_use]
 pub fn name_term(index_key: &[u8; 32], name: &str, birth_date: &str) -> [u8; 16] {
-    term(index_key, "name", &format!("{}\n{birth_date}", fold(name)))
+    folded_name_term(index_key, &fold(name), birth_date)
+}
+
+fn folded_name_term(index_key: &[u8; 32], folded: &str, birth_date: &str) -> [u8; 16] {
+    term(index_key, "name", &format!("{folded}\n{birth_date}"))
 }
 
 fn term(index_key: &[u8; 32], kind: &str, text: &str) -> [u8; 16] {
@@ -109,12 +113,12 @@ pub fn search_terms(record: &Record, index_key: &[u8; 32]) -> BTreeSet<[u8; 16]>
     for number in values(field::PERSONAL_NUMBER).iter().filter_map(Value::number) {
         terms.insert(number_term(index_key, &number.to_string()));
     }
-    let names: Vec<String> = values(field::NAME).iter().filter_map(Value::spoken).collect();
+    let names: Vec<String> = values(field::NAME).iter().filter_map(Value::spoken).map(|name| fold(&name)).collect();
     for date in values(field::BIRTH_DATE).iter().filter_map(Value::date) {
         let written = date.to_string();
         let year = written.split('-').next().unwrap_or(&written).to_owned();
         for (name, written) in names.iter().flat_map(|name| [(name, &written), (name, &year)]) {
-            terms.insert(name_term(index_key, name, written));
+            terms.insert(folded_name_term(index_key, name, written));
         }
     }
     terms

@@ -158,7 +158,7 @@ fn number(
     let author: Author = shard.own;
     let (id, session) = (author.id(), command.origin.request.session);
     let secret_key = tx.keys().secret(shard.info.shard, id, session);
-    let mut secrets: Vec<[u8; 32]> = tx.get(&secret_key)?.unwrap_or_default();
+    let mut secrets: Vec<[u8; 32]> = tx.get_held(&secret_key)?.unwrap_or_default();
     let is_new_session = secrets.is_empty();
     if is_new_session {
         secrets.push(command.secret);

@@ -183,7 +183,7 @@ pub(crate) fn keep_secret(
 ) -> Result<bool, StoreError> {
     let Some(secret) = secrets.get(&of) else { return Ok(false) };
     let key = tx.keys().secret(shard, of.0, of.1);
-    let mut known: Vec<[u8; 32]> = tx.get(&key)?.unwrap_or_default();
+    let mut known: Vec<[u8; 32]> = tx.get_held(&key)?.unwrap_or_default();
     if known.contains(secret) {
         return Ok(true);
     }

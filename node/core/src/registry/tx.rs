@@ -1,5 +1,6 @@
 //! A view with the writes of the commands so far on top: later commands of a batch see earlier ones.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
@@ -16,6 +17,8 @@ pub struct Tx<'a> {
     /// What all replicas know beside the state.
     pub context: &'a Context,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What was read of the view and is asked for by one command after the other.
+    held: RefCell<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
 /// A value that passed its checksum and still cannot be read: written by another version, or by a bug.
@@ -29,7 +32,7 @@ impl<'a> Tx<'a> {
     /// Starts without writes.
     #[must_use]
     pub fn new(view: &'a dyn StateView, context: &'a Context) -> Self {
-        Tx { view, context, writes: BTreeMap::new() }
+        Tx { view, context, writes: BTreeMap::new(), held: RefCell::default() }
     }
 
     /// All writes so far.
@@ -55,6 +58,16 @@ impl<'a> Tx<'a> {
     /// The value under a key.
     pub fn get<T: Wire>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         self.bytes(key)?.map(|bytes| T::from_bytes(&bytes).map_err(|error| corrupt(key, error))).transpose()
+    }
+
+    /// The same, read of the view once: for values of which every command of a batch needs the same few.
+    pub fn get_held<T: Wire>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let mut held = self.held.borrow_mut();
+        if !self.writes.contains_key(key) && !held.contains_key(key) {
+            held.insert(key.to_vec(), self.view.get(key)?);
+        }
+        let bytes = self.writes.get(key).or_else(|| held.get(key)).and_then(Option::as_deref);
+        bytes.map(|bytes| T::from_bytes(bytes).map_err(|error| corrupt(key, error))).transpose()
     }
 
     /// A value that other values say is there.
@@ -97,7 +110,7 @@ impl<'a> Tx<'a> {
 
     /// The group, once formed.
     pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
-        self.get(&self.keys().group())
+        self.get_held(&self.keys().group())
     }
 
     /// Sets the group.
