@@ -2,7 +2,9 @@
 //!
 //! Promises: a request named by a [`RequestId`] is sent unchanged every time, so that it is applied once whatever breaks in
 //! between; [`Error::Unreachable`] is said only if surely nothing was accepted. Only the given addresses are dialed: they
-//! must be nodes of one site, because another site would number the same request again.
+//! must be nodes of one site, because another site would number the same request again. Of more calls than the site can
+//! serve, each is refused within [`Limits::turn`], before anything was sent: what waits in a connection's own queue instead
+//! runs into its deadline there, and nobody knows what became of it.
 //! Leaves to others: who the caller is (the [`Dial`]), what may be asked (the node).
 //! Limit: a definite refusal of a second attempt is believed even if the first may still be under way.
 
@@ -14,6 +16,7 @@ use dinhba_core::archive::{Frame, Reached};
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_proto::v1;
 use futures::Stream;
+use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 use v1::records_client::RecordsClient;
@@ -23,13 +26,20 @@ use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Error, Verdict};
 use crate::request::{Accepted, Context, EditBuilder, Session, field_of};
 use crate::streams::{self, Answered};
-use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX};
+use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
 use crate::transport::{Dial, Transport};
+
+/// Calls under way at once, but for streams, of a client and its clones: below what a node takes on one connection, so that
+/// none waits unseen, and streams find room.
+pub const CALLS_MAX: usize = STREAMS_MAX as usize * 7 / 8;
 
 /// How long a client waits for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// For a turn among [`CALLS_MAX`]. Two seconds are thousands of calls to a busy site; who waits longer is told to come
+    /// back later.
+    pub turn: Duration,
     /// For one answer of one node. Five seconds are an election and a slow disk.
     pub attempt: Duration,
     /// For an answer of any node, retries included.
@@ -45,6 +55,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            turn: Duration::from_secs(2),
             attempt: Duration::from_secs(5),
             deadline: Duration::from_secs(30),
             admin: Duration::from_secs(60),
@@ -67,6 +78,8 @@ struct Nodes {
     nodes: Vec<Node>,
     /// The node that answered last.
     preferred: AtomicUsize,
+    /// One for each call under way.
+    turns: Semaphore,
 }
 
 struct Node {
@@ -121,7 +134,16 @@ impl Client {
         limits: Limits,
     ) -> Self {
         let nodes = nodes.into_iter().map(|address| Node { address, connection: Mutex::new(None) }).collect();
-        Client { site: Arc::new(Nodes { dial, ambient, nodes, preferred: AtomicUsize::new(0) }), limits }
+        Client {
+            site: Arc::new(Nodes {
+                dial,
+                ambient,
+                nodes,
+                preferred: AtomicUsize::new(0),
+                turns: Semaphore::new(CALLS_MAX),
+            }),
+            limits,
+        }
     }
 
     /// The same client with other limits.
@@ -420,6 +442,10 @@ impl Client {
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
     {
+        let Some(Ok(_turn)) = within(self.ambient(), self.limits.turn, self.site.turns.acquire()).await else {
+            let text = format!("{CALLS_MAX} calls of this client are under way already and none was answered in time");
+            return Err(Failure::GaveUp { may_be_accepted: false, text });
+        };
         let mut rounds = Rounds::start(self, deadline);
         let (mut may_be_accepted, mut text) = (false, "no address of a node was given".to_owned());
         while let Some((node, left)) = rounds.next().await {
@@ -471,10 +497,12 @@ impl Client {
         }
     }
 
-    /// Forgets the connection to a node that failed; says what happened.
+    /// Says what happened at a node, and forgets the connection to it. One that is too busy is not asked for another handshake.
     pub(crate) fn failed(&self, node: usize, status: &Status) -> String {
         let Node { address, connection } = &self.site.nodes[node];
-        *connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if status.code() != tonic::Code::ResourceExhausted {
+            *connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         tracing::debug!(node = address, code = ?status.code(), "attempt failed");
         format!("{address}: {}", status.message())
     }

@@ -54,6 +54,8 @@ pub(crate) struct Register {
     pub(crate) down: Vec<String>,
     /// The node of each call that reached one.
     pub(crate) calls: Vec<String>,
+    /// Connections that came about.
+    pub(crate) dials: usize,
     cut_stream: Option<usize>,
     is_quiet: bool,
     /// Values that make an edit refused.
@@ -83,6 +85,7 @@ impl Memory {
     /// A client of nodes `a`, `b`, …, that loses patience within a moment.
     pub(crate) fn client(&self, nodes: &[&str]) -> Client {
         let limits = Limits {
+            turn: Duration::from_millis(100),
             attempt: Duration::from_millis(150),
             deadline: Duration::from_millis(600),
             admin: Duration::from_millis(600),
@@ -171,6 +174,7 @@ impl Dial for Memory {
             if memory.register().down.contains(&address) {
                 return Err(format!("{address}: connection refused").into());
             }
+            memory.register().dials += 1;
             Ok(Transport::new(Wire { memory, address }))
         }
         .boxed()

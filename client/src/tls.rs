@@ -40,6 +40,8 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// The largest header list: metadata here is a few short lines.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Calls at once on one connection; peers and links need a few streams, an application's pool some dozens.
+pub const STREAMS_MAX: u32 = 256;
 /// Carries the caller's identity where there is no certificate to carry it.
 pub const IDENTITY_HEADER: &str = "dinhba-identity";
 

@@ -32,6 +32,10 @@ use crate::runtime::watch;
 /// Commands that may wait for their turn. More is refused: by then the disk is seconds behind.
 pub(crate) const QUEUE_MAX: usize = 4_096;
 
+/// A command that waited longer for its turn is refused: its caller, who waits five seconds for all of it, is about to send
+/// it again, and what nobody waits for any more must not hold up the rest.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(3);
+
 /// Commands in one log entry; also bounded by bytes. Below the registry's own bound.
 const ENTRY_COMMANDS_MAX: usize = 256;
 
@@ -39,7 +43,7 @@ const ENTRY_COMMANDS_MAX: usize = 256;
 const ENTRY_BYTES_MAX: usize = 384 * 1024;
 
 /// Log entries proposed at once: enough to keep the disk busy while the network answers.
-const ENTRIES_IN_FLIGHT_MAX: usize = 8;
+pub(crate) const ENTRIES_IN_FLIGHT_MAX: usize = 8;
 
 /// How long an entry waits for more commands where a simulation makes it wait: several people's work.
 const COMPANY_WAIT: Duration = Duration::from_millis(300);
@@ -54,8 +58,11 @@ const _: () = assert!(COMMAND_BYTES_MAX + 2 * BATCH_BYTES <= ENTRY_BYTES_MAX);
 /// Why a command has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposalFailed {
-    /// Too many commands wait. Nothing was accepted.
-    #[error("overloaded: {QUEUE_MAX} commands wait already; nothing was accepted, try again in a moment")]
+    /// Too many commands wait, or too long. Nothing was accepted.
+    #[error(
+        "overloaded: {QUEUE_MAX} commands wait already, or this one waited {} s; nothing was accepted, try again in a moment",
+        TURN_WAIT_MAX.as_secs()
+    )]
     Overloaded,
     /// Nothing was accepted.
     #[error("nothing was accepted: {0}")]
@@ -108,6 +115,7 @@ struct Waiting {
     /// The command, encoded.
     bytes: Vec<u8>,
     is_edit: bool,
+    since: runtime::Instant,
     answer: oneshot::Sender<Result<(Answer, u64), ProposalFailed>>,
 }
 
@@ -182,11 +190,25 @@ async fn propose_all(group: Group, waiting: mpsc::Receiver<Waiting>, metrics: Me
             bytes += next.bytes.len();
             entry.push(next);
         }
+        refuse_late(&mut entry);
+        if entry.is_empty() {
+            continue;
+        }
         let (group, metrics) = (group.clone(), metrics.clone());
         runtime::spawn("proposal", async move {
             propose_entry(&group, entry, &metrics).await;
             drop(permit);
         });
+    }
+}
+
+/// Refuses what waited for too long.
+fn refuse_late(entry: &mut Vec<Waiting>) {
+    let now = runtime::now();
+    for late in entry.extract_if(.., |waiting| now - waiting.since > TURN_WAIT_MAX) {
+        sometimes("a command waits too long for its turn", true);
+        // A caller that has gone away need not be told.
+        let _ = late.answer.send(Err(ProposalFailed::Overloaded));
     }
 }
 
@@ -293,10 +315,12 @@ impl Hosted {
         }
         let (answer, answered) = oneshot::channel();
         // A channel whose bound counts what waits: with the one of `futures`, each new sender may add one more.
-        self.queue.try_send(Waiting { bytes, is_edit, answer }).map_err(|error| match error {
-            TrySendError::Full(_) => ProposalFailed::Overloaded,
-            TrySendError::Closed(_) => ProposalFailed::NotAccepted("this node is stopping".to_owned()),
-        })?;
+        self.queue.try_send(Waiting { bytes, is_edit, since: runtime::now(), answer }).map_err(
+            |error| match error {
+                TrySendError::Full(_) => ProposalFailed::Overloaded,
+                TrySendError::Closed(_) => ProposalFailed::NotAccepted("this node is stopping".to_owned()),
+            },
+        )?;
         answered.await.unwrap_or_else(|_| Err(ProposalFailed::Unknown("this node is stopping".to_owned())))
     }
 

@@ -677,7 +677,7 @@ mod tests {
     use dinhba_client::transport::{Transport, TransportError};
 
     use super::*;
-    use crate::hosted::QUEUE_MAX;
+    use crate::hosted::{ENTRIES_IN_FLIGHT_MAX, QUEUE_MAX};
     use crate::raft::test_support::{MemoryDisk, MemoryLog, MemoryState};
 
     const GROUP: GroupId = GroupId(1);
@@ -735,6 +735,31 @@ shards = ["h-0000000000000001"]
             (0..QUEUE_MAX).map(|_| Box::pin(hosted.propose(Command::Place(Vec::new())))).collect();
         assert!(waiting.iter_mut().all(|proposal| proposal.now_or_never().is_none()));
         assert_eq!(propose(), Some(Err(ProposalFailed::Overloaded)));
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_longer_than_its_caller_is_not_proposed() {
+        let (node, seams) = node(true).await;
+        node.start(seams).await.expect("there is nobody to wait for");
+        let hosted = node.shared.group(GROUP).expect("it runs");
+        // Nobody leads, so that an entry is given up after a while, and those behind it have waited by then.
+        let propose = || hosted.propose(Command::Place(Vec::new()));
+        let mut all: Vec<_> = Vec::new();
+        for _ in 0..ENTRIES_IN_FLIGHT_MAX {
+            let mut proposal = Box::pin(propose());
+            assert!((&mut proposal).now_or_never().is_none());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            all.push(proposal);
+        }
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(propose())).collect();
+        assert!(waiting.iter_mut().all(|proposal| proposal.now_or_never().is_none()));
+        for outcome in futures::future::join_all(all).await {
+            assert!(matches!(outcome, Err(ProposalFailed::NotAccepted(_))), "{outcome:?}");
+        }
+        for outcome in futures::future::join_all(waiting).await {
+            assert_eq!(outcome, Err(ProposalFailed::Overloaded));
+        }
         node.stop().await;
     }
 

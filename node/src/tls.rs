@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use dinhba_client::tls::{
     CONNECT_TIMEOUT, Credentials, DialError, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LoopbackDialer,
-    TlsDialer,
+    STREAMS_MAX, TlsDialer,
 };
 use dinhba_client::transport::Dial;
 use dinhba_core::claims::Identity;
@@ -28,9 +28,6 @@ use tower::layer::util::{Identity as NoLayer, Stack};
 
 use crate::config::{Address, Config, Tls};
 use crate::pki::{TrustHeader, certificate_identity};
-
-/// Calls at once on one connection; peers and links need a few streams, an application's pool some dozens.
-pub const STREAMS_MAX: u32 = 256;
 
 /// Why the node cannot open its door.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

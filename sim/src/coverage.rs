@@ -37,6 +37,7 @@ pub const SOMETIMES: &[&str] = &[
     "the lead is lost with a proposal on its way",
     "a forwarded proposal has no answer",
     "a command meets no leader",
+    "a command waits too long for its turn",
     "several commands share an entry",
     "entries that nobody accepted are removed",
     "a snapshot is installed",

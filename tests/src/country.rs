@@ -503,6 +503,7 @@ impl Drop for Country {
 #[must_use]
 pub fn limits() -> Limits {
     Limits {
+        turn: Duration::from_secs(2),
         attempt: Duration::from_secs(4),
         deadline: Duration::from_secs(25),
         admin: Duration::from_secs(30),

@@ -50,6 +50,41 @@ async fn another_node_of_the_site_takes_over_and_is_kept() {
 }
 
 #[tokio::test]
+async fn of_more_calls_than_a_site_serves_each_is_refused_before_it_is_sent() {
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::Silence; CALLS_MAX]);
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    let call = || async { client.edit(&session, &birth()).await };
+    let under_way = futures::future::join_all((0..CALLS_MAX).map(|_| call()));
+    let one_more = async {
+        while memory.register().calls.len() < CALLS_MAX {
+            tokio::task::yield_now().await;
+        }
+        call().await
+    };
+    let (mut under_way, mut one_more) = (std::pin::pin!(under_way), std::pin::pin!(one_more));
+    let error = tokio::select! {
+        _ = &mut under_way => panic!("nobody answers"),
+        outcome = &mut one_more => outcome.unwrap_err(),
+    };
+    assert!(matches!(&error, Error::Unreachable { text } if text.contains("under way")), "{error}");
+    assert_eq!(memory.register().calls.len(), CALLS_MAX);
+    // Those that were sent are asked for again, and then there is room.
+    assert!(under_way.await.iter().all(Result::is_ok));
+    call().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_too_busy_is_not_dialed_again() {
+    let memory = Memory::default();
+    memory.faults("a", [Fault::Say(Code::ResourceExhausted), Fault::Say(Code::Unavailable)]);
+    let client = memory.client(&["a"]);
+    client.edit(&client.session(), &birth()).await.unwrap();
+    assert_eq!(memory.register().dials, 2, "the one at the start, and one after the node had no leader");
+}
+
+#[tokio::test]
 async fn a_definite_refusal_is_not_repeated() {
     let memory = Memory::default();
     memory.faults("a", [Fault::Say(Code::PermissionDenied)]);
