@@ -28,7 +28,9 @@ pub enum Error {
         text: String,
     },
     /// No node gave an answer, and surely nothing was accepted.
-    #[error("no node of the site could be used, and nothing was accepted: check the link and try again ({text})")]
+    #[error(
+        "no node of the site could take the request, and nothing was accepted: try again, and check the link if that lasts ({text})"
+    )]
     Unreachable {
         /// The last failure.
         text: String,

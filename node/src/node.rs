@@ -749,7 +749,7 @@ shards = ["h-0000000000000001"]
         for _ in 0..ENTRIES_IN_FLIGHT_MAX {
             let mut proposal = Box::pin(propose());
             assert!((&mut proposal).now_or_never().is_none());
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            runtime::sleep(Duration::from_millis(1)).await;
             all.push(proposal);
         }
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(propose())).collect();
