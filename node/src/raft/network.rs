@@ -11,11 +11,13 @@ use dinhba_core::ids::GroupId;
 use dinhba_core::inject::rarely;
 use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1 as wire;
+use futures::{Stream, StreamExt};
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
-use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
 use openraft::{OptionalSend, StorageError};
@@ -40,6 +42,10 @@ pub(super) const CHUNK_WAIT: Duration = Duration::from_secs(60);
 
 /// How long the last one may take, which the receiver answers after installing: hours of writing are a fault, minutes not.
 const INSTALL_WAIT: Duration = Duration::from_secs(30 * 60);
+
+/// How long the news that entries are committed waits for further entries to go with. A caller who makes one edit after the
+/// other sends the next within a millisecond of the last answer.
+const COMPANY_WAIT: Duration = Duration::from_millis(2);
 
 /// Makes openraft's connections for one group.
 pub struct Network {
@@ -170,6 +176,29 @@ fn error_source(error: &impl ToString) -> <TypeConfig as openraft::RaftTypeConfi
     openraft::errors::ErrorSource::from_string(error.to_string())
 }
 
+/// The same requests but for those that only tell what is committed and that the next one tells too: of a lone caller, half of
+/// all messages. What is dropped is answered with the next, since an answer stands for all before it.
+fn in_company(
+    requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+) -> BoxStream<'static, AppendEntriesRequest<TypeConfig>> {
+    // The first asks how far the other is: nothing follows before its answer.
+    let all = futures::stream::unfold((requests, true), |(mut requests, is_first)| async move {
+        let mut request = requests.next().await?;
+        let until = runtime::now() + COMPANY_WAIT;
+        while request.entries.is_empty() && !is_first {
+            match runtime::timeout_at(until, requests.next()).await {
+                Ok(Some(next)) => request = next,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some((request, (requests, false)))
+    });
+    Box::pin(all)
+}
+
+/// What openraft gives and takes for a stream of requests to append.
+type Appended<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
+
 impl RaftNetworkV2<TypeConfig> for Member {
     type SnapshotData = SnapshotFile;
 
@@ -181,6 +210,17 @@ impl RaftNetworkV2<TypeConfig> for Member {
         let body = Body::Append(append_to_wire(&request));
         let answer = self.call(RPCTypes::AppendEntries, body, option.soft_ttl()).await?;
         append_answer_from_wire(answer).map_err(|error| network_error(&error))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Appended<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, in_company(input), option)
     }
 
     async fn vote(
@@ -358,5 +398,50 @@ fn transfer_answer_from_wire(body: Body) -> Result<TransferLeaderResponse<TypeCo
             }),
         }),
         other => Err(unexpected(WHAT, other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+
+    use super::*;
+    use crate::raft::types::LogId;
+
+    /// A request that tells that all up to `committed` is, with so many entries.
+    fn request(committed: u64, entries: u64) -> AppendEntriesRequest<TypeConfig> {
+        let id = |index| LogId::new_term_index(1, index);
+        let entry = |index| openraft::entry::RaftEntry::new_blank(id(index));
+        AppendEntriesRequest {
+            vote: RaftVote::new_committed(1, 1),
+            prev_log_id: Some(id(9)),
+            entries: (10..10 + entries).map(entry).collect(),
+            leader_commit: Some(id(committed)),
+        }
+    }
+
+    async fn next(
+        requests: &mut (impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin),
+    ) -> Option<(u64, usize)> {
+        let request = requests.next().await?;
+        Some((request.leader_commit.unwrap().index, request.entries.len()))
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_told_with_the_next_entries_or_a_moment_later() {
+        let (leader, requests) = mpsc::unbounded();
+        let mut sent = in_company(requests);
+        leader.unbounded_send(request(1, 0)).unwrap();
+        assert_eq!(next(&mut sent).await, Some((1, 0)), "the first asks how far the follower is, and is not held up");
+        leader.unbounded_send(request(2, 0)).unwrap();
+        leader.unbounded_send(request(3, 0)).unwrap();
+        leader.unbounded_send(request(4, 2)).unwrap();
+        assert_eq!(next(&mut sent).await, Some((4, 2)), "entries that come soon tell it too");
+        leader.unbounded_send(request(5, 0)).unwrap();
+        assert_eq!(next(&mut sent).await, Some((5, 0)), "without any it is told alone");
+        leader.unbounded_send(request(6, 0)).unwrap();
+        drop(leader);
+        assert_eq!(next(&mut sent).await, Some((6, 0)), "and before the stream ends");
+        assert_eq!(next(&mut sent).await, None);
     }
 }
