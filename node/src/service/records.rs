@@ -51,6 +51,9 @@ const EXPORT_PAGE: usize = 100;
 /// grow several times, and a message takes 4 MiB.
 const EXPORT_BYTES: usize = 256 * 1024;
 
+/// A site of no more shards looks for a record in one after the other: a district's communes. Beyond, a walk costs less.
+const SHARDS_ASKED_MAX: usize = 16;
+
 /// Edits of a stream that are decided at once: as many as one log entry takes.
 const EDITS_AT_ONCE: usize = 128;
 
@@ -124,15 +127,13 @@ impl RecordsService {
 
     /// The shard that a record lives in, among those hosted here.
     fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
+        let place = self.0.place();
+        let few = place.shards.len() <= SHARDS_ASKED_MAX;
         for hosted in self.0.hosted() {
-            let shard = hosted
-                .look(|view| {
-                    let (from, to) = hosted.keys().index_term(&record.0);
-                    let found = view.scan(&from, &to).next().transpose()?;
-                    found.map(|(key, _)| index_key(&key).map(|(shard, _)| shard)).transpose()
-                })
-                .map_err(|error| broken(&error))?;
-            if let Some(shard) = shard {
+            let listed = place.shards.values().filter(|entry| few && entry.group == hosted.id());
+            let shard =
+                hosted.look(|view| shard_of_record(view, hosted.keys(), record, listed.map(|entry| entry.shard)));
+            if let Some(shard) = shard.map_err(|error| broken(&error))? {
                 return self.place_of(shard);
             }
         }
@@ -451,6 +452,23 @@ fn target_text(entry: &AccessEntry) -> String {
         Looked::Find => entry.subject.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => RecordId(entry.subject).to_string(),
     }
+}
+
+/// The shard of a group in which a record is. `listed` are asked first, since a look at one key costs a fraction of a walk.
+fn shard_of_record(
+    view: &dyn StateView,
+    keys: Keys,
+    record: RecordId,
+    listed: impl Iterator<Item = ShardId>,
+) -> Result<Option<ShardId>, StoreError> {
+    for shard in listed {
+        if view.get(&keys.index(&record.0, shard, record))?.is_some() {
+            return Ok(Some(shard));
+        }
+    }
+    let (from, to) = keys.index_term(&record.0);
+    let found = view.scan(&from, &to).next().transpose()?;
+    found.map(|(key, _)| index_key(&key).map(|(shard, _)| shard)).transpose()
 }
 
 /// The records in `shards` to which a search term points: one more than are shown. What lies elsewhere is passed over, so
