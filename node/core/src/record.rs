@@ -188,28 +188,72 @@ impl CvRDT for Record {
 
     /// A value stays if both have it, or if one has it and the other has neither seen nor overwritten it.
     fn merge(&mut self, other: Self) {
-        fn keep(from: &Record, to: &Record, key: &FieldKey, tagged: &Tagged) -> bool {
-            let unseen = tagged.dot.counter > to.clock.get(&tagged.dot.actor)
-                && !to.pending.contains(&(key.clone(), tagged.dot.clone()));
-            debug_assert!(tagged.dot.counter <= from.clock.get(&tagged.dot.actor));
-            unseen || to.values(key).iter().any(|there| there.dot == tagged.dot)
-        }
-        let mut fields: BTreeMap<FieldKey, Vec<Tagged>> = BTreeMap::new();
-        for (from, to) in [(&*self, &other), (&other, &*self)] {
-            for (key, values) in &from.fields {
-                let merged = fields.entry(key.clone()).or_default();
-                for tagged in values.iter().filter(|tagged| keep(from, to, key, tagged)) {
-                    if let Err(place) = merged.binary_search_by(|there| there.dot.cmp(&tagged.dot)) {
-                        merged.insert(place, tagged.clone());
-                    }
-                }
+        let mine = std::mem::take(&mut self.fields);
+        let mut theirs = other.fields.into_iter().peekable();
+        let here = Seen { clock: &self.clock, pending: &self.pending };
+        let there = Seen { clock: &other.clock, pending: &other.pending };
+        let mut fields = Vec::with_capacity(mine.len().max(theirs.len()));
+        let merged = |key: FieldKey, mine, theirs| {
+            let values = merge_values(&key, mine, theirs, here, there);
+            (key, values)
+        };
+        for (key, values) in mine {
+            while let Some((key, values)) = theirs.next_if(|(theirs, _)| *theirs < key) {
+                fields.push(merged(key, Vec::new(), values));
             }
+            let others = theirs.next_if(|(theirs, _)| *theirs == key).map(|(_, values)| values);
+            fields.push(merged(key, values, others.unwrap_or_default()));
         }
-        self.fields = fields;
+        fields.extend(theirs.map(|(key, values)| merged(key, Vec::new(), values)));
+        self.fields = fields.into_iter().collect();
         self.clock.merge(other.clock);
         self.pending.extend(other.pending);
         self.tidy();
     }
+}
+
+/// The edits that a state of a record knows of.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    clock: &'a VClock<AuthorId>,
+    pending: &'a BTreeSet<(FieldKey, Dot)>,
+}
+
+impl Seen<'_> {
+    fn has(&self, key: &FieldKey, dot: &Dot) -> bool {
+        dot.counter <= self.clock.get(&dot.actor) || self.pending.contains(&(key.clone(), dot.clone()))
+    }
+}
+
+/// The values of one field of two states, each in the order of their dots.
+fn merge_values(
+    key: &FieldKey,
+    mut mine: Vec<Tagged>,
+    theirs: Vec<Tagged>,
+    here: Seen<'_>,
+    there: Seen<'_>,
+) -> Vec<Tagged> {
+    debug_assert!(mine.iter().all(|tagged| tagged.dot.counter <= here.clock.get(&tagged.dot.actor)));
+    debug_assert!(theirs.iter().all(|tagged| tagged.dot.counter <= there.clock.get(&tagged.dot.actor)));
+    let dots = |values: &[Tagged], dot: &Dot| values.iter().any(|tagged| tagged.dot == *dot);
+    if mine.iter().map(|tagged| &tagged.dot).eq(theirs.iter().map(|tagged| &tagged.dot)) {
+        return mine;
+    }
+    let gone: BTreeSet<Dot> = mine
+        .iter()
+        .map(|tagged| &tagged.dot)
+        .filter(|dot| !dots(&theirs, dot) && there.has(key, dot))
+        .cloned()
+        .collect();
+    let new: Vec<Tagged> =
+        theirs.into_iter().filter(|tagged| !dots(&mine, &tagged.dot) && !here.has(key, &tagged.dot)).collect();
+    mine.retain(|tagged| !gone.contains(&tagged.dot));
+    for tagged in new {
+        if let Err(place) = mine.binary_search_by(|other| other.dot.cmp(&tagged.dot)) {
+            mine.insert(place, tagged);
+        }
+    }
+    mine
 }
 
 impl Wire for Record {
