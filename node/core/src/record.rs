@@ -188,24 +188,17 @@ impl CvRDT for Record {
 
     /// A value stays if both have it, or if one has it and the other has neither seen nor overwritten it.
     fn merge(&mut self, other: Self) {
-        let mine = std::mem::take(&mut self.fields);
-        let mut theirs = other.fields.into_iter().peekable();
         let here = Seen { clock: &self.clock, pending: &self.pending };
         let there = Seen { clock: &other.clock, pending: &other.pending };
-        let mut fields = Vec::with_capacity(mine.len().max(theirs.len()));
-        let merged = |key: FieldKey, mine, theirs| {
-            let values = merge_values(&key, mine, theirs, here, there);
-            (key, values)
-        };
-        for (key, values) in mine {
-            while let Some((key, values)) = theirs.next_if(|(theirs, _)| *theirs < key) {
-                fields.push(merged(key, Vec::new(), values));
-            }
-            let others = theirs.next_if(|(theirs, _)| *theirs == key).map(|(_, values)| values);
-            fields.push(merged(key, values, others.unwrap_or_default()));
+        let mut theirs = other.fields;
+        for (key, values) in &mut self.fields {
+            merge_values(key, values, theirs.remove(key).unwrap_or_default(), here, there);
         }
-        fields.extend(theirs.map(|(key, values)| merged(key, Vec::new(), values)));
-        self.fields = fields.into_iter().collect();
+        for (key, values) in theirs {
+            let mut merged = Vec::new();
+            merge_values(&key, &mut merged, values, here, there);
+            self.fields.insert(key, merged);
+        }
         self.clock.merge(other.clock);
         self.pending.extend(other.pending);
         self.tidy();
@@ -225,35 +218,18 @@ impl Seen<'_> {
     }
 }
 
-/// The values of one field of two states, each in the order of their dots.
-fn merge_values(
-    key: &FieldKey,
-    mut mine: Vec<Tagged>,
-    theirs: Vec<Tagged>,
-    here: Seen<'_>,
-    there: Seen<'_>,
-) -> Vec<Tagged> {
+/// Merges the values of one field of two states, each in the order of their dots.
+fn merge_values(key: &FieldKey, mine: &mut Vec<Tagged>, theirs: Vec<Tagged>, here: Seen<'_>, there: Seen<'_>) {
     debug_assert!(mine.iter().all(|tagged| tagged.dot.counter <= here.clock.get(&tagged.dot.actor)));
     debug_assert!(theirs.iter().all(|tagged| tagged.dot.counter <= there.clock.get(&tagged.dot.actor)));
-    let dots = |values: &[Tagged], dot: &Dot| values.iter().any(|tagged| tagged.dot == *dot);
     if mine.iter().map(|tagged| &tagged.dot).eq(theirs.iter().map(|tagged| &tagged.dot)) {
-        return mine;
+        return;
     }
-    let gone: BTreeSet<Dot> = mine
-        .iter()
-        .map(|tagged| &tagged.dot)
-        .filter(|dot| !dots(&theirs, dot) && there.has(key, dot))
-        .cloned()
-        .collect();
-    let new: Vec<Tagged> =
-        theirs.into_iter().filter(|tagged| !dots(&mine, &tagged.dot) && !here.has(key, &tagged.dot)).collect();
-    mine.retain(|tagged| !gone.contains(&tagged.dot));
-    for tagged in new {
-        if let Err(place) = mine.binary_search_by(|other| other.dot.cmp(&tagged.dot)) {
-            mine.insert(place, tagged);
-        }
-    }
-    mine
+    let (at_both, new): (Vec<_>, Vec<_>) =
+        theirs.into_iter().partition(|tagged| mine.iter().any(|other| other.dot == tagged.dot));
+    mine.retain(|tagged| at_both.iter().any(|other| other.dot == tagged.dot) || !there.has(key, &tagged.dot));
+    mine.extend(new.into_iter().filter(|tagged| !here.has(key, &tagged.dot)));
+    mine.sort_unstable_by(|one, two| one.dot.cmp(&two.dot));
 }
 
 impl Wire for Record {
