@@ -128,9 +128,9 @@ impl RecordsService {
     /// The shard that a record lives in, among those hosted here.
     fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
         let place = self.0.place();
-        let few = place.shards.len() <= SHARDS_ASKED_MAX;
+        let asked = if place.shards.len() <= SHARDS_ASKED_MAX { place.shards.len() } else { 0 };
         for hosted in self.0.hosted() {
-            let listed = place.shards.values().filter(|entry| few && entry.group == hosted.id());
+            let listed = place.shards.values().take(asked).filter(|entry| entry.group == hosted.id());
             let shard =
                 hosted.look(|view| shard_of_record(view, hosted.keys(), record, listed.map(|entry| entry.shard)));
             if let Some(shard) = shard.map_err(|error| broken(&error))? {
@@ -734,5 +734,18 @@ mod tests {
         assert_eq!(found(&[2]), Ok(vec![(ShardId(2), RecordId([201; 16]))]));
         assert_eq!(found(&[1, 2]).map(|found| found.len()), Ok(FOUND_MAX + 1));
         assert_eq!(found(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_record_is_found_where_it_is_whether_or_not_its_shard_is_listed() {
+        let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
+        let [first, second] = [ShardId(1), ShardId(2)];
+        let [here, nowhere] = [RecordId([7; 16]), RecordId([8; 16])];
+        state.apply(Batch { writes: vec![(keys.index(&here.0, second, here), Some(Vec::new()))] }).unwrap();
+        let shard = |record, listed: &[ShardId]| shard_of_record(&state, keys, record, listed.iter().copied()).unwrap();
+        for listed in [&[first, second][..], &[first], &[]] {
+            assert_eq!(shard(here, listed), Some(second), "listed: {listed:?}");
+            assert_eq!(shard(nowhere, listed), None, "listed: {listed:?}");
+        }
     }
 }
