@@ -45,7 +45,7 @@ const INSTALL_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// How long the news that entries are committed waits for further entries to go with. A caller who makes one edit after the
 /// other sends the next within a millisecond of the last answer.
-const COMPANY_WAIT: Duration = Duration::from_millis(2);
+const COMMITTED_WAIT: Duration = Duration::from_millis(2);
 
 /// Makes openraft's connections for one group.
 pub struct Network {
@@ -178,13 +178,13 @@ fn error_source(error: &impl ToString) -> <TypeConfig as openraft::RaftTypeConfi
 
 /// The same requests but for those that only tell what is committed and that the next one tells too: of a lone caller, half of
 /// all messages. What is dropped is answered with the next, since an answer stands for all before it.
-fn in_company(
+fn with_entries(
     requests: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 ) -> BoxStream<'static, AppendEntriesRequest<TypeConfig>> {
     // The first asks how far the other is: nothing follows before its answer.
     let all = futures::stream::unfold((requests, true), |(mut requests, is_first)| async move {
         let mut request = requests.next().await?;
-        let until = runtime::now() + COMPANY_WAIT;
+        let until = runtime::now() + COMMITTED_WAIT;
         while request.entries.is_empty() && !is_first {
             match runtime::timeout_at(until, requests.next()).await {
                 Ok(Some(next)) => request = next,
@@ -220,7 +220,7 @@ impl RaftNetworkV2<TypeConfig> for Member {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        stream_append_sequential(self, in_company(input), option)
+        stream_append_sequential(self, with_entries(input), option)
     }
 
     async fn vote(
@@ -430,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_committed_is_told_with_the_next_entries_or_a_moment_later() {
         let (leader, requests) = mpsc::unbounded();
-        let mut sent = in_company(requests);
+        let mut sent = with_entries(requests);
         leader.unbounded_send(request(1, 0)).unwrap();
         assert_eq!(next(&mut sent).await, Some((1, 0)), "the first asks how far the follower is, and is not held up");
         leader.unbounded_send(request(2, 0)).unwrap();
