@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
 use dinhba_core::command::{Answer, Batch as Piece, Command, Cursor, Digest, EditCommand, Item, MergeCommand};
 use dinhba_core::edit::Edit;
@@ -18,7 +18,7 @@ use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
 use dinhba_core::store::{Batch, StateEngine};
 use dinhba_node::seal::{Unsealed, stored};
-use dinhba_node::state::{EngineKind, open};
+use dinhba_node::state::{EngineKind, fjall_database, open};
 use serde::Serialize;
 
 use crate::meter::Busy;
@@ -120,21 +120,7 @@ fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<
 
 /// fjall with a node's settings and what a node stores in it, and nothing of ours above it.
 fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
-    let database = fjall::Database::builder(dir)
-        .cache_size(16 << 20)
-        .max_journaling_size(64 << 20)
-        .worker_threads(1)
-        .max_cached_files(Some(128))
-        .open()?;
-    let options = || {
-        let pinned = fjall::config::PinningPolicy::all(true);
-        fjall::KeyspaceCreateOptions::default()
-            .max_memtable_size(16 << 20)
-            .compaction_strategy(Arc::new(fjall::compaction::Leveled::default().with_l0_threshold(8)))
-            .filter_block_pinning_policy(pinned.clone())
-            .index_block_pinning_policy(pinned)
-    };
-    let state = database.keyspace("state", options)?;
+    let (database, state) = fjall_database(dir)?;
     let mut took = Duration::ZERO;
     for batch in batches {
         let store = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
@@ -166,8 +152,9 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
         let commands = Vec::<Command>::from_bytes(entry)?;
         took += began.elapsed();
         for command in commands {
-            let Command::Edit(command) = command else { continue };
-            position += command.parts.len() as u64;
+            let Command::Edit(command) = command else { bail!("{command:?} is no edit") };
+            ensure!(command.parts.len() == 1, "a registration has one part");
+            position += 1;
             let arrival: Arrival = read(state, &keys.arrival(SHARD, position))?.context("an arrival")?;
             let kept: StoredEdit = read(state, &keys.edit(SHARD, &arrival.dot))?.context("an edit")?;
             let edit = Edit::from_bytes(&kept.bytes)?;

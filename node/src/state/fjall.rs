@@ -57,30 +57,34 @@ fn fjall_error(dir: &Path, error: Error) -> StoreError {
     }
 }
 
+/// Opens or makes a database in `dir`, with a node's settings, and the keyspace that holds everything.
+pub fn database(dir: &Path) -> fjall::Result<(Database, Keyspace)> {
+    let builder = Database::builder(dir)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNAL_BYTES)
+        .worker_threads(WORKERS)
+        .max_cached_files(Some(OPEN_FILES));
+    let database = builder.open()?;
+    // An edit looks for many keys that are not there yet. fjall's defaults read the filters and the index of its middle
+    // levels from the file each time once they outgrow the cache: at a million records that took six parts of seven
+    // of a node's time. Those levels are bounded, so this is some tens of MB; lower levels are in small blocks.
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE_BYTES)
+            .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(MERGED_AT_ONCE)))
+            .filter_block_pinning_policy(PinningPolicy::all(true))
+            .index_block_pinning_policy(PinningPolicy::all(true))
+    };
+    let state = database.keyspace("state", options)?;
+    Ok((database, state))
+}
+
 impl FjallState {
     /// Opens or makes a database in `dir`.
     pub(super) fn open(dir: &Path, codec: Codec) -> Result<Self, StoreError> {
         let place = format!("fjall in {}", dir.display());
-        let (database, state) = Poison::default().read(&place, || {
-            let builder = Database::builder(dir)
-                .cache_size(CACHE_BYTES)
-                .max_journaling_size(JOURNAL_BYTES)
-                .worker_threads(WORKERS)
-                .max_cached_files(Some(OPEN_FILES));
-            let database = builder.open().map_err(|error| fjall_error(dir, error))?;
-            // An edit looks for many keys that are not there yet. fjall's defaults read the filters and the index of its middle
-            // levels from the file each time once they outgrow the cache: at a million records that took six parts of seven
-            // of a node's time. Those levels are bounded, so this is some tens of MB; lower levels are in small blocks.
-            let options = || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(MEMTABLE_BYTES)
-                    .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(MERGED_AT_ONCE)))
-                    .filter_block_pinning_policy(PinningPolicy::all(true))
-                    .index_block_pinning_policy(PinningPolicy::all(true))
-            };
-            let state = database.keyspace("state", options).map_err(|error| fjall_error(dir, error))?;
-            Ok((database, state))
-        })?;
+        let (database, state) =
+            Poison::default().read(&place, || database(dir).map_err(|error| fjall_error(dir, error)))?;
         Ok(FjallState { state, database, codec, poison: Poison::default(), dir: dir.to_owned(), place })
     }
 
