@@ -336,6 +336,9 @@ macro_rules! wire_parsed {
             fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
                 String::decode(input)?.parse().map_err(|_| Malformed { what: $what })
             }
+            fn bytes_hint(&self) -> usize {
+                self.0.bytes_hint()
+            }
         }
     )*};
 }

@@ -485,6 +485,9 @@ impl Wire for Digest {
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Wire::decode(input).map(Digest)
     }
+    fn bytes_hint(&self) -> usize {
+        self.0.bytes_hint()
+    }
 }
 
 impl Digest {

@@ -38,7 +38,7 @@ pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// What the header of most edits takes.
-const HEADER_BYTES_USUAL: usize = 384;
+const HEADER_BYTES_USUAL: usize = 320;
 
 /// What a dot takes, unless an author has made very many edits.
 pub(crate) const DOT_BYTES: usize = 20;
@@ -76,6 +76,9 @@ impl Wire for Dot {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Dot { actor: AuthorId::decode(input)?, counter: u64::decode(input)? })
+    }
+    fn bytes_hint(&self) -> usize {
+        DOT_BYTES
     }
 }
 
@@ -255,6 +258,10 @@ impl Wire for Header {
         }
         Ok(header)
     }
+
+    fn bytes_hint(&self) -> usize {
+        HEADER_BYTES_USUAL
+    }
 }
 
 impl Wire for Edit {
@@ -264,8 +271,7 @@ impl Wire for Edit {
     }
 
     fn bytes_hint(&self) -> usize {
-        let of_change = |it: &Change| it.element.len() + it.value.len() + DOT_BYTES * it.overwrites.len() + 8;
-        HEADER_BYTES_USUAL + self.changes.iter().map(of_change).sum::<usize>()
+        self.header.bytes_hint() + self.changes.bytes_hint()
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {

@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::schema::{FieldId, RecordKind};
 
-/// Room for what most values take, so that they are written without growing.
-const BYTES_USUAL: usize = 256;
+/// Room for a number, a code or a flag.
+const BYTES_OF_NUMBER: usize = 6;
 
 /// Room for what most lists hold; longer ones grow.
 const LIST_USUAL: usize = 32;
@@ -80,9 +80,10 @@ pub trait Wire: Sized {
         out
     }
 
-    /// About how many bytes there will be: room for them is made at once.
+    /// About how many bytes there will be, rather too many: room for them is made at once, and a value that is kept as it
+    /// was written should not take much more than it needs.
     fn bytes_hint(&self) -> usize {
-        BYTES_USUAL
+        BYTES_OF_NUMBER
     }
 
     /// The value of exactly these bytes.
@@ -115,6 +116,9 @@ impl Wire for u8 {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(input.take(1)?[0])
+    }
+    fn bytes_hint(&self) -> usize {
+        1
     }
     fn encode_all(items: &[Self], out: &mut Vec<u8>) {
         out.extend_from_slice(items);
@@ -195,6 +199,9 @@ impl<const N: usize> Wire for [u8; N] {
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(input.take(N)?.try_into().expect("take returns as many bytes as asked"))
     }
+    fn bytes_hint(&self) -> usize {
+        N
+    }
 }
 
 impl Wire for String {
@@ -205,6 +212,9 @@ impl Wire for String {
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(input.bytes()?).map_err(|_| Malformed { what: "text: not UTF-8" })?;
         Ok(text.to_owned())
+    }
+    fn bytes_hint(&self) -> usize {
+        BYTES_OF_NUMBER + self.len()
     }
 }
 
@@ -218,6 +228,9 @@ impl<T: Wire> Wire for Vec<T> {
         let count = input.length()?;
         T::decode_all(count, input)
     }
+    fn bytes_hint(&self) -> usize {
+        BYTES_OF_NUMBER + self.iter().map(Wire::bytes_hint).sum::<usize>()
+    }
 }
 
 impl<T: Wire> Wire for Option<T> {
@@ -230,6 +243,9 @@ impl<T: Wire> Wire for Option<T> {
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(if bool::decode(input)? { Some(T::decode(input)?) } else { None })
     }
+    fn bytes_hint(&self) -> usize {
+        1 + self.as_ref().map_or(0, Wire::bytes_hint)
+    }
 }
 
 impl<T: Wire> Wire for Box<T> {
@@ -238,6 +254,9 @@ impl<T: Wire> Wire for Box<T> {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         T::decode(input).map(Box::new)
+    }
+    fn bytes_hint(&self) -> usize {
+        T::bytes_hint(self)
     }
 }
 
@@ -249,6 +268,9 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok((A::decode(input)?, B::decode(input)?))
     }
+    fn bytes_hint(&self) -> usize {
+        self.0.bytes_hint() + self.1.bytes_hint()
+    }
 }
 
 impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
@@ -259,6 +281,9 @@ impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok((A::decode(input)?, B::decode(input)?, C::decode(input)?))
+    }
+    fn bytes_hint(&self) -> usize {
+        self.0.bytes_hint() + self.1.bytes_hint() + self.2.bytes_hint()
     }
 }
 
@@ -281,6 +306,9 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
         }
         Ok(map)
     }
+    fn bytes_hint(&self) -> usize {
+        BYTES_OF_NUMBER + self.iter().map(|(key, value)| key.bytes_hint() + value.bytes_hint()).sum::<usize>()
+    }
 }
 
 macro_rules! wire_number_id {
@@ -291,6 +319,9 @@ macro_rules! wire_number_id {
             }
             fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
                 <[u8; 8]>::decode(input).map(|bytes| $id(u64::from_be_bytes(bytes)))
+            }
+            fn bytes_hint(&self) -> usize {
+                8
             }
         }
     )*};
@@ -305,6 +336,9 @@ macro_rules! wire_bytes_id {
             }
             fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
                 Wire::decode(input).map($id)
+            }
+            fn bytes_hint(&self) -> usize {
+                self.0.bytes_hint()
             }
         }
     )*};
@@ -321,6 +355,9 @@ macro_rules! wire_struct {
             }
             fn decode(input: &mut $crate::encoding::Reader<'_>) -> Result<Self, $crate::encoding::Malformed> {
                 Ok($name { $($field: $crate::encoding::Wire::decode(input)?),* })
+            }
+            fn bytes_hint(&self) -> usize {
+                0 $(+ $crate::encoding::Wire::bytes_hint(&self.$field))*
             }
         }
     )*};
@@ -344,6 +381,9 @@ macro_rules! wire_enum {
                     $($tag => Ok($name::$variant($crate::encoding::Wire::decode(input)?)),)*
                     _ => Err($crate::encoding::Malformed { what: $what }),
                 }
+            }
+            fn bytes_hint(&self) -> usize {
+                1 + match self { $($name::$variant(inner) => $crate::encoding::Wire::bytes_hint(inner)),* }
             }
         }
     };

@@ -22,7 +22,6 @@
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 
 use crate::edit::Dot;
-use crate::encoding::Wire;
 use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
 
 /// The spaces, in key order.
@@ -110,7 +109,7 @@ impl Keys {
     /// A hosted shard.
     #[must_use]
     pub fn shard(self, shard: ShardId) -> Vec<u8> {
-        self.key(Space::Shard, &[&shard.to_bytes()])
+        self.key(Space::Shard, &[&shard.0.to_be_bytes()])
     }
 
     /// All hosted shards.
@@ -122,55 +121,55 @@ impl Keys {
     /// An author's head.
     #[must_use]
     pub fn author(self, shard: ShardId, author: AuthorId) -> Vec<u8> {
-        self.key(Space::Author, &[&shard.to_bytes(), &author.0])
+        self.key(Space::Author, &[&shard.0.to_be_bytes(), &author.0])
     }
 
     /// All heads of a shard.
     #[must_use]
     pub fn authors(self, shard: ShardId) -> Range {
-        self.range(Space::Author, &[&shard.to_bytes()])
+        self.range(Space::Author, &[&shard.0.to_be_bytes()])
     }
 
     /// An edit.
     #[must_use]
     pub fn edit(self, shard: ShardId, dot: &Dot) -> Vec<u8> {
-        self.key(Space::Edit, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
+        self.key(Space::Edit, &[&shard.0.to_be_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
     }
 
     /// An arrival; positions count from 1.
     #[must_use]
     pub fn arrival(self, shard: ShardId, position: u64) -> Vec<u8> {
-        self.key(Space::Arrival, &[&shard.to_bytes(), &position.to_be_bytes()])
+        self.key(Space::Arrival, &[&shard.0.to_be_bytes(), &position.to_be_bytes()])
     }
 
     /// All arrivals of a shard at `from` and above.
     #[must_use]
     pub fn arrivals(self, shard: ShardId, from: u64) -> Range {
-        (self.arrival(shard, from), self.range(Space::Arrival, &[&shard.to_bytes()]).1)
+        (self.arrival(shard, from), self.range(Space::Arrival, &[&shard.0.to_be_bytes()]).1)
     }
 
     /// A record.
     #[must_use]
     pub fn record(self, shard: ShardId, record: RecordId) -> Vec<u8> {
-        self.key(Space::Record, &[&shard.to_bytes(), &record.0])
+        self.key(Space::Record, &[&shard.0.to_be_bytes(), &record.0])
     }
 
     /// All records of a shard.
     #[must_use]
     pub fn records(self, shard: ShardId) -> Range {
-        self.range(Space::Record, &[&shard.to_bytes()])
+        self.range(Space::Record, &[&shard.0.to_be_bytes()])
     }
 
     /// One edit in a record's history.
     #[must_use]
     pub fn history_entry(self, shard: ShardId, record: RecordId, position: u64) -> Vec<u8> {
-        self.key(Space::History, &[&shard.to_bytes(), &record.0, &position.to_be_bytes()])
+        self.key(Space::History, &[&shard.0.to_be_bytes(), &record.0, &position.to_be_bytes()])
     }
 
     /// A record's history in the order of arrival.
     #[must_use]
     pub fn history(self, shard: ShardId, record: RecordId) -> Range {
-        self.range(Space::History, &[&shard.to_bytes(), &record.0])
+        self.range(Space::History, &[&shard.0.to_be_bytes(), &record.0])
     }
 
     /// A receipt.
@@ -182,19 +181,19 @@ impl Keys {
     /// A session's secret.
     #[must_use]
     pub fn secret(self, shard: ShardId, author: AuthorId, session: SessionId) -> Vec<u8> {
-        self.key(Space::Secret, &[&shard.to_bytes(), &author.0, &session.0])
+        self.key(Space::Secret, &[&shard.0.to_be_bytes(), &author.0, &session.0])
     }
 
     /// An open conflict; `conflict` is its encoded key.
     #[must_use]
     pub fn conflict(self, shard: ShardId, record: RecordId, conflict: &[u8]) -> Vec<u8> {
-        self.key(Space::Conflict, &[&shard.to_bytes(), &record.0, conflict])
+        self.key(Space::Conflict, &[&shard.0.to_be_bytes(), &record.0, conflict])
     }
 
     /// All open conflicts of a shard, or of one of its records.
     #[must_use]
     pub fn conflicts(self, shard: ShardId, record: Option<RecordId>) -> Range {
-        let shard = shard.to_bytes();
+        let shard = shard.0.to_be_bytes();
         match record {
             Some(record) => self.range(Space::Conflict, &[&shard, &record.0]),
             None => self.range(Space::Conflict, &[&shard]),
@@ -204,37 +203,37 @@ impl Keys {
     /// Why an edit is set aside.
     #[must_use]
     pub fn poison(self, shard: ShardId, dot: &Dot) -> Vec<u8> {
-        self.key(Space::Poison, &[&shard.to_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
+        self.key(Space::Poison, &[&shard.0.to_be_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
     }
 
     /// All edits of a shard that are set aside.
     #[must_use]
     pub fn poisons(self, shard: ShardId) -> Range {
-        self.range(Space::Poison, &[&shard.to_bytes()])
+        self.range(Space::Poison, &[&shard.0.to_be_bytes()])
     }
 
     /// How far `peer`'s stream of a shard has been taken.
     #[must_use]
     pub fn cursor(self, shard: ShardId, peer: SiteId) -> Vec<u8> {
-        self.key(Space::Cursor, &[&shard.to_bytes(), &peer.to_bytes()])
+        self.key(Space::Cursor, &[&shard.0.to_be_bytes(), &peer.0.to_be_bytes()])
     }
 
     /// The last statement of `site` about a shard.
     #[must_use]
     pub fn statement(self, shard: ShardId, site: SiteId) -> Vec<u8> {
-        self.key(Space::Statement, &[&shard.to_bytes(), &site.to_bytes()])
+        self.key(Space::Statement, &[&shard.0.to_be_bytes(), &site.0.to_be_bytes()])
     }
 
     /// All statements about a shard.
     #[must_use]
     pub fn statements(self, shard: ShardId) -> Range {
-        self.range(Space::Statement, &[&shard.to_bytes()])
+        self.range(Space::Statement, &[&shard.0.to_be_bytes()])
     }
 
     /// A search term's pointer to a record.
     #[must_use]
     pub fn index(self, term: &[u8; 16], shard: ShardId, record: RecordId) -> Vec<u8> {
-        self.key(Space::Index, &[term, &shard.to_bytes(), &record.0])
+        self.key(Space::Index, &[term, &shard.0.to_be_bytes(), &record.0])
     }
 
     /// All records to which a search term points.

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crdts::CmRDT;
-
-use crate::command::PartDraft;
 use crate::date::PartialDate;
-use crate::edit::{Change, Dot, GROUNDS};
-use crate::ids::{AuthorId, first_16};
-use crate::record::{Record, Write};
+use crate::edit::{Change, GROUNDS};
+use crate::ids::first_16;
+use crate::record::Record;
 use crate::registry::ShardState;
 use crate::schema::{Class, FieldId, RecordKind, Rule, RuleId, Value, field, rules, validate as validate_value};
 use crate::text::{fold, is_nfc};
@@ -48,23 +45,16 @@ pub fn broken_rules(record: &Record, touches: impl Fn(FieldId) -> bool) -> Vec<u
         let values = record.values(&(field, element.to_vec()));
         values.iter().map(|tagged| tagged.value.as_slice()).collect()
     };
-    rules(record.kind, looked_at, |field| record.has(field), &lookup).into_iter().map(|rule| rule.0).collect()
+    // Asked for several fields by each rule: they are looked up in a list, which is in order, not in the record.
+    let written: Vec<FieldId> = record.fields().map(|((field, _), _)| *field).collect();
+    let has = |field: FieldId| written.binary_search(&field).is_ok();
+    rules(record.kind, looked_at, has, &lookup).into_iter().map(|rule| rule.0).collect()
 }
 
 /// What a rule asks for.
 #[must_use]
 pub fn rule_text(rule: u16) -> String {
     RuleId(rule).get().map_or_else(|| format!("rule {rule}"), |rule| format!("{}: {}", rule.name, rule.text))
-}
-
-/// The record as it would be after a part; the dots of the new values are placeholders.
-#[must_use]
-pub fn preview(current: &Record, part: &PartDraft) -> Record {
-    let mut record = current.clone();
-    let changes = part.changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
-    let dot = Dot { actor: AuthorId([0xff; 16]), counter: u64::MAX };
-    record.apply(Write { dot, received_ms: i64::MAX, changes });
-    record
 }
 
 /// The counter of records of a kind.

@@ -48,6 +48,12 @@ impl std::fmt::Debug for Tagged {
     }
 }
 
+/// Whether the current values of a field differ; equal ones written twice are in no dispute.
+#[must_use]
+pub fn are_disputed(values: &[Tagged]) -> bool {
+    values.windows(2).any(|two| two[0].value != two[1].value)
+}
+
 /// A person or a household.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -69,10 +75,18 @@ pub struct Write {
     pub changes: Vec<Change>,
 }
 
-impl From<&Edit> for Write {
-    fn from(edit: &Edit) -> Self {
-        let changes = edit.changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
-        Write { dot: edit.dot(), received_ms: edit.header.origin.received_ms, changes }
+impl Write {
+    /// An edit, under its name.
+    #[must_use]
+    pub fn of(edit: &Edit, name: Dot) -> Self {
+        Write::new(name, edit.header.origin.received_ms, &edit.changes)
+    }
+
+    /// What changes write: all but the grounds.
+    #[must_use]
+    pub fn new(dot: Dot, received_ms: i64, changes: &[Change]) -> Self {
+        let changes = changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
+        Write { dot, received_ms, changes }
     }
 }
 
@@ -94,12 +108,6 @@ impl Record {
         self.fields.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any element of a field has a value.
-    #[must_use]
-    pub fn has(&self, field: FieldId) -> bool {
-        self.fields.range((field, Vec::new())..).next().is_some_and(|((there, _), _)| *there == field)
-    }
-
     /// The dots that a write must name to replace all it can see of a field.
     #[must_use]
     pub fn dots(&self, key: &FieldKey) -> Vec<Dot> {
@@ -110,12 +118,6 @@ impl Record {
     #[must_use]
     pub fn shown(&self, key: &FieldKey) -> Option<&Tagged> {
         self.values(key).iter().max_by_key(|tagged| (tagged.received_ms, &tagged.dot))
-    }
-
-    /// Whether a field has several different values; equal ones written twice are in no dispute.
-    #[must_use]
-    pub fn is_disputed(&self, key: &FieldKey) -> bool {
-        self.values(key).windows(2).any(|two| two[0].value != two[1].value)
     }
 
     /// Whether any edit has been folded in.
@@ -167,8 +169,9 @@ impl CmRDT for Record {
                     self.pending.insert((key.clone(), dot));
                 }
             }
-            if !self.pending.contains(&(key.clone(), write.dot.clone())) {
-                let values = self.fields.entry(key).or_default();
+            if self.pending.is_empty() || !self.pending.contains(&(key.clone(), write.dot.clone())) {
+                // Nearly all fields have one value.
+                let values = self.fields.entry(key).or_insert_with(|| Vec::with_capacity(1));
                 let place = values.partition_point(|tagged| tagged.dot < write.dot);
                 let tagged = Tagged { dot: write.dot.clone(), received_ms: write.received_ms, value: change.value };
                 values.insert(place, tagged);
@@ -340,7 +343,7 @@ mod tests {
         let (first, second) = (write(dot(1, 1), 1, "An", &[]), write(dot(2, 1), 1, "Ân", &[]));
         let decision = write(dot(1, 2), 1, "An", &[dot(1, 1), dot(2, 1)]);
         let mut record = record(&[first, second]);
-        assert!(record.is_disputed(&key(1)));
+        assert!(are_disputed(record.values(&key(1))));
         record.apply(decision);
         assert_eq!(record.dots(&key(1)), [dot(1, 2)]);
     }
@@ -355,7 +358,7 @@ mod tests {
     fn equal_values_are_not_in_dispute() {
         let record = record(&[write(dot(1, 1), 1, "An", &[]), write(dot(2, 1), 1, "An", &[])]);
         assert_eq!(record.dots(&key(1)).len(), 2);
-        assert!(!record.is_disputed(&key(1)));
+        assert!(!are_disputed(record.values(&key(1))));
     }
 
     #[test]

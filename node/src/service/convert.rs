@@ -6,7 +6,7 @@ use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId};
 use dinhba_core::lens;
-use dinhba_core::record::{FieldKey, Record, Tagged};
+use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{Content, FieldId, RecordKind, Value, display, parse};
 use dinhba_core::text::is_nfc;
@@ -144,7 +144,7 @@ fn value_to_wire(shared: &Shared, field: FieldId, tagged: &Tagged) -> v1::FieldV
 pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, record: &Record) -> v1::Record {
     let unit = shard.info.path.last().copied().unwrap_or_default();
     let (unit_code, unit_name) = unit_words(shared, unit);
-    let fields = record.fields().map(|(key, values)| field_to_wire(shared, record, key, values));
+    let fields = record.fields().map(|(key, values)| field_to_wire(shared, key, values));
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
@@ -157,21 +157,21 @@ pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, 
     }
 }
 
-fn field_to_wire(shared: &Shared, record: &Record, key: &FieldKey, values: &[Tagged]) -> v1::Field {
+fn field_to_wire(shared: &Shared, key: &FieldKey, values: &[Tagged]) -> v1::Field {
     let mut shown: Vec<&Tagged> = values.iter().collect();
     shown.sort_by_key(|tagged| std::cmp::Reverse((tagged.received_ms, tagged.dot.clone())));
     v1::Field {
         field: key.0.to_string(),
         element: element_text(&key.1),
         values: shown.into_iter().map(|tagged| value_to_wire(shared, key.0, tagged)).collect(),
-        disputed: lens::is_adjudicated(key.0) && record.is_disputed(key),
+        disputed: lens::is_adjudicated(key.0) && are_disputed(values),
         label: key.0.get().map_or("", |field| field.label).to_owned(),
     }
 }
 
 /// The values of one field, latest first.
 pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -> Vec<v1::FieldValue> {
-    field_to_wire(shared, record, key, record.values(key)).values
+    field_to_wire(shared, key, record.values(key)).values
 }
 
 /// A stale edit: the status that carries the record as it is now.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
 use crate::command::{Epoch, LoggedAccess};
-use crate::edit::{Author, Edit};
+use crate::edit::{Author, Dot, Edit};
 use crate::encoding::Wire;
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
 use crate::place::PlaceEntry;
@@ -113,12 +113,9 @@ pub fn refill_edits(
         }
         let from = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
         let (poison, now_ms) = (poison_of(&edit, group.level), header.origin.received_ms);
-        enter(
-            &mut tx,
-            &mut shard,
-            Entering { edit: &edit, bytes: item.bytes, hash, from, poison, foreseen: None },
-            now_ms,
-        )?;
+        let (dot, bytes) = (Dot { actor: author, counter: header.number }, item.bytes);
+        let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
+        enter(&mut tx, &mut shard, entering, now_ms)?;
     }
     if is_whole && (shard.arrivals, shard.running) != (piece.to, piece.hash) {
         return Err(misfit(

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Entering, Foreseen, conflicts_of, enter};
+use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
 use crate::access::{Action, decide};
-use crate::command::{Accepted, Answer, ConflictKey, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
-use crate::edit::{Author, COMMAND_BYTES_MAX, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
+use crate::command::{Accepted, Answer, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
+use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
 use crate::encoding::Wire;
-use crate::ids::{Hash, RecordId};
+use crate::ids::{AuthorId, Hash, RecordId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
-use crate::record::{FieldKey, Record};
+use crate::record::{FieldKey, Record, Write};
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -35,14 +35,16 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     if let Err(answer) = check_form(group, &command) {
         return Ok(answer);
     }
-    let mut foreseen = Vec::with_capacity(command.parts.len());
-    for part in &command.parts {
-        match check_against_state(tx, &shard, command.kind, part)? {
-            Ok(conflicts) => foreseen.push(conflicts),
+    let head = head(tx, &shard)?;
+    let mut transitions = Vec::with_capacity(command.parts.len());
+    for (part, number) in command.parts.iter().zip(head.number + 1..) {
+        let dot = Dot { actor: head.author, counter: number };
+        match check_against_state(tx, &shard, &command, part, dot)? {
+            Ok(transition) => transitions.push(transition),
             Err(answer) => return Ok(answer),
         }
     }
-    number(tx, group, &mut shard, command, foreseen)
+    number(tx, group, &mut shard, command, head, transitions)
 }
 
 /// What can be said of the command without looking at the state.
@@ -94,14 +96,33 @@ fn check_form(group: &GroupState, command: &EditCommand) -> Result<(), Answer> {
     Ok(())
 }
 
-/// Whether the part fits the state: the record is there (or not yet), nothing moved on, no rule is broken anew. The
-/// conflicts that come and go with it, or the refusal.
+/// This site's author of a shard and its last edit.
+struct Head {
+    author: AuthorId,
+    number: u64,
+    hash: Hash,
+}
+
+fn head(tx: &Tx<'_>, shard: &ShardState) -> Result<Head, StoreError> {
+    let author = shard.own.id();
+    let (mut number, mut hash) = tx.head(shard.info.shard, author)?;
+    if is_armed("reuse-number") && number > 1 && number.is_multiple_of(4) {
+        let before = Dot { actor: author, counter: number - 1 };
+        (number, hash) =
+            tx.edit(shard.info.shard, &before)?.map_or((0, Hash::default()), |stored| (number - 1, stored.hash));
+    }
+    Ok(Head { author, number, hash })
+}
+
+/// Whether the part fits the state: the record is there (or not yet), nothing moved on, no rule is broken anew. What it
+/// makes of the record under the name that it will have, or the refusal.
 fn check_against_state(
     tx: &Tx<'_>,
     shard: &ShardState,
-    kind: EditKind,
+    command: &EditCommand,
     part: &PartDraft,
-) -> Result<Result<Foreseen, Answer>, StoreError> {
+    dot: Dot,
+) -> Result<Result<Transition, Answer>, StoreError> {
     let old = tx.record(shard.info.shard, part.record)?;
     let fresh = Record::new(part.record_kind);
     let current = match (&old, part.create) {
@@ -130,20 +151,16 @@ fn check_against_state(
     if sometimes("an edit is stale", !moved.is_empty()) && !is_armed("ignore-stale") {
         return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, current: current.clone() })));
     }
-    if kind == EditKind::Decision && conflicts_of(current).is_empty() {
+    if command.kind == EditKind::Decision && conflicts_of(current).is_empty() {
         let text = format!("record {} has no open conflict to decide", part.record);
         return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
     }
-    let touches = |field| part.changes.iter().any(|change| change.field == field);
-    let preview = lens::preview(current, part);
-    let foreseen = Foreseen::between(old, Some(&preview), touches);
-    let broken = foreseen.after.difference(&foreseen.before).find_map(|conflict| match conflict {
-        ConflictKey::Rule(rule) => Some(*rule),
-        ConflictKey::Field(_) => None,
-    });
-    Ok(match broken {
+    let kinds = Kinds { edit: command.kind, record: part.record_kind };
+    let write = Write::new(dot, command.origin.received_ms, &part.changes);
+    let transition = Transition::by_edit(tx.context, old, kinds, write);
+    Ok(match transition.breaks() {
         Some(rule) => Err(Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))),
-        None => Ok(foreseen),
+        None => Ok(transition),
     })
 }
 
@@ -153,21 +170,17 @@ fn number(
     group: &GroupState,
     shard: &mut ShardState,
     command: EditCommand,
-    foreseen: Vec<Foreseen>,
+    head: Head,
+    transitions: Vec<Transition>,
 ) -> Result<Answer, StoreError> {
-    let author: Author = shard.own;
-    let (id, session) = (author.id(), command.origin.request.session);
-    let secret_key = tx.keys().secret(shard.info.shard, id, session);
+    let Head { author, mut number, hash: mut previous } = head;
+    let secret_key = tx.keys().secret(shard.info.shard, author, command.origin.request.session);
     let mut secrets: Vec<[u8; 32]> = tx.get_held(&secret_key)?.unwrap_or_default();
     let is_new_session = secrets.is_empty();
     if is_new_session {
         secrets.push(command.secret);
     }
     let secret = secrets[0];
-    let (mut number, mut previous) = tx.head(shard.info.shard, id)?;
-    if is_armed("reuse-number") && number > 1 && number.is_multiple_of(4) {
-        (number, previous) = before(tx, shard, number)?;
-    }
     let (first, of, now_ms) = (number + 1, command.parts.len() as u32, command.origin.received_ms);
     let mut edits = Vec::with_capacity(command.parts.len());
     let mut all_bytes = 0;
@@ -178,7 +191,7 @@ fn number(
         debug_assert!(level <= group.level);
         let header = Header {
             level,
-            author,
+            author: shard.own,
             number,
             previous,
             kind: command.kind,
@@ -207,20 +220,14 @@ fn number(
     if is_new_session {
         tx.put(secret_key, &secrets);
     }
-    for ((edit, bytes, hash), foreseen) in edits.into_iter().zip(foreseen) {
-        // Where edits that nobody saw may stand between, what was foreseen is not what is.
-        let foreseen = (!is_armed("ignore-stale")).then_some(foreseen);
-        enter(tx, shard, Entering { edit: &edit, bytes, hash, from: None, poison: None, foreseen }, now_ms)?;
+    for ((edit, bytes, hash), transition) in edits.into_iter().zip(transitions) {
+        let dot = Dot { actor: author, counter: edit.header.number };
+        let transition = Some(transition);
+        enter(tx, shard, Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition }, now_ms)?;
     }
     sometimes("a conflict is decided", command.kind == EditKind::Decision);
     tx.put_shard(shard);
-    let first = crate::edit::Dot { actor: id, counter: first };
+    let first = Dot { actor: author, counter: first };
     let receipt = Receipt { shard: shard.info.shard, first, count: of, hash: previous };
     Ok(Answer::Accepted(Accepted { receipt, replayed: false }))
-}
-
-/// The head as it was one edit earlier: what a deliberate fault numbers from.
-fn before(tx: &Tx<'_>, shard: &ShardState, number: u64) -> Result<(u64, Hash), StoreError> {
-    let at = crate::edit::Dot { actor: shard.own.id(), counter: number - 1 };
-    Ok(tx.edit(shard.info.shard, &at)?.map_or((0, Hash::default()), |stored| (number - 1, stored.hash)))
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fold::refold;
 use super::{Arrival, AuthorState, Poison, ShardState, StoredEdit, Tx, corrupt};
 use crate::command::Receipt;
-use crate::edit::{Dot, Edit};
+use crate::edit::{Dot, Edit, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, RecordId, ShardId, SiteId, first_16};
 use crate::inject::{is_armed, sometimes};
@@ -56,10 +56,12 @@ impl Tx<'_> {
             )
         };
         let plain = Dot { actor: author, counter: number };
-        if is_at(&plain)? {
+        let tip = self.author(shard, author)?;
+        // Asked for most often: the last one, whose hash the head says.
+        if tip.as_ref().is_some_and(|tip| (tip.number, &tip.hash) == (number, hash)) || is_at(&plain)? {
             return Ok(Some(plain));
         }
-        if !self.author(shard, author)?.is_some_and(|state| state.forked) {
+        if !tip.is_some_and(|tip| tip.forked) {
             return Ok(None);
         }
         for (branch, state) in self.authors(shard)? {
@@ -72,17 +74,17 @@ impl Tx<'_> {
     }
 }
 
-/// Gives an edit its place in its author's tree. Its predecessor is held, and it is not.
+/// Gives an edit, here by what its author calls it and its header, its place in its author's tree. Its predecessor is
+/// held, and it is not.
 pub(super) fn grow(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
-    edit: &Edit,
+    (dot, header): (&Dot, &Header),
     hash: Hash,
     from: Option<SiteId>,
     now_ms: i64,
 ) -> Result<Dot, StoreError> {
-    let (id, header) = (shard.info.shard, &edit.header);
-    let author = header.author.id();
+    let (id, author) = (shard.info.shard, dot.actor);
     let before = if header.number == 1 {
         Dot { actor: author, counter: 0 }
     } else {
@@ -181,12 +183,9 @@ fn rename(tx: &mut Tx<'_>, shard: ShardId, old: &Dot, new: &Dot) -> Result<Recor
     Ok(header.record)
 }
 
-/// Whether the edit's own name or one that it overwrites is of an author whose chain branches: then only a refold can
-/// tell what it replaces.
+/// Whether an edit overwrites a value of an author whose chain branches: then only a refold can tell what it replaces.
+/// That of its own author does not, if its name is what its author calls it.
 pub(super) fn is_entangled(tx: &Tx<'_>, shard: ShardId, edit: &Edit, name: &Dot) -> Result<bool, StoreError> {
-    if *name != edit.dot() {
-        return Ok(true);
-    }
     let named: BTreeSet<AuthorId> =
         edit.changes.iter().flat_map(|change| change.overwrites.iter().map(|dot| dot.actor)).collect();
     for author in named.into_iter().filter(|author| *author != name.actor) {

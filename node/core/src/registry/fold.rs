@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{grow, is_entangled, resolve};
-use super::{Arrival, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
+use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
-use crate::edit::{Dot, Edit, EditKind};
+use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{Hash, RecordId, ShardId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
-use crate::record::{Record, Write};
-use crate::schema::FieldId;
+use crate::record::{Record, Write, are_disputed};
+use crate::schema::{FieldId, RecordKind};
 use crate::store::StoreError;
 
 /// The running hash of a stream after one more edit.
@@ -28,30 +28,79 @@ pub fn running_hash(before: &Hash, edit: &Hash) -> Hash {
 /// An edit that is ready to enter: decoded, chained, hashed.
 pub(crate) struct Entering<'e> {
     pub edit: &'e Edit,
+    /// What its author calls it.
+    pub dot: Dot,
     pub bytes: Vec<u8>,
     pub hash: Hash,
     /// The neighbour it came from, if any.
     pub from: Option<SiteId>,
     /// Set if it must not be folded.
     pub poison: Option<Poison>,
-    /// What was seen of its record when the edit was decided, if it was.
-    pub foreseen: Option<Foreseen>,
+    /// What it makes of its record, if that was found out when it was decided.
+    pub transition: Option<Transition>,
 }
 
-/// A record before an edit, and the conflicts in which the fields of the edit are before and after it.
+/// What derives from a record, as far as fields that an edit touches bear on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Derived {
+    conflicts: BTreeSet<ConflictKey>,
+    terms: BTreeSet<[u8; 16]>,
+}
+
+impl Derived {
+    fn of(record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
+        let is_searched = lens::SEARCHED.iter().any(|field| touches(*field));
+        let terms = if is_searched { lens::search_terms(record, index_key) } else { BTreeSet::new() };
+        Derived { conflicts: conflicts_among(record, touches), terms }
+    }
+}
+
+/// A record before and after an edit, with what derives from it. Fields that the edit does not touch are as they were, so
+/// what derives from them alone is left out on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Foreseen {
-    pub old: Option<(Record, Vec<u8>)>,
-    pub before: BTreeSet<ConflictKey>,
-    pub after: BTreeSet<ConflictKey>,
+pub(crate) struct Transition {
+    /// Kind and bytes.
+    old: Option<(RecordKind, Vec<u8>)>,
+    before: Derived,
+    new: Option<Record>,
+    after: Derived,
 }
 
-impl Foreseen {
-    /// What becomes of the conflicts of a record's touched fields.
-    pub fn between(old: Option<(Record, Vec<u8>)>, new: Option<&Record>, touches: impl Fn(FieldId) -> bool) -> Self {
-        let conflicts = |record: Option<&Record>| record.map(|it| conflicts_among(it, &touches)).unwrap_or_default();
-        let (before, after) = (conflicts(old.as_ref().map(|(record, _)| record)), conflicts(new));
-        Foreseen { old, before, after }
+impl Transition {
+    /// By one edit that is folded into the record.
+    pub fn by_edit(context: &Context, old: Option<(Record, Vec<u8>)>, kinds: Kinds, write: Write) -> Self {
+        let touched: Vec<FieldId> = write.changes.iter().map(|change| change.field).collect();
+        // Rules depend on the kind.
+        let is_other = old.as_ref().is_some_and(|(old, _)| kinds.record < old.kind);
+        let touches = |field| is_other || touched.contains(&field);
+        let derived = |record: &Record| Derived::of(record, &context.index_key, touches);
+        let before = old.as_ref().map(|(record, _)| derived(record)).unwrap_or_default();
+        let (mut new, old) = match old {
+            Some((record, bytes)) => {
+                let kind = record.kind;
+                (record, Some((kind, bytes)))
+            }
+            None => (Record::new(kinds.record), None),
+        };
+        fold_in(&mut new, kinds, write);
+        let after = derived(&new);
+        Transition { old, before, new: Some(new), after }
+    }
+
+    /// By folding all of the record anew.
+    fn whole(context: &Context, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
+        let derived = |record: &Record| Derived::of(record, &context.index_key, |_| true);
+        let before = old.as_ref().map(|(record, _)| derived(record)).unwrap_or_default();
+        let after = new.as_ref().map(derived).unwrap_or_default();
+        Transition { old: old.map(|(record, bytes)| (record.kind, bytes)), before, new, after }
+    }
+
+    /// A rule that holds before and is broken after.
+    pub fn breaks(&self) -> Option<u16> {
+        self.after.conflicts.difference(&self.before.conflicts).find_map(|conflict| match conflict {
+            ConflictKey::Rule(rule) => Some(*rule),
+            ConflictKey::Field(_) => None,
+        })
     }
 }
 
@@ -62,53 +111,60 @@ pub(crate) fn enter(
     entering: Entering<'_>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let Entering { edit, bytes, hash, from, poison, foreseen } = entering;
+    let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
     let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
-    let dot = grow(tx, shard, edit, hash, from, now_ms)?;
+    let name = grow(tx, shard, (&dot, header), hash, from, now_ms)?;
 
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
     shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
-    let arrival = Arrival { dot: dot.clone(), from, running: shard.running, last: header.part + 1 == header.of };
+    let arrival = Arrival { dot: name.clone(), from, running: shard.running, last: header.part + 1 == header.of };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
-    tx.put(keys.edit(id, &dot), &StoredEdit { position: shard.arrivals, hash, bytes });
-    tx.put(keys.history_entry(id, header.record, shard.arrivals), &dot);
+    tx.put(keys.edit(id, &name), &StoredEdit { position: shard.arrivals, hash, bytes });
+    tx.put(keys.history_entry(id, header.record, shard.arrivals), &name);
     if arrival.last {
-        remember_request(tx, id, edit, (&dot, hash), foreseen.is_some())?;
+        remember_request(tx, id, edit, (&name, hash), transition.is_some())?;
     }
     if let Some(poison) = poison {
         shard.poisoned += 1;
-        tx.put(keys.poison(id, &dot), &poison);
+        tx.put(keys.poison(id, &name), &poison);
         return Ok(());
     }
-    if sometimes("a record is folded anew", is_entangled(tx, id, edit, &dot)?) {
+    let is_apart = name != dot || is_entangled(tx, id, edit, &name)?;
+    if sometimes("a record is folded anew", is_apart) {
         return refold(tx, shard, header.record, now_ms);
     }
-    let touched: Vec<FieldId> = edit.changes.iter().map(|change| change.field).collect();
-    let (old, known) = match foreseen {
-        Some(Foreseen { old, before, after }) => (old, Some((before, after))),
-        None => (tx.record(id, header.record)?, None),
+    let by_edit = |tx: &Tx<'_>| -> Result<Transition, StoreError> {
+        let old = tx.record(id, header.record)?;
+        Ok(Transition::by_edit(tx.context, old, Kinds::of(header), Write::of(edit, name.clone())))
     };
-    let mut new = old.as_ref().map_or_else(|| Record::new(header.record_kind), |(record, _)| record.clone());
-    fold_in(&mut new, edit, &dot);
-    // Rules depend on the kind.
-    let is_other = old.as_ref().is_some_and(|(old, _)| old.kind != new.kind);
-    let touches = |field| is_other || touched.contains(&field);
-    let foreseen = match known {
-        Some((before, after)) => Foreseen { old, before, after },
-        None => Foreseen::between(old, Some(&new), touches),
+    let transition = match transition {
+        Some(transition) => transition,
+        None => by_edit(tx)?,
     };
-    debug_assert_eq!(foreseen, Foreseen::between(tx.record(id, header.record)?, Some(&new), touches));
-    replace(tx, shard, header.record, foreseen, Some(&new), touches, now_ms);
+    debug_assert_eq!(transition, by_edit(tx)?);
+    replace(tx, shard, header.record, transition, now_ms);
     Ok(())
+}
+
+/// What an edit is, and what its record is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds {
+    pub edit: EditKind,
+    pub record: RecordKind,
+}
+
+impl Kinds {
+    fn of(header: &Header) -> Self {
+        Kinds { edit: header.kind, record: header.record_kind }
+    }
 }
 
 /// Folds an edit into its record under its name. If edits disagree about the record's kind, the lowest counts, so that
 /// the order in which they came does not.
-fn fold_in(record: &mut Record, edit: &Edit, name: &Dot) {
-    record.kind = record.kind.min(edit.header.record_kind);
-    let mut write = Write { dot: name.clone(), ..Write::from(edit) };
-    if is_armed("decision-overwrites-unseen") && edit.header.kind == EditKind::Decision {
+fn fold_in(record: &mut Record, kinds: Kinds, mut write: Write) {
+    record.kind = record.kind.min(kinds.record);
+    if is_armed("decision-overwrites-unseen") && kinds.edit == EditKind::Decision {
         for change in &mut write.changes {
             change.overwrites = record.dots(&(change.field, change.element.clone()));
         }
@@ -132,18 +188,9 @@ fn remember_request(
     Ok(())
 }
 
-/// Puts a record in the place of its former state, with everything that derives from it. Fields that `touches` denies are
-/// as they were, so that what derives from them alone is.
-fn replace(
-    tx: &mut Tx<'_>,
-    shard: &mut ShardState,
-    id: RecordId,
-    foreseen: Foreseen,
-    new: Option<&Record>,
-    touches: impl Fn(FieldId) -> bool,
-    now_ms: i64,
-) {
-    let Foreseen { old, before: conflicts_before, after: conflicts_now } = foreseen;
+/// Puts a record in the place of its former state, with everything that derives from it.
+fn replace(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, transition: Transition, now_ms: i64) {
+    let Transition { old, before, new, after } = transition;
     let (keys, home) = (tx.keys(), shard.info.shard);
     let digest = |bytes: &[u8]| {
         let member = [&id.0[..], bytes].concat();
@@ -154,47 +201,39 @@ fn replace(
     {
         shard.state_digest.subtract(digest(bytes));
     }
-    let new_bytes = new.map(Wire::to_bytes);
-    if let Some(bytes) = &new_bytes {
+    let new = new.map(|record| (record.kind, record.to_bytes()));
+    if let Some((_, bytes)) = &new {
         shard.state_digest.add(digest(bytes));
     }
 
-    let terms = |record: Option<&Record>| -> BTreeSet<[u8; 16]> {
-        record
-            .filter(|_| lens::SEARCHED.iter().any(|field| touches(*field)))
-            .map(|record| lens::search_terms(record, &tx.context.index_key))
-            .unwrap_or_default()
-    };
-    let old_record = old.as_ref().map(|(record, _)| record);
-    let (terms_before, terms_now) = (terms(old_record), terms(new));
-
-    for term in terms_before.difference(&terms_now) {
+    for term in before.terms.difference(&after.terms) {
         tx.delete(keys.index(term, home, id));
     }
-    for term in terms_now.difference(&terms_before) {
+    for term in after.terms.difference(&before.terms) {
         tx.put_bytes(keys.index(term, home, id), Vec::new());
     }
-    sometimes("a conflict opens", conflicts_now.difference(&conflicts_before).next().is_some());
-    for conflict in conflicts_before.difference(&conflicts_now) {
+    sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
+    for conflict in before.conflicts.difference(&after.conflicts) {
         tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
     }
-    for conflict in conflicts_now.difference(&conflicts_before) {
+    for conflict in after.conflicts.difference(&before.conflicts) {
         tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
     }
-    shard.conflicts = shard.conflicts + conflicts_now.len() as u64 - conflicts_before.len() as u64;
+    shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
 
-    if let Some(record) = old_record {
-        *lens::counter(shard, record.kind) -= 1;
+    let is_new = old.is_none();
+    if let Some((kind, _)) = old {
+        *lens::counter(shard, kind) -= 1;
     }
-    match (new, new_bytes) {
-        (Some(record), Some(bytes)) => {
-            *lens::counter(shard, record.kind) += 1;
+    match new {
+        Some((kind, bytes)) => {
+            *lens::counter(shard, kind) += 1;
             tx.put_bytes(keys.record(home, id), bytes);
-            if old_record.is_none() {
+            if is_new {
                 tx.put_bytes(keys.index(&id.0, home, id), Vec::new());
             }
         }
-        _ => {
+        None => {
             tx.delete(keys.record(home, id));
             tx.delete(keys.index(&id.0, home, id));
         }
@@ -211,7 +250,7 @@ pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
 fn conflicts_among(record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
     let fields = record
         .fields()
-        .filter(|(key, _)| touches(key.0) && lens::is_adjudicated(key.0) && record.is_disputed(key))
+        .filter(|(key, values)| are_disputed(values) && touches(key.0) && lens::is_adjudicated(key.0))
         .map(|(key, _)| ConflictKey::Field(key.clone()));
     fields.chain(lens::broken_rules(record, &touches).into_iter().map(ConflictKey::Rule)).collect()
 }
@@ -230,11 +269,11 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     let mut new: Option<Record> = None;
     for (dot, edit) in &edits {
         if tx.get::<Poison>(&tx.keys().poison(home, dot))?.is_none() {
-            fold_in(new.get_or_insert_with(|| Record::new(edit.header.record_kind)), edit, dot);
+            let (kinds, write) = (Kinds::of(&edit.header), Write::of(edit, dot.clone()));
+            fold_in(new.get_or_insert_with(|| Record::new(kinds.record)), kinds, write);
         }
     }
-    let foreseen = Foreseen::between(old, new.as_ref(), |_| true);
-    replace(tx, shard, id, foreseen, new.as_ref(), |_| true, now_ms);
+    replace(tx, shard, id, Transition::whole(tx.context, old, new), now_ms);
     Ok(())
 }
 

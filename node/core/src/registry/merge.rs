@@ -166,7 +166,8 @@ fn take(
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
         let poison = poison_of(&edit, level);
         sometimes("an edit is set aside", poison.is_some());
-        let entering = Entering { edit: &edit, bytes: bytes.to_vec(), hash, from: Some(peer), poison, foreseen: None };
+        let (dot, from) = (Dot { actor: dot.actor, counter: edit.header.number }, Some(peer));
+        let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };
         enter(tx, shard, entering, now_ms)?;
         *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
     }

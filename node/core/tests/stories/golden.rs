@@ -11,7 +11,7 @@ use dinhba_core::command::{Answer, Batch, Command, Cursor, EditCommand, Renew};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
-use dinhba_core::record::{Record, Write};
+use dinhba_core::record::{Record, Write, are_disputed};
 use dinhba_core::registry::{authors, branch_id};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Session, Skip};
@@ -183,7 +183,7 @@ fn record() {
         let over: Vec<String> = overwrites.iter().map(|dot| names.dot(dot)).collect();
         let _ = writeln!(text, "{story}: {} writes {value:?} over [{}]", names.dot(&dot), over.join(" "));
         record.apply(Write { dot, received_ms: 1, changes: vec![change] });
-        let disputed = if record.is_disputed(&(FieldId(1), Vec::new())) { ", disputed" } else { "" };
+        let disputed = if are_disputed(record.values(&(FieldId(1), Vec::new()))) { ", disputed" } else { "" };
         let _ = writeln!(text, "  ={}{disputed}", names.record(&record));
         let _ = writeln!(text, "  {}", hex(&record.to_bytes()));
     }
