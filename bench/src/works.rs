@@ -57,16 +57,19 @@ pub struct Outcome {
     pub target: &'static str,
 }
 
-/// The works, with their callers on either side.
-const WORKS: [(Part, &str, &str); 5] = [
-    (Part::Edits, "edits of 1 KB", "3 x rate, 1/3 CPU"),
-    (Part::Streamed, "edits of 1 KB, streamed", "10 x rate of etcd at 256 callers"),
-    (Part::One, "edits of 1 KB, one caller", "0.7 x p50"),
-    (Part::Reads, "linearizable reads", "2 x rate"),
-    (Part::Mixed, "reads beside a full write load", "0.5 x p99"),
+/// A work and what to reach.
+type Work = (&'static str, &'static str);
+
+/// The works of each part, with their callers on either side; those of one part run at once.
+const WORKS: [(Part, &[Work]); 5] = [
+    (Part::Edits, &[("edits of 1 KB", "3 x rate, 1/3 CPU")]),
+    (Part::Streamed, &[("edits of 1 KB, streamed", "10 x rate of etcd at 256 callers")]),
+    (Part::One, &[("edits of 1 KB, one caller", "0.7 x p50")]),
+    (Part::Reads, &[("linearizable reads", "2 x rate")]),
+    (Part::Mixed, &[("reads beside a full write load", "0.5 x p99"), ("the writes of that load", "")]),
 ];
 
-/// The calls of one round.
+/// The calls of one work in one round.
 struct Round {
     latencies: Latencies,
     usage: Usage,
@@ -93,6 +96,13 @@ impl Round {
     }
 }
 
+/// The works of a part, by their calls and what the servers used for all of them.
+fn rounds(part: Part, calls: Vec<Latencies>, usage: Usage, is_stream: bool, options: &Options) -> Vec<Round> {
+    let writes = matches!(part, Part::Edits | Part::One | Part::Streamed);
+    let round = |latencies| Round { latencies, usage, span: options.span(), writes, is_stream };
+    calls.into_iter().map(round).collect()
+}
+
 fn medians(rounds: &[Side]) -> Side {
     let of = |get: fn(&Side) -> f64| median(rounds.iter().map(get).collect());
     let optional = |get: fn(&Side) -> Option<f64>| rounds.iter().map(get).collect::<Option<Vec<f64>>>().map(median);
@@ -107,7 +117,7 @@ fn medians(rounds: &[Side]) -> Side {
 
 /// Drives both sides through the wanted works.
 pub async fn run(options: &Options) -> anyhow::Result<Vec<Outcome>> {
-    let wanted: Vec<_> = WORKS.into_iter().filter(|(part, ..)| options.wants(*part)).collect();
+    let wanted: Vec<_> = WORKS.into_iter().filter(|(part, _)| options.wants(*part)).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -117,24 +127,28 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Outcome>> {
     if theirs.is_none() && !options.no_etcd {
         eprintln!("etcd is not installed (Debian: etcd-server): no ratios");
     }
-    if wanted.iter().any(|(part, ..)| matches!(part, Part::Reads | Part::Mixed)) {
+    if wanted.iter().any(|(part, _)| matches!(part, Part::Reads | Part::Mixed)) {
         ours.records = Arc::new(ours.site.caller().load(READ_RECORDS).await?);
         if let Some(theirs) = &theirs {
             theirs.load(READ_RECORDS).await?;
         }
     }
     let mut outcomes = Vec::new();
-    for (part, work, target) in wanted {
-        let (mut dinhba, mut etcd) = (Vec::new(), Vec::new());
+    for (part, works) in wanted {
+        let (mut dinhba, mut etcd) = (vec![Vec::new(); works.len()], vec![Vec::new(); works.len()]);
         for round in 1..=options.rounds {
-            eprintln!("{work}: round {round}");
-            dinhba.push(ours.round(part, options).await.context("dinhba")?.side());
+            eprintln!("{}: round {round}", works[0].0);
+            let sides = ours.round(part, options).await.context("dinhba")?;
+            dinhba.iter_mut().zip(sides).for_each(|(sides, round)| sides.push(round.side()));
             if let Some(theirs) = &theirs {
-                etcd.push(theirs.round(part, options).await.context("etcd")?.side());
+                let sides = theirs.round(part, options).await.context("etcd")?;
+                etcd.iter_mut().zip(sides).for_each(|(sides, round)| sides.push(round.side()));
             }
         }
-        let etcd = (!etcd.is_empty()).then(|| medians(&etcd));
-        outcomes.push(Outcome { work, dinhba: medians(&dinhba), etcd, target });
+        for ((work, target), (dinhba, etcd)) in works.iter().zip(dinhba.iter().zip(&etcd)) {
+            let etcd = (!etcd.is_empty()).then(|| medians(etcd));
+            outcomes.push(Outcome { work, dinhba: medians(dinhba), etcd, target });
+        }
     }
     Ok(outcomes)
 }
@@ -194,7 +208,7 @@ impl Ours {
         Ok(Ours { site: Site::start(3, options).await?, records: Arc::default() })
     }
 
-    async fn round(&mut self, part: Part, options: &Options) -> anyhow::Result<Round> {
+    async fn round(&mut self, part: Part, options: &Options) -> anyhow::Result<Vec<Round>> {
         let (connections, processes) = (self.site.connections(), self.site.processes());
         let records = Arc::clone(&self.records);
         let window = Window::next(options);
@@ -209,16 +223,14 @@ impl Ours {
                 async move { caller.read(&records).await }
             })
         };
-        let latencies = match part {
-            Part::Edits => write(options.callers).await?,
-            Part::One => write(1).await?,
-            Part::Reads => read(options.callers).await?,
-            Part::Streamed => streams(window, &connections).await?,
-            _ => tokio::try_join!(read(MIXED_READERS), write(options.callers))?.0,
+        let calls = match part {
+            Part::Edits => vec![write(options.callers).await?],
+            Part::One => vec![write(1).await?],
+            Part::Reads => vec![read(options.callers).await?],
+            Part::Streamed => vec![streams(window, &connections).await?],
+            _ => <[_; 2]>::from(tokio::try_join!(read(MIXED_READERS), write(options.callers))?).into(),
         };
-        let writes = matches!(part, Part::Edits | Part::One | Part::Streamed);
-        let is_stream = part == Part::Streamed;
-        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes, is_stream })
+        Ok(rounds(part, calls, measuring.await??, part == Part::Streamed, options))
     }
 }
 
@@ -277,7 +289,7 @@ impl Theirs {
         Ok(())
     }
 
-    async fn round(&self, part: Part, options: &Options) -> anyhow::Result<Round> {
+    async fn round(&self, part: Part, options: &Options) -> anyhow::Result<Vec<Round>> {
         let window = Window::next(options);
         let measuring = tokio::spawn(window.usage(self.etcd.processes()));
         let write =
@@ -291,14 +303,13 @@ impl Theirs {
                 caller.read(READ_RECORDS).await
             })
         };
-        let latencies = match part {
-            Part::Edits => write(options.callers).await?,
-            Part::One => write(1).await?,
-            Part::Reads => read(options.callers).await?,
-            Part::Streamed => write(STREAM_PEER_CALLERS).await?,
-            _ => tokio::try_join!(read(MIXED_READERS), write(options.callers))?.0,
+        let calls = match part {
+            Part::Edits => vec![write(options.callers).await?],
+            Part::One => vec![write(1).await?],
+            Part::Reads => vec![read(options.callers).await?],
+            Part::Streamed => vec![write(STREAM_PEER_CALLERS).await?],
+            _ => <[_; 2]>::from(tokio::try_join!(read(MIXED_READERS), write(options.callers))?).into(),
         };
-        let writes = matches!(part, Part::Edits | Part::One | Part::Streamed);
-        Ok(Round { latencies, usage: measuring.await??, span: options.span(), writes, is_stream: false })
+        Ok(rounds(part, calls, measuring.await??, false, options))
     }
 }

@@ -763,6 +763,33 @@ shards = ["h-0000000000000001"]
         node.stop().await;
     }
 
+    #[tokio::test]
+    async fn a_read_does_not_wait_for_others_to_be_proposed_and_few_others_are_under_way_beside_it() {
+        let (node, seams) = node(true).await;
+        node.start(seams).await.expect("there is nobody to wait for");
+        let hosted = node.shared.group(GROUP).expect("it runs");
+        // Nobody leads: what is proposed is given up after a while, and what waits has waited for too long by then.
+        let read = || Box::pin(hosted.propose(Command::Access(Vec::new())));
+        let other = || Box::pin(hosted.propose(Command::Place(Vec::new())));
+        let mut all = Vec::new();
+        for mut pair in [[read(), other()], [read(), other()]] {
+            assert!(pair.iter_mut().all(|proposal| proposal.now_or_never().is_none()));
+            runtime::sleep(Duration::from_millis(1)).await;
+            all.extend(pair);
+        }
+        for _ in 2..ENTRIES_IN_FLIGHT_MAX {
+            let mut proposal = read();
+            assert!((&mut proposal).now_or_never().is_none());
+            runtime::sleep(Duration::from_millis(1)).await;
+            all.push(proposal);
+        }
+        for (place, outcome) in futures::future::join_all(all).await.into_iter().enumerate() {
+            let is_late = outcome == Err(ProposalFailed::Overloaded);
+            assert_eq!(is_late, place == 3, "only the second of the others had to wait, {place}: {outcome:?}");
+        }
+        node.stop().await;
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_voter_has_joined_as_soon_as_the_log_names_it_and_nobody_is_called_new_by_one_who_cannot_know() {
         let (returning, _) = node(false).await;

@@ -39,6 +39,7 @@ pub const SOMETIMES: &[&str] = &[
     "a command meets no leader",
     "a command waits too long for its turn",
     "several commands share an entry",
+    "a command is proposed beside reads",
     "entries that nobody accepted are removed",
     "a snapshot is installed",
     "a snapshot's transfer begins anew",

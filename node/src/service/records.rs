@@ -31,7 +31,7 @@ use super::convert::{
     values_to_wire,
 };
 use super::{Caller, broken, failed, id, person, ready, refused, unread};
-use crate::hosted::{Hosted, ProposalFailed};
+use crate::hosted::{Hosted, Kind, ProposalFailed};
 use crate::node::Shared;
 use crate::runtime;
 
@@ -262,7 +262,7 @@ impl RecordsService {
                 v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
             return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
         }
-        let proposed = place.hosted.propose_encoded(bytes, true).await;
+        let proposed = place.hosted.propose_encoded(bytes, Kind::Edit).await;
         if is_armed("unacknowledged-told-accepted") && matches!(proposed, Err(ProposalFailed::Unknown(_))) {
             return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), replayed: false, records });
         }
