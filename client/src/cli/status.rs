@@ -21,8 +21,8 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         "in step",
         "level",
     ]);
-    let present = reply.nodes.iter().filter(|node| node.present).count();
-    let nodes = format!("{present}/{}", reply.nodes.len());
+    // Those that left for good stay in the list, so that their ids are not used again.
+    let nodes = reply.nodes.iter().filter(|node| node.present).count().to_string();
     let unit = plain(&reply.unit_name);
     let mut remarks = String::new();
     for group in &reply.groups {
@@ -72,7 +72,7 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         (row[0], row[1], row[2], row[3]) = (reply.site.clone(), unit, "none yet".to_owned(), nodes);
         rows.add_row(row);
     }
-    align_right(&mut rows, &[6, 7, 8, 9, 10, 12]);
+    align_right(&mut rows, &[3, 6, 7, 8, 9, 10, 12]);
     let mut out = format!("{}\n", text(&rows));
     if !reply.links.is_empty() {
         let mut links = table(["link", "peer", "group", "state", "since", "detail"]);
@@ -203,7 +203,7 @@ mod tests {
         };
         let shown = status(&testing::status(vec![one, two]));
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-        let expected = "s-0000000000000077 Quận Ba Đình g-0000000000000005 2/3 n-0000000000000002 follower 8 24 4 0 0 \
+        let expected = "s-0000000000000077 Quận Ba Đình g-0000000000000005 2 n-0000000000000002 follower 8 24 4 0 0 \
                         DIFFERS 2025-06-15T15:06:40Z 1";
         assert_eq!(lines[1].join(" "), expected);
         assert_eq!(lines[2].join(" "), "Phường Phúc Xá h-0000000000000001 4 12 2 0 0 behind 2025-06-15T15:06:40Z");
