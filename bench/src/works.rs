@@ -228,7 +228,10 @@ impl Ours {
             Part::One => vec![write(1).await?],
             Part::Reads => vec![read(options.callers).await?],
             Part::Streamed => vec![streams(window, &connections).await?],
-            _ => <[_; 2]>::from(tokio::try_join!(read(MIXED_READERS), write(options.callers))?).into(),
+            _ => {
+                let (reads, writes) = tokio::try_join!(read(MIXED_READERS), write(options.callers))?;
+                vec![reads, writes]
+            }
         };
         Ok(rounds(part, calls, measuring.await??, part == Part::Streamed, options))
     }
@@ -308,7 +311,10 @@ impl Theirs {
             Part::One => vec![write(1).await?],
             Part::Reads => vec![read(options.callers).await?],
             Part::Streamed => vec![write(STREAM_PEER_CALLERS).await?],
-            _ => <[_; 2]>::from(tokio::try_join!(read(MIXED_READERS), write(options.callers))?).into(),
+            _ => {
+                let (reads, writes) = tokio::try_join!(read(MIXED_READERS), write(options.callers))?;
+                vec![reads, writes]
+            }
         };
         Ok(rounds(part, calls, measuring.await??, false, options))
     }

@@ -169,7 +169,7 @@ impl CmRDT for Record {
                     self.pending.insert((key.clone(), dot));
                 }
             }
-            if self.pending.is_empty() || !self.pending.contains(&(key.clone(), write.dot.clone())) {
+            if !self.pending.contains(&(key.clone(), write.dot.clone())) {
                 // Nearly all fields have one value.
                 let values = self.fields.entry(key).or_insert_with(|| Vec::with_capacity(1));
                 let place = values.partition_point(|tagged| tagged.dot < write.dot);

@@ -73,26 +73,31 @@ impl Transition {
         // Rules depend on the kind.
         let is_other = old.as_ref().is_some_and(|(old, _)| kinds.record < old.kind);
         let touches = |field| is_other || touched.contains(&field);
-        let derived = |record: &Record| Derived::of(record, &context.index_key, touches);
-        let before = old.as_ref().map(|(record, _)| derived(record)).unwrap_or_default();
-        let (mut new, old) = match old {
-            Some((record, bytes)) => {
-                let kind = record.kind;
-                (record, Some((kind, bytes)))
-            }
-            None => (Record::new(kinds.record), None),
-        };
-        fold_in(&mut new, kinds, write);
-        let after = derived(&new);
-        Transition { old, before, new: Some(new), after }
+        Transition::of(context, old, touches, |record| {
+            let mut new = record.unwrap_or_else(|| Record::new(kinds.record));
+            fold_in(&mut new, kinds, write);
+            Some(new)
+        })
     }
 
     /// By folding all of the record anew.
     fn whole(context: &Context, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
-        let derived = |record: &Record| Derived::of(record, &context.index_key, |_| true);
-        let before = old.as_ref().map(|(record, _)| derived(record)).unwrap_or_default();
+        Transition::of(context, old, |_| true, |_| new)
+    }
+
+    fn of(
+        context: &Context,
+        old: Option<(Record, Vec<u8>)>,
+        touches: impl Fn(FieldId) -> bool,
+        fold: impl FnOnce(Option<Record>) -> Option<Record>,
+    ) -> Self {
+        let derived = |record: &Record| Derived::of(record, &context.index_key, &touches);
+        let (record, bytes) = old.unzip();
+        let before = record.as_ref().map(derived).unwrap_or_default();
+        let old = record.as_ref().map(|record| record.kind).zip(bytes);
+        let new = fold(record);
         let after = new.as_ref().map(derived).unwrap_or_default();
-        Transition { old: old.map(|(record, bytes)| (record.kind, bytes)), before, new, after }
+        Transition { old, before, new, after }
     }
 
     /// A rule that holds before and is broken after.
