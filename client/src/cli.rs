@@ -179,17 +179,23 @@ pub enum Verb {
         /// The record (r-…)
         record: RecordId,
     },
-    /// Finds records by personal number, or by name with a birth date or year
-    Find {
-        /// The personal number: twelve digits
-        #[arg(long, conflicts_with_all = ["name", "born"])]
-        number: Option<String>,
-        /// The name, with or without accents
-        #[arg(long, requires = "born")]
-        name: Option<String>,
-        /// The birth date, or its year alone
-        #[arg(long, requires = "name")]
-        born: Option<String>,
+    /// Finds records by number, or by a name or a part of it with what is known of the birth date
+    Find(Find),
+    /// The members of a household
+    Members {
+        /// The household (r-…)
+        household: RecordId,
+        /// Goes on where a page ended, as it said
+        #[arg(long, value_parser = mark)]
+        after: Option<Mark>,
+    },
+    /// The households of a person: the one they live in, and those they are the head of
+    Households {
+        /// The person (r-…)
+        person: RecordId,
+        /// Goes on where a page ended, as it said
+        #[arg(long, value_parser = mark)]
+        after: Option<Mark>,
     },
     /// Changes a record, or creates one with --create
     Edit(Edit),
@@ -274,6 +280,33 @@ pub enum Verb {
     #[command(subcommand)]
     Site(Site),
 }
+
+/// What `find` takes.
+#[derive(Debug, clap::Args)]
+pub struct Find {
+    /// The personal number (twelve digits), or the old identity number (nine)
+    #[arg(long, conflicts_with_all = ["name", "born", "unit", "mother"])]
+    number: Option<String>,
+    /// The name in any order and spelling, or some of its words with the given name among them: lan, thị lan
+    #[arg(long, requires = "born")]
+    name: Option<String>,
+    /// The birth date, its month or year (1990-03-08, 08/03/1990, 03/1990, 1990), or up to five years (1988..1992)
+    #[arg(long, requires = "name")]
+    born: Option<String>,
+    /// Only whose home is there: a unit's code, code and day (02683@2025-06-30) or id (u-…)
+    #[arg(long, requires = "name")]
+    unit: Option<String>,
+    /// Only whose mother has such a name, or a part of it
+    #[arg(long, requires = "name")]
+    mother: Option<String>,
+    /// Goes on where a page ended, as it said
+    #[arg(long, value_parser = mark)]
+    after: Option<Mark>,
+}
+
+/// Where a page ended, as hex digits.
+#[derive(Debug, Clone)]
+pub struct Mark(Vec<u8>);
 
 /// What `edit` takes.
 #[derive(Debug, clap::Args)]
@@ -404,6 +437,13 @@ fn kind(text: &str) -> Result<RecordKind, String> {
 
 fn request(text: &str) -> Result<RequestId, String> {
     parse_request(text).ok_or_else(|| "write it as it was printed: q-<32 hex digits>/<number>".to_owned())
+}
+
+fn mark(text: &str) -> Result<Mark, String> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    let bytes =
+        digits.map(|pair| pair.filter(|pair| pair.len() == 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+    bytes.collect::<Option<_>>().map(Mark).ok_or_else(|| "write it as it was printed: hex digits".to_owned())
 }
 
 fn session(text: &str) -> Result<SessionId, String> {

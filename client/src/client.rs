@@ -24,7 +24,7 @@ use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Error, Verdict};
-use crate::request::{Accepted, Context, EditBuilder, Session, field_of};
+use crate::request::{Accepted, Context, EditBuilder, Find, Session, field_of};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
@@ -235,24 +235,33 @@ impl Client {
         reply.await?.record.ok_or(Error::Protocol("no record in the answer"))
     }
 
-    /// Records by personal number, or by name with birth date or year; at most 50, and whether there are more.
+    /// Records by number or name: a page of at most 50. If its `next` is not empty there may be more: ask again with it.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn find(
-        &self,
-        context: &Context,
-        number: &str,
-        name: &str,
-        birth_date: &str,
-    ) -> Result<v1::FindReply, Error> {
-        let message = v1::FindRequest {
-            context: context.wire(),
-            number: number.to_owned(),
-            name: dinhba_core::text::to_nfc(name),
-            birth_date: birth_date.to_owned(),
-        };
+    pub async fn find(&self, context: &Context, find: &Find) -> Result<v1::FindReply, Error> {
+        let message = find.wire(context);
         self.read(message, |transport, request| async move { records(transport).find(request).await }).await
+    }
+
+    /// The persons who name a household as theirs: a page, as of [`find`](Self::find); `after` is empty for the first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn members(&self, context: &Context, household: RecordId, after: &[u8]) -> Result<v1::FindReply, Error> {
+        let (household, after) = (household.to_string(), after.to_vec());
+        let message = v1::MembersOfRequest { context: context.wire(), household, after };
+        self.read(message, |transport, request| async move { records(transport).members_of(request).await }).await
+    }
+
+    /// The households that a person names, then those whose head the person is: a page, as of [`members`](Self::members).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn households(&self, context: &Context, person: RecordId, after: &[u8]) -> Result<v1::FindReply, Error> {
+        let (person, after) = (person.to_string(), after.to_vec());
+        let message = v1::HouseholdsOfRequest { context: context.wire(), person, after };
+        self.read(message, |transport, request| async move { records(transport).households_of(request).await }).await
     }
 
     /// Every edit of a record, in the order of arrival at the site.

@@ -28,5 +28,5 @@ mod testing;
 
 pub use client::{Client, Limits};
 pub use error::Error;
-pub use request::{Accepted, Context, EditBuilder, Session};
+pub use request::{Accepted, Context, EditBuilder, Find, Session};
 pub use streams::Answered;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dinhba_core::claims::{Case, ClaimsError, Purpose};
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
-use dinhba_core::schema::RecordKind;
-use dinhba_core::text::to_nfc;
+use dinhba_core::schema::{self, FieldId, RecordKind};
+use dinhba_core::text::{tidy, to_nfc};
 use dinhba_proto::v1;
 
 use crate::ambient::Ambient;
@@ -21,16 +21,66 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads both from text.
+    /// Reads both from text, as people type it: the case is brought to normal form NFC, without needless spaces.
     ///
     /// # Errors
     /// What is missing or wrong, and what to give instead.
     pub fn parse(purpose: &str, case: &str) -> Result<Self, ClaimsError> {
-        Ok(Context { purpose: purpose.parse()?, case: case.parse()? })
+        Ok(Context { purpose: purpose.parse()?, case: tidy(case).parse()? })
     }
 
     pub(crate) fn wire(&self) -> Option<v1::Context> {
         Some(v1::Context { purpose: self.purpose.name().to_owned(), case: self.case.to_string() })
+    }
+}
+
+/// Whom to find: by a number, or by a name or a part of it together with what is known of the birth date.
+#[derive(Clone, Default)]
+pub struct Find {
+    /// A personal number, or an old identity number of nine digits; then nothing else.
+    pub number: String,
+    /// The name, or some of its words with the call name among them.
+    pub name: String,
+    /// The day, month or year of birth, or the first and the last of some years (`1988..1992`).
+    pub born: String,
+    /// Only whose home is there: a unit's code, code and day, or id; empty for all of the site.
+    pub unit: String,
+    /// Only whose mother has such a name; empty for anybody's.
+    pub mother: String,
+    /// Goes on where a page ended: its `next`; empty for the first page.
+    pub after: Vec<u8>,
+}
+
+impl Find {
+    /// By a number.
+    #[must_use]
+    pub fn by_number(number: &str) -> Self {
+        Find { number: number.to_owned(), ..Find::default() }
+    }
+
+    /// By a name and what is known of the birth date.
+    #[must_use]
+    pub fn by_name(name: &str, born: &str) -> Self {
+        Find { name: name.to_owned(), born: born.to_owned(), ..Find::default() }
+    }
+
+    pub(crate) fn wire(&self, context: &Context) -> v1::FindRequest {
+        v1::FindRequest {
+            context: context.wire(),
+            number: self.number.clone(),
+            name: to_nfc(&self.name),
+            birth_date: self.born.clone(),
+            unit: self.unit.clone(),
+            mother: to_nfc(&self.mother),
+            after: self.after.clone(),
+        }
+    }
+}
+
+/// Names whom it looks for in no log.
+impl std::fmt::Debug for Find {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.number.is_empty() { "Find(by name)" } else { "Find(by number)" })
     }
 }
 
@@ -146,11 +196,15 @@ impl EditBuilder {
         self.seen.len() - 1
     }
 
-    /// Gives a field of part `part` a value in its text form; an empty one clears it. Setting it twice keeps the later.
+    /// Gives a field of part `part` a value in its text form; an empty one clears it. Setting it twice keeps the later. A
+    /// relation may be named in Vietnamese (`mẹ`).
     ///
     /// # Panics
     /// If there is no such part.
     pub fn set(&mut self, part: usize, field: &str, element: &str, value: &str) -> &mut Self {
+        let known = RecordKind::named(&self.request.parts[part].kind).and_then(|kind| FieldId::named(kind, field));
+        let element = known.map_or_else(|| element.to_owned(), |known| schema::element(known, element));
+        let element = element.as_str();
         let seen = self.seen[part].as_ref().and_then(|record| field_of(record, field, element));
         let overwrites = seen.map(dots_of).unwrap_or_default();
         let changes = &mut self.request.parts[part].changes;

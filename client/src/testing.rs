@@ -271,7 +271,20 @@ impl Records for Memory {
 
     async fn find(&self, _: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
         let records = self.register().records.values().cloned().collect();
-        Ok(Response::new(v1::FindReply { records, more: false }))
+        Ok(Response::new(v1::FindReply { records, next: Vec::new() }))
+    }
+
+    /// Pages of two, whatever the household.
+    async fn members_of(&self, request: Request<v1::MembersOfRequest>) -> Result<Response<v1::FindReply>, Status> {
+        let after = request.get_ref().after.first().copied().unwrap_or(0);
+        let all: Vec<v1::Record> = self.register().records.values().cloned().collect();
+        let page: Vec<v1::Record> = all.iter().skip(usize::from(after)).take(2).cloned().collect();
+        let next = if usize::from(after) + 2 < all.len() { vec![after + 2] } else { Vec::new() };
+        Ok(Response::new(v1::FindReply { records: page, next }))
+    }
+
+    async fn households_of(&self, _: Request<v1::HouseholdsOfRequest>) -> Result<Response<v1::FindReply>, Status> {
+        Ok(Response::new(v1::FindReply::default()))
     }
 
     async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {

@@ -396,7 +396,17 @@ impl Hosted {
         if is_armed("read-unlogged") && runtime::random_u64().is_multiple_of(3) {
             return Ok(vec![true; entries.len()]);
         }
-        let (answer, index) = self.propose(Command::Access(entries)).await?;
+        self.log_as(Kind::Read, entries).await
+    }
+
+    /// The same for readers whom nobody waits for: their entries take their turn among the edits, which so lose nothing of
+    /// their pace.
+    pub async fn log_accesses_in_turn(&self, entries: Vec<AccessEntry>) -> Result<Vec<bool>, ProposalFailed> {
+        self.log_as(Kind::Other, entries).await
+    }
+
+    async fn log_as(&self, kind: Kind, entries: Vec<AccessEntry>) -> Result<Vec<bool>, ProposalFailed> {
+        let (answer, index) = self.propose_encoded(Command::Access(entries).to_bytes(), kind).await?;
         if !is_armed("read-local") {
             self.wait_applied(index).await?;
         }

@@ -1,7 +1,7 @@
 //! The schema, for whoever writes `field=value` by hand.
 
 use dinhba_core::schema::{
-    Class, Field, Form, RELATIONS, RecordKind, Repeat, Sensitivity, Shape, Struct, Type, fields,
+    Class, Code, Field, Form, RELATIONS, RecordKind, Repeat, Sensitivity, Shape, Struct, Tense, Type, fields,
 };
 use serde_json::{Value as Json, json};
 
@@ -32,11 +32,20 @@ fn as_json(field: &'static Field) -> Json {
         Type::Code(codes) => codes.iter().map(|code| code.name).collect(),
         _ => Vec::new(),
     };
+    let choices = match field.ty {
+        Type::Code(codes) => codes.iter().map(choice_json).collect(),
+        _ => Vec::new(),
+    };
     json!({
         "kind": field.kind.name(), "field": field.name, "label": field.label, "form": form(&field.ty),
-        "repeated": field.repeat != Repeat::Once, "codes": codes,
+        "repeated": field.repeat != Repeat::Once, "codes": codes, "choices": choices,
         "conflicts": field.class == Class::Adjudicated, "sensitive": field.sensitivity == Sensitivity::Sensitive,
     })
+}
+
+/// A code with all that may be typed for it, besides accents, hyphens, apostrophes, spaces and capitals.
+fn choice_json(code: &Code) -> Json {
+    json!({ "name": code.name, "label": code.label, "aliases": code.aliases })
 }
 
 fn written_name(field: &Field) -> String {
@@ -53,12 +62,16 @@ fn written_name(field: &Field) -> String {
 
 fn form(ty: &Type) -> String {
     match ty {
-        Type::Text { chars_max, shape: Shape::Free | Shape::Name } => format!("text, up to {chars_max} characters"),
+        Type::Text { chars_max, shape: Shape::Free } => format!("text, up to {chars_max} characters"),
+        Type::Text { chars_max, shape: Shape::Name } => {
+            format!("letters (each word in one script), up to {chars_max} characters")
+        }
         Type::Text { shape: Shape::Digits { min, max }, .. } if min == max => format!("{min} digits"),
         Type::Text { shape: Shape::Digits { min, max }, .. } => format!("{min} to {max} digits"),
         Type::Text { shape: Shape::Phone, .. } => "telephone number, 8 to 15 digits".to_owned(),
         Type::Text { shape: Shape::Email, .. } => "e-mail address".to_owned(),
-        Type::Date => "1975-03-02, 1975-03 or 1975".to_owned(),
+        Type::Date(Tense::Past) => "1975-03-02 or 02/03/1975, 1975-03, 1975".to_owned(),
+        Type::Date(Tense::Any) => "1975-03-02 or 02/03/1975, 1975-03, 1975; may be to come".to_owned(),
         Type::Code(codes) if codes.len() <= CODES_SHOWN_MAX => {
             codes.iter().map(|code| code.name).collect::<Vec<_>>().join(" | ")
         }
@@ -66,13 +79,15 @@ fn form(ty: &Type) -> String {
             let some: Vec<&str> = codes.iter().take(3).map(|code| code.name).collect();
             format!("{} | … ({} in all)", some.join(" | "), codes.len())
         }
-        Type::Country => "two capital letters: VN".to_owned(),
+        Type::Country => "VN, or the country's name".to_owned(),
         Type::Number => "12 digits".to_owned(),
         Type::Unit => "code@day: 02683@2025-06-30".to_owned(),
         Type::Record(kind) => format!("r-… of a {kind}"),
         Type::Flag => "yes | no".to_owned(),
         Type::Struct(Struct { form: Form::Slashes, parts, .. }) => {
-            parts.iter().map(|part| part.name).collect::<Vec<_>>().join("/")
+            let names = parts.iter().map(|part| part.name).collect::<Vec<_>>().join("/");
+            let chars = parts.first().map(|part| format!("; each {}", form(&part.ty))).unwrap_or_default();
+            names + &chars
         }
         Type::Struct(Struct { form: Form::Named, parts, .. }) => {
             let part = |part: &dinhba_core::schema::Part| {

@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_list_of_finds_reads_as_names_are_spoken() {
-        let shown = found(&v1::FindReply { records: vec![person()], more: false });
+        let shown = found(&v1::FindReply { records: vec![person()], next: Vec::new() });
         assert!(shown.lines().nth(1).unwrap().contains("Nguyễn Thị Hòa"), "{shown}");
         assert!(shown.contains("1975-03-02 ≠ 1975-02-03") && shown.contains("disputed"), "{shown}");
     }

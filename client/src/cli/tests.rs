@@ -167,9 +167,9 @@ fn what_is_not_given_comes_from_the_environment_or_is_asked_for() {
     let mut connection = parse("status").unwrap().connection;
     assert!(message(&connection, &|_| None).contains("--purpose"));
     assert!(message(&connection, &env).contains("--case"));
-    connection.case = Some("hồ sơ".into());
-    assert!(message(&connection, &env).contains("printable ASCII"));
-    connection.case = Some("HS-1".into());
+    connection.case = Some("x".repeat(65));
+    assert!(message(&connection, &env).contains("the case is too long: at most 64 characters"));
+    connection.case = Some(" 12/QĐ-UBND".into());
     assert!(message(&connection, &env).contains("--identity"));
     connection.identity = Some("/nowhere".into());
     assert!(message(&connection, &env).contains("/nowhere/ca.pem"));
@@ -232,6 +232,38 @@ async fn a_person_is_registered_read_and_changed() {
     assert_eq!(said.exit, Exit::Usage);
     let said = say(&memory, &["edit", &id]).await;
     assert!(said.exit == Exit::Usage && said.err.contains("add field=value"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_page_says_how_to_go_on_and_the_last_says_nothing() {
+    let memory = Memory::default();
+    for name in ["name=Lò Văn Ún", "name=Lò Thị Ọi", "name=Lò Thị Ín"] {
+        assert_eq!(say(&memory, &["edit", "--create", "person", name]).await.exit, Exit::Done);
+    }
+    let household = "r-00000000000000000000000000000001";
+    let said = say(&memory, &["members", household]).await;
+    assert_eq!(said.out.lines().count(), 3, "a head and two: {}", said.out);
+    assert!(said.err.contains("go on with the same and --after 02"), "{}", said.err);
+    let said = say(&memory, &["members", household, "--after", "02"]).await;
+    assert_eq!((said.out.lines().count(), said.err.as_str()), (2, ""), "{}", said.out);
+    let said = say(&memory, &["members", household, "--json"]).await.json();
+    assert_eq!((said["records"].as_array().unwrap().len(), &said["next"]), (2, &json!("02")));
+    let said = say(&memory, &["households", household]).await;
+    assert!(said.exit == Exit::Done && said.err.contains("none is known"), "{}", said.err);
+    for bad in ["0", "xy", "ơơ"] {
+        assert!(parse(&format!("members {household} --after {bad}")).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_relation_is_named_in_either_language() {
+    let memory = Memory::default();
+    let said = say(&memory, &["edit", "--create", "person", "relative[mẹ]=name=Lò Thị Ín", "--json"]).await;
+    let id = said.json()["records"][0].as_str().unwrap().to_owned();
+    say(&memory, &["edit", &id, "relative[mother]=name=Lò Thị Ín B"]).await;
+    let changes = |at: usize| memory.register().applied[at].parts[0].changes[0].clone();
+    assert_eq!((changes(0).element.as_str(), changes(1).element.as_str()), ("mother", "mother"));
+    assert_eq!(changes(1).overwrites.len(), 1);
 }
 
 #[tokio::test]

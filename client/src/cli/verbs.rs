@@ -8,11 +8,11 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::{
-    Backup, Desk, Edit, Exit, Failure, LookAtBackup, Site, Verb, backup, export, fields, import, show, status,
+    Backup, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, export, fields, import, show, status,
 };
 use crate::client::Client;
 use crate::error::Error;
-use crate::request::{Accepted, Context, EditBuilder};
+use crate::request::{self, Accepted, Context, EditBuilder};
 
 pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     match verb {
@@ -24,7 +24,15 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let record = client.get(context, record).await?;
             desk.show(|| show::record(&record), || show::record_json(&record))?;
         }
-        Verb::Find { number, name, born } => find(client, context, desk, [number, name, born]).await?,
+        Verb::Find(command) => find(client, context, desk, command).await?,
+        Verb::Members { household, after } => {
+            let reply = client.members(context, household, &after.map(|mark| mark.0).unwrap_or_default()).await?;
+            show_found(desk, &reply, "nobody names it as theirs", "")?;
+        }
+        Verb::Households { person, after } => {
+            let reply = client.households(context, person, &after.map(|mark| mark.0).unwrap_or_default()).await?;
+            show_found(desk, &reply, "none is known here", "")?;
+        }
         Verb::Edit(edit) => {
             let accepted = send_edit(client, context, edit).await?;
             show_accepted(desk, &accepted)?;
@@ -84,24 +92,32 @@ fn show_accepted(desk: &mut Desk<'_>, accepted: &Accepted) -> Result<(), Failure
     desk.show(|| show::accepted(accepted), || show::accepted_json(accepted))
 }
 
-async fn find(
-    client: &Client,
-    context: &Context,
-    desk: &mut Desk<'_>,
-    [number, name, born]: [Option<String>; 3],
-) -> Result<(), Failure> {
+async fn find(client: &Client, context: &Context, desk: &mut Desk<'_>, command: Find) -> Result<(), Failure> {
     let text = |given: Option<String>| given.unwrap_or_default();
-    if number.is_none() && name.is_none() {
+    if command.number.is_none() && command.name.is_none() {
         return Err(Failure::usage("say whom to find: give --number, or --name together with --born"));
     }
-    let reply = client.find(context, &text(number), &text(name), &text(born)).await?;
+    let find = request::Find {
+        number: text(command.number),
+        name: text(command.name),
+        born: text(command.born),
+        unit: text(command.unit),
+        mother: text(command.mother),
+        after: command.after.map(|mark| mark.0).unwrap_or_default(),
+    };
+    let reply = client.find(context, &find).await?;
+    show_found(desk, &reply, "nobody is found here", ", or ask for fewer with --unit, --mother or a fuller --born")
+}
+
+/// A page of records. `fewer` says how else to come to the end of many.
+fn show_found(desk: &mut Desk<'_>, reply: &v1::FindReply, nobody: &str, fewer: &str) -> Result<(), Failure> {
     let records = || reply.records.iter().map(show::record_json).collect::<Vec<_>>();
-    desk.show(|| show::found(&reply), || json!({ "records": records(), "more": reply.more }))?;
-    if reply.records.is_empty() {
-        desk.remark("nobody is found here");
-    }
-    if reply.more {
-        desk.remark("there are more: give the full birth date or the personal number");
+    let next = show::hex(&reply.next);
+    desk.show(|| show::found(reply), || json!({ "records": records(), "next": next }))?;
+    match (reply.records.is_empty(), reply.next.is_empty()) {
+        (true, true) => desk.remark(nobody),
+        (false, true) => {}
+        (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}{fewer}")),
     }
     Ok(())
 }
@@ -122,7 +138,8 @@ pub(super) fn field_and_element(name: &str) -> Result<(&str, &str), Failure> {
         None => (name, ""),
     };
     let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    if field.is_empty() || !is_name(field) || !is_name(element) {
+    // A relation may be named in Vietnamese; what is no key is refused with what may be.
+    if field.is_empty() || !is_name(field) || element.contains(['[', ']']) {
         return Err(wrong());
     }
     Ok((field, element))

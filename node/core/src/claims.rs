@@ -14,12 +14,13 @@ use std::str::FromStr;
 
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{EvidenceId, NodeId, SiteId, UnitId};
+use crate::text::{self, TextError};
 use crate::{wire_code, wire_struct};
 
 /// The longest subject: it is repeated in every edit's header, and an account name needs no more.
 pub const SUBJECT_BYTES_MAX: usize = 64;
-/// The longest case reference, for the same reason.
-pub const CASE_BYTES_MAX: usize = 64;
+/// The longest case reference in characters, for the same reason; a Vietnamese one may take three bytes for each.
+pub const CASE_CHARS_MAX: usize = 64;
 /// Every identity starts with this: one trust domain for the whole country.
 pub const TRUST_DOMAIN: &str = "spiffe://dinhba/";
 /// How much of a refused text an error repeats: enough to recognise it, bounded since it came from outside.
@@ -45,12 +46,12 @@ pub enum ClaimsError {
     PurposeCode(u8),
     /// No case was given.
     #[error(
-        "the request names no case: send the reference of the file that it belongs to, 1 to {CASE_BYTES_MAX} bytes"
+        "the request names no case: send the reference of the file that it belongs to, 1 to {CASE_CHARS_MAX} characters"
     )]
     CaseMissing,
-    /// A case is too long or not printable.
-    #[error("{0:?} is not a case: send 1 to {CASE_BYTES_MAX} printable ASCII bytes, no space at either end")]
-    Case(String),
+    /// A text that cannot be a case. It is not repeated: whoever types a name there by mistake finds it in no log.
+    #[error("the case {0}")]
+    Case(TextError),
     /// A URI names no identity of this system.
     #[error(
         "{0:?} is not an identity: expected {TRUST_DOMAIN}site/<site id>/<node id> \
@@ -283,7 +284,8 @@ impl FromStr for Purpose {
     }
 }
 
-/// The reference of the file that a request belongs to: 1 to 64 printable ASCII bytes. Reads as a `str`.
+/// The reference of the file that a request belongs to, as its office writes it (`12/QĐ-UBND`): 1 to 64 characters in
+/// normal form NFC, of those that records may hold, without needless spaces. Reads as a `str`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Case(String);
 
@@ -306,11 +308,8 @@ impl FromStr for Case {
         if text.is_empty() {
             return Err(ClaimsError::CaseMissing);
         }
-        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        // A space at an end makes two references look alike in a log.
-        if text.len() > CASE_BYTES_MAX || !printable || text.trim() != text {
-            return Err(ClaimsError::Case(quoted(text)));
-        }
+        // What a record may not hold makes two references look alike in a log, or a table unreadable.
+        text::check(text, CASE_CHARS_MAX).map_err(ClaimsError::Case)?;
         Ok(Case(text.to_owned()))
     }
 }
@@ -436,8 +435,18 @@ mod tests {
         assert!(curiosity.contains("not a purpose: send one of registration, correction"), "{curiosity}");
         assert_eq!("".parse::<Case>(), Err(ClaimsError::CaseMissing));
         assert_eq!(&*"HS-2025/00123".parse::<Case>().unwrap(), "HS-2025/00123");
-        for bad in [" HS-1", "HS-1 ", "HS\n1", "hồ sơ 1", &"1".repeat(CASE_BYTES_MAX + 1)] {
-            assert!(matches!(bad.parse::<Case>(), Err(ClaimsError::Case(_))), "{bad}");
+        for good in ["12/QĐ-UBND", "hồ sơ số 1 (bổ sung)", "Số: 15/2025/TT-BCA", &"Ệ".repeat(CASE_CHARS_MAX)]
+        {
+            let case = good.parse::<Case>().unwrap();
+            assert_eq!(&*case, good);
+            assert_eq!(Case::from_bytes(&case.to_bytes()), Ok(case));
+        }
+        let decomposed = "Đo\u{302}i";
+        let invisible = ["HS\n1", "HS\u{200b}1", "HS\u{202e}1", "\u{1b}[2J"];
+        for bad in [" HS-1", "HS-1 ", "HS  1", decomposed, &"1".repeat(CASE_CHARS_MAX + 1)].iter().chain(&invisible) {
+            let Err(error @ ClaimsError::Case(_)) = bad.parse::<Case>() else { panic!("{bad}") };
+            assert!(!error.to_string().contains(bad), "{error}");
+            assert!(Case::from_bytes(&bad.to_string().to_bytes()).is_err(), "{bad}");
         }
     }
 }

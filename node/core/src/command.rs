@@ -163,20 +163,26 @@ pub struct Item {
 pub enum Looked {
     /// One record, as it is.
     Record,
-    /// A search; `subject` is the keyed hash of its terms.
+    /// A search; `subject` is a keyed hash of it. What it found follows, an entry for each record.
     Find,
     /// A record's history.
     History,
-    /// A work list of conflicts.
+    /// A work list of conflicts. The records on it follow, an entry for each.
     Conflicts,
     /// An extract of a unit.
     Export,
-    /// The change feed.
+    /// The change feed, before it begins; and a record that a page of it shows.
     Watch,
     /// The access log itself.
     AccessLog,
     /// A sealed backup of everything that the group holds.
     Backup,
+    /// A record that an answer showed beside others: what a search found, what a work list or a refusal told of it.
+    Shown,
+    /// The members of a household, which is the subject.
+    Members,
+    /// The households of a person, who is the subject.
+    Households,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -425,7 +431,7 @@ wire_struct! {
 
 wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
-    8 => Backup,
+    8 => Backup, 9 => Shown, 10 => Members, 11 => Households,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
@@ -467,6 +473,9 @@ impl Looked {
             Looked::Watch => "watch",
             Looked::AccessLog => "access-log",
             Looked::Backup => "backup",
+            Looked::Shown => "shown",
+            Looked::Members => "members",
+            Looked::Households => "households",
         }
     }
 }

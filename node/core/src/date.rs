@@ -20,10 +20,12 @@ const VIETNAM_MS: i64 = 7 * 3_600_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// Not of the form.
-    #[error("is not a date: write 1975, 1975-03 or 1975-03-02")]
+    #[error("is not a date: write 1975-03-02 or 02/03/1975, 1975-03 or 03/1975, or 1975")]
     Form,
     /// Of the form, but no day of the calendar.
-    #[error("is not a day of the calendar")]
+    #[error(
+        "is not a day of the calendar: the day stands before the month, as in 31/12/1975, or last, as in 1975-12-31"
+    )]
     NoSuchDay,
     /// A year that no record names.
     #[error("has a year outside {YEAR_MIN} to {YEAR_MAX}")]
@@ -216,21 +218,6 @@ impl PartialDate {
             _ => Err(DateError::Form),
         }
     }
-
-    /// Reads the form of Vietnamese papers: `02/03/1975`, `03/1975`, `1975`.
-    ///
-    /// # Errors
-    /// Another form, or no such date.
-    pub fn from_paper(text: &str) -> Result<Self, DateError> {
-        let mut parts = text.split('/').rev();
-        let year = parts.next().ok_or(DateError::Form)?;
-        let month = parts.next().map(|part| number(part, 1..=2)).transpose()?;
-        let day = parts.next().map(|part| number(part, 1..=2)).transpose()?;
-        if parts.next().is_some() {
-            return Err(DateError::Form);
-        }
-        Self::new(number(year, 4..=4)?, month, day)
-    }
 }
 
 impl From<Date> for PartialDate {
@@ -254,15 +241,23 @@ impl fmt::Debug for PartialDate {
 
 impl FromStr for PartialDate {
     type Err = DateError;
+    /// Reads what people type: the year first (`1975-03-02`, `1975-03`, `1975`) or last, as on Vietnamese papers
+    /// (`02/03/1975`, `2.3.1975`, `03/1975`): then the day stands before the month, never after it. Between the parts is one
+    /// of `-`, `/` and `.`, the same everywhere.
     fn from_str(text: &str) -> Result<Self, DateError> {
-        let mut parts = text.split('-');
-        let year = number(parts.next().ok_or(DateError::Form)?, 4..=4)?;
-        let month = parts.next().map(|part| number(part, 2..=2)).transpose()?;
-        let day = parts.next().map(|part| number(part, 2..=2)).transpose()?;
-        if parts.next().is_some() {
-            return Err(DateError::Form);
+        let separator = text.chars().find(|c| matches!(c, '-' | '/' | '.')).unwrap_or('-');
+        let mut parts: Vec<&str> = text.split(separator).map(str::trim).collect();
+        if parts.first().is_some_and(|part| part.len() < 4) {
+            parts.reverse();
         }
-        Self::new(year, month, day)
+        let (year, month, day) = match parts[..] {
+            [year] => (year, None, None),
+            [year, month] => (year, Some(month), None),
+            [year, month, day] => (year, Some(month), Some(day)),
+            _ => return Err(DateError::Form),
+        };
+        let part = |part: Option<&str>| part.map(|part| number(part, 1..=2)).transpose();
+        Self::new(number(year, 4..=4)?, part(month)?, part(day)?)
     }
 }
 
@@ -414,18 +409,48 @@ mod tests {
         for text in ["1975", "1975-03", "1975-03-02", "1800-01-01", "2199-12-31", "2000-02-29"] {
             assert_eq!(partial(text).to_string(), text);
         }
-        for text in ["", "75", "1975-3", "1975-03-02-01", "+975", "1975-03-", "1975/03", "１９７５"] {
+        for (typed, read) in [
+            ("02/03/1975", "1975-03-02"),
+            ("2/3/1975", "1975-03-02"),
+            ("02-03-1975", "1975-03-02"),
+            ("02.03.1975", "1975-03-02"),
+            ("2. 3. 1975", "1975-03-02"),
+            ("1975/03/02", "1975-03-02"),
+            ("1975-3-2", "1975-03-02"),
+            ("31/12/1975", "1975-12-31"),
+            ("03/1975", "1975-03"),
+            ("3-1975", "1975-03"),
+            ("1975/3", "1975-03"),
+        ] {
+            assert_eq!(partial(typed).to_string(), read, "{typed}");
+        }
+        for text in [
+            "",
+            "75",
+            "1975-03-02-01",
+            "+975",
+            "1975-03-",
+            "１９７５",
+            "02/03/75",
+            "02/03-1975",
+            "/1975",
+            "1/2/3/1975",
+            "1988-1992",
+            "03/02/01975",
+            "012/03/1975",
+            "tháng 3",
+        ] {
             assert_eq!(text.parse::<PartialDate>(), Err(DateError::Form), "{text}");
         }
-        for text in ["1975-13", "1975-00", "1975-02-29", "1900-02-29", "1975-04-31", "1975-04-00"] {
+        for text in
+            ["1975-13", "1975-00", "1975-02-29", "1900-02-29", "1975-04-31", "1975-04-00", "12/31/1975", "31/02/1975"]
+        {
             assert_eq!(text.parse::<PartialDate>(), Err(DateError::NoSuchDay), "{text}");
         }
         assert_eq!("1799".parse::<PartialDate>(), Err(DateError::Year));
         assert_eq!("2200-01".parse::<PartialDate>(), Err(DateError::Year));
         assert_eq!("1975-03".parse::<Date>(), Err(DateError::Form));
-        assert_eq!(PartialDate::from_paper("2/3/1975"), Ok(partial("1975-03-02")));
-        assert_eq!(PartialDate::from_paper("03/1975"), Ok(partial("1975-03")));
-        assert_eq!(PartialDate::from_paper("31/02/1975"), Err(DateError::NoSuchDay));
+        assert_eq!("31/12/1975".parse::<Date>().map(|date| date.to_string()), Ok("1975-12-31".to_owned()));
     }
 
     #[test]

@@ -242,6 +242,12 @@ impl Keys {
         self.range(Space::Index, &[term])
     }
 
+    /// All records of one shard to which a search term points.
+    #[must_use]
+    pub fn index_in(self, term: &[u8; 16], shard: ShardId) -> Range {
+        self.range(Space::Index, &[term, &shard.0.to_be_bytes()])
+    }
+
     /// An entry of the access log; numbers count from 1.
     #[must_use]
     pub fn access(self, number: u64) -> Vec<u8> {

@@ -36,6 +36,8 @@ pub mod keys;
 
 pub mod lens;
 
+pub mod search;
+
 pub mod registry;
 pub mod sync;
 

@@ -22,9 +22,9 @@ mod value;
 
 use std::fmt;
 
-use crate::date::DateError;
+use crate::date::{Date, DateError};
 use crate::number::NumberError;
-use crate::text::TextError;
+use crate::text::{TextError, fold};
 
 pub use codes::Code;
 pub use fields::{FIELDS, field};
@@ -184,6 +184,34 @@ pub const RELATIONS: &[(&str, bool)] = &[
     ("represented-person", true),
 ];
 
+/// What is typed for a relation, besides its name, as [`fold`] leaves it.
+const RELATION_ALIASES: &[(&str, &str)] = &[
+    ("cha", "father"),
+    ("bo", "father"),
+    ("me", "mother"),
+    ("vo", "spouse"),
+    ("chong", "spouse"),
+    ("con", "child"),
+    ("nguoi dai dien", "legal-representative"),
+    ("nguoi dai dien hop phap", "legal-representative"),
+    ("nguoi duoc dai dien", "represented-person"),
+];
+
+/// The element key that is meant: relations are named in Vietnamese too (`mẹ`, `con-1`), and in capitals. What is no key stays
+/// as it is, and is refused where it is validated.
+#[must_use]
+pub fn element(field: FieldId, typed: &str) -> String {
+    if field.get().is_none_or(|field| field.repeat != Repeat::Relation) {
+        return typed.to_owned();
+    }
+    let folded = fold(typed);
+    let alias = |(alias, relation): &(&str, &str)| {
+        let rest = folded.strip_prefix(alias)?;
+        (rest.is_empty() || rest.starts_with('-')).then(|| format!("{relation}{rest}"))
+    };
+    RELATION_ALIASES.iter().find_map(alias).unwrap_or(folded)
+}
+
 /// When a record without the field is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Required {
@@ -202,7 +230,8 @@ pub enum Required {
 pub enum Shape {
     /// Any text.
     Free,
-    /// Part of a person's name: letters, spaces, apostrophes, hyphens and dots.
+    /// A person's name or a part of it: letters, spaces, apostrophes, hyphens and dots; the letters of each word from one
+    /// script, since a Cyrillic А in a Latin name looks right and is found by nobody.
     Name,
     /// Digits only, that many.
     Digits {
@@ -217,6 +246,16 @@ pub enum Shape {
     Email,
 }
 
+/// Whether a date may lie after the day on which it is entered. A node compares at its door: days go by, so what a replica
+/// judges again later, or another site's clock, must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tense {
+    /// No: something that has happened.
+    Past,
+    /// Yes: the end of a validity, a stay that is announced.
+    Any,
+}
+
 /// What a value is made of. The text form of each, which [`parse`] reads and [`display`] writes, stands behind it.
 #[derive(Debug, Clone, Copy)]
 pub enum Type {
@@ -227,11 +266,13 @@ pub enum Type {
         /// Its form.
         shape: Shape,
     },
-    /// `1975`, `1975-03`, `1975-03-02`; reading takes `02/03/1975` too.
-    Date,
-    /// The name of one of the codes (`male`); reading takes its label too ("Nam"), with or without accents.
+    /// `1975`, `1975-03`, `1975-03-02`; reading takes `03/1975` and `02/03/1975` too, day first.
+    Date(Tense),
+    /// The name of one of the codes (`male`); reading takes its label ("Nam") and its other names too, all without regard to
+    /// accents, hyphens, apostrophes, spaces and capitals.
     Code(&'static [Code]),
-    /// Two capital letters of ISO 3166-1, or `XX` for stateless.
+    /// Two capital letters of ISO 3166-1, or `XX` for stateless; reading takes the country's name ("Việt Nam", "Laos") and
+    /// its three letters too.
     Country,
     /// Twelve digits; reading drops spaces.
     Number,
@@ -422,6 +463,14 @@ pub enum Invalid {
     Parts {
         /// Where.
         at: At,
+    },
+    /// Something that has happened, and not yet.
+    #[error("{at} lies after {today}, which is today by this node's clock: check it, or have the clock set")]
+    Future {
+        /// Where.
+        at: At,
+        /// The day it was compared with.
+        today: Date,
     },
     /// Two dates in the wrong order.
     #[error("{at} must not be earlier than {earlier}")]

@@ -6,7 +6,9 @@
 //!
 //! Limits: the table holds Latin, Greek, Cyrillic, Thai, Lao, Khmer, Cham, Tai Viet, Kana, Hangul and Han (with chữ Nôm),
 //! and common punctuation; emoji and other scripts are refused. [`fold`] forgets all diacritics, so it finds too much
-//! ("ma", "má", "mã"), never too little.
+//! ("ma", "má", "mã"), never too little; of scripts beyond Latin, Greek and Cyrillic it only takes the marks away.
+
+mod folding;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -86,18 +88,87 @@ pub fn check(text: &str, chars_max: usize) -> Result<(), TextError> {
     Ok(())
 }
 
-/// What search compares: no accents, `đ` as `d`, lower case, white space collapsed. Idempotent; the same for every
-/// normal form and for old and new tone placement ("Hoà", "hòa").
+/// What search compares: plain lower-case Latin letters without accents, one apostrophe, one hyphen, white space collapsed.
+/// Letters that no decomposition makes plain become what people type for them (`ƀ` is `b`, `đ` is `d`), Greek and Cyrillic
+/// ones too, letter by letter; those that stand in a word with Latin letters are taken for the Latin letters that they look
+/// like. Idempotent; the same for every normal form and for old and new tone placement ("Hoà", "hòa").
 #[must_use]
 pub fn fold(text: &str) -> String {
-    // Compatibility forms (full-width letters, no-break spaces) come apart first, so that lower case sees plain letters;
-    // lower case may bring new marks ("İ"), so marks are split off again after it.
-    let lower = text.nfkd().flat_map(char::to_lowercase);
-    collapse_spaces(lower.nfkd().filter(|&c| !is_combining_mark(c)).map(|c| match c {
-        // Eth and African d stand for đ in data from old encodings and fonts.
-        'đ' | 'ð' | 'ɖ' => 'd',
-        other => other,
-    }))
+    // Compatibility forms (full-width letters, no-break spaces) come apart too.
+    let plain: Vec<char> = text.nfkd().filter(|&c| !is_combining_mark(c)).collect();
+    let mut out = String::with_capacity(plain.len());
+    for word in plain.split_inclusive(|c| !c.is_alphanumeric()) {
+        let is_latin = word.iter().any(|&c| script(c) == Some(Script::Latin));
+        for &c in word {
+            let lookalike = if is_latin { replacement(folding::LOOKALIKES, c) } else { None };
+            let replaced =
+                lookalike.or_else(|| replacement(folding::SIGNS, c)).or_else(|| replacement(folding::LETTERS, c));
+            match replaced {
+                Some(plain) => out.push_str(plain),
+                None => out.push(c.to_ascii_lowercase()),
+            }
+        }
+    }
+    collapse_spaces(out.chars())
+}
+
+/// The words of a name, folded: whatever separates them (spaces, apostrophes, hyphens, dots) is gone.
+#[must_use]
+pub fn words(name: &str) -> Vec<String> {
+    let is_between = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric();
+    fold(name).split(is_between).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn replacement(table: &[(char, &'static str)], c: char) -> Option<&'static str> {
+    table.binary_search_by_key(&c, |(from, _)| *from).ok().map(|at| table[at].1)
+}
+
+/// A script of those that names are written in. Kana, Hangul and Han stand together, since they are mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Script {
+    Latin,
+    Greek,
+    Cyrillic,
+    Thai,
+    Lao,
+    Khmer,
+    Cham,
+    TaiViet,
+    EastAsian,
+}
+
+/// The script of a letter among the characters that may be stored; none of a mark or a sign.
+fn script(c: char) -> Option<Script> {
+    Some(match c as u32 {
+        0x41..=0x5A | 0x61..=0x7A | 0xAA | 0xBA | 0xC0..=0xD6 | 0xD8..=0xF6 | 0xF8..=0x2AF | 0x1E00..=0x1EFF => {
+            Script::Latin
+        }
+        0x370..=0x3FF => Script::Greek,
+        0x400..=0x52F => Script::Cyrillic,
+        0xE01..=0xE5B => Script::Thai,
+        0xE81..=0xEDF => Script::Lao,
+        0x1780..=0x17E9 => Script::Khmer,
+        0x3005..=0x3007 | 0x3041..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3 | 0x20000..=0x3134A => Script::EastAsian,
+        0xAA00..=0xAA5F => Script::Cham,
+        0xAA80..=0xAADF => Script::TaiViet,
+        _ => return None,
+    })
+}
+
+/// Whether a word of `name` mixes scripts: then one of its letters is not what it looks like, and nobody who types the word
+/// finds it.
+#[must_use]
+pub fn mixes_scripts(name: &str) -> bool {
+    let mut of_word = None;
+    name.chars().any(|c| match script(c) {
+        Some(script) => of_word.replace(script).is_some_and(|before| before != script),
+        None => {
+            if !is_combining_mark(c) {
+                of_word = None;
+            }
+            false
+        }
+    })
 }
 
 fn collapse_spaces(chars: impl Iterator<Item = char>) -> String {
@@ -173,6 +244,21 @@ mod tests {
             ("Trương Quỳnh Như", "truong quynh nhu"),
             ("Lường Văn Ướt", "luong van uot"),
             ("H'Hen Niê", "h'hen nie"),
+            ("H’Hen Niê", "h'hen nie"),
+            ("HʼHen Niê", "h'hen nie"),
+            ("H‘Hen Niê", "h'hen nie"),
+            ("H`Hen Niê", "h'hen nie"),
+            ("Y Ƀhăm Êban", "y bham eban"),
+            ("ƀč Ñ Ơ̆ Ƭ", "bc n o t"),
+            ("Nguyễn–Lê", "nguyen-le"),
+            ("Lò\u{200b} Văn Ɓun", "lo van bun"),
+            ("Łukasz Møller-Weiß Æðel", "lukasz moller-weiss aedel"),
+            ("İstanbul Iğdır", "istanbul igdir"),
+            ("Ольга Иванова", "olga ivanova"),
+            ("Αθηνά", "athina"),
+            // The first letter of each is Cyrillic.
+            ("Аn Сường", "an cuong"),
+            ("Thạch សុខ", "thach សខ"),
             ("Phường Phúc\u{a0}Xá", "phuong phuc xa"),
             ("ＡＮ", "an"),
             ("", ""),
@@ -204,6 +290,53 @@ mod tests {
         }
         assert_eq!(check("x\u{327}\u{328}\u{329}\u{32a}", 9), Err(TextError::Forbidden { position: 5 }));
         assert_eq!(check("𡗶 Đỗ Bá Ưng (1/2), số 5", 99), Ok(()));
+    }
+
+    #[test]
+    fn the_words_of_a_name_do_not_depend_on_what_stands_between_them() {
+        for name in ["H'Hen Niê", "H’Hen  Niê", "h ʼ hen niê", "H-Hen Niê", "H. Hen Niê", "H´Hen Niê"] {
+            assert_eq!(words(name), ["h", "hen", "nie"], "{name}");
+        }
+        assert_eq!(words("Nguyễn-Lê O."), ["nguyen", "le", "o"]);
+        assert_eq!(words(" ' - "), [""; 0]);
+    }
+
+    #[test]
+    fn a_word_of_two_scripts_is_told_from_two_words() {
+        for name in ["Nguyễn Văn An", "An Иванов", "An-Иван", "H'Hen", "Lê 漢", "山田 ゆき", "Ơ̆", "កុមារ"]
+        {
+            assert!(!mixes_scripts(name), "{name}");
+        }
+        for name in ["Аn", "Nguyễn Vаn", "Αn", "Lê漢", "x\u{301}а"] {
+            assert!(mixes_scripts(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tables_say_what_well_kept_crates_say() {
+        use folding::{LETTERS, LOOKALIKES, SIGNS};
+        for table in [LETTERS, SIGNS, LOOKALIKES] {
+            assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        }
+        let plain = |c: char| any_ascii::any_ascii_char(c).to_ascii_lowercase();
+        for (c, folded) in LETTERS {
+            assert_eq!(*folded, plain(*c), "{c}");
+        }
+        // Every letter that may be stored is folded, if the crate knows letters for it.
+        let folded_scripts = [Some(Script::Latin), Some(Script::Greek), Some(Script::Cyrillic)];
+        let letters =
+            (ALLOWED[0].0..0x1F00).filter_map(char::from_u32).filter(|c| folded_scripts.contains(&script(*c)));
+        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
+        // A Greek mark that stands alone is a space and a mark.
+        let letters = letters.filter(|&c| !is_combining_mark(c) && is_allowed(c) && c.is_alphabetic() && c != 'ͺ');
+        let missed: Vec<char> = letters.filter(|c| is_plain(&plain(*c)) && !is_plain(&fold(&c.to_string()))).collect();
+        assert_eq!(missed, [] as [char; 0]);
+        for (c, looks) in LOOKALIKES {
+            let skeleton: String = unicode_security::skeleton(&c.to_string()).collect();
+            // The skeleton of a capital I is an l.
+            let skeleton = if skeleton == "l" && c.is_uppercase() { "i".to_owned() } else { skeleton.to_lowercase() };
+            assert_eq!(*looks, skeleton, "{c}");
+        }
     }
 
     #[test]

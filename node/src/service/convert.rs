@@ -1,14 +1,14 @@
 //! Between wire messages and domain types.
 
 use dinhba_core::command::{Receipt, Stale};
-use dinhba_core::date::PartialDate;
+use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId};
 use dinhba_core::lens;
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
-use dinhba_core::schema::{Content, FieldId, RecordKind, Value, display, parse};
+use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::text::is_nfc;
 use dinhba_proto::v1;
 use prost::Message;
@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::site::unit_words;
 use crate::node::Shared;
+use crate::runtime;
 
 pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
     v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
@@ -76,6 +77,9 @@ pub(super) fn change_from_wire(
     let text = link_records(&change.value, records)
         .map_err(|reference| Status::invalid_argument(format!("{field}: {reference} names no part of this edit")))?;
     let value = parse(field, &text, &*shared.directory).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    value
+        .check_past(InstantMs(runtime::utc_ms()).date_in_vietnam())
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
     if !knows_units(shared, value.content()) {
         return Err(Status::invalid_argument(format!(
             "{field}: there is no such administrative unit; write code@date"
@@ -84,7 +88,8 @@ pub(super) fn change_from_wire(
     let overwrites: Result<Vec<Dot>, Status> = change.overwrites.into_iter().map(dot_from_wire).collect();
     let mut overwrites = overwrites?;
     overwrites.sort();
-    Ok(Change { field, element: change.element.into_bytes(), value: value.encode(), overwrites })
+    let element = schema::element(field, &change.element).into_bytes();
+    Ok(Change { field, element, value: value.encode(), overwrites })
 }
 
 /// Puts the ids of new records in the place of `@0`, `@1`, …, as a whole value or as a `record=` part.
@@ -267,18 +272,4 @@ pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, Status> {
 /// An edit from its stored bytes.
 pub(super) fn stored_edit(stored: &StoredEdit) -> Result<Edit, Status> {
     Edit::from_bytes(&stored.bytes).map_err(|error| Status::data_loss(format!("a stored edit cannot be read: {error}")))
-}
-
-/// A personal number as it is indexed; spaces between its digits do not count, as in a record.
-pub(super) fn person_number(text: &str) -> Result<String, Status> {
-    let digits: String = text.split_whitespace().collect();
-    let number: dinhba_core::number::PersonNumber =
-        digits.parse().map_err(|error| Status::invalid_argument(format!("number: {error}")))?;
-    Ok(number.to_string())
-}
-
-/// A name as it is spoken, whichever way it was written (`Nguyễn/Văn/An` or `nguyen van an`).
-pub(super) fn spoken_name(text: &str, shared: &Shared) -> String {
-    let value: Option<Value> = parse(dinhba_core::schema::field::NAME, text, &*shared.directory).ok();
-    value.and_then(|value| value.spoken()).unwrap_or_else(|| text.to_owned())
 }

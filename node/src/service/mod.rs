@@ -3,6 +3,7 @@
 
 mod backup;
 mod convert;
+mod find;
 mod link;
 mod records;
 mod site;

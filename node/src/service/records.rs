@@ -13,7 +13,7 @@ use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, SiteId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::keys::{Keys, suffix};
-use dinhba_core::lens::{self, name_term, number_term};
+use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, Poison, ShardState, StoredEdit, corrupt, read, read_range};
 use dinhba_core::store::{StateView, StoreError};
@@ -26,17 +26,13 @@ use openraft_rt::watch::WatchReceiver;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{
-    change_from_wire, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, person_number, receipt_to_wire,
-    record_to_wire, request_from_wire, request_to_wire, spoken_name, stale_to_status, status_to_refused, stored_edit,
-    values_to_wire,
+    change_from_wire, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire, record_to_wire,
+    request_from_wire, request_to_wire, stale_to_status, status_to_refused, stored_edit, values_to_wire,
 };
 use super::{Caller, broken, failed, id, person, ready, refused, unread};
 use crate::hosted::{Hosted, Kind, ProposalFailed};
 use crate::node::Shared;
 use crate::runtime;
-
-/// Records that a search answers with: more is a list, and there is no "list all".
-const FOUND_MAX: usize = 50;
 
 /// Conflicts in one work list.
 const CONFLICTS_MAX: usize = 500;
@@ -52,7 +48,7 @@ const EXPORT_PAGE: usize = 100;
 const EXPORT_BYTES: usize = 256 * 1024;
 
 /// A site of no more shards looks for a record in one after the other: a district's communes. Beyond, a walk costs less.
-const SHARDS_ASKED_MAX: usize = 16;
+pub(super) const SHARDS_ASKED_MAX: usize = 16;
 
 /// Edits of a stream that are decided at once: as many as one log entry takes.
 const EDITS_AT_ONCE: usize = 128;
@@ -65,9 +61,9 @@ const WATCH_PAGE: usize = 100;
 pub struct RecordsService(pub Arc<Shared>);
 
 /// A hosted shard that a caller reads.
-struct Place<'a> {
-    hosted: &'a Hosted,
-    shard: ShardState,
+pub(super) struct Place<'a> {
+    pub(super) hosted: &'a Hosted,
+    pub(super) shard: ShardState,
 }
 
 impl RecordsService {
@@ -80,16 +76,7 @@ impl RecordsService {
         shard: Option<ShardId>,
         subject: [u8; 16],
     ) -> Result<(), Status> {
-        let entry = AccessEntry {
-            claims: caller.claims.clone(),
-            purpose: caller.purpose,
-            case: caller.case.clone(),
-            looked,
-            shard,
-            subject,
-            at_ms: runtime::utc_ms(),
-        };
-        self.0.metrics.read(looked.name());
+        let entry = self.entry(caller, looked, shard, subject);
         match group.log_accesses(vec![entry]).await.map_err(failed)?.as_slice() {
             [true] => Ok(()),
             _ => Err(Status::permission_denied("the caller's claims do not reach there; the attempt is logged")),
@@ -98,7 +85,7 @@ impl RecordsService {
 
     /// Like [`log`](Self::log), for several groups in turn: a denial in one of them is returned and is no error, since
     /// the others may allow it. That a group cannot be asked is one: its records would be missing from the answer.
-    async fn log_or_denial(
+    pub(super) async fn log_or_denial(
         &self,
         caller: &Caller,
         looked: Looked,
@@ -126,7 +113,7 @@ impl RecordsService {
     }
 
     /// The shard that a record lives in, among those hosted here.
-    fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
+    pub(super) fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
         let place = self.0.place();
         let asked = if place.shards.len() <= SHARDS_ASKED_MAX { place.shards.len() } else { 0 };
         for hosted in self.0.hosted() {
@@ -141,7 +128,12 @@ impl RecordsService {
     }
 
     /// The shard that a record lives in, once the read is in the access log; an attempt that finds nothing is logged too.
-    async fn find_logged(&self, caller: &Caller, looked: Looked, record: RecordId) -> Result<Place<'_>, Status> {
+    pub(super) async fn find_logged(
+        &self,
+        caller: &Caller,
+        looked: Looked,
+        record: RecordId,
+    ) -> Result<Place<'_>, Status> {
         let mut found = self.find_record(record);
         if found.is_err() {
             let (mut denial, mut may_look) = (None, false);
@@ -272,7 +264,11 @@ impl RecordsService {
                 replayed: accepted.replayed,
                 records,
             }),
-            Answer::Stale(stale) => Err(stale_to_status(&self.0, &place.shard, &stale)),
+            Answer::Stale(stale) => {
+                // The refusal shows the record: a look like any other.
+                self.log(&caller, Looked::Shown, place.hosted, Some(command.shard), stale.record.0).await?;
+                Err(stale_to_status(&self.0, &place.shard, &stale))
+            }
             Answer::Refused(refusal) => Err(refused(&refusal)),
             other => Err(Status::internal(format!("an edit was answered with {other:?}"))),
         }
@@ -328,8 +324,8 @@ impl RecordsService {
             .collect()
     }
 
-    /// The conflicts of one shard, oldest first.
-    fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<v1::Conflict>, Status> {
+    /// The conflicts of one shard.
+    fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<(RecordId, v1::Conflict)>, Status> {
         let (id, keys) = (shard.info.shard, hosted.keys());
         let listed =
             hosted.look(|view| {
@@ -349,31 +345,28 @@ impl RecordsService {
                 Ok((records, listed))
             });
         let (records, listed) = listed.map_err(|error| broken(&error))?;
-        let mut conflicts: Vec<v1::Conflict> = listed
-            .into_iter()
-            .map(|(id, conflict, entry)| {
-                let record = &records[&id];
-                let (field, element, rule, values) = match conflict {
-                    ConflictKey::Field(key) => {
-                        let values = values_to_wire(&self.0, record, &key);
-                        (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
-                    }
-                    ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
-                };
-                v1::Conflict {
-                    record: id.to_string(),
-                    record_kind: record.kind.to_string(),
-                    shard: shard.info.shard.to_string(),
-                    field,
-                    element,
-                    rule,
-                    values,
-                    since_ms: entry.since_ms,
+        let conflicts = listed.into_iter().map(|(id, conflict, entry)| {
+            let record = &records[&id];
+            let (field, element, rule, values) = match conflict {
+                ConflictKey::Field(key) => {
+                    let values = values_to_wire(&self.0, record, &key);
+                    (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
                 }
-            })
-            .collect();
-        conflicts.sort_by_key(|conflict| conflict.since_ms);
-        Ok(conflicts)
+                ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
+            };
+            let conflict = v1::Conflict {
+                record: id.to_string(),
+                record_kind: record.kind.to_string(),
+                shard: shard.info.shard.to_string(),
+                field,
+                element,
+                rule,
+                values,
+                since_ms: entry.since_ms,
+            };
+            (id, conflict)
+        });
+        Ok(conflicts.collect())
     }
 
     /// The next entries of a shard's change feed.
@@ -430,7 +423,7 @@ fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
 }
 
 /// Shard and record of a key of the index.
-fn index_key(key: &[u8]) -> Result<(ShardId, RecordId), StoreError> {
+pub(super) fn index_key(key: &[u8]) -> Result<(ShardId, RecordId), StoreError> {
     Ok((ShardId(u64::from_be_bytes(chunk(key, 16)?)), RecordId(chunk(key, 24)?)))
 }
 
@@ -469,20 +462,6 @@ fn shard_of_record(
     let (from, to) = keys.index_term(&record.0);
     let found = view.scan(&from, &to).next().transpose()?;
     found.map(|(key, _)| index_key(&key).map(|(shard, _)| shard)).transpose()
-}
-
-/// The records in `shards` to which a search term points: one more than are shown. What lies elsewhere is passed over, so
-/// that it does not take the place of what the caller may see.
-fn lookup(
-    view: &dyn StateView,
-    keys: Keys,
-    term: &[u8; 16],
-    shards: &BTreeSet<ShardId>,
-) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
-    let (from, to) = keys.index_term(term);
-    let found = view.scan(&from, &to).map(|item| index_key(&item?.0));
-    let seen = found.filter(|found| found.as_ref().map_or(true, |(shard, _)| shards.contains(shard)));
-    seen.take(FOUND_MAX + 1).collect()
 }
 
 #[tonic::async_trait]
@@ -528,42 +507,22 @@ impl Records for RecordsService {
     async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
-        let v1::FindRequest { number, name, birth_date, .. } = request.into_inner();
-        let index_key = self.0.hosted().next().map(|hosted| hosted.context.index_key).unwrap_or_default();
-        let term = match (number.is_empty(), name.is_empty(), birth_date.is_empty()) {
-            (false, true, true) => number_term(&index_key, &person_number(&number)?),
-            (true, false, false) => {
-                date_from_wire("birth_date", &birth_date)?;
-                name_term(&index_key, &spoken_name(&name, &self.0), &birth_date)
-            }
-            _ => {
-                let text = "find by a personal number alone, or by a name together with a birth date or year";
-                return Err(Status::invalid_argument(text));
-            }
-        };
-        let (mut records, mut refusal) = (Vec::new(), None);
-        for hosted in self.0.hosted() {
-            let shards = hosted.shards().map_err(|error| broken(&error))?;
-            if shards.is_empty() {
-                continue;
-            }
-            if let Some(denial) = self.log_or_denial(&caller, Looked::Find, hosted, None, term).await? {
-                refusal = Some(denial);
-                continue;
-            }
-            let may = |shard: &&ShardState| caller.may(Action::Find, &shard.info.path).is_ok();
-            let may: BTreeSet<ShardId> = shards.iter().filter(may).map(|shard| shard.info.shard).collect();
-            let found = hosted.look(|view| lookup(view, hosted.keys(), &term, &may));
-            for (shard, record) in found.map_err(|error| broken(&error))? {
-                records.push(self.record_at(&self.place_of(shard)?, record)?);
-            }
-        }
-        if let (true, Some(refusal)) = (records.is_empty(), refusal) {
-            return Err(refusal);
-        }
-        let more = records.len() > FOUND_MAX;
-        records.truncate(FOUND_MAX);
-        Ok(Response::new(v1::FindReply { records, more }))
+        Ok(Response::new(self.search(&caller, request.into_inner()).await?))
+    }
+
+    async fn members_of(&self, request: Request<v1::MembersOfRequest>) -> Result<Response<v1::FindReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.members(&caller, request.get_ref()).await?))
+    }
+
+    async fn households_of(
+        &self,
+        request: Request<v1::HouseholdsOfRequest>,
+    ) -> Result<Response<v1::FindReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.households(&caller, request.get_ref()).await?))
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
@@ -601,15 +560,26 @@ impl Records for RecordsService {
                 continue;
             }
             for shard in wanted.iter().filter(|shard| caller.may(Action::Resolve, &shard.info.path).is_ok()) {
-                conflicts.extend(self.conflicts_of(hosted, shard)?);
+                let at = (hosted.id(), shard.info.shard);
+                conflicts.extend(self.conflicts_of(hosted, shard)?.into_iter().map(|listed| (at, listed)));
             }
         }
         if let (true, Some(refusal)) = (conflicts.is_empty(), refusal) {
             return Err(refusal);
         }
-        conflicts.sort_by_key(|conflict| conflict.since_ms);
+        conflicts.sort_by_key(|(_, (_, conflict))| conflict.since_ms);
         let more = conflicts.len() > CONFLICTS_MAX;
         conflicts.truncate(CONFLICTS_MAX);
+        // What the list shows of a record is a look at it.
+        for hosted in self.0.hosted() {
+            let here = conflicts.iter().filter(|((group, _), _)| *group == hosted.id());
+            let shown: BTreeSet<(ShardId, RecordId)> = here.map(|((_, shard), (id, _))| (*shard, *id)).collect();
+            let shown: Vec<_> = shown.into_iter().collect();
+            if self.log_shown(&caller, hosted, &shown).await?.contains(&false) {
+                return Err(Status::permission_denied("the caller's claims do not reach there; the attempt is logged"));
+            }
+        }
+        let conflicts = conflicts.into_iter().map(|(_, (_, conflict))| conflict).collect();
         Ok(Response::new(v1::ConflictsReply { conflicts, more }))
     }
 
@@ -628,11 +598,12 @@ impl Records for RecordsService {
         let (service, hosted) = (self.clone(), place.hosted.clone());
         let moved = hosted.follow();
         let feed = stream::try_unfold((from, moved), move |(from, mut moved)| {
-            let (service, hosted) = (service.clone(), hosted.clone());
+            let (service, hosted, caller) = (service.clone(), hosted.clone(), caller.clone());
             async move {
                 loop {
                     let entries = service.feed(&hosted, shard, from)?;
                     if let Some(last) = entries.last() {
+                        service.log_page(&caller, &hosted, shard, &entries).await?;
                         return Ok::<_, Status>(Some((stream::iter(entries.clone()), (last.position + 1, moved))));
                     }
                     if service.0.is_stopping() || WatchReceiver::changed(&mut moved).await.is_err() {
@@ -720,21 +691,6 @@ mod tests {
 
     use super::*;
     use crate::raft::test_support::MemoryState;
-
-    #[test]
-    fn what_a_caller_may_not_see_does_not_crowd_out_what_it_may() {
-        let (state, keys, term) = (MemoryState::default(), Keys(GroupId(1)), [7; 16]);
-        let mut batch = Batch::default();
-        for number in 0..200_u8 {
-            batch.put(keys.index(&term, ShardId(1), RecordId([number; 16])), Vec::new());
-        }
-        batch.put(keys.index(&term, ShardId(2), RecordId([201; 16])), Vec::new());
-        state.apply(batch).expect("memory");
-        let found = |shards: &[u64]| lookup(&state, keys, &term, &shards.iter().copied().map(ShardId).collect());
-        assert_eq!(found(&[2]), Ok(vec![(ShardId(2), RecordId([201; 16]))]));
-        assert_eq!(found(&[1, 2]).map(|found| found.len()), Ok(FOUND_MAX + 1));
-        assert_eq!(found(&[]), Ok(vec![]));
-    }
 
     #[test]
     fn a_record_is_found_where_it_is_whether_or_not_its_shard_is_listed() {

@@ -1,7 +1,7 @@
 //! Who may read what, and what is kept of it. Every node answers linearizably while the lead changes; each answer is in the
 //! access log before it is given; and nobody sees what lies outside their unit or their role.
 
-use dinhba_client::{Client, Context, Error};
+use dinhba_client::{Client, Context, Error, Find};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::GroupId;
 use dinhba_proto::v1;
@@ -20,7 +20,8 @@ fn auditing() -> Context {
     Context::parse("inspection", "TTRA-1").unwrap()
 }
 
-async fn log_from(client: &Client, group: GroupId, from: u64) -> Vec<v1::Access> {
+/// The access log of a group, from an entry on.
+pub async fn log_from(client: &Client, group: GroupId, from: u64) -> Vec<v1::Access> {
     let mut entries: Vec<v1::Access> = Vec::new();
     let mut next = from;
     loop {
@@ -124,7 +125,7 @@ async fn nobody_sees_what_lies_outside_their_role_and_their_unit() {
             denied(&format!("{who} lists conflicts"), conflicts, &mut wrong);
         }
         // A search may end in nothing, as if nobody were there; or in a refusal.
-        let found = client.find(&context, "", "lo thi tan", "2024").await;
+        let found = client.find(&context, &Find::by_name("lo thi tan", "2024")).await;
         if !found.as_ref().is_ok_and(|reply| reply.records.is_empty()) {
             denied(&format!("{who} finds"), found, &mut wrong);
         }
@@ -136,10 +137,10 @@ async fn nobody_sees_what_lies_outside_their_role_and_their_unit() {
         denied(&format!("{who} administers"), client.snapshot(&operating()).await, &mut wrong);
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(officer.client.find(&context, "", "lo thi tan", "2024").await.unwrap().records.len(), 1);
+    assert_eq!(officer.client.find(&context, &Find::by_name("lo thi tan", "2024")).await.unwrap().records.len(), 1);
     officer.write(record, "personal_number", "", "010324000001").await.unwrap();
     for number in ["010324000001", "010 324 000001"] {
-        assert_eq!(officer.client.find(&context, number, "", "").await.unwrap().records.len(), 1, "{number}");
+        assert_eq!(officer.client.find(&context, &Find::by_number(number)).await.unwrap().records.len(), 1, "{number}");
     }
 
     // What was refused is in the log as well.

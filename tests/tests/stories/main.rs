@@ -18,6 +18,7 @@ mod readme;
 mod rebuilt_node;
 mod restored_backup;
 mod rotten_state;
+mod search;
 mod shutdown;
 
 /// The program under test.

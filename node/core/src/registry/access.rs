@@ -50,7 +50,7 @@ fn wanted(tx: &Tx<'_>, entry: &AccessEntry) -> Result<Vec<ShardState>, StoreErro
 /// The action that a kind of read needs.
 fn action_of(looked: Looked) -> Action {
     match looked {
-        Looked::Record => Action::Read,
+        Looked::Record | Looked::Shown | Looked::Members | Looked::Households => Action::Read,
         Looked::Find => Action::Find,
         Looked::History => Action::History,
         Looked::Conflicts => Action::Resolve,

@@ -15,6 +15,7 @@ use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind};
+use crate::search::{self, Term};
 use crate::store::StoreError;
 
 /// The running hash of a stream after one more edit.
@@ -44,13 +45,13 @@ pub(crate) struct Entering<'e> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Derived {
     conflicts: BTreeSet<ConflictKey>,
-    terms: BTreeSet<[u8; 16]>,
+    terms: BTreeSet<Term>,
 }
 
 impl Derived {
     fn of(record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
-        let is_searched = lens::SEARCHED.iter().any(|field| touches(*field));
-        let terms = if is_searched { lens::search_terms(record, index_key) } else { BTreeSet::new() };
+        let is_searched = search::SEARCHED.iter().any(|field| touches(*field));
+        let terms = if is_searched { search::terms(record, index_key) } else { BTreeSet::new() };
         Derived { conflicts: conflicts_among(record, touches), terms }
     }
 }

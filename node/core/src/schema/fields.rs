@@ -4,7 +4,7 @@ use super::codes;
 use super::{
     Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, SCHEMA_VERSION, Search, Sensitivity, Shape,
 };
-use super::{Struct, Type};
+use super::{Struct, Tense, Type};
 
 /// The ids of all fields, by name.
 pub mod field {
@@ -93,6 +93,10 @@ const fn text(chars_max: usize) -> Type {
 
 /// A part of a name: the longest on record elsewhere, with room.
 const NAME_PART: Type = Type::Text { chars_max: 60, shape: Shape::Name };
+/// A day on which something happened.
+const PAST: Type = Type::Date(Tense::Past);
+/// A day that may be to come.
+const ANY: Type = Type::Date(Tense::Any);
 /// A house number, a street, a hamlet.
 const LINE: Type = text(200);
 
@@ -119,18 +123,18 @@ static PLACE: Struct = Struct {
     in_order: None,
 };
 static RESIDENCE: Struct =
-    Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE, part("since", "Từ ngày", Type::Date)], in_order: None };
+    Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE, part("since", "Từ ngày", PAST)], in_order: None };
 static TEMPORARY_RESIDENCE: Struct = Struct {
     form: Form::Named,
-    parts: &[UNIT, ADDRESS_LINE, needed("from", "Từ ngày", Type::Date), needed("until", "Đến ngày", Type::Date)],
+    parts: &[UNIT, ADDRESS_LINE, needed("from", "Từ ngày", ANY), needed("until", "Đến ngày", ANY)],
     in_order: Some((2, 3)),
 };
 static DWELLING: Struct = Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE], in_order: None };
 static ABSENCE: Struct = Struct {
     form: Form::Named,
     parts: &[
-        needed("from", "Từ ngày", Type::Date),
-        part("until", "Đến ngày", Type::Date),
+        needed("from", "Từ ngày", ANY),
+        part("until", "Đến ngày", ANY),
         part("unit", "Nơi đến", Type::Unit),
         part("reason", "Lý do", LINE),
     ],
@@ -138,7 +142,7 @@ static ABSENCE: Struct = Struct {
 };
 static MARITAL_STATUS: Struct = Struct {
     form: Form::Named,
-    parts: &[needed("status", "Tình trạng", Type::Code(codes::MARITAL_STATUS)), part("since", "Từ ngày", Type::Date)],
+    parts: &[needed("status", "Tình trạng", Type::Code(codes::MARITAL_STATUS)), part("since", "Từ ngày", PAST)],
     in_order: None,
 };
 static IDENTITY_CARD: Struct = Struct {
@@ -147,9 +151,9 @@ static IDENTITY_CARD: Struct = Struct {
         needed("number", "Số thẻ", Type::Text { chars_max: 12, shape: Shape::Digits { min: 9, max: 12 } }),
         needed("kind", "Loại thẻ", Type::Code(codes::CARD_KIND)),
         part("state", "Trạng thái", Type::Code(codes::CARD_STATE)),
-        part("issued", "Ngày cấp", Type::Date),
+        part("issued", "Ngày cấp", PAST),
         part("issued_by", "Nơi cấp", LINE),
-        part("valid_to", "Có giá trị đến", Type::Date),
+        part("valid_to", "Có giá trị đến", ANY),
     ],
     in_order: Some((3, 5)),
 };
@@ -160,7 +164,7 @@ static RELATIVE: Struct = Struct {
         part("number", "Số định danh", Type::Number),
         part("nationality", "Quốc tịch", Type::Country),
         part("record", "Hồ sơ", Type::Record(RecordKind::Person)),
-        part("since", "Từ ngày", Type::Date),
+        part("since", "Từ ngày", PAST),
     ],
     in_order: None,
 };
@@ -169,7 +173,7 @@ static DOCUMENT: Struct = Struct {
     parts: &[
         needed("kind", "Loại giấy tờ", text(100)),
         part("number", "Số", text(50)),
-        part("issued", "Ngày cấp", Type::Date),
+        part("issued", "Ngày cấp", PAST),
         part("issued_by", "Nơi cấp", LINE),
     ],
     in_order: None,
@@ -225,7 +229,7 @@ pub static FIELDS: &[Field] = &[
         .search(Search::Words),
     person(field::PERSONAL_NUMBER, "personal_number", "Số định danh cá nhân", Type::Number)
         .search(Search::Exact).required(Required::Always),
-    person(field::BIRTH_DATE, "birth_date", "Ngày, tháng, năm sinh", Type::Date)
+    person(field::BIRTH_DATE, "birth_date", "Ngày, tháng, năm sinh", PAST)
         .search(Search::Exact).required(Required::Always),
     person(field::SEX, "sex", "Giới tính", Type::Code(codes::SEX)).required(Required::Always),
     person(field::BIRTH_PLACE, "birth_place", "Nơi sinh", Type::Struct(&PLACE)),
@@ -247,15 +251,15 @@ pub static FIELDS: &[Field] = &[
     person(field::TEMPORARY_RESIDENCE, "temporary_residence", "Nơi tạm trú", Type::Struct(&TEMPORARY_RESIDENCE)),
     person(field::CURRENT_DWELLING, "current_dwelling", "Nơi ở hiện tại", Type::Struct(&DWELLING)),
     person(field::TEMPORARY_ABSENCE, "temporary_absence", "Khai báo tạm vắng", Type::Struct(&ABSENCE)),
-    person(field::RESIDENCE_FILE_NUMBER, "residence_file_number", "Số hồ sơ cư trú", text(30)).search(Search::Exact),
+    person(field::RESIDENCE_FILE_NUMBER, "residence_file_number", "Số hồ sơ cư trú", text(30)),
     person(field::MARITAL_STATUS, "marital_status", "Tình trạng hôn nhân", Type::Struct(&MARITAL_STATUS))
         .required(Required::LivingFromAge(18)),
     person(field::RELATION_TO_HEAD, "relation_to_head", "Quan hệ với chủ hộ", Type::Code(codes::RELATION_TO_HEAD))
         .required(Required::Living),
     person(field::HOUSEHOLD, "household", "Hộ", Type::Record(RecordKind::Household))
         .search(Search::Exact).required(Required::Living),
-    person(field::DEATH_DATE, "death_date", "Ngày chết", Type::Date),
-    person(field::DISAPPEARANCE_DATE, "disappearance_date", "Ngày mất tích", Type::Date),
+    person(field::DEATH_DATE, "death_date", "Ngày chết", PAST),
+    person(field::DISAPPEARANCE_DATE, "disappearance_date", "Ngày mất tích", PAST),
     person(field::MOBILE_NUMBER, "mobile_number", "Số thuê bao di động", Type::Text { chars_max: 16, shape: Shape::Phone })
         .latest(),
     person(field::EMAIL, "email", "Địa chỉ thư điện tử", Type::Text { chars_max: 254, shape: Shape::Email }).latest(),
@@ -263,9 +267,10 @@ pub static FIELDS: &[Field] = &[
     person(field::E_IDENTIFICATION, "e_identification", "Tài khoản định danh điện tử", Type::Code(codes::E_IDENTIFICATION)),
     person(field::NOTE, "note", "Ghi chú", text(1000)).latest(),
 
-    household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person)).required(Required::Always),
+    household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person))
+        .search(Search::Exact).required(Required::Always),
     household(field::HOUSEHOLD_RESIDENCE, "residence", "Nơi cư trú", Type::Struct(&RESIDENCE)).required(Required::Always),
-    household(field::HOUSEHOLD_FILE_NUMBER, "file_number", "Số hồ sơ cư trú", text(30)).search(Search::Exact),
+    household(field::HOUSEHOLD_FILE_NUMBER, "file_number", "Số hồ sơ cư trú", text(30)),
     household(field::COLLECTIVE, "collective", "Hộ tập thể", Type::Flag).plain(),
     household(field::HOUSEHOLD_NOTE, "note", "Ghi chú", text(1000)).latest(),
 ];

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use super::{At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Type, UNKNOWN_BYTES_MAX, VALUE_BYTES_MAX, codes};
+use super::{
+    At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Tense, Type, UNKNOWN_BYTES_MAX, VALUE_BYTES_MAX, codes,
+};
 use crate::date::{Date, PartialDate};
 use crate::ids::{RecordId, UnitId};
 use crate::number::{NumberError, PersonNumber};
@@ -169,6 +171,29 @@ impl Value {
         }
     }
 
+    /// Whether nothing that it says to have happened lies after `today`. Of a date whose day is unknown the first day counts.
+    ///
+    /// # Errors
+    /// The part that does.
+    pub fn check_past(&self, today: Date) -> Result<(), Invalid> {
+        let check = |part: Option<&'static str>, ty: &Type, content: &Content| {
+            let is_future = match (ty, content) {
+                (Type::Date(Tense::Past), Content::Date(date)) => date.earliest() > today,
+                (Type::Number, Content::Number(number)) => number.birth_year() > today.year(),
+                _ => false,
+            };
+            let at = At { field: self.field, part };
+            if is_future { Err(Invalid::Future { at, today }) } else { Ok(()) }
+        };
+        match (&self.content, self.field.get().map(|field| &field.ty)) {
+            (Content::Parts(parts), Some(Type::Struct(of))) => parts.iter().try_for_each(|(index, content)| {
+                of.parts.get(usize::from(*index)).map_or(Ok(()), |part| check(Some(part.name), &part.ty, content))
+            }),
+            (content, Some(ty)) => check(None, ty, content),
+            (_, None) => Ok(()),
+        }
+    }
+
     /// Its text form; the inverse of [`parse`].
     #[must_use]
     pub fn display(&self, units: &dyn Resolve) -> String {
@@ -305,7 +330,7 @@ fn decode(at: At, ty: &Type, bytes: &[u8]) -> Result<Content, Invalid> {
             check_shape(at, shape, text)?;
             Content::Text(text.to_owned())
         }
-        Type::Date => Content::Date(PartialDate::from_bytes(bytes).map_err(|error| Invalid::Date { at, error })?),
+        Type::Date(_) => Content::Date(PartialDate::from_bytes(bytes).map_err(|error| Invalid::Date { at, error })?),
         Type::Code(choices) => match choices.iter().find(|code| [code.number] == bytes) {
             Some(code) => Content::Code(code),
             None => return Err(Invalid::Code { at, choices }),
@@ -366,7 +391,7 @@ fn check_parts(field: FieldId, of: &'static Struct, parts: &[(u8, Content)]) -> 
     Ok(())
 }
 
-const COUNTRY_WANTED: &str = "two letters of ISO 3166-1 (VN), or XX for stateless";
+const COUNTRY_WANTED: &str = "two capital letters of ISO 3166-1 (VN), the country's name, or XX for stateless";
 
 fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
     let digits = |text: &str, min: usize, max: usize| {
@@ -374,7 +399,11 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
     };
     let (fits, wanted) = match shape {
         Shape::Free => (true, ""),
-        Shape::Name => (text.chars().all(is_name_char), "made of letters, spaces, apostrophes, hyphens and dots"),
+        Shape::Name if text.chars().all(is_name_char) => (
+            !text::mixes_scripts(text),
+            "written in one script per word: type it anew, one of its letters only looks like the right one",
+        ),
+        Shape::Name => (false, "made of letters, spaces, apostrophes, hyphens and dots"),
         Shape::Digits { min, max } => (digits(text, min, max), "digits only, as many as the paper has"),
         Shape::Phone => {
             (digits(text.strip_prefix('+').unwrap_or(text), 8, 15), "8 to 15 digits, perhaps with + in front")
@@ -387,8 +416,9 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
 /// Among the characters that may be stored, whether names use it.
 fn is_name_char(c: char) -> bool {
     match c {
-        '\0'..='\x7f' => c.is_ascii_alphabetic() || matches!(c, ' ' | '\'' | '-' | '.'),
-        '’' => true,
+        '\0'..='\x7f' => c.is_ascii_alphabetic() || matches!(c, ' ' | '\'' | '-' | '.' | '`'),
+        // What keyboards and word processors make of an apostrophe or a hyphen; search does not tell them apart.
+        '‘' | '’' | '′' | '´' | '‐' | '‑' | '–' => true,
         '\u{a1}'..='\u{bf}' | '×' | '÷' | '\u{2010}'..='\u{2116}' | '\u{3001}'..='\u{3011}' => false,
         _ => true,
     }
@@ -407,15 +437,9 @@ fn parse_scalar(at: At, ty: &Type, typed: &str, units: &dyn Resolve) -> Result<C
         Type::Text { shape: Shape::Phone, .. } => Content::Text(without_gaps(&[' ', '.', '-', '(', ')'])),
         Type::Text { shape: Shape::Digits { .. }, .. } => Content::Text(without_gaps(&[' ', '.'])),
         Type::Text { .. } => Content::Text(typed.to_owned()),
-        Type::Date => {
-            let date = if typed.contains('/') { PartialDate::from_paper(typed) } else { typed.parse() };
-            Content::Date(date.map_err(|error| Invalid::Date { at, error })?)
-        }
+        Type::Date(_) => Content::Date(typed.parse().map_err(|error| Invalid::Date { at, error })?),
         Type::Code(choices) => Content::Code(codes::find(choices, typed).ok_or(Invalid::Code { at, choices })?),
-        Type::Country => {
-            let letters = typed.as_bytes().try_into().map_err(|_| Invalid::Shape { at, wanted: COUNTRY_WANTED })?;
-            Content::Country(letters)
-        }
+        Type::Country => Content::Country(codes::country(typed).ok_or(Invalid::Shape { at, wanted: COUNTRY_WANTED })?),
         Type::Number => Content::Number(without_gaps(&[' ']).parse().map_err(|error| Invalid::Number { at, error })?),
         Type::Unit => Content::Unit(parse_unit(at, typed, units)?),
         Type::Record(_) => {

@@ -4,5 +4,6 @@ mod convergence;
 mod golden;
 mod hostile;
 mod memory;
+mod names;
 mod registry;
 mod statements;

@@ -1,0 +1,558 @@
+//! What shows several records: searches, the members of a household, the households of a person.
+//!
+//! The order is always the same: the question is in the access log of each group that it touches; the index is asked, and
+//! each record that it points to is read and compared; those that will be shown are in the log, one entry for each; then
+//! they are shown. So whoever asks "who looked at me" is told, and what was read and not shown was seen by nobody.
+//!
+//! An answer is a page. Where it ended is a [`Mark`], which the caller brings back to go on; it is good for the same
+//! question only, so nobody walks the index with it, and at any node of the site.
+
+use std::collections::BTreeMap;
+
+use dinhba_core::access::Action;
+use dinhba_core::command::{AccessEntry, Looked};
+use dinhba_core::encoding::{Malformed, Wire};
+use dinhba_core::ids::{GroupId, RecordId, ShardId};
+use dinhba_core::keys::{Keys, Range};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{ShardState, corrupt, read};
+use dinhba_core::schema::RecordKind;
+use dinhba_core::search::{self, Search, SearchError, Term, place_proof};
+use dinhba_core::store::{StateView, StoreError};
+use dinhba_core::units::Resolve;
+use dinhba_core::wire_struct;
+use dinhba_proto::v1;
+use tonic::Status;
+
+use super::convert::record_to_wire;
+use super::records::{RecordsService, SHARDS_ASKED_MAX, index_key};
+use super::{Caller, broken, failed, id};
+use crate::hosted::Hosted;
+use crate::runtime;
+
+/// Records in one page: more is a list, and there is no "list all".
+const FOUND_MAX: usize = 50;
+
+/// Entries of the index that one page looks at: the people of a large province who were born in one year and have one
+/// given name. What is beyond is looked at when the caller goes on.
+const LOOKED_AT_MAX: usize = 2_000;
+
+/// Entries of the access log in one command: some 30 kB, so that others' reads need not wait for it.
+const LOGGED_AT_ONCE: usize = 100;
+
+/// Where a page ended: the last entry of the index that it looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    group: GroupId,
+    /// The place of the term among those of the question.
+    term: u16,
+    shard: ShardId,
+    record: RecordId,
+}
+
+wire_struct! { Mark { group, term, shard, record } }
+
+impl Mark {
+    /// Before everything in a group.
+    fn before(group: GroupId) -> Self {
+        Mark { group, term: 0, shard: ShardId(0), record: RecordId([0; 16]) }
+    }
+
+    fn seal(self, asked: &Term, index_key: &[u8; 32]) -> Vec<u8> {
+        let mark = self.to_bytes();
+        let proof = place_proof(index_key, asked, &mark);
+        [mark.as_slice(), &proof].concat()
+    }
+
+    /// Reads what [`seal`](Self::seal) wrote for the same question; nothing for an empty one.
+    fn open(sealed: &[u8], asked: &Term, index_key: &[u8; 32]) -> Result<Option<Self>, Status> {
+        if sealed.is_empty() {
+            return Ok(None);
+        }
+        let wrong = || {
+            Status::invalid_argument("after: send what the page before gave as `next`, with all else as it was asked")
+        };
+        let (mark, proof) = sealed.split_last_chunk::<16>().ok_or_else(wrong)?;
+        if place_proof(index_key, asked, mark) != *proof {
+            return Err(wrong());
+        }
+        Mark::from_bytes(mark).map(Some).map_err(|_| wrong())
+    }
+}
+
+/// What is asked of the index.
+struct Question<'a> {
+    /// As what it stands in the access log, and under which subject.
+    looked: Looked,
+    subject: [u8; 16],
+    /// The group in whose log it stands already.
+    logged: Option<GroupId>,
+    terms: Vec<Term>,
+    /// Whether a shard is looked at.
+    within: &'a (dyn Fn(&ShardState) -> bool + Sync),
+    /// Whether a record that the terms point to is meant.
+    matches: &'a (dyn Fn(RecordId, &Record) -> bool + Sync),
+}
+
+/// A record to be shown.
+struct Found {
+    shard: ShardId,
+    id: RecordId,
+    record: Record,
+}
+
+/// The index of a group as one caller may see it.
+struct Walk<'a> {
+    view: &'a dyn StateView,
+    keys: Keys,
+    index_key: &'a [u8; 32],
+    /// What the caller may see. What lies elsewhere takes nobody's place.
+    may: &'a BTreeMap<ShardId, ShardState>,
+}
+
+impl Walk<'_> {
+    /// Whom a question means, from a mark on: as many as there is room for, having looked at no more than what is left. And
+    /// where the page ended, if there may be more.
+    fn page(
+        &self,
+        question: &Question<'_>,
+        from: Option<&Mark>,
+        room: usize,
+        left: &mut usize,
+    ) -> Result<(Vec<Found>, Option<Mark>), StoreError> {
+        let (mut found, mut last) = (Vec::new(), None);
+        let first = from.map_or(0, |mark| usize::from(mark.term));
+        for (number, term) in question.terms.iter().enumerate().skip(first) {
+            let passed = from.filter(|mark| usize::from(mark.term) == number);
+            let passed = passed.map(|mark| [self.keys.index(term, mark.shard, mark.record).as_slice(), &[0]].concat());
+            for (start, to) in self.ranges(term) {
+                let start = passed.as_ref().map_or(start.clone(), |passed| start.clone().max(passed.clone()));
+                if start >= to {
+                    continue;
+                }
+                for item in self.view.scan(&start, &to) {
+                    if found.len() == room || *left == 0 {
+                        return Ok((found, last));
+                    }
+                    *left -= 1;
+                    let (shard, id) = index_key(&item?.0)?;
+                    // A question has at most a hundred terms.
+                    last = Some(Mark { group: self.keys.0, term: number as u16, shard, record: id });
+                    if let Some(record) = self.look_at(question, number, shard, id)? {
+                        found.push(Found { shard, id, record });
+                    }
+                }
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// Where the index is looked at for a term: in few shards in each of them, else everywhere.
+    fn ranges(&self, term: &Term) -> Vec<Range> {
+        match self.may.len() <= SHARDS_ASKED_MAX {
+            true => self.may.keys().map(|shard| self.keys.index_in(term, *shard)).collect(),
+            false => vec![self.keys.index_term(term)],
+        }
+    }
+
+    /// The record to which the question's term of that number points, if it is meant and no earlier term points to it.
+    fn look_at(
+        &self,
+        question: &Question<'_>,
+        number: usize,
+        shard: ShardId,
+        id: RecordId,
+    ) -> Result<Option<Record>, StoreError> {
+        if !self.may.contains_key(&shard) {
+            return Ok(None);
+        }
+        let key = self.keys.record(shard, id);
+        let record: Option<Record> = read(self.view, &key)?;
+        let record = record.ok_or_else(|| corrupt(&key, Malformed { what: "index: its record is missing" }))?;
+        if !(question.matches)(id, &record) {
+            return Ok(None);
+        }
+        let came = number > 0 && {
+            let pointing = search::terms(&record, self.index_key);
+            question.terms[..number].iter().any(|term| pointing.contains(term))
+        };
+        Ok((!came).then_some(record))
+    }
+}
+
+impl RecordsService {
+    /// Records by number or name.
+    pub(super) async fn search(&self, caller: &Caller, request: v1::FindRequest) -> Result<v1::FindReply, Status> {
+        let v1::FindRequest { number, name, birth_date, unit, mother, after, context: _ } = request;
+        let invalid = |error: SearchError| Status::invalid_argument(error.to_string());
+        let search = match (number.is_empty(), name.is_empty() || birth_date.is_empty()) {
+            (false, _) if [&name, &birth_date, &mother].iter().all(|text| text.is_empty()) => {
+                Search::by_number(&number).map_err(invalid)?
+            }
+            (true, false) => Search::by_name(&name, &birth_date, &mother).map_err(invalid)?,
+            _ => {
+                let text = "find by a number alone, or by a name or a part of it together with a birth date or year; \
+                            whoever is found so may be narrowed by unit and by the mother's name";
+                return Err(Status::invalid_argument(text));
+            }
+        };
+        let index_key = self.index_key();
+        let within = |shard: &ShardState| unit.is_empty() || self.lies_in(shard, &unit);
+        if !self.shards_here()?.iter().any(within) {
+            return Err(Status::not_found(
+                "unit: this site keeps no records of it; write its code, its code and a day (02683@2025-06-30) or its id",
+            ));
+        }
+        let question = Question {
+            looked: Looked::Find,
+            subject: search.hash(&index_key, &unit),
+            logged: None,
+            terms: search.terms(&index_key),
+            within: &within,
+            matches: &|_, record| search.matches(record),
+        };
+        self.page(caller, &question, &after, Vec::new()).await
+    }
+
+    /// The persons who name a household as theirs.
+    pub(super) async fn members(
+        &self,
+        caller: &Caller,
+        request: &v1::MembersOfRequest,
+    ) -> Result<v1::FindReply, Status> {
+        let household: RecordId = id("household", &request.household)?;
+        let (place, record) = self.read_logged(caller, Looked::Members, household).await?;
+        if record.kind != RecordKind::Household {
+            return Err(Status::invalid_argument(format!("{household} is a person: ask for the households of it")));
+        }
+        let question = Question {
+            looked: Looked::Members,
+            subject: household.0,
+            logged: Some(place),
+            terms: vec![search::members_term(&self.index_key(), household)],
+            within: &|_| true,
+            matches: &|_, _| true,
+        };
+        self.page(caller, &question, &request.after, Vec::new()).await
+    }
+
+    /// The households that a person names, and those whose head the person is.
+    pub(super) async fn households(
+        &self,
+        caller: &Caller,
+        request: &v1::HouseholdsOfRequest,
+    ) -> Result<v1::FindReply, Status> {
+        let person: RecordId = id("person", &request.person)?;
+        let (place, record) = self.read_logged(caller, Looked::Households, person).await?;
+        if record.kind != RecordKind::Person {
+            return Err(Status::invalid_argument(format!("{person} is a household: ask for the members of it")));
+        }
+        let named = search::households_of(&record);
+        let first = if request.after.is_empty() { self.those(caller, &named).await? } else { Vec::new() };
+        let question = Question {
+            looked: Looked::Households,
+            subject: person.0,
+            logged: Some(place),
+            terms: vec![search::headed_term(&self.index_key(), person)],
+            within: &|_| true,
+            matches: &|household, _| !named.contains(&household),
+        };
+        self.page(caller, &question, &request.after, first).await
+    }
+
+    /// One page of an answer: what `first` holds already, then what the index points to.
+    async fn page(
+        &self,
+        caller: &Caller,
+        question: &Question<'_>,
+        after: &[u8],
+        first: Vec<v1::Record>,
+    ) -> Result<v1::FindReply, Status> {
+        let index_key = self.index_key();
+        let from = Mark::open(after, &question.subject, &index_key)?;
+        let (mut records, mut refusal, mut next, mut left) = (first, None, None, LOOKED_AT_MAX);
+        for hosted in self.0.hosted() {
+            if from.is_some_and(|mark| hosted.id() < mark.group) {
+                continue;
+            }
+            let mut shards = hosted.shards().map_err(|error| broken(&error))?;
+            shards.retain(|shard| (question.within)(shard));
+            let only = if let [one] = shards.as_slice() { Some(one.info.shard) } else { None };
+            if shards.is_empty() {
+                continue;
+            }
+            if records.len() >= FOUND_MAX || left == 0 {
+                next = Some(Mark::before(hosted.id()));
+                break;
+            }
+            if question.logged != Some(hosted.id())
+                && let Some(denial) =
+                    self.log_or_denial(caller, question.looked, hosted, only, question.subject).await?
+            {
+                refusal = Some(denial);
+                continue;
+            }
+            let may = |shard: &ShardState| caller.may(Action::Find, &shard.info.path).is_ok();
+            let may: BTreeMap<ShardId, ShardState> =
+                shards.into_iter().filter(may).map(|shard| (shard.info.shard, shard)).collect();
+            let from = from.as_ref().filter(|mark| mark.group == hosted.id());
+            let (room, keys) = (FOUND_MAX - records.len(), hosted.keys());
+            let page = hosted.look(|view| {
+                Walk { view, keys, index_key: &index_key, may: &may }.page(question, from, room, &mut left)
+            });
+            let (found, end) = page.map_err(|error| broken(&error))?;
+            records.extend(self.show(caller, hosted, &may, found).await?);
+            if end.is_some() {
+                next = end;
+                break;
+            }
+        }
+        if let (true, None, Some(refusal)) = (records.is_empty(), next, refusal) {
+            return Err(refusal);
+        }
+        let next = next.map(|mark| mark.seal(&question.subject, &index_key)).unwrap_or_default();
+        Ok(v1::FindReply { records, next })
+    }
+
+    /// Records by their ids, where they are here and may be seen; what of them is shown is logged.
+    async fn those(&self, caller: &Caller, ids: &[RecordId]) -> Result<Vec<v1::Record>, Status> {
+        let mut shown = Vec::new();
+        for &id in ids.iter().take(FOUND_MAX) {
+            let Ok(place) = self.find_record(id) else { continue };
+            if caller.may(Action::Read, &place.shard.info.path).is_err() {
+                continue;
+            }
+            let (hosted, shard) = (place.hosted, place.shard.info.shard);
+            let record = hosted.look(|view| read(view, &hosted.keys().record(shard, id)));
+            let Some(record) = record.map_err(|error| broken(&error))? else { continue };
+            let may = BTreeMap::from([(shard, place.shard)]);
+            shown.extend(self.show(caller, hosted, &may, vec![Found { shard, id, record }]).await?);
+        }
+        Ok(shown)
+    }
+
+    /// Records as they are shown, once each of them is in the access log.
+    async fn show(
+        &self,
+        caller: &Caller,
+        hosted: &Hosted,
+        may: &BTreeMap<ShardId, ShardState>,
+        found: Vec<Found>,
+    ) -> Result<Vec<v1::Record>, Status> {
+        let shown: Vec<(ShardId, RecordId)> = found.iter().map(|found| (found.shard, found.id)).collect();
+        let allowed = self.log_shown(caller, hosted, &shown).await?;
+        let allowed = found.into_iter().zip(allowed).filter(|(_, allowed)| *allowed);
+        Ok(allowed.map(|(Found { shard, id, record }, _)| record_to_wire(&self.0, &may[&shard], id, &record)).collect())
+    }
+
+    /// Writes records that an answer will show into the access log, and returns which of them it may.
+    pub(super) async fn log_shown(
+        &self,
+        caller: &Caller,
+        hosted: &Hosted,
+        shown: &[(ShardId, RecordId)],
+    ) -> Result<Vec<bool>, Status> {
+        let mut allowed = Vec::with_capacity(shown.len());
+        for some in shown.chunks(LOGGED_AT_ONCE) {
+            let entries = some.iter().map(|&(shard, record)| self.entry(caller, Looked::Shown, Some(shard), record.0));
+            allowed.extend(hosted.log_accesses(entries.collect()).await.map_err(failed)?);
+        }
+        Ok(allowed)
+    }
+
+    /// Writes the records of a page of the change feed into the access log. Nobody waits at a counter for it, so it takes its
+    /// turn among the edits.
+    pub(super) async fn log_page(
+        &self,
+        caller: &Caller,
+        hosted: &Hosted,
+        shard: ShardId,
+        page: &[v1::Entry],
+    ) -> Result<(), Status> {
+        let mut records: Vec<RecordId> = page.iter().filter_map(|entry| entry.record.parse().ok()).collect();
+        records.sort_unstable();
+        records.dedup();
+        let entries = records.into_iter().map(|record| self.entry(caller, Looked::Watch, Some(shard), record.0));
+        let allowed = hosted.log_accesses_in_turn(entries.collect()).await.map_err(failed)?;
+        if allowed.iter().all(|allowed| *allowed) {
+            return Ok(());
+        }
+        Err(Status::permission_denied("the caller's claims do not reach there any more; the attempt is logged"))
+    }
+
+    /// One entry of the access log, counted.
+    pub(super) fn entry(
+        &self,
+        caller: &Caller,
+        looked: Looked,
+        shard: Option<ShardId>,
+        subject: [u8; 16],
+    ) -> AccessEntry {
+        self.0.metrics.read(looked.name());
+        AccessEntry {
+            claims: caller.claims.clone(),
+            purpose: caller.purpose,
+            case: caller.case.clone(),
+            looked,
+            shard,
+            subject,
+            at_ms: runtime::utc_ms(),
+        }
+    }
+
+    /// A record once the look at it is logged, and its group.
+    async fn read_logged(
+        &self,
+        caller: &Caller,
+        looked: Looked,
+        record: RecordId,
+    ) -> Result<(GroupId, Record), Status> {
+        let place = self.find_logged(caller, looked, record).await?;
+        let (hosted, shard) = (place.hosted, place.shard.info.shard);
+        let found: Option<Record> =
+            hosted.look(|view| read(view, &hosted.keys().record(shard, record))).map_err(|error| broken(&error))?;
+        let found = found.ok_or_else(|| Status::not_found(format!("no record {record} in {shard}")))?;
+        Ok((hosted.id(), found))
+    }
+
+    fn index_key(&self) -> [u8; 32] {
+        self.0.hosted().next().map(|hosted| hosted.context.index_key).unwrap_or_default()
+    }
+
+    fn shards_here(&self) -> Result<Vec<ShardState>, Status> {
+        let shards: Result<Vec<_>, _> = self.0.hosted().map(Hosted::shards).collect();
+        Ok(shards.map_err(|error| broken(&error))?.concat())
+    }
+
+    /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
+    fn lies_in(&self, shard: &ShardState, unit: &str) -> bool {
+        let by_code_and_day = || {
+            let (code, day) = unit.split_once('@')?;
+            self.0.directory.unit(code, day.parse().ok()?)
+        };
+        let path = &shard.info.path;
+        match unit.parse().ok().or_else(by_code_and_day) {
+            Some(unit) => path.contains(&unit),
+            None => path.iter().any(|id| self.0.directory.get(*id).is_some_and(|known| known.code == unit)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::store::{Batch, StateEngine};
+
+    use super::*;
+    use crate::raft::test_support::MemoryState;
+
+    const KEY: [u8; 32] = [3; 32];
+    const TERMS: [Term; 2] = [[7; 16], [8; 16]];
+
+    fn shard(number: u64) -> ShardState {
+        let info = dinhba_core::command::ShardInfo { shard: ShardId(number), path: Vec::new() };
+        let own = dinhba_core::edit::Author {
+            site: dinhba_core::ids::SiteId(1),
+            shard: ShardId(number),
+            incarnation: dinhba_core::ids::Incarnation([1; 16]),
+        };
+        ShardState {
+            info,
+            own,
+            epoch: [0; 16],
+            arrivals: 0,
+            running: Default::default(),
+            edits_digest: Default::default(),
+            state_digest: Default::default(),
+            persons: 0,
+            households: 0,
+            conflicts: 0,
+            poisoned: 0,
+        }
+    }
+
+    /// 200 records of one shard and one of another, under both terms.
+    fn state() -> MemoryState {
+        let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
+        let mut batch = Batch::default();
+        let mut put = |shard, number: u8| {
+            let record = RecordId([number; 16]);
+            TERMS.iter().for_each(|term| batch.put(keys.index(term, ShardId(shard), record), Vec::new()));
+            batch.put(keys.record(ShardId(shard), record), Record::new(RecordKind::Person).to_bytes());
+        };
+        (0..200).for_each(|number| put(1, number));
+        put(2, 201);
+        state.apply(batch).expect("memory");
+        state
+    }
+
+    fn question() -> Question<'static> {
+        Question {
+            looked: Looked::Find,
+            subject: [9; 16],
+            logged: None,
+            terms: vec![TERMS[0]],
+            within: &|_| true,
+            matches: &|_, _| true,
+        }
+    }
+
+    fn page(
+        state: &MemoryState,
+        question: &Question<'_>,
+        shards: &[u64],
+        from: Option<&Mark>,
+        left: &mut usize,
+    ) -> (Vec<u8>, Option<Mark>) {
+        let may = shards.iter().map(|number| (ShardId(*number), shard(*number))).collect();
+        let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may };
+        let (found, mark) = walk.page(question, from, FOUND_MAX, left).unwrap();
+        (found.iter().map(|found| found.id.0[0]).collect(), mark)
+    }
+
+    #[test]
+    fn what_a_caller_may_not_see_does_not_crowd_out_what_it_may() {
+        let (state, question) = (state(), question());
+        assert_eq!(page(&state, &question, &[2], None, &mut 9), (vec![201], None));
+        assert_eq!(page(&state, &question, &[], None, &mut 9), (vec![], None));
+        // With many shards the whole index is walked.
+        let many: Vec<u64> = (2..30).collect();
+        assert_eq!(page(&state, &question, &many, None, &mut 1000), (vec![201], None));
+    }
+
+    #[test]
+    fn pages_show_everybody_once_whatever_ends_them() {
+        let (state, mut question) = (state(), question());
+        question.matches = &|id, _| id.0[0] % 2 == 1;
+        for (shards, left) in [(vec![1, 2], 1000), (vec![1, 2], 7), (vec![1, 2], 50), ((1..30).collect(), 13)] {
+            let (mut seen, mut from, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let (some, next) = page(&state, &question, &shards, from.as_ref(), &mut { left });
+                assert!(some.len() <= FOUND_MAX);
+                seen.extend(some);
+                pages += 1;
+                from = next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, (0..=201).filter(|number| number % 2 == 1).collect::<Vec<u8>>());
+            assert!(pages > 1, "left {left}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_good_for_its_question_alone() {
+        let mark = Mark { group: GroupId(1), term: 2, shard: ShardId(3), record: RecordId([4; 16]) };
+        let sealed = mark.seal(&[9; 16], &KEY);
+        assert_eq!(Mark::open(&sealed, &[9; 16], &KEY).unwrap(), Some(mark));
+        assert_eq!(Mark::open(&[], &[9; 16], &KEY).unwrap(), None);
+        assert!(Mark::open(&sealed, &[8; 16], &KEY).is_err(), "another question");
+        assert!(Mark::open(&sealed, &[9; 16], &[4; 32]).is_err(), "another site");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(Mark::open(&changed, &[9; 16], &KEY).is_err());
+            assert!(Mark::open(&sealed[..at], &[9; 16], &KEY).is_err() || at == 0);
+        }
+    }
+}
