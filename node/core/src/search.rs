@@ -33,6 +33,8 @@ pub type Term = [u8; 16];
 pub const YEARS_MAX: u16 = 5;
 /// Words of a name that is searched for: the longest known have eight.
 pub const WORDS_MAX: usize = 16;
+/// Bytes of it: what a record holds is shorter.
+const NAME_BYTES_MAX: usize = 1024;
 /// Digits of an identity number of before 2016.
 const OLD_NUMBER_DIGITS: usize = 9;
 
@@ -120,7 +122,8 @@ impl Search {
     /// What is missing or wrong.
     pub fn by_name(name: &str, born: &str, mother: &str) -> Result<Self, SearchError> {
         let bounded = |what, name: &str| {
-            let words = name_words(name);
+            // Before anything walks over it.
+            let words = if name.len() <= NAME_BYTES_MAX { name_words(name) } else { Vec::new() };
             if (1..=WORDS_MAX).contains(&words.len()) { Ok(words) } else { Err(SearchError::Name { what }) }
         };
         let mother = if mother.trim().is_empty() { Vec::new() } else { bounded("mother", mother)? };
@@ -290,11 +293,12 @@ struct Name {
 
 impl Name {
     fn of(spoken: &str) -> Self {
-        let is_led = words(spoken).first().is_some_and(|first| {
+        let words = words(spoken);
+        let is_led = words.first().is_some_and(|first| {
             let is_joined = first.starts_with(['h', 'y']) && particle_of(first).is_some();
             first.len() == 1 || first == "ka" || is_joined
         });
-        Name { words: name_words(spoken), is_led }
+        Name { words: taken_apart(&words), is_led }
     }
 
     /// The words by which people call its bearer.
@@ -312,10 +316,15 @@ impl Name {
     }
 }
 
-/// The words of a name. A particle that is written together with what follows is a word of its own: `Hhen` is `H'Hen`.
+/// The words of a name.
 fn name_words(name: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    for mut word in words(name).iter().map(String::as_str) {
+    taken_apart(&words(name))
+}
+
+/// Words of which a particle that is written together with what follows is one of its own: `Hhen` is `H'Hen`.
+fn taken_apart(words: &[String]) -> Vec<String> {
+    let mut out = Vec::with_capacity(words.len());
+    for mut word in words.iter().map(String::as_str) {
         while let Some((particle, rest)) = particle_of(word) {
             out.push(particle.to_owned());
             word = rest;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use dinhba_core::access::Action;
 use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{GroupId, RecordId, ShardId};
+use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
 use dinhba_core::keys::{Keys, Range};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, corrupt, read};
@@ -108,6 +108,8 @@ struct Walk<'a> {
     index_key: &'a [u8; 32],
     /// What the caller may see. What lies elsewhere takes nobody's place.
     may: &'a BTreeMap<ShardId, ShardState>,
+    /// Whether this is all that the group has.
+    is_all: bool,
 }
 
 impl Walk<'_> {
@@ -147,9 +149,9 @@ impl Walk<'_> {
         Ok((found, None))
     }
 
-    /// Where the index is looked at for a term: in few shards in each of them, else everywhere.
+    /// Where the index is looked at for a term: in each of few shards, or everywhere.
     fn ranges(&self, term: &Term) -> Vec<Range> {
-        match self.may.len() <= SHARDS_ASKED_MAX {
+        match !self.is_all && self.may.len() <= SHARDS_ASKED_MAX {
             true => self.may.keys().map(|shard| self.keys.index_in(term, *shard)).collect(),
             false => vec![self.keys.index_term(term)],
         }
@@ -197,8 +199,8 @@ impl RecordsService {
             }
         };
         let index_key = self.index_key();
-        let within = |shard: &ShardState| unit.is_empty() || self.lies_in(shard, &unit);
-        if !self.shards_here()?.iter().any(within) {
+        let within = self.within(&unit);
+        if !self.shards_here()?.iter().any(&within) {
             return Err(Status::not_found(
                 "unit: this site keeps no records of it; write its code, its code and a day (02683@2025-06-30) or its id",
             ));
@@ -276,6 +278,7 @@ impl RecordsService {
                 continue;
             }
             let mut shards = hosted.shards().map_err(|error| broken(&error))?;
+            let hosts = shards.len();
             shards.retain(|shard| (question.within)(shard));
             let only = if let [one] = shards.as_slice() { Some(one.info.shard) } else { None };
             if shards.is_empty() {
@@ -297,8 +300,9 @@ impl RecordsService {
                 shards.into_iter().filter(may).map(|shard| (shard.info.shard, shard)).collect();
             let from = from.as_ref().filter(|mark| mark.group == hosted.id());
             let (room, keys) = (FOUND_MAX - records.len(), hosted.keys());
+            let is_all = may.len() == hosts;
             let page = hosted.look(|view| {
-                Walk { view, keys, index_key: &index_key, may: &may }.page(question, from, room, &mut left)
+                Walk { view, keys, index_key: &index_key, may: &may, is_all }.page(question, from, room, &mut left)
             });
             let (found, end) = page.map_err(|error| broken(&error))?;
             records.extend(self.show(caller, hosted, &may, found).await?);
@@ -425,15 +429,20 @@ impl RecordsService {
     }
 
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
-    fn lies_in(&self, shard: &ShardState, unit: &str) -> bool {
+    fn within(&self, unit: &str) -> impl Fn(&ShardState) -> bool + Sync {
+        let directory = &self.0.directory;
         let by_code_and_day = || {
             let (code, day) = unit.split_once('@')?;
-            self.0.directory.unit(code, day.parse().ok()?)
+            directory.unit(code, day.parse().ok()?)
         };
-        let path = &shard.info.path;
-        match unit.parse().ok().or_else(by_code_and_day) {
-            Some(unit) => path.contains(&unit),
-            None => path.iter().any(|id| self.0.directory.get(*id).is_some_and(|known| known.code == unit)),
+        let known: Option<UnitId> = unit.parse().ok().or_else(by_code_and_day);
+        move |shard| {
+            let mut path = shard.info.path.iter();
+            match known {
+                _ if unit.is_empty() => true,
+                Some(known) => path.any(|id| *id == known),
+                None => path.any(|id| directory.get(*id).is_some_and(|above| above.code == unit)),
+            }
         }
     }
 }
@@ -504,7 +513,7 @@ mod tests {
         left: &mut usize,
     ) -> (Vec<u8>, Option<Mark>) {
         let may = shards.iter().map(|number| (ShardId(*number), shard(*number))).collect();
-        let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may };
+        let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may, is_all: shards.len() == 2 };
         let (found, mark) = walk.page(question, from, FOUND_MAX, left).unwrap();
         (found.iter().map(|found| found.id.0[0]).collect(), mark)
     }
