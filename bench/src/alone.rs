@@ -18,7 +18,7 @@ use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
 use dinhba_core::store::{Batch, StateEngine};
 use dinhba_node::seal::{Unsealed, stored};
-use dinhba_node::state::{EngineKind, fjall_database, open};
+use dinhba_node::state::{EngineKind, PacedFjall, open};
 use serde::Serialize;
 
 use crate::meter::Busy;
@@ -120,7 +120,7 @@ fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<
 
 /// fjall with a node's settings and what a node stores in it, and nothing of ours above it.
 fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
-    let (database, state) = fjall_database(dir)?;
+    let fjall = PacedFjall::open(dir)?;
     let mut took = Duration::ZERO;
     for batch in batches {
         let store = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
@@ -129,14 +129,14 @@ fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
         };
         let pairs: Vec<_> = batch.writes.into_iter().map(store).collect();
         let began = Busy::begin();
-        let mut writes = database.batch();
-        for (key, value) in pairs {
-            match value {
-                Some(value) => writes.insert(&state, key, value),
-                None => writes.remove(&state, key),
+        fjall.commit(|batch, state| {
+            for (key, value) in pairs {
+                match value {
+                    Some(value) => batch.insert(state, key, value),
+                    None => batch.remove(state, key),
+                }
             }
-        }
-        writes.commit()?;
+        })?;
         took += began.elapsed();
     }
     Ok(took)

@@ -30,7 +30,7 @@ mod memory;
 mod overlaid;
 mod sled;
 
-pub use self::fjall::database as fjall_database;
+pub use self::fjall::Paced as PacedFjall;
 pub use memory::MemoryState;
 
 /// A key has at most this many bytes: ours are below 100, and no engine is tried with longer ones.
