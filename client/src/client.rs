@@ -23,16 +23,18 @@ use v1::records_client::RecordsClient;
 use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
-use crate::error::{Error, Verdict};
+use crate::error::{Error, Reason, Verdict};
 use crate::request::{Accepted, Context, EditBuilder, Find, Session, field_of};
 use crate::streams::{self, Answered};
-use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
+use crate::tls::{CONNECT_TIMEOUT, DialError, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
 use crate::transport::{Dial, Transport};
 
 /// Calls under way at once, but for streams, of a client and its clones: below what a node takes on one connection, so that
 /// none waits unseen, and streams find room.
 pub const CALLS_MAX: usize = STREAMS_MAX as usize * 7 / 8;
+
+pub(crate) const NO_ADDRESS: &str = "no address of a node was given";
 
 /// How long a client waits for what.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +92,7 @@ struct Node {
 /// Why a call gave no answer.
 enum Failure {
     Refused(Status),
-    GaveUp { may_be_accepted: bool, text: String },
+    GaveUp { may_be_accepted: bool, reason: Reason },
 }
 
 impl Failure {
@@ -98,13 +100,13 @@ impl Failure {
     fn of_read(self) -> Error {
         match self {
             Failure::Refused(status) => Error::refused(&status),
-            Failure::GaveUp { text, .. } => Error::Unreachable { text },
+            Failure::GaveUp { reason, .. } => reason.unreachable(),
         }
     }
 
     fn of_change(self, request: Option<RequestId>) -> Error {
         match self {
-            Failure::GaveUp { may_be_accepted: true, text } => Error::OutcomeUnknown { request, text },
+            Failure::GaveUp { may_be_accepted: true, reason } => Error::OutcomeUnknown { request, text: reason.text },
             other => other.of_read(),
         }
     }
@@ -453,16 +455,17 @@ impl Client {
     {
         let Some(Ok(_turn)) = within(self.ambient(), self.limits.turn, self.site.turns.acquire()).await else {
             let text = format!("{CALLS_MAX} calls of this client are under way already and none was answered in time");
-            return Err(Failure::GaveUp { may_be_accepted: false, text });
+            return Err(Failure::GaveUp { may_be_accepted: false, reason: Reason::plain(text) });
         };
         let mut rounds = Rounds::start(self, deadline);
-        let (mut may_be_accepted, mut text) = (false, "no address of a node was given".to_owned());
+        let (mut may_be_accepted, mut reason) = (false, Reason::plain(NO_ADDRESS));
         while let Some((node, left)) = rounds.next().await {
             let limit = attempt.min(left);
             let connection = match self.connect(node, limit).await {
                 Ok(connection) => connection,
-                Err(reason) => {
-                    text = reason;
+                Err(why) => {
+                    rounds.failed(&why);
+                    reason.then(why);
                     continue;
                 }
             };
@@ -482,13 +485,15 @@ impl Client {
                 return Err(Failure::Refused(status));
             }
             may_be_accepted |= verdict == Verdict::Uncertain;
-            text = self.failed(node, &status);
+            let why = self.failed(node, &status);
+            rounds.failed(&why);
+            reason.then(why);
         }
-        Err(Failure::GaveUp { may_be_accepted, text })
+        Err(Failure::GaveUp { may_be_accepted, reason })
     }
 
     /// A connection to node `node`, an old one or a new one.
-    pub(crate) async fn connect(&self, node: usize, limit: Duration) -> Result<Transport, String> {
+    pub(crate) async fn connect(&self, node: usize, limit: Duration) -> Result<Transport, Reason> {
         let Node { address, connection } = &self.site.nodes[node];
         // The lock is never held while waiting, and a poisoned one guards a plain value.
         let open = connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -501,19 +506,22 @@ impl Client {
                 *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
                 Ok(new)
             }
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err(format!("no connection to {address} in time")),
+            Some(Err(error)) => Err(Reason::of(&*error)),
+            None => Err(Reason::plain(format!("no connection to {address} in time"))),
         }
     }
 
     /// Says what happened at a node, and forgets the connection to it. One that is too busy is not asked for another handshake.
-    pub(crate) fn failed(&self, node: usize, status: &Status) -> String {
+    pub(crate) fn failed(&self, node: usize, status: &Status) -> Reason {
         let Node { address, connection } = &self.site.nodes[node];
         if status.code() != tonic::Code::ResourceExhausted {
             *connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         tracing::debug!(node = address, code = ?status.code(), "attempt failed");
-        format!("{address}: {}", status.message())
+        match DialError::in_chain(status) {
+            Some(cause) => Reason::of(cause),
+            None => Reason::plain(format!("{address}: {}", status.message())),
+        }
     }
 
     /// The node that answered is asked first the next time.
@@ -533,6 +541,8 @@ pub(crate) struct Rounds {
     deadline: Duration,
     first: usize,
     tried: usize,
+    /// Of the tried ones, those at which trying again does not help.
+    lasting: usize,
     pause: Duration,
 }
 
@@ -544,17 +554,26 @@ impl Rounds {
             deadline,
             first: client.site.preferred.load(Ordering::Relaxed),
             tried: 0,
+            lasting: 0,
             pause: client.limits.pause_min,
         }
     }
 
-    /// The node to try next, and the time that is left.
+    /// The node that was tried last gave no answer.
+    pub(crate) fn failed(&mut self, reason: &Reason) {
+        self.lasting += usize::from(reason.fault.is_some());
+    }
+
+    /// The node to try next, and the time that is left. Ends early if certificates, keys or clocks kept every node away.
     pub(crate) async fn next(&mut self) -> Option<(usize, Duration)> {
         let nodes = self.client.site.nodes.len();
         if nodes == 0 {
             return None;
         }
         if self.tried > 0 && self.tried.is_multiple_of(nodes) {
+            if self.lasting == self.tried {
+                return None;
+            }
             let pause = jitter(self.client.ambient(), self.pause).min(self.left());
             self.client.ambient().sleep(pause).await;
             self.pause = (self.pause * 2).min(self.client.limits.pause_max);

@@ -10,6 +10,8 @@ use dinhba_proto::v1;
 use prost::Message;
 use tonic::{Code, ConnectError, Status};
 
+use crate::tls::DialError;
+
 /// Why there is no answer. Messages say what to do; they hold no value of a record.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -28,12 +30,12 @@ pub enum Error {
         text: String,
     },
     /// No node gave an answer, and surely nothing was accepted.
-    #[error(
-        "no node of the site could take the request, and nothing was accepted: try again, and check the link if that lasts ({text})"
-    )]
+    #[error("{}", unreachable(.text, .fault.as_deref()))]
     Unreachable {
         /// The last failure.
         text: String,
+        /// Why certificates, keys or clocks let no connection come about, at one node at least.
+        fault: Option<Box<DialError>>,
     },
     /// The request may or may not have been accepted.
     #[error("it is not known whether the request{} was accepted: {} ({text})", named(.request), remedy(.request))]
@@ -46,6 +48,18 @@ pub enum Error {
     /// An answer that makes no sense.
     #[error("the node's answer is not understood ({0}): check that client and node are of compatible versions")]
     Protocol(&'static str),
+}
+
+fn unreachable(text: &str, fault: Option<&DialError>) -> String {
+    match fault.map(ToString::to_string) {
+        // What is known to be wrong comes first, and no advice that leads elsewhere.
+        Some(fault) if fault == text => format!("{fault}. Nothing was accepted"),
+        Some(fault) => format!("{fault}. No node of the site took the request, and nothing was accepted ({text})"),
+        None => format!(
+            "no node of the site could take the request, and nothing was accepted: try again, and check the link if \
+             that lasts ({text})"
+        ),
+    }
 }
 
 fn named(request: &Option<RequestId>) -> String {
@@ -66,6 +80,39 @@ impl Error {
             Ok(stale) if status.code() == Code::Aborted && stale.current.is_some() => Error::Stale(Box::new(stale)),
             _ => Error::Refused { code: status.code(), text: status.message().to_owned() },
         }
+    }
+}
+
+/// Why attempts at a site's nodes failed: the last one, and a fault of certificates, keys or clocks if there was one.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason {
+    pub(crate) text: String,
+    pub(crate) fault: Option<Box<DialError>>,
+}
+
+impl Reason {
+    /// A reason without a fault.
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Reason { text: text.into(), fault: None }
+    }
+
+    /// What an error of a transport says.
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        match DialError::in_chain(error) {
+            Some(cause) => Reason { text: cause.to_string(), fault: cause.lasts().then(|| Box::new(cause.clone())) },
+            None => Reason::plain(error.to_string()),
+        }
+    }
+
+    /// One more attempt failed.
+    pub(crate) fn then(&mut self, next: Reason) {
+        self.text = next.text;
+        // The clock of the last one is the best.
+        self.fault = next.fault.or(self.fault.take());
+    }
+
+    pub(crate) fn unreachable(self) -> Error {
+        Error::Unreachable { text: self.text, fault: self.fault }
     }
 }
 
@@ -142,6 +189,15 @@ mod tests {
             Error::refused(&Status::aborted("lost")),
             Error::Refused { code: Code::Aborted, text } if text == "lost"
         ));
+    }
+
+    #[test]
+    fn a_fault_of_certificates_is_said_first() {
+        let fault = || Some(Box::new(DialError::Misfit("the key does not match".to_owned())));
+        let text = Error::Unreachable { text: "cut".to_owned(), fault: fault() }.to_string();
+        assert!(text.starts_with("the key does not match. No node") && !text.contains("check the link"), "{text}");
+        let text = Error::Unreachable { text: "the key does not match".to_owned(), fault: fault() }.to_string();
+        assert_eq!(text, "the key does not match. Nothing was accepted");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 pub mod transport;
 
-pub mod tls;
-
 pub mod ambient;
+
+pub mod handshake;
+
+pub mod tls;
 
 pub mod error;
 

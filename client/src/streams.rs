@@ -16,8 +16,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::ambient::within;
-use crate::client::{Client, Rounds, records, site};
-use crate::error::{Error, Verdict};
+use crate::client::{Client, NO_ADDRESS, Rounds, records, site};
+use crate::error::{Error, Reason, Verdict};
 use crate::request::{Accepted, request_of};
 
 /// Edits of a stream under way at once: enough to fill a batch of the log and a slow link, few enough to send again.
@@ -49,7 +49,7 @@ struct Many<S> {
     line: Option<Line>,
     /// Since the last answer.
     rounds: Rounds,
-    text: String,
+    reason: Reason,
     is_over: bool,
 }
 
@@ -73,7 +73,7 @@ where
         unanswered: VecDeque::new(),
         line: None,
         rounds,
-        text: String::new(),
+        reason: Reason::plain(NO_ADDRESS),
         is_over: false,
     };
     stream::unfold(many, |mut many| async move {
@@ -167,8 +167,9 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             let limit = attempt.min(left);
             let transport = match self.client.connect(node, limit).await {
                 Ok(transport) => transport,
-                Err(reason) => {
-                    self.text = reason;
+                Err(why) => {
+                    self.rounds.failed(&why);
+                    self.reason.then(why);
                     continue;
                 }
             };
@@ -194,15 +195,21 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
                     return Ok(());
                 }
                 Some(Err(status)) if verdict == Verdict::Definite => return Err(Error::refused(&status)),
-                Some(Err(status)) => self.text = self.client.failed(node, &status),
-                None => self.text = self.client.failed(node, &Status::deadline_exceeded("no answer in time")),
+                Some(Err(status)) => self.attempt_failed(node, &status),
+                None => self.attempt_failed(node, &Status::deadline_exceeded("no answer in time")),
             }
         }
-        let text = std::mem::take(&mut self.text);
+        let reason = std::mem::replace(&mut self.reason, Reason::plain(NO_ADDRESS));
         Err(match self.unanswered.iter().find(|unanswered| unanswered.sendings > 0) {
-            Some(oldest) => Error::OutcomeUnknown { request: Some(oldest.request), text },
-            None => Error::Unreachable { text },
+            Some(oldest) => Error::OutcomeUnknown { request: Some(oldest.request), text: reason.text },
+            None => reason.unreachable(),
         })
+    }
+
+    fn attempt_failed(&mut self, node: usize, status: &Status) {
+        let why = self.client.failed(node, status);
+        self.rounds.failed(&why);
+        self.reason.then(why);
     }
 
     /// The line is of no use any more; all that is unanswered will be sent again.
@@ -212,7 +219,8 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             return Err(Error::refused(status));
         }
         if let Some(line) = line {
-            self.text = self.client.failed(line.node, status);
+            let why = self.client.failed(line.node, status);
+            self.reason.then(why);
         }
         Ok(())
     }
@@ -354,7 +362,7 @@ pub(crate) fn export(
                     };
                     let error = match Verdict::of(&status) {
                         Verdict::Definite => Error::refused(&status),
-                        _ => Error::Unreachable { text: client.failed(node, &status) },
+                        _ => client.failed(node, &status).unreachable(),
                     };
                     return Some((Err(error), (client, Stage::Over)));
                 }
@@ -452,22 +460,26 @@ async fn open<T, Answer>(
 where
     Answer: Future<Output = Result<tonic::Response<Streaming<T>>, Status>>,
 {
-    let mut text = "no address of a node was given".to_owned();
+    let mut reason = Reason::plain(NO_ADDRESS);
     while let Some((node, left)) = rounds.next().await {
         let limit = client.limits().attempt.min(left);
         let transport = match client.connect(node, limit).await {
             Ok(transport) => transport,
-            Err(reason) => {
-                text = reason;
+            Err(why) => {
+                rounds.failed(&why);
+                reason.then(why);
                 continue;
             }
         };
-        match within(client.ambient(), limit, send(transport)).await {
+        let status = match within(client.ambient(), limit, send(transport)).await {
             Some(Ok(replies)) => return Ok((node, replies.into_inner())),
             Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
-            Some(Err(status)) => text = client.failed(node, &status),
-            None => text = client.failed(node, &Status::deadline_exceeded("no answer in time")),
-        }
+            Some(Err(status)) => status,
+            None => Status::deadline_exceeded("no answer in time"),
+        };
+        let why = client.failed(node, &status);
+        rounds.failed(&why);
+        reason.then(why);
     }
-    Err(Error::Unreachable { text })
+    Err(reason.unreachable())
 }

@@ -6,26 +6,40 @@
 //! its unprotected identity to another machine.
 //! Leaves to others: retries and their back-off; issuing certificates; the limit on a message, which gRPC clients and
 //! servers set themselves from [`MESSAGE_BYTES_MAX`].
-//! Limit: in TLS 1.3 a server refuses a client's certificate after the client has finished its half of the handshake,
-//! so a refused caller may see its first call fail, not the dialing.
+//! In TLS 1.3 a server refuses a client's certificate after the client has finished its half of the handshake. So a dialer
+//! waits for the server's first word, one more round trip, and says what became of it: who refused whom, and why.
 //!
 //! An address is `host:port`, or `name@host:port` ([`named`]) to say which name the certificate must carry. Without a
 //! name it must carry the host. Links and peers always give a name: an address may have passed to another node.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dinhba_core::claims::Identity;
+use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use http::HeaderValue;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::body::Body;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 
+use crate::ambient::{Ambient, Machine};
+use crate::handshake::{By, Fault, Refusal, Validity};
 use crate::transport::{Dial, Transport, TransportError};
 
 /// From dialing to a usable connection. Three seconds are five round trips over a satellite.
@@ -42,6 +56,8 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Calls at once on one connection; peers and links need a few streams, an application's pool some dozens.
 pub const STREAMS_MAX: u32 = 256;
+/// What HTTP/2 is called in a handshake.
+pub const ALPN_HTTP2: &[u8] = b"h2";
 /// Carries the caller's identity where there is no certificate to carry it.
 pub const IDENTITY_HEADER: &str = "dinhba-identity";
 
@@ -68,7 +84,16 @@ pub enum DialError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The other end cannot be reached, or is not who it should be.
+    /// What is in the files of the credentials does not fit together.
+    #[error("{0}")]
+    Misfit(String),
+    /// One's own certificate is not valid now.
+    #[error("{0}")]
+    Untimely(String),
+    /// The two ends did not agree: who refused whom, and why.
+    #[error("{0}")]
+    Handshake(Box<Refusal>),
+    /// The other end cannot be reached.
     #[error("no connection to {address}: {reason}")]
     Refused {
         /// As given, with the expected name.
@@ -82,6 +107,42 @@ pub enum DialError {
         /// As given, with the expected name.
         address: String,
     },
+}
+
+impl DialError {
+    /// The error of a dialer, or what caused an error of a transport.
+    #[must_use]
+    pub fn in_chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DialError> {
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+    }
+
+    /// Whether certificates, keys or clocks are the cause, so that trying again does not help.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            DialError::Handshake(refusal) => refusal.fault.lasts(),
+            DialError::Misfit(_) | DialError::Untimely(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The same words each time, for logs: without what a clock said.
+    #[must_use]
+    pub fn lasting(&self) -> String {
+        match self {
+            DialError::Handshake(refusal) => refusal.lasting(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// An error of a dialer in words that are the same each time, for logs and what is compared.
+#[must_use]
+pub fn lasting(error: &TransportError) -> String {
+    match DialError::in_chain(&**error) {
+        Some(error) => error.lasting(),
+        None => error.to_string(),
+    }
 }
 
 /// The name that the certificate of node `node` carries.
@@ -159,40 +220,172 @@ fn read_pem(path: &Path, label: &str) -> Result<String, DialError> {
     if found { Ok(text) } else { Err(refused(format!("no PEM block {label:?} in it"))) }
 }
 
+/// Certificates of a PEM text.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = rustls_pemfile::certs(&mut pem.as_bytes()).collect();
+    let found = found.map_err(|error| error.to_string())?;
+    if found.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(found) }
+}
+
+/// The private key of a PEM text.
+pub fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
+    let found = rustls_pemfile::private_key(&mut pem.as_bytes()).map_err(|error| error.to_string())?;
+    found.ok_or_else(|| "no private key in it".to_owned())
+}
+
+/// The authorities of a PEM text.
+pub fn authorities(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
 /// Dials with mutual TLS.
 #[derive(Debug, Clone)]
 pub struct TlsDialer {
-    tls: ClientTlsConfig,
+    tls: Result<Arc<ClientConfig>, DialError>,
+    own: Option<Validity>,
+}
+
+fn client_config(credentials: &Credentials) -> Result<ClientConfig, String> {
+    let roots = authorities(&credentials.ca).map_err(|reason| format!("the authority's certificate: {reason}"))?;
+    let chain = certificates(&credentials.certificate).map_err(|reason| format!("the certificate: {reason}"))?;
+    let key = private_key(&credentials.key).map_err(|reason| format!("the key: {reason}"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    let mut tls = builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            "the key does not match the certificate: give the key that was made with it".to_owned()
+        }
+        other => format!("the certificate and its key: {other}"),
+    })?;
+    tls.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
+    // Whoever comes back shows its certificate again.
+    tls.resumption = rustls::client::Resumption::disabled();
+    Ok(tls)
+}
+
+fn now() -> InstantMs {
+    InstantMs(Machine::default().utc_ms())
 }
 
 impl TlsDialer {
-    /// A dialer that shows and believes `credentials`.
+    /// A dialer that shows and believes `credentials`. If they do not fit together, each dialing says so.
     #[must_use]
     pub fn new(credentials: &Credentials) -> Self {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&credentials.ca))
-            .identity(tonic::transport::Identity::from_pem(&credentials.certificate, &credentials.key))
-            .timeout(CONNECT_TIMEOUT);
-        TlsDialer { tls }
+        TlsDialer {
+            tls: client_config(credentials).map(Arc::new).map_err(DialError::Misfit),
+            own: Validity::of(&credentials.certificate),
+        }
+    }
+
+    /// Whether anybody could be reached with the credentials: they fit together, and are valid by this machine's clock.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(&self) -> Result<(), DialError> {
+        self.tls.as_ref().map_err(Clone::clone)?;
+        self.own.and_then(|own| own.complaint(now())).map_or(Ok(()), |text| Err(DialError::Untimely(text)))
     }
 }
 
 impl Dial for TlsDialer {
     fn dial(&self, address: String) -> BoxFuture<'static, Result<Transport, TransportError>> {
-        let tls = self.tls.clone();
+        let TlsDialer { tls, own } = self.clone();
         async move {
+            let tls = tls?;
             let (name, host_port) = split_name(&address);
-            let tls = match name {
-                Some(name) => tls.domain_name(name),
-                None => tls,
-            };
-            let endpoint = endpoint("https", host_port, &address)?
-                .tls_config(tls)
-                .map_err(|error| DialError::Refused { address: address.clone(), reason: causes(&error) })?;
-            let channel = connect(&endpoint, &address).await?;
+            // The handshake is ours, so that its end is known; to tonic the way is a plain one.
+            let endpoint = endpoint("http", host_port, &address)?;
+            let bad = || DialError::Address { address: address.clone() };
+            let name = name.or_else(|| endpoint.uri().host()).ok_or_else(bad)?;
+            let name = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+            let name = ServerName::try_from(name.to_owned()).map_err(|_| bad())?;
+            let origin = format!("https://{host_port}").parse().map_err(|_| bad())?;
+            let way = Way { tls, name, host_port: host_port.to_owned(), address: address.clone(), own };
+            let connector = tower::service_fn(move |_: http::Uri| way.clone().open().map_ok(TokioIo::new));
+            let channel = connect(endpoint.origin(origin).connect_with_connector(connector), &address).await?;
             Ok(Transport::new(channel.map_err(TransportError::from)))
         }
         .boxed()
+    }
+}
+
+/// The way to one node, which is gone again when a connection breaks.
+#[derive(Clone)]
+struct Way {
+    tls: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    host_port: String,
+    address: String,
+    own: Option<Validity>,
+}
+
+impl Way {
+    async fn open(self) -> Result<Greeted, DialError> {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.clone().handshake()).await;
+        opened.unwrap_or(Err(DialError::Timeout { address: self.address }))
+    }
+
+    async fn handshake(self) -> Result<Greeted, DialError> {
+        let Way { tls, name, host_port, address, own } = self;
+        let refused = |error: io::Error| DialError::Refused { address: address.clone(), reason: error.to_string() };
+        let stream = TcpStream::connect(&host_port).await.map_err(refused)?;
+        stream.set_nodelay(true).map_err(refused)?;
+        let failed =
+            |error: io::Error| DialError::Handshake(Box::new(Refusal::of(&error, address.clone(), own, now())));
+        let mut stream = TlsConnector::from(tls).connect(name, stream).await.map_err(failed)?;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
+            let (peer, now) = (address.clone(), now());
+            return Err(DialError::Handshake(Box::new(Refusal { peer, by: By::Us, fault: Fault::Tls, own, now })));
+        }
+        // An HTTP/2 server speaks first, once it has let the caller in.
+        let mut first = [0];
+        stream.read_exact(&mut first).await.map_err(failed)?;
+        Ok(Greeted { first: Some(first[0]), stream })
+    }
+}
+
+/// A connection whose first byte was read already.
+struct Greeted {
+    first: Option<u8>,
+    stream: TlsStream<TcpStream>,
+}
+
+impl AsyncRead for Greeted {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(task, buffer)
+    }
+}
+
+impl AsyncWrite for Greeted {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(task, bytes)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(task, slices)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 }
 
@@ -222,7 +415,7 @@ impl Dial for LoopbackDialer {
             if !endpoint.uri().host().is_some_and(is_loopback) {
                 return Err(DialError::NotLoopback { address }.into());
             }
-            let channel = connect(&endpoint, &address).await?;
+            let channel = connect(endpoint.connect(), &address).await?;
             let add_identity = move |mut request: http::Request<Body>| {
                 request.headers_mut().insert(IDENTITY_HEADER, identity.clone());
                 request
@@ -242,7 +435,6 @@ fn endpoint(scheme: &str, host_port: &str, address: &str) -> Result<Endpoint, Di
         return Err(bad());
     }
     Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -250,11 +442,16 @@ fn endpoint(scheme: &str, host_port: &str, address: &str) -> Result<Endpoint, Di
         .http2_max_header_list_size(HEADER_BYTES_MAX))
 }
 
-async fn connect(endpoint: &Endpoint, address: &str) -> Result<Channel, DialError> {
-    // The endpoint's own limits hold for TCP and for TLS apart, and when it reconnects; this one for both together.
-    match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
+async fn connect(
+    connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
+    address: &str,
+) -> Result<Channel, DialError> {
+    // For all steps together. What reconnects later has its own limit, or the caller's.
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(error)) => Err(DialError::Refused { address: address.to_owned(), reason: causes(&error) }),
+        Ok(Err(error)) => Err(DialError::in_chain(&error)
+            .cloned()
+            .unwrap_or_else(|| DialError::Refused { address: address.to_owned(), reason: causes(&error) })),
         Err(_) => Err(DialError::Timeout { address: address.to_owned() }),
     }
 }

@@ -22,6 +22,8 @@ pub mod metrics;
 
 pub mod pki;
 
+pub mod refusals;
+
 pub mod tls;
 
 pub mod raft;
@@ -39,6 +41,8 @@ pub mod node;
 pub mod service;
 
 pub mod restore;
+
+pub mod gate;
 
 pub mod server;
 

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dinhba_client::tls::{MESSAGE_BYTES_MAX, named, node_name, site_name};
+use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
 use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Statement, StatementBody};
 use dinhba_core::encoding::Wire;
@@ -388,7 +388,7 @@ async fn locate(shared: &Shared, parent: SiteId, wanted: &BTreeSet<ShardId>) -> 
     for address in addresses {
         let ask = async {
             let transport = shared.dial.dial(named(&site_name(parent), &address.to_string())).await;
-            let mut client = LinkClient::new(Line(transport.map_err(|error| format!("{address}: {error}"))?));
+            let mut client = LinkClient::new(Line(transport.map_err(|error| lasting(&error))?));
             let shards = wanted.iter().map(ToString::to_string).collect();
             let reply = client.locate(LocateRequest { shards }).await;
             reply.map(|reply| reply.into_inner().groups).map_err(|status| format!("{address}: {}", status.message()))
@@ -424,8 +424,7 @@ async fn speak(
     let opened = runtime::timeout(GREETING_WAIT, async {
         let leader: NodeId = group.leader.parse().map_err(|_| "the parent names its leader wrongly".to_owned())?;
         let address = shared.parent_address(leader, &group.address);
-        let transport =
-            shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| error.to_string())?;
+        let transport = shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| lasting(&error))?;
         let mut client = LinkClient::new(Line(transport))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -59,6 +59,17 @@ struct KindLabel {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabel {
+    side: &'static str,
+    by: &'static str,
+    reason: &'static str,
+}
+
+/// Of a figure that is there only on some nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabel {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GroupLabel {
     group: Id<GroupId>,
 }
@@ -160,6 +171,8 @@ pub struct Metrics {
     log_flush_seconds: Histogram,
     log_flush_entries: Histogram,
     store_errors: Family<KindLabel, Counter>,
+    handshakes_refused: Family<RefusedLabel, Counter>,
+    certificate_expiry_seconds: Family<NoLabel, Seconds>,
 }
 
 impl Default for Metrics {
@@ -206,6 +219,12 @@ impl Metrics {
         registry.register("log_flush_entries", "Log entries of one append", log_flush_entries.clone());
         let store_errors = Family::default();
         registry.register("store_errors", "Errors of the disk or of what is on it, by kind", store_errors.clone());
+        let handshakes_refused = Family::default();
+        let help = "Handshakes that did not end well: called or calling, by whom refused, why";
+        registry.register("handshakes_refused", help, handshakes_refused.clone());
+        let certificate_expiry_seconds = Family::default();
+        let help = "Until the node's own certificate expires; below 0 since when it has";
+        registry.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry_seconds.clone());
         Metrics {
             registry: Arc::new(registry),
             edits,
@@ -220,6 +239,8 @@ impl Metrics {
             log_flush_seconds,
             log_flush_entries,
             store_errors,
+            handshakes_refused,
+            certificate_expiry_seconds,
         }
     }
 
@@ -299,6 +320,17 @@ impl Metrics {
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// A handshake did not end well. All three are fixed words.
+    pub fn handshake_refused(&self, side: &'static str, by: &'static str, reason: &'static str) {
+        self.handshakes_refused.get_or_create(&RefusedLabel { side, by, reason }).inc();
+    }
+
+    /// How long the node's own certificate is still valid, in milliseconds; below 0 since when it is not.
+    pub fn certificate_expiry(&self, left_ms: i64) {
+        // Exact below 2^53.
+        self.certificate_expiry_seconds.get_or_create(&NoLabel {}).set(left_ms as f64 / 1000.0);
     }
 
     /// All figures in the OpenMetrics text format.

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dinhba_client::handshake::Validity;
 use dinhba_client::transport::Dial;
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
@@ -38,6 +39,7 @@ use crate::place_file::{self, PlaceFile};
 use crate::raft::group::{Group, Settings, Setup};
 use crate::raft::peer::{App, Body, Groups, PeerPool};
 use crate::raft::stored::ENGINE_DAMAGED;
+use crate::refusals::{Refusals, Telling};
 use crate::runtime::{self, watch};
 use crate::seal::Unsealed;
 use crate::state::{self, EngineKind};
@@ -101,6 +103,10 @@ pub struct Shared {
     pub links: LinkReports,
     pub(crate) signing_key: SigningKey,
     pub(crate) dial: Arc<dyn Dial>,
+    /// Handshakes that did not end well.
+    pub(crate) refusals: Arc<Refusals>,
+    /// Until when the node's own certificate is valid; not without TLS.
+    pub(crate) certificate: OnceLock<Validity>,
     disk: Arc<dyn Disk>,
     pub(crate) pool: PeerPool,
     pub(crate) groups: Groups,
@@ -258,14 +264,19 @@ impl Node {
     /// Starts the node's groups over the seams; the door is the caller's: see [`run`] and `server`.
     pub fn prepare(config: Config, seams: &Seams, signing_key: SigningKey) -> Node {
         let (stop, stopping) = watch::channel(false);
+        let metrics = Metrics::new();
+        let refusals = Arc::new(Refusals::new(metrics.clone()));
+        let dial: Arc<dyn Dial> = Arc::new(Telling::new(Arc::clone(&seams.dial), Arc::clone(&refusals)));
         let shared = Arc::new(Shared {
             directory: Arc::clone(&seams.directory),
-            metrics: Metrics::new(),
+            metrics,
             links: LinkReports::default(),
             signing_key,
-            dial: Arc::clone(&seams.dial),
+            dial: Arc::clone(&dial),
+            refusals,
+            certificate: OnceLock::new(),
             disk: Arc::clone(&seams.disk),
-            pool: PeerPool::new(Arc::clone(&seams.dial)),
+            pool: PeerPool::new(dial),
             groups: Groups::default(),
             is_new: seams.is_new,
             hosted: OnceLock::new(),

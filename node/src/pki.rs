@@ -20,8 +20,9 @@ use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dinhba_client::handshake::Validity;
 use dinhba_client::tls::{Credentials, DialError, IDENTITY_HEADER, node_name, site_name};
 pub use dinhba_core::claims::Identity;
 use dinhba_core::claims::{Claims, ClaimsError, Role};
@@ -84,17 +85,24 @@ impl From<PeerError> for Status {
 #[derive(Debug, Clone, Copy)]
 pub struct TrustHeader;
 
+/// Who is at the other end of a connection, by the certificate that the handshake verified: an extension of each request on
+/// it. Nobody on a connection without TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown(pub Option<Result<Identity, PeerError>>);
+
 /// Who sent `request`.
 pub fn peer_identity<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
+    Ok(identity_of(request.extensions(), request.metadata().as_ref())?)
+}
+
+/// The same by the parts of a request.
+pub(crate) fn identity_of(extensions: &http::Extensions, headers: &http::HeaderMap) -> Result<Identity, PeerError> {
     // The certificate first: where there is one, a header says nothing.
-    if let Some(certificates) = request.peer_certs() {
-        let leaf = certificates.first().ok_or(PeerError::Anonymous)?;
-        return Ok(certificate_identity(leaf)?);
+    match extensions.get::<Shown>() {
+        Some(Shown(Some(shown))) => shown.clone(),
+        _ if extensions.get::<TrustHeader>().is_some() => header_identity(headers),
+        _ => Err(PeerError::Anonymous),
     }
-    if request.extensions().get::<TrustHeader>().is_some() {
-        return Ok(header_identity(request.metadata())?);
-    }
-    Err(PeerError::Anonymous.into())
 }
 
 /// The identity that a certificate (DER) names. The evidence of its claims is the first half of the certificate's hash.
@@ -118,8 +126,8 @@ pub fn certificate_identity(der: &[u8]) -> Result<Identity, PeerError> {
     }
 }
 
-fn header_identity(metadata: &tonic::metadata::MetadataMap) -> Result<Identity, PeerError> {
-    let mut values = metadata.get_all(IDENTITY_HEADER).iter();
+fn header_identity(headers: &http::HeaderMap) -> Result<Identity, PeerError> {
+    let mut values = headers.get_all(IDENTITY_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(PeerError::Header) };
     let uri = value.to_str().map_err(|_| PeerError::Header)?;
     // The header is all the evidence there is.
@@ -219,6 +227,8 @@ pub struct DevAuthority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     existing: Existing,
+    /// From when until when what it issues is valid, if not as usual.
+    valid: Option<Validity>,
 }
 
 impl DevAuthority {
@@ -249,7 +259,7 @@ impl DevAuthority {
             (&dir.join("ca.pem"), certificate.pem().as_bytes()),
             (&dir.join("ca.key"), key.serialize_pem().as_bytes()),
         )?;
-        Ok(DevAuthority { dir: dir.to_owned(), issuer: Issuer::new(params, key), existing })
+        Ok(DevAuthority { dir: dir.to_owned(), issuer: Issuer::new(params, key), existing, valid: None })
     }
 
     /// Opens the authority that is in `dir`.
@@ -266,13 +276,20 @@ impl DevAuthority {
             .map_err(|error| material(dir.join("ca.key").display().to_string(), error))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)
             .map_err(|error| material(dir.join("ca.pem").display().to_string(), error))?;
-        Ok(DevAuthority { dir: dir.to_owned(), issuer, existing: Existing::Refuse })
+        Ok(DevAuthority { dir: dir.to_owned(), issuer, existing: Existing::Refuse, valid: None })
     }
 
     /// From here on, files of the same identity are replaced by newly issued ones.
     #[must_use]
     pub fn replacing(mut self) -> Self {
         self.existing = Existing::Replace;
+        self
+    }
+
+    /// From here on, what it issues is valid from then until then: to see what becomes of certificates that are not.
+    #[must_use]
+    pub fn valid(mut self, validity: Validity) -> Self {
+        self.valid = Some(validity);
         self
     }
 
@@ -312,6 +329,9 @@ impl DevAuthority {
         params.subject_alt_names.push(SanType::URI(uri));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
+        if let Some(Validity { from, until }) = self.valid {
+            (params.not_before, params.not_after) = (time(from.0).into(), time(until.0).into());
+        }
         let key = KeyPair::generate().map_err(|error| material(what(), error))?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(|error| material(what(), error))?;
         let paths =
@@ -352,9 +372,13 @@ pub fn read_public_key(path: &Path) -> Result<VerifyingKey, PkiError> {
     VerifyingKey::from_public_key_pem(&pem).map_err(|error| material(path.display().to_string(), error))
 }
 
+fn time(ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
 fn params(common_name: &str, days: u32) -> CertificateParams {
     let mut params = CertificateParams::default();
-    let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(runtime::utc_ms()).unwrap_or(0));
+    let now = time(runtime::utc_ms());
     params.not_before = (now - BACKDATED).into();
     params.not_after = (now + DAY * days).into();
     params.distinguished_name.push(DnType::CommonName, common_name);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dinhba_client::handshake::Validity;
 use dinhba_client::tls::MESSAGE_BYTES_MAX;
 use dinhba_core::claims::Identity;
+use dinhba_core::date::InstantMs;
 use dinhba_core::ids::NodeId;
 use dinhba_proto::peer::v1::Frame;
 use dinhba_proto::v1::link_server::LinkServer;
@@ -12,6 +14,7 @@ use dinhba_proto::v1::records_server::RecordsServer;
 use dinhba_proto::v1::site_server::SiteServer;
 use futures::FutureExt;
 use futures::channel::oneshot;
+use openraft_rt::watch::WatchReceiver;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::service::Routes;
@@ -20,6 +23,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_health::ServingStatus;
 use tower::util::MapResponseLayer;
 
+use crate::gate::Gate;
 use crate::node::{Node, Shared};
 use crate::pki::peer_identity;
 use crate::raft::peer::{Admit, PeerService};
@@ -29,6 +33,14 @@ use crate::{metrics, runtime};
 
 /// How often the health that callers see is looked after.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the node's own certificate is compared with the clock, which may be set meanwhile.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
+
+/// A certificate that ends within this is warned of, once a day: time enough to have another one made and to start the node again.
+const CERTIFICATE_WARNING_MS: i64 = 30 * DAY_MS;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Lets the nodes of this site in to the peer stream, and nobody else.
 struct SameSite(Arc<Shared>);
@@ -66,6 +78,10 @@ pub fn routes(node: &Node) -> Routes {
 pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: oneshot::Receiver<()>) {
     let shared = Arc::clone(&node.shared);
     let closing = closing.map(|_| ()).shared();
+    if let Some(validity) = door.validity() {
+        let _ = shared.certificate.set(validity);
+        runtime::spawn("certificate", watch_certificate(Arc::clone(&shared), validity));
+    }
     if let Some(address) = &shared.config.node.metrics_listen {
         match listen_plain(address) {
             Ok(incoming) => {
@@ -73,7 +89,10 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
                 let page = metrics::serve(
                     incoming,
                     shared.metrics.clone(),
-                    Arc::new(move || figures.keep_figures()),
+                    Arc::new(move || {
+                        figures.keep_figures();
+                        figures.keep_certificate_figure();
+                    }),
                     Arc::new(move || health.health()),
                     closing.clone(),
                 );
@@ -89,22 +108,24 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
             .register_encoded_file_descriptor_set(dinhba_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let server = door.server().map(|server| server.layer(MapResponseLayer::new(clarify)));
+    let callers = door.admit(incoming, Arc::clone(&shared.refusals)).map_err(|error| error.to_string());
     // Both versions: Python's own client, for one, knows the older alone.
-    let (mut server, reflection, reflection_old) = match (server, reflection().build_v1(), reflection().build_v1alpha())
-    {
-        (Ok(server), Ok(reflection), Ok(reflection_old)) => (server, reflection, reflection_old),
-        (server, reflection, reflection_old) => {
-            let error = server.err().map(|e| e.to_string());
+    let (callers, reflection, reflection_old) = match (callers, reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(callers), Ok(reflection), Ok(reflection_old)) => (callers, reflection, reflection_old),
+        (callers, reflection, reflection_old) => {
+            let error = callers.err();
             let error = error.or_else(|| reflection.err().map(|e| e.to_string()));
             let error = error.or_else(|| reflection_old.err().map(|e| e.to_string()));
             tracing::error!(error, "the door cannot open");
             return;
         }
     };
-    let served = server
+    let served = door
+        .server()
+        .layer(MapResponseLayer::new(clarify))
+        .layer(Gate::default())
         .add_routes(routes(&node).add_service(health).add_service(reflection).add_service(reflection_old))
-        .serve_with_incoming_shutdown(incoming, closing)
+        .serve_with_incoming_shutdown(callers, closing)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the door closed");
@@ -127,4 +148,45 @@ async fn keep_health(shared: Arc<Shared>, reporter: tonic_health::server::Health
         runtime::sleep(HEALTH_EVERY).await;
     }
     reporter.set_service_status("", ServingStatus::NotServing).await;
+}
+
+impl Shared {
+    /// What is wrong with the node's own certificate now: nobody can call it then, and it can call nobody.
+    pub(crate) fn certificate_health(&self) -> Result<(), String> {
+        let complaint = self.certificate.get().and_then(|validity| validity.complaint(InstantMs(runtime::utc_ms())));
+        complaint.map_or(Ok(()), Err)
+    }
+
+    fn keep_certificate_figure(&self) {
+        if let Some(validity) = self.certificate.get() {
+            self.metrics.certificate_expiry(validity.until.0.saturating_sub(runtime::utc_ms()));
+        }
+    }
+}
+
+/// Says when the node's own certificate is no longer valid, or not yet, or soon no longer; and when it is again.
+async fn watch_certificate(shared: Arc<Shared>, validity: Validity) {
+    let mut stopping = shared.stopping();
+    let (mut was_well, mut warned_ms) = (true, None::<i64>);
+    loop {
+        let now = InstantMs(runtime::utc_ms());
+        match (validity.complaint(now), was_well) {
+            (Some(complaint), true) => {
+                tracing::error!(from = %validity.from, until = %validity.until, "nobody can call this node: {complaint}");
+            }
+            (None, false) => tracing::info!(until = %validity.until, "this node's certificate is valid now"),
+            _ => {}
+        }
+        was_well = validity.check(now).is_ok();
+        // A clock that was set back warns again too.
+        let is_due = warned_ms.is_none_or(|warned| !(0..DAY_MS).contains(&(now.0 - warned)));
+        if was_well && validity.until.0 - now.0 < CERTIFICATE_WARNING_MS && is_due {
+            warned_ms = Some(now.0);
+            let days = (validity.until.0 - now.0) / DAY_MS;
+            tracing::warn!(until = %validity.until, days, "this node's certificate expires soon: have a new one made");
+        }
+        if runtime::timeout(CERTIFICATE_EVERY, WatchReceiver::changed(&mut stopping)).await.is_ok() {
+            return;
+        }
+    }
 }

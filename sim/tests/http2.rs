@@ -202,7 +202,7 @@ impl Machine {
             let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
             Some((accepted, listener))
         });
-        let server = Door::UnsafeLoopback(own).server()?.add_routes(server::routes(&node));
+        let server = Door::UnsafeLoopback(own).server().add_routes(server::routes(&node));
         let served = server.serve_with_incoming(Box::pin(incoming));
         let started = async {
             node.start(seams).await?;

@@ -10,6 +10,7 @@ use dinhba_core::ids::EvidenceId;
 use super::Failure;
 use crate::ambient::Machine;
 use crate::client::{Client, Limits};
+use crate::error::Error;
 use crate::request::Context;
 use crate::tls::{Credentials, DialError, LoopbackDialer, TlsDialer, split_name};
 use crate::transport::Dial;
@@ -112,6 +113,13 @@ impl Connection {
         };
         let (ca, cert, key) = (file(&self.ca, "ca.pem")?, file(&self.cert, "cert.pem")?, file(&self.key, "key.pem")?);
         let credentials = Credentials::read(&ca, &cert, &key).map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Arc::new(TlsDialer::new(&credentials)))
+        let dialer = TlsDialer::new(&credentials);
+        dialer.check().map_err(|fault| match fault {
+            DialError::Untimely(_) => {
+                Error::Unreachable { text: fault.to_string(), fault: Some(Box::new(fault)) }.into()
+            }
+            _ => Failure::Usage(format!("{}: {fault}", cert.display())),
+        })?;
+        Ok(Arc::new(dialer))
     }
 }

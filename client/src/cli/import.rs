@@ -194,7 +194,7 @@ fn bar(rows: u64, is_hidden: bool) -> ProgressBar {
 fn go_on(error: Error) -> Failure {
     const AGAIN: &str = "run the same import again: it goes on where it stopped";
     Failure::Client(match error {
-        Error::Unreachable { text } => Error::Unreachable { text: format!("{text}; {AGAIN}") },
+        Error::Unreachable { text, fault } => Error::Unreachable { text: format!("{text}; {AGAIN}"), fault },
         Error::OutcomeUnknown { request, text } => Error::OutcomeUnknown { request, text: format!("{text}; {AGAIN}") },
         error => error,
     })

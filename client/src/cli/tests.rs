@@ -206,7 +206,7 @@ fn every_error_has_its_exit_code() {
     assert_eq!(refused(Code::NotFound), Exit::NotFound);
     assert_eq!(refused(Code::AlreadyExists), Exit::Stale);
     assert_eq!(refused(Code::FailedPrecondition), Exit::Other);
-    assert_eq!(Exit::of(&Error::Unreachable { text: String::new() }), Exit::Unreachable);
+    assert_eq!(Exit::of(&Error::Unreachable { text: String::new(), fault: None }), Exit::Unreachable);
     assert_eq!(Exit::of(&Error::OutcomeUnknown { request: None, text: String::new() }), Exit::Unknown);
     // The table of the help and the codes are the same.
     for code in 0..=8 {

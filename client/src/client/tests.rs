@@ -68,7 +68,7 @@ async fn of_more_calls_than_a_site_serves_each_is_refused_before_it_is_sent() {
         _ = &mut under_way => panic!("nobody answers"),
         outcome = &mut one_more => outcome.unwrap_err(),
     };
-    assert!(matches!(&error, Error::Unreachable { text } if text.contains("under way")), "{error}");
+    assert!(matches!(&error, Error::Unreachable { text, .. } if text.contains("under way")), "{error}");
     assert_eq!(memory.register().calls.len(), CALLS_MAX);
     // Those that were sent are asked for again, and then there is room.
     assert!(under_way.await.iter().all(Result::is_ok));

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use dinhba_client::tls::{named, node_name};
+use dinhba_client::tls::{lasting, named, node_name};
 use dinhba_client::transport::{Dial, Line};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::{self as wire, peer_client::PeerClient, peer_server};
@@ -223,7 +223,7 @@ impl Link {
     }
 
     async fn connect(self: &Arc<Self>, dial: &dyn Dial) -> Result<Connection, String> {
-        let transport = dial.dial(self.address.clone()).await.map_err(|error| error.to_string())?;
+        let transport = dial.dial(self.address.clone()).await.map_err(|error| lasting(&error))?;
         let mut client = PeerClient::new(Line(transport))
             .max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX);

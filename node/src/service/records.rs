@@ -23,6 +23,8 @@ use dinhba_proto::v1::records_server::Records;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use openraft_rt::watch::WatchReceiver;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{
@@ -52,6 +54,8 @@ pub(super) const SHARDS_ASKED_MAX: usize = 16;
 
 /// Edits of a stream that are decided at once: as many as one log entry takes.
 const EDITS_AT_ONCE: usize = 128;
+/// Bytes of a stream's edits under way: four of the largest, and all that are usual.
+const EDIT_BYTES_AT_ONCE: usize = 2 << 20;
 
 /// Entries of the change feed read at once.
 const WATCH_PAGE: usize = 100;
@@ -481,9 +485,10 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let claims = person(&request)?;
         let service = self.clone();
-        let decide = move |request: v1::EditRequest| {
+        let decide = move |(request, room): (v1::EditRequest, OwnedSemaphorePermit)| {
             let (service, claims) = (service.clone(), claims.clone());
             async move {
+                let _until_answered = room;
                 let name = request_from_wire(request.request.clone()).map(request_to_wire).ok();
                 let outcome = match service.edit_one(&claims, request).await {
                     Ok(reply) => v1::edit_many_reply::Outcome::Accepted(reply),
@@ -492,7 +497,13 @@ impl Records for RecordsService {
                 Ok(v1::EditManyReply { request: name, outcome: Some(outcome) })
             }
         };
-        let edits = request.into_inner().map_err(unread).map_ok(decide);
+        let room = Arc::new(Semaphore::new(EDIT_BYTES_AT_ONCE));
+        let find_room = move |request: v1::EditRequest| {
+            let bytes = request.encoded_len().min(EDIT_BYTES_AT_ONCE);
+            let room = Arc::clone(&room).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
+            async move { Ok((request, room.await.map_err(|_| Status::internal("the room for edits was closed"))?)) }
+        };
+        let edits = request.into_inner().map_err(unread).and_then(find_room).map_ok(decide);
         Ok(Response::new(edits.try_buffered(EDITS_AT_ONCE).boxed()))
     }
 

@@ -49,6 +49,7 @@ struct Step {
 impl Shared {
     /// Why this node does not serve, if it does not.
     pub fn health(&self) -> Result<(), String> {
+        self.certificate_health()?;
         if self.hosted().next().is_none() {
             return Err("the node is starting".to_owned());
         }

@@ -4,6 +4,7 @@ mod access;
 mod any_client;
 mod backup_and_restore;
 mod bad_input;
+mod certificates;
 mod crash;
 mod crashed_sled;
 mod damaged_beyond_itself;

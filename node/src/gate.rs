@@ -1,0 +1,666 @@
+//! What a call may cost before a service sees it: who may call what at all, how long a message may be, how much one caller and
+//! all of them may send and have open at once, and how long an answer may lie untaken.
+//!
+//! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods ([`rule`]). Promises: **memory is
+//! budgeted before it is reserved**: a message is handed on once all of it is here, so that who announces megabytes and sends
+//! five bytes costs five bytes; what is here counts on the caller's budget until it is answered. Calls that are for nodes alone
+//! are refused to people before anything of them is read. Who takes nothing of a feed for [`TAKEN_WITHIN`] is cut off, and what
+//! the feed held is freed. Leaves to others: how many connections there are (`tls`), what a call means (`service`).
+//! Limits: what HTTP/2 itself holds for a connection (a window of a MiB, and headers) is not in the budget; connections are
+//! bounded instead. Calls that come without the door, in the simulator, do not pass here.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dinhba_client::tls::MESSAGE_BYTES_MAX;
+use dinhba_core::claims::Identity;
+use dinhba_core::edit::COMMAND_BYTES_MAX;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame};
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::pki::identity_of;
+use crate::raft::peer::FRAME_BYTES_MAX;
+use crate::runtime::{self, Sleep};
+
+/// A question of a few fields: ids, a name, a date, the context.
+const QUESTION_BYTES_MAX: usize = 16 << 10;
+/// An edit in protobuf: the largest command takes some more bytes there than in our own encoding.
+const EDIT_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX;
+/// All shards of the country, by name.
+const LOCATE_BYTES_MAX: usize = 1 << 20;
+/// What the messages of one person or application that are here and not answered may take: sixteen of the largest edits, or
+/// thousands of usual ones.
+const BYTES_OF_PERSON_MAX: usize = 8 << 20;
+/// The same of one node: a frame of each of some groups.
+const BYTES_OF_NODE_MAX: usize = 32 << 20;
+/// The same of all people together, and of all callers: what is above it is for nodes.
+const BYTES_OF_PEOPLE_MAX: usize = 64 << 20;
+const BYTES_MAX: usize = 128 << 20;
+/// Calls of one caller under way: an application's threads, several times; a few kB each.
+const CALLS_OF_ONE_MAX: usize = 1024;
+/// Calls of all under way.
+const CALLS_MAX: usize = 8192;
+/// Of these, streams that stay open (watch, export, backup, many edits) of one person or application: each holds a page or a few
+/// hundred kB of edits.
+const FEEDS_OF_ONE_MAX: usize = 32;
+/// The same of all.
+const FEEDS_MAX: usize = 256;
+/// Within a message the next bytes come within this, or never.
+const BYTES_WITHIN: Duration = Duration::from_secs(30);
+/// Who takes nothing of a feed for so long is gone, or will ask again: a page crosses the thinnest link in seconds.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a method asks of its callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rule {
+    is_for_nodes: bool,
+    message_bytes_max: usize,
+    is_feed: bool,
+}
+
+/// The rule for the method at `path`.
+fn rule(path: &str) -> Rule {
+    let people = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: false };
+    let nodes = |message_bytes_max| Rule { is_for_nodes: true, message_bytes_max, is_feed: false };
+    let feed = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: true };
+    match path {
+        "/dinhba.peer.v1.Peer/Stream" => nodes(FRAME_BYTES_MAX),
+        "/dinhba.v1.Link/Session" => nodes(MESSAGE_BYTES_MAX),
+        "/dinhba.v1.Link/Locate" => nodes(LOCATE_BYTES_MAX),
+        "/dinhba.v1.Records/Edit" => people(EDIT_BYTES_MAX),
+        "/dinhba.v1.Records/EditMany" => feed(EDIT_BYTES_MAX),
+        "/dinhba.v1.Records/Watch" | "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
+        // Where an archive stands, for each shard of the site.
+        "/dinhba.v1.Site/Backup" => feed(MESSAGE_BYTES_MAX),
+        _ if path.starts_with("/dinhba.peer.") || path.starts_with("/dinhba.v1.Link/") => nodes(QUESTION_BYTES_MAX),
+        _ => people(QUESTION_BYTES_MAX),
+    }
+}
+
+/// What one caller has under way.
+#[derive(Debug, Default)]
+struct Usage {
+    bytes: usize,
+    calls: usize,
+    feeds: usize,
+}
+
+/// What all have under way.
+#[derive(Debug, Default)]
+struct Ledger {
+    callers: BTreeMap<String, Usage>,
+    people: usize,
+    all: Usage,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call under way: its part of the ledger is given back when the last part of it is dropped.
+#[derive(Debug)]
+struct Call {
+    ledger: Arc<Mutex<Ledger>>,
+    caller: String,
+    is_person: bool,
+    is_feed: bool,
+    bytes: AtomicUsize,
+}
+
+impl Call {
+    fn open(ledger: &Arc<Mutex<Ledger>>, caller: &Identity, is_feed: bool) -> Result<Self, Status> {
+        let is_person = matches!(caller, Identity::Person(_));
+        let caller = caller.uri();
+        let busy = |what: &str, most| {
+            let text = format!("{what} are under way, at most {most}; nothing was accepted: end some, or wait");
+            Err(Status::resource_exhausted(text))
+        };
+        let mut entries = lock(ledger);
+        let (calls, feeds) = entries.callers.get(&caller).map_or((0, 0), |usage| (usage.calls, usage.feeds));
+        if calls >= CALLS_OF_ONE_MAX {
+            return busy("many calls of this caller", CALLS_OF_ONE_MAX);
+        }
+        if entries.all.calls >= CALLS_MAX {
+            return busy("many calls of all", CALLS_MAX);
+        }
+        if is_feed && feeds >= FEEDS_OF_ONE_MAX {
+            return busy("many streams of this caller", FEEDS_OF_ONE_MAX);
+        }
+        if is_feed && entries.all.feeds >= FEEDS_MAX {
+            return busy("many streams of all", FEEDS_MAX);
+        }
+        let usage = entries.callers.entry(caller.clone()).or_default();
+        usage.calls += 1;
+        usage.feeds += usize::from(is_feed);
+        entries.all.calls += 1;
+        entries.all.feeds += usize::from(is_feed);
+        drop(entries);
+        Ok(Call { ledger: Arc::clone(ledger), caller, is_person, is_feed, bytes: AtomicUsize::new(0) })
+    }
+
+    /// Counts bytes that are here.
+    fn charge(&self, bytes: usize) -> Result<(), Status> {
+        let most = if self.is_person { BYTES_OF_PERSON_MAX } else { BYTES_OF_NODE_MAX };
+        let mut ledger = lock(&self.ledger);
+        let people_is_full = self.is_person && ledger.people + bytes > BYTES_OF_PEOPLE_MAX;
+        if ledger.all.bytes + bytes > BYTES_MAX || people_is_full {
+            return Err(Status::resource_exhausted(
+                "all callers together are sending more than this node holds at once; nothing was accepted: wait a little",
+            ));
+        }
+        let usage = ledger.callers.entry(self.caller.clone()).or_default();
+        if usage.bytes + bytes > most {
+            return Err(Status::resource_exhausted(format!(
+                "this caller is sending more than {most} bytes at once; nothing was accepted: send less at a time"
+            )));
+        }
+        usage.bytes += bytes;
+        ledger.all.bytes += bytes;
+        ledger.people += if self.is_person { bytes } else { 0 };
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What was counted is gone.
+    fn release(&self) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.take_off(&mut lock(&self.ledger), bytes);
+        }
+    }
+
+    fn take_off(&self, ledger: &mut Ledger, bytes: usize) {
+        ledger.all.bytes -= bytes;
+        ledger.people -= if self.is_person { bytes } else { 0 };
+        if let Some(usage) = ledger.callers.get_mut(&self.caller) {
+            usage.bytes -= bytes;
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut ledger = lock(&self.ledger);
+        self.take_off(&mut ledger, self.bytes.load(Ordering::Relaxed));
+        ledger.all.calls -= 1;
+        ledger.all.feeds -= usize::from(self.is_feed);
+        if let Some(usage) = ledger.callers.get_mut(&self.caller) {
+            usage.calls -= 1;
+            usage.feeds -= usize::from(self.is_feed);
+            if usage.calls == 0 {
+                ledger.callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// How long is waited for a caller.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    bytes_within: Duration,
+    taken_within: Duration,
+}
+
+/// The layer.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    ledger: Arc<Mutex<Ledger>>,
+    patience: Patience,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let patience = Patience { bytes_within: BYTES_WITHIN, taken_within: TAKEN_WITHIN };
+        Gate { ledger: Arc::default(), patience }
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, ledger: Arc::clone(&self.ledger), patience: self.patience }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Debug, Clone)]
+pub struct Gated<S> {
+    inner: S,
+    ledger: Arc<Mutex<Ledger>>,
+    patience: Patience,
+}
+
+impl<S> Gated<S> {
+    /// Whether the call may go on: its part of the ledger and its rule.
+    fn admit(&self, request: &http::Request<Body>) -> Result<(Arc<Call>, Rule), Status> {
+        let caller = identity_of(request.extensions(), request.headers())?;
+        let rule = rule(request.uri().path());
+        if rule.is_for_nodes && matches!(caller, Identity::Person(_)) {
+            return Err(Status::permission_denied(
+                "this is for nodes: people and applications use the records service",
+            ));
+        }
+        Ok((Arc::new(Call::open(&self.ledger, &caller, rule.is_feed)?), rule))
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Gated<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (call, rule) = match self.admit(&request) {
+            Ok(admitted) => admitted,
+            Err(status) => return std::future::ready(Ok(status.into_http())).boxed(),
+        };
+        let Patience { bytes_within, taken_within } = self.patience;
+        let whole = |body| Body::new(Whole::new(body, rule.message_bytes_max, bytes_within, Arc::clone(&call)));
+        let answering = self.inner.call(request.map(whole));
+        async move {
+            Ok(answering.await?.map(|body| match rule.is_feed {
+                true => Body::new(Fed::new(body, taken_within, call)),
+                false => Body::new(Counted { body, _call: call }),
+            }))
+        }
+        .boxed()
+    }
+}
+
+/// A request's body, of which whole messages are handed on.
+struct Whole {
+    body: Body,
+    message_bytes_max: usize,
+    call: Arc<Call>,
+    /// What is here of the present message, with the five bytes in front of it.
+    part: BytesMut,
+    /// What came after it.
+    rest: Bytes,
+    within: Duration,
+    silence: Option<Sleep>,
+}
+
+impl Whole {
+    /// The five bytes in front of a message: whether it is compressed, and its length.
+    const HEADER: usize = 5;
+
+    fn new(body: Body, message_bytes_max: usize, within: Duration, call: Arc<Call>) -> Self {
+        Whole { body, message_bytes_max, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None }
+    }
+
+    /// Moves bytes to the present message; it, if that makes it whole.
+    fn advance(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.part.len() < Self::HEADER {
+            if self.part.is_empty() && !self.rest.is_empty() {
+                // The one before it has been answered, or is under way elsewhere.
+                self.call.release();
+            }
+            let missing = self.rest.len().min(Self::HEADER - self.part.len());
+            self.part.extend_from_slice(&self.rest.split_to(missing));
+        }
+        let Some(&[_, a, b, c, d]) = self.part.first_chunk() else { return Ok(None) };
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        let limit = self.message_bytes_max;
+        if length > limit {
+            // As the transport would say it, so that it is put into our words in one place.
+            return Err(Status::out_of_range(format!(
+                "Error, decoded message length too large: found {length} bytes, the limit is: {limit} bytes"
+            )));
+        }
+        let missing = self.rest.len().min(Self::HEADER + length - self.part.len());
+        self.call.charge(missing)?;
+        self.part.extend_from_slice(&self.rest.split_to(missing));
+        if self.part.len() < Self::HEADER + length {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.part).freeze()))
+    }
+}
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if let Some(message) = self.advance()? {
+                self.silence = None;
+                return Poll::Ready(Some(Ok(Frame::data(message))));
+            }
+            match Pin::new(&mut self.body).poll_frame(task) {
+                Poll::Ready(Some(frame)) => match frame?.into_data() {
+                    Ok(bytes) => {
+                        self.silence = None;
+                        self.rest = bytes;
+                    }
+                    // Trailers, of which a request has none that mean anything.
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                Poll::Ready(None) if self.part.is_empty() => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    self.part = BytesMut::new();
+                    return Poll::Ready(Some(Err(Status::internal("Unexpected EOF decoding stream."))));
+                }
+                Poll::Pending if self.part.is_empty() => return Poll::Pending,
+                Poll::Pending => {
+                    let within = self.within;
+                    let silence = self.silence.get_or_insert_with(|| runtime::sleep(within));
+                    if Pin::new(silence).poll(task).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.part = BytesMut::new();
+                    let text = format!("the rest of the message did not come within {} s", within.as_secs());
+                    return Poll::Ready(Some(Err(Status::deadline_exceeded(text))));
+                }
+            }
+        }
+    }
+}
+
+/// An answer's body, until whose end the call counts.
+struct Counted {
+    body: Body,
+    _call: Arc<Call>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(task)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Frames = mpsc::Receiver<Result<Frame<Bytes>, Status>>;
+
+/// An answer's body that is cut off if nobody takes it.
+struct Fed {
+    frames: Frames,
+    is_cut: Arc<AtomicBool>,
+    within: Duration,
+    _call: Arc<Call>,
+}
+
+impl Fed {
+    fn new(body: Body, within: Duration, call: Arc<Call>) -> Self {
+        let (sender, frames) = mpsc::channel(1);
+        let is_cut = Arc::new(AtomicBool::new(false));
+        runtime::spawn("feed", feed(body, sender, within, Arc::clone(&is_cut)));
+        Fed { frames, is_cut, within, _call: call }
+    }
+}
+
+/// Hands on what a body gives, for as long as it is taken.
+async fn feed(
+    mut body: Body,
+    frames: mpsc::Sender<Result<Frame<Bytes>, Status>>,
+    within: Duration,
+    is_cut: Arc<AtomicBool>,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = std::future::poll_fn(|task| Pin::new(&mut body).poll_frame(task)) => frame,
+            () = frames.closed() => return,
+        };
+        let Some(frame) = frame else { return };
+        match runtime::timeout(within, frames.send(frame)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return is_cut.store(true, Ordering::Release),
+        }
+    }
+}
+
+impl http_body::Body for Fed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(self.frames.poll_recv(task));
+        if frame.is_none() && self.is_cut.swap(false, Ordering::AcqRel) {
+            let text = format!("nothing was taken for {} s: ask again", self.within.as_secs());
+            let mut trailers = http::HeaderMap::new();
+            Status::unavailable(text).add_header(&mut trailers)?;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        Poll::Ready(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use dinhba_core::claims::{Claims, Role};
+    use dinhba_core::ids::{EvidenceId, NodeId, SiteId, UnitId};
+    use futures::StreamExt;
+    use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+    use tonic::Code;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::pki::Shown;
+
+    const EDIT: &str = "/dinhba.v1.Records/Edit";
+    const WATCH: &str = "/dinhba.v1.Records/Watch";
+
+    const HASTE: Duration = Duration::from_millis(100);
+
+    fn hasty() -> Gate {
+        Gate { patience: Patience { bytes_within: HASTE, taken_within: HASTE }, ..Gate::default() }
+    }
+
+    fn person(subject: &str) -> Identity {
+        Identity::Person(Claims::new(subject, Role::Registrar, UnitId(3), EvidenceId::default()).unwrap())
+    }
+
+    fn node() -> Identity {
+        Identity::Node { site: SiteId(1), node: NodeId(2) }
+    }
+
+    /// A body to which the test gives what it likes, when it likes.
+    fn body() -> (UnboundedSender<Bytes>, Body) {
+        let (sender, chunks) = unbounded();
+        (sender, Body::new(Given(chunks)))
+    }
+
+    struct Given(UnboundedReceiver<Bytes>);
+
+    impl http_body::Body for Given {
+        type Data = Bytes;
+        type Error = Status;
+        fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.poll_next_unpin(task).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
+
+    fn header(length: u32) -> Bytes {
+        [&[0][..], &length.to_be_bytes()].concat().into()
+    }
+
+    fn request(caller: &Identity, path: &str, body: Body) -> http::Request<Body> {
+        let mut request = http::Request::builder().uri(path).body(body).unwrap();
+        request.extensions_mut().insert(Shown(Some(Ok(caller.clone()))));
+        request
+    }
+
+    /// A service that reads one message and says how long it was, behind the gate.
+    fn reading(
+        gate: &Gate,
+    ) -> impl Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send> + Clone
+    {
+        gate.layer(tower::service_fn(|mut request: http::Request<Body>| async move {
+            let frame = std::future::poll_fn(|task| Pin::new(request.body_mut()).poll_frame(task)).await;
+            Ok(match frame {
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    http::Response::builder().header("length", length).body(Body::empty()).unwrap()
+                }
+                Some(Err(status)) => status.into_http(),
+                None => http::Response::new(Body::empty()),
+            })
+        }))
+    }
+
+    fn refusal(response: &http::Response<Body>) -> (Code, String) {
+        let status = Status::from_header_map(response.headers()).expect("it was refused");
+        (status.code(), status.message().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_message_is_handed_on_once_it_is_whole_and_counts_until_then_as_what_is_here() {
+        let gate = Gate::default();
+        let (sender, body) = body();
+        let reading = reading(&gate).oneshot(request(&person("lan"), EDIT, body));
+        let mut reading = std::pin::pin!(reading);
+        sender.unbounded_send(header(300_000)).unwrap();
+        assert!((&mut reading).now_or_never().is_none());
+        assert_eq!(lock(&gate.ledger).all.bytes, 0, "nothing is here but an announcement");
+        for _ in 0..3 {
+            sender.unbounded_send(vec![1; 99_999].into()).unwrap();
+            assert!((&mut reading).now_or_never().is_none());
+        }
+        assert_eq!(lock(&gate.ledger).all.bytes, 299_997);
+        // The end of this message and the beginning of the next one come together.
+        sender.unbounded_send(vec![0; 5].into()).unwrap();
+        let response = reading.await.unwrap();
+        assert_eq!(response.headers()["length"], "300005");
+        drop(response);
+        let ledger = lock(&gate.ledger);
+        assert!(ledger.callers.is_empty() && ledger.all.bytes == 0 && ledger.all.calls == 0 && ledger.people == 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_for_a_method_is_refused_by_its_first_five_bytes() {
+        let gate = Gate::default();
+        for (path, most) in [
+            ("/grpc.health.v1.Health/Check", QUESTION_BYTES_MAX),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", QUESTION_BYTES_MAX),
+            ("/dinhba.v1.Site/Status", QUESTION_BYTES_MAX),
+            ("/dinhba.v1.Records/Find", QUESTION_BYTES_MAX),
+            (WATCH, QUESTION_BYTES_MAX),
+            (EDIT, EDIT_BYTES_MAX),
+        ] {
+            let (sender, body) = body();
+            sender.unbounded_send(header(u32::try_from(most).unwrap() + 1)).unwrap();
+            let response = reading(&gate).oneshot(request(&person("lan"), path, body)).now_or_never();
+            let (code, text) = refusal(&response.expect("at once").unwrap());
+            assert!(code == Code::OutOfRange && text.contains("too large"), "{path}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_for_nodes_is_refused_to_people_unread() {
+        let gate = Gate::default();
+        for path in ["/dinhba.v1.Link/Session", "/dinhba.v1.Link/Locate", "/dinhba.peer.v1.Peer/Stream"] {
+            let (sender, body) = body();
+            let response = reading(&gate).oneshot(request(&person("lan"), path, body)).now_or_never();
+            assert_eq!(refusal(&response.expect("at once").unwrap()).0, Code::PermissionDenied, "{path}");
+            assert!(sender.is_closed(), "{path}: nothing more is wanted");
+            let (sender, body) = self::body();
+            sender.unbounded_send(header(100_000)).unwrap();
+            assert!(reading(&gate).oneshot(request(&node(), path, body)).now_or_never().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_caller_has_a_share_of_bytes_calls_and_streams_and_the_others_have_theirs() {
+        let gate = Gate::default();
+        let mut open = Vec::new();
+        let mut send = |caller: &Identity, path, bytes: usize| {
+            let (sender, body) = body();
+            sender.unbounded_send(header(u32::try_from(bytes).unwrap() + 1)).unwrap();
+            sender.unbounded_send(vec![1; bytes].into()).unwrap();
+            let mut reading = reading(&gate).oneshot(request(caller, path, body)).boxed();
+            let answer = (&mut reading).now_or_never();
+            open.push((sender, reading));
+            answer.map(|response| refusal(&response.unwrap()))
+        };
+        let (lan, hoa) = (person("lan"), person("hoa"));
+        for _ in 0..BYTES_OF_PERSON_MAX / 500_000 {
+            assert_eq!(send(&lan, EDIT, 500_000), None);
+        }
+        let (code, text) = send(&lan, EDIT, 500_000).expect("it has its share");
+        assert!(code == Code::ResourceExhausted && text.contains("send less at a time"), "{text}");
+        assert_eq!(send(&hoa, EDIT, 500_000), None);
+        let refused = (0..1000).find_map(|number| send(&person(&format!("p{number}")), EDIT, 500_000));
+        assert!(refused.is_some_and(|(_, text)| text.contains("all callers together")), "people have a share");
+        assert_eq!(send(&node(), "/dinhba.peer.v1.Peer/Stream", 500_000), None);
+        open.clear();
+        assert!(lock(&gate.ledger).callers.is_empty());
+
+        let call = |caller: &Identity, is_feed| Call::open(&gate.ledger, caller, is_feed);
+        let feeds: Vec<_> = (0..FEEDS_OF_ONE_MAX).map(|_| call(&lan, true).unwrap()).collect();
+        assert!(call(&lan, true).unwrap_err().message().contains("streams of this caller"));
+        let calls: Vec<_> = (0..CALLS_OF_ONE_MAX - FEEDS_OF_ONE_MAX).map(|_| call(&lan, false).unwrap()).collect();
+        assert!(call(&lan, false).unwrap_err().message().contains("calls of this caller"));
+        assert!(call(&hoa, true).is_ok());
+        drop((feeds, calls));
+        assert!(call(&lan, true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_rest_does_not_come_ends_the_call() {
+        let gate = hasty();
+        let (sender, body) = body();
+        sender.unbounded_send(header(100)).unwrap();
+        let response = reading(&gate).oneshot(request(&person("lan"), EDIT, body)).await.unwrap();
+        assert_eq!(refusal(&response).0, Code::DeadlineExceeded);
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_a_feed_is_cut_off_and_who_takes_it_is_not() {
+        let gate = hasty();
+        let (sender, pages) = body();
+        let pages = Mutex::new(Some(pages));
+        let feeding = gate.layer(tower::service_fn(move |_: http::Request<Body>| {
+            let pages = lock(&pages).take().expect("called once");
+            async move { Ok::<_, Infallible>(http::Response::new(pages)) }
+        }));
+        let mut feed = feeding.oneshot(request(&person("lan"), WATCH, Body::empty())).await.unwrap().into_body();
+        let mut next = async || std::future::poll_fn(|task| Pin::new(&mut feed).poll_frame(task)).await;
+        for _ in 0..3 {
+            // Nothing to take is no fault.
+            runtime::sleep(2 * HASTE).await;
+            sender.unbounded_send(vec![1; 1000].into()).unwrap();
+            assert_eq!(next().await.unwrap().unwrap().data_ref().map(Bytes::len), Some(1000));
+        }
+        for _ in 0..10 {
+            sender.unbounded_send(vec![1; 1000].into()).unwrap();
+        }
+        runtime::sleep(2 * HASTE).await;
+        assert!(sender.is_closed(), "what the feed held is freed");
+        assert!(next().await.unwrap().unwrap().is_data());
+        let trailers = next().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::Unavailable);
+    }
+}
