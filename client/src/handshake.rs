@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 
 use dinhba_core::date::InstantMs;
-use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// From when until when a certificate is valid, with all that lie between it and the authority.
@@ -166,9 +166,7 @@ impl Fault {
             },
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Fault::Key,
             Error::NoCertificatesPresented => Fault::Absent,
-            Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion)
-            | Error::PeerIncompatible(_)
-            | Error::NoApplicationProtocol => Fault::Tls,
+            Error::InvalidMessage(_) | Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Fault::Tls,
             other => Fault::Other(other.to_string()),
         }
     }

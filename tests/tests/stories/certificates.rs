@@ -75,7 +75,7 @@ async fn a_node_whose_certificate_is_not_valid_is_red_and_both_ends_know_why() {
         })
         .await;
         let figures = page(port, "/metrics").await.unwrap();
-        assert_eq!(figures.contains("\ndinhba_certificate_expiry_seconds -"), is_expired, "{figures}");
+        assert_eq!(figures.contains("\ndinhba_certificate_expiry_seconds{} -"), is_expired, "{figures}");
         // Its link tries again and again, and each end says once why it is down.
         let tried = "dinhba_handshakes_refused_total{side=\"dial\",by=\"them\",reason=\"expired_or_not_yet_valid\"} ";
         eventually("the link has tried several times", Duration::from_secs(40), async || {
