@@ -9,6 +9,27 @@ use prost::Message;
 /// Where the descriptors go, below `OUT_DIR`; `FILE_DESCRIPTOR_SET` in `lib.rs` includes it.
 const DESCRIPTORS: &str = "descriptors.bin";
 
+/// What holds values of records, or bytes that do: `src/debug.rs` writes their `Debug`, with names and lengths only.
+const SECRETIVE: [&str; 17] = [
+    ".dinhba.v1.EditRequest",
+    ".dinhba.v1.Part",
+    ".dinhba.v1.FieldChange",
+    ".dinhba.v1.Field",
+    ".dinhba.v1.FieldValue",
+    ".dinhba.v1.Conflict",
+    ".dinhba.v1.FindRequest",
+    ".dinhba.v1.Entry",
+    ".dinhba.v1.Moved",
+    ".dinhba.v1.BackupReply",
+    ".dinhba.v1.LinkFrame",
+    ".dinhba.peer.v1.App",
+    ".dinhba.peer.v1.Entry",
+    ".dinhba.peer.v1.AppendRequest",
+    ".dinhba.peer.v1.SnapshotChunk",
+    ".dinhba.peer.v1.ProposeRequest",
+    ".dinhba.peer.v1.Proposed",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new("proto");
     println!("cargo:rerun-if-changed={}", root.display());
@@ -19,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join(DESCRIPTORS), descriptors.encode_to_vec())?;
     // Transports come boxed from the caller (see the client's `transport`), so no `connect` is generated.
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_transport(false).skip_debug(SECRETIVE).compile_fds(descriptors)?;
     Ok(())
 }
 

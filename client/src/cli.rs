@@ -19,7 +19,8 @@
 //! | 7 | the outcome is not known: do the same again, under the same request |
 //! | 8 | a file was imported but for some rows |
 //!
-//! Limits: options that name the connection are global, so a binary with verbs of its own should not use their names anew.
+//! A verb takes the options that it uses and no others ([`Line`]): those that ask a site whom and why, all of them how to
+//! write. A program may take these before the verb too, and puts both together ([`Connection::or`]).
 
 mod backup;
 mod connection;
@@ -27,6 +28,7 @@ mod export;
 mod fields;
 mod import;
 mod rows;
+pub mod sheet;
 mod show;
 mod status;
 #[cfg(test)]
@@ -37,13 +39,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args as _;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::schema::RecordKind;
 use serde_json::{Value as Json, json};
 use tonic::Code;
 
 use crate::archive::ArchiveError;
-use crate::error::Error;
+use crate::error::{Error, Problem};
 use crate::request::parse_request;
 
 pub use connection::Connection;
@@ -147,6 +150,25 @@ impl Failure {
         }
     }
 
+    /// For people: what is wrong, and of several things each.
+    fn text(&self) -> String {
+        let mut text = self.to_string();
+        match self {
+            Failure::Client(Error::Refused { problems, .. }) if problems.len() > 1 => {
+                for Problem { field, text: problem } in problems {
+                    text.push_str(&if field.is_empty() {
+                        format!("\n  {problem}")
+                    } else {
+                        format!("\n  {field}: {problem}")
+                    });
+                }
+            }
+            Failure::Client(Error::Stale(stale)) => text.push_str(&format!("\n  dinhba get {}", stale.record)),
+            _ => {}
+        }
+        text
+    }
+
     fn json(&self) -> Json {
         let name = match self.exit() {
             Exit::Usage => "invalid",
@@ -159,7 +181,15 @@ impl Failure {
         };
         let mut object = json!({ "error": name, "message": self.to_string() });
         match self {
-            Failure::Client(Error::Stale(stale)) => object["fields"] = json!(stale.fields),
+            Failure::Client(Error::Stale(stale)) => {
+                object["record"] = json!(stale.record);
+                object["fields"] = stale.fields.iter().map(show::moved_json).collect();
+                object["more"] = json!(stale.more);
+            }
+            Failure::Client(Error::Refused { problems, .. }) if !problems.is_empty() => {
+                let problem = |problem: &Problem| json!({ "field": problem.field, "problem": problem.text });
+                object["problems"] = problems.iter().map(problem).collect();
+            }
             Failure::Client(Error::OutcomeUnknown { request: Some(request), .. }) => {
                 object["request"] = json!(request.to_string());
             }
@@ -169,8 +199,72 @@ impl Failure {
     }
 }
 
-/// What a caller may ask.
-#[derive(Debug, clap::Subcommand)]
+/// A verb as it is written: with the options that it uses.
+pub struct Line {
+    /// What is asked.
+    pub verb: Verb,
+    /// Whom and why.
+    pub connection: Connection,
+}
+
+/// How to write, for verbs that ask no site.
+#[derive(clap::Args)]
+struct Writing {
+    /// Writes JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verbs that ask no site, by their names.
+const WITHOUT_SITE: [&str; 4] = ["units", "fields", "generate", "verify"];
+
+/// A verb, and the verbs below it, with their options.
+fn with_options(verb: clap::Command) -> clap::Command {
+    let verb = verb.mut_subcommands(with_options);
+    if WITHOUT_SITE.contains(&verb.get_name()) {
+        Writing::augment_args(verb)
+    } else if verb.is_subcommand_required_set() {
+        verb
+    } else {
+        Connection::augment_args(verb)
+    }
+}
+
+impl clap::Subcommand for Line {
+    fn augment_subcommands(program: clap::Command) -> clap::Command {
+        // Not those that the program has beside them.
+        let verbs = Verb::augment_subcommands(clap::Command::new("verbs"));
+        verbs.get_subcommands().cloned().fold(program, |program, verb| program.subcommand(with_options(verb)))
+    }
+    fn augment_subcommands_for_update(program: clap::Command) -> clap::Command {
+        Self::augment_subcommands(program)
+    }
+    fn has_subcommand(name: &str) -> bool {
+        Verb::has_subcommand(name)
+    }
+}
+
+impl clap::FromArgMatches for Line {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let verb = Verb::from_arg_matches(matches)?;
+        let (mut options, mut name) = (matches, "");
+        while let Some((below, matches)) = options.subcommand() {
+            (options, name) = (matches, below);
+        }
+        let connection = match WITHOUT_SITE.contains(&name) {
+            true => Connection { json: Writing::from_arg_matches(options)?.json, ..Connection::default() },
+            false => Connection::from_arg_matches(options)?,
+        };
+        Ok(Line { verb, connection })
+    }
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// What a caller may ask. Not `Debug`: what is written may be values of a record.
+#[derive(clap::Subcommand)]
 pub enum Verb {
     /// How the site is doing: its shards, groups, nodes and links
     Status,
@@ -309,7 +403,7 @@ pub struct Find {
 pub struct Mark(Vec<u8>);
 
 /// What `edit` takes.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Edit {
     /// The record (r-…), unless --create is given; then field=value or field[element]=value, a value at least once
     #[arg(required = true, value_name = "RECORD | FIELD=VALUE")]
@@ -477,19 +571,16 @@ impl Desk<'_> {
         }
     }
 
+    /// What programs want to know beside the records that stand on the standard output.
+    fn aside(&mut self, object: &Json) -> Result<(), Failure> {
+        Ok(writeln!(self.err, "{object}")?)
+    }
+
     fn fail(&mut self, failure: &Failure) -> Exit {
         let is_pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
         match failure {
             // Whoever read has seen enough.
             Failure::Output(error) if is_pipe(error) => {}
-            Failure::Client(Error::Stale(stale)) => {
-                let current = stale.current.clone().unwrap_or_default();
-                let shown = self.show(|| show::record(&current), || show::record_json(&current));
-                if let Err(error) = shown {
-                    tracing::warn!(%error, "the record as it is now cannot be shown");
-                }
-                self.say(failure);
-            }
             _ => self.say(failure),
         }
         failure.exit()
@@ -499,7 +590,7 @@ impl Desk<'_> {
         let _ = if self.json {
             writeln!(self.err, "{}", failure.json())
         } else {
-            writeln!(self.err, "{}", show::plain(&failure.to_string()))
+            writeln!(self.err, "{}", show::plain(&failure.text()))
         };
     }
 }
@@ -522,11 +613,23 @@ fn misuse(error: &clap::Error) -> Failure {
     Failure::Usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
+fn asks_no_site(verb: &Verb) -> bool {
+    match verb {
+        Verb::Units { .. } | Verb::Fields { .. } | Verb::Generate(_) => true,
+        Verb::Backup(Backup { look, .. }) => look.is_some(),
+        _ => false,
+    }
+}
+
 /// Does what is asked, writes to the standard output and error, and returns the exit code (see the module).
 pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
+    sheet::Paper::take();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut desk = Desk { out: &mut out, err: &mut err, json: connection.json };
     let done = async {
+        if asks_no_site(&verb) {
+            connection.refuse_unused()?;
+        }
         if let Verb::Generate(generate) = &verb {
             return export::generate(generate, &mut desk);
         }

@@ -5,8 +5,10 @@
 //! must be nodes of one site, because another site would number the same request again. Of more calls than the site can
 //! serve, each is refused within [`Limits::turn`], before anything was sent: what waits in a connection's own queue instead
 //! runs into its deadline there, and nobody knows what became of it.
+//! A refusal is believed only while no earlier attempt may still be under way, unless the request is refused by itself or for
+//! its caller's sake: the first attempt may be accepted after the second was refused, as when a record comes in between, or
+//! at a node that was stopped for an hour. An acceptance is always the last word. See `errors.proto`.
 //! Leaves to others: who the caller is (the [`Dial`]), what may be asked (the node).
-//! Limit: a definite refusal of a second attempt is believed even if the first may still be under way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +25,10 @@ use v1::records_client::RecordsClient;
 use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
-use crate::error::{Error, Reason, Verdict};
+use crate::error::{Cause, Error, Told, Verdict};
 use crate::request::{Accepted, Context, EditBuilder, Find, Session, field_of};
 use crate::streams::{self, Answered};
-use crate::tls::{CONNECT_TIMEOUT, DialError, MESSAGE_BYTES_MAX, STREAMS_MAX};
+use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
 use crate::transport::{Dial, Transport};
 
@@ -91,22 +93,22 @@ struct Node {
 
 /// Why a call gave no answer.
 enum Failure {
-    Refused(Status),
-    GaveUp { may_be_accepted: bool, reason: Reason },
+    Refused(Told),
+    GaveUp { may_be_accepted: bool, cause: Cause },
 }
 
 impl Failure {
     /// As the failure of a call that changes nothing, or nothing that matters.
     fn of_read(self) -> Error {
         match self {
-            Failure::Refused(status) => Error::refused(&status),
-            Failure::GaveUp { reason, .. } => reason.unreachable(),
+            Failure::Refused(told) => Error::refused(&told),
+            Failure::GaveUp { cause, .. } => cause.unreachable(),
         }
     }
 
     fn of_change(self, request: Option<RequestId>) -> Error {
         match self {
-            Failure::GaveUp { may_be_accepted: true, reason } => Error::OutcomeUnknown { request, text: reason.text },
+            Failure::GaveUp { may_be_accepted: true, cause } => Error::OutcomeUnknown { request, text: cause.text },
             other => other.of_read(),
         }
     }
@@ -180,16 +182,33 @@ impl Client {
         self.edit_as(session.next(), edit).await
     }
 
-    /// Sends an edit under the name `request`, again and again until a definite answer or the deadline. It is applied once,
-    /// even if the same request was sent before.
+    /// Sends an edit under the name `request`, which was not sent before, again and again until a definite answer or the
+    /// deadline. It is applied once.
     ///
     /// # Errors
-    /// [`Error::OutcomeUnknown`] if it may have been accepted: send the same request to the same site again.
+    /// [`Error::OutcomeUnknown`] if it may have been accepted: send it again to the same site, with
+    /// [`edit_again`](Self::edit_again).
     pub async fn edit_as(&self, request: RequestId, edit: &EditBuilder) -> Result<Accepted, Error> {
+        self.send_edit(request, edit, false).await
+    }
+
+    /// Sends an edit once more whose outcome is not known. The earlier sending may still be under way: so a refusal that
+    /// depends on what the site holds leaves the outcome open, and [`history`](Self::history) shows sooner or later whether
+    /// the request was accepted.
+    ///
+    /// # Errors
+    /// As of [`edit_as`](Self::edit_as).
+    pub async fn edit_again(&self, request: RequestId, edit: &EditBuilder) -> Result<Accepted, Error> {
+        self.send_edit(request, edit, true).await
+    }
+
+    async fn send_edit(&self, request: RequestId, edit: &EditBuilder, is_open: bool) -> Result<Accepted, Error> {
         let message = edit.build(request, self.ambient().utc_ms());
-        let reply = self.call(self.limits.attempt, self.limits.deadline, message, |transport, request| async move {
-            records(transport).edit(request).await
-        });
+        let limits = self.limits;
+        let reply =
+            self.call(limits.attempt, limits.deadline, Some(is_open), message, |transport, request| async move {
+                records(transport).edit(request).await
+            });
         Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
     }
 
@@ -217,14 +236,7 @@ impl Client {
         value: &str,
         grounds: &str,
     ) -> Result<Accepted, Error> {
-        if field_of(record, field, element).is_none() {
-            let text = format!("record {} has no field {field} with that element: look at its conflicts", record.id);
-            return Err(Error::Refused { code: tonic::Code::NotFound, text });
-        }
-        let mut edit = EditBuilder::new(context);
-        let part = edit.change(record);
-        edit.set(part, field, element, value).decision().grounds(grounds);
-        self.edit_as(request, &edit).await
+        self.edit_as(request, &decision(context, record, field, element, value, grounds)?).await
     }
 
     /// One record, as it is now.
@@ -298,12 +310,13 @@ impl Client {
         streams::watch(self.clone(), request)
     }
 
-    /// All records of a unit. Ends with an error if the stream breaks: ask again, from the start.
+    /// All records of a unit, in pages; each, and there is at least one, says from where a [`watch`](Self::watch) shows what
+    /// changes since. Ends with an error if the stream breaks: ask again, from the start.
     pub fn export(
         &self,
         context: &Context,
         shard: Option<ShardId>,
-    ) -> impl Stream<Item = Result<v1::Record, Error>> + Send + use<> {
+    ) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
         let request = v1::ExportRequest { context: context.wire(), shard: shard_text(shard) };
         streams::export(self.clone(), request)
     }
@@ -425,7 +438,7 @@ impl Client {
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
     {
-        let reply = self.call(self.limits.attempt, self.limits.deadline, message, send);
+        let reply = self.call(self.limits.attempt, self.limits.deadline, None, message, send);
         reply.await.map_err(Failure::of_read)
     }
 
@@ -438,62 +451,81 @@ impl Client {
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
     {
-        let reply = self.call(self.limits.admin, self.limits.admin, message, send);
+        let reply = self.call(self.limits.admin, self.limits.admin, Some(false), message, send);
         reply.await.map_err(|failure| failure.of_change(None))
     }
 
-    /// Sends `message` to one node after the other until one gives a definite answer, or `deadline` is over.
+    /// Sends `message` to one node after the other until one gives a definite answer, or `deadline` is over. `is_open` says of
+    /// a request that changes something whether it was sent before with an outcome that is not known; none of a read.
     async fn call<M: Clone, T, Answer>(
         &self,
         attempt: Duration,
         deadline: Duration,
+        is_open: Option<bool>,
         message: M,
         send: impl Fn(Transport, Request<M>) -> Answer,
     ) -> Result<T, Failure>
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
     {
+        let (changes, mut is_open) = (is_open.is_some(), is_open.unwrap_or(false));
         let Some(Ok(_turn)) = within(self.ambient(), self.limits.turn, self.site.turns.acquire()).await else {
             let text = format!("{CALLS_MAX} calls of this client are under way already and none was answered in time");
-            return Err(Failure::GaveUp { may_be_accepted: false, reason: Reason::plain(text) });
+            return Err(Failure::GaveUp { may_be_accepted: is_open, cause: Cause::plain(text) });
         };
         let mut rounds = Rounds::start(self, deadline);
-        let (mut may_be_accepted, mut reason) = (false, Reason::plain(NO_ADDRESS));
+        // Since when nothing new was left open.
+        let mut open_since = self.ambient().elapsed();
+        let mut cause = Cause::plain(NO_ADDRESS);
         while let Some((node, left)) = rounds.next().await {
             let limit = attempt.min(left);
             let connection = match self.connect(node, limit).await {
                 Ok(connection) => connection,
                 Err(why) => {
                     rounds.failed(&why);
-                    reason.then(why);
+                    cause.then(why);
                     continue;
                 }
             };
             let mut request = Request::new(message.clone());
             request.set_timeout(limit);
-            let status = match within(self.ambient(), limit, send(connection, request)).await {
+            let told = match within(self.ambient(), limit, send(connection, request)).await {
                 Some(Ok(reply)) => {
                     self.site.preferred.store(node, Ordering::Relaxed);
                     return Ok(reply.into_inner());
                 }
-                Some(Err(status)) => status,
-                None => Status::deadline_exceeded("no answer in time"),
+                Some(Err(status)) => Told::from(&status),
+                None => Told::nothing("no answer in time"),
             };
-            let verdict = Verdict::of(&status);
-            if verdict == Verdict::Definite {
+            let verdict = Verdict::of(&told);
+            if verdict.is_definite(is_open) {
                 self.site.preferred.store(node, Ordering::Relaxed);
-                return Err(Failure::Refused(status));
+                return Err(Failure::Refused(told));
             }
-            may_be_accepted |= verdict == Verdict::Uncertain;
-            let why = self.failed(node, &status);
+            if verdict == Verdict::Refused {
+                // What is still under way shows within the time of an attempt, if ever.
+                let waited = self.ambient().elapsed().saturating_sub(open_since);
+                cause.then(Cause::plain(format!(
+                    "it was sent before, which may yet be accepted, and now it is refused: {}",
+                    told.text
+                )));
+                if waited >= attempt {
+                    break;
+                }
+                continue;
+            }
+            if verdict == Verdict::Uncertain && changes {
+                (is_open, open_since) = (true, self.ambient().elapsed());
+            }
+            let why = self.failed(node, &told);
             rounds.failed(&why);
-            reason.then(why);
+            cause.then(why);
         }
-        Err(Failure::GaveUp { may_be_accepted, reason })
+        Err(Failure::GaveUp { may_be_accepted: is_open, cause })
     }
 
     /// A connection to node `node`, an old one or a new one.
-    pub(crate) async fn connect(&self, node: usize, limit: Duration) -> Result<Transport, Reason> {
+    pub(crate) async fn connect(&self, node: usize, limit: Duration) -> Result<Transport, Cause> {
         let Node { address, connection } = &self.site.nodes[node];
         // The lock is never held while waiting, and a poisoned one guards a plain value.
         let open = connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -506,28 +538,44 @@ impl Client {
                 *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
                 Ok(new)
             }
-            Some(Err(error)) => Err(Reason::of(&*error)),
-            None => Err(Reason::plain(format!("no connection to {address} in time"))),
+            Some(Err(error)) => Err(Cause::of(&*error)),
+            None => Err(Cause::plain(format!("no connection to {address} in time"))),
         }
     }
 
     /// Says what happened at a node, and forgets the connection to it. One that is too busy is not asked for another handshake.
-    pub(crate) fn failed(&self, node: usize, status: &Status) -> Reason {
+    pub(crate) fn failed(&self, node: usize, told: &Told) -> Cause {
         let Node { address, connection } = &self.site.nodes[node];
-        if status.code() != tonic::Code::ResourceExhausted {
+        if !told.is_overload() {
             *connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        tracing::debug!(node = address, code = ?status.code(), "attempt failed");
-        match DialError::in_chain(status) {
-            Some(cause) => Reason::of(cause),
-            None => Reason::plain(format!("{address}: {}", status.message())),
-        }
+        tracing::debug!(node = address, code = ?told.code, "attempt failed");
+        told.fault.clone().unwrap_or_else(|| Cause::plain(format!("{address}: {}", told.text)))
     }
 
     /// The node that answered is asked first the next time.
     pub(crate) fn prefer(&self, node: usize) {
         self.site.preferred.store(node, Ordering::Relaxed);
     }
+}
+
+/// The edit that decides a conflict.
+pub(crate) fn decision(
+    context: &Context,
+    record: &v1::Record,
+    field: &str,
+    element: &str,
+    value: &str,
+    grounds: &str,
+) -> Result<EditBuilder, Error> {
+    if field_of(record, field, element).is_none() {
+        let text = format!("record {} has no field {field} with that element: look at its conflicts", record.id);
+        return Err(Error::refusal(tonic::Code::NotFound, text));
+    }
+    let mut edit = EditBuilder::new(context);
+    let part = edit.change(record);
+    edit.set(part, field, element, value).decision().grounds(grounds);
+    Ok(edit)
 }
 
 fn shard_text(shard: Option<ShardId>) -> String {
@@ -560,8 +608,8 @@ impl Rounds {
     }
 
     /// The node that was tried last gave no answer.
-    pub(crate) fn failed(&mut self, reason: &Reason) {
-        self.lasting += usize::from(reason.fault.is_some());
+    pub(crate) fn failed(&mut self, cause: &Cause) {
+        self.lasting += usize::from(cause.fault.is_some());
     }
 
     /// The node to try next, and the time that is left. Ends early if certificates, keys or clocks kept every node away.

@@ -1,24 +1,28 @@
 //! What can come of a request besides its answer, and what to do then.
 //!
 //! The line that matters is between *refused* (nothing changed, and a retry gives the same), *unreachable* (nothing
-//! changed, a retry may work) and *outcome unknown* (send the same request again). `Verdict` draws it.
+//! changed, a retry may work) and *outcome unknown* (send the same request again). `Verdict` draws it, by the reason that a
+//! node gives (`errors.proto`): nobody but a node can say that nothing was accepted, or that something is refused. A status
+//! without a reason is the transport's, or that of something in between, and leaves the outcome open whatever its code.
 
 use std::error::Error as _;
 
 use dinhba_core::ids::RequestId;
-use dinhba_proto::v1;
+use dinhba_proto::v1::{self, ERROR_DOMAIN, Reason, STALE_TYPE_URL};
 use prost::Message;
+use prost_types::Any;
 use tonic::{Code, ConnectError, Status};
+use tonic_types::pb::{BadRequest, ErrorInfo, Status as RichStatus};
 
 use crate::tls::DialError;
 
 /// Why there is no answer. Messages say what to do; they hold no value of a record.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The touched fields have moved on since the caller read them; with the record as it is now.
+    /// The touched fields have moved on since the caller read them. It says which, and shows no value: read the record.
     #[error(
         "the record has changed since it was read ({}): look at it as it is now, and edit it anew if that still holds",
-        .0.fields.join(", ")
+        moved(.0)
     )]
     Stale(Box<v1::Stale>),
     /// A definite refusal: nothing changed, and the same request will be refused again.
@@ -28,6 +32,8 @@ pub enum Error {
         code: Code,
         /// What is wrong and what to do, as the node says it.
         text: String,
+        /// What is wrong with the request, by field; for one that breaks a rule.
+        problems: Vec<Problem>,
     },
     /// No node gave an answer, and surely nothing was accepted.
     #[error("{}", unreachable(.text, .fault.as_deref()))]
@@ -62,6 +68,23 @@ fn unreachable(text: &str, fault: Option<&DialError>) -> String {
     }
 }
 
+/// Something that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The path of the field in the request: `parts[0].changes[birth_date]`; empty where the node left some out.
+    pub field: String,
+    /// What to do about it.
+    pub text: String,
+}
+
+/// The fields that moved, without the keys of elements: one may be the number of a card.
+fn moved(stale: &v1::Stale) -> String {
+    let mut names: Vec<&str> = stale.fields.iter().map(|moved| moved.field.as_str()).collect();
+    names.dedup();
+    let more = if stale.more > 0 { format!(" and {} more", stale.more) } else { String::new() };
+    names.join(", ") + &more
+}
+
 fn named(request: &Option<RequestId>) -> String {
     request.map(|request| format!(" {request}")).unwrap_or_default()
 }
@@ -74,38 +97,106 @@ fn remedy(request: &Option<RequestId>) -> &'static str {
 }
 
 impl Error {
+    /// A refusal with nothing to say of single fields.
+    #[must_use]
+    pub fn refusal(code: Code, text: impl Into<String>) -> Self {
+        Error::Refused { code, text: text.into(), problems: Vec::new() }
+    }
+
     /// The error that a definite refusal stands for.
-    pub(crate) fn refused(status: &Status) -> Self {
-        match v1::Stale::decode(status.details()) {
-            Ok(stale) if status.code() == Code::Aborted && stale.current.is_some() => Error::Stale(Box::new(stale)),
-            _ => Error::Refused { code: status.code(), text: status.message().to_owned() },
+    pub(crate) fn refused(told: &Told) -> Self {
+        if let Some(stale) = told.detail::<v1::Stale>(STALE_TYPE_URL) {
+            return Error::Stale(Box::new(stale));
         }
+        let bad: BadRequest = told.detail("type.googleapis.com/google.rpc.BadRequest").unwrap_or_default();
+        let problems = bad
+            .field_violations
+            .into_iter()
+            .map(|violation| Problem { field: violation.field, text: violation.description });
+        Error::Refused { code: told.code, text: told.text.clone(), problems: problems.collect() }
+    }
+}
+
+/// What was told in the place of an answer: by a status, or inside a stream of edits.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) code: Code,
+    pub(crate) text: String,
+    details: Vec<Any>,
+    /// The connection never came about.
+    is_unconnected: bool,
+    /// What the dialer says of that.
+    pub(crate) fault: Option<Cause>,
+}
+
+impl Told {
+    /// What this client itself says of an attempt of which it does not know what became.
+    pub(crate) fn nothing(text: &str) -> Self {
+        Told { code: Code::Unknown, text: text.to_owned(), details: Vec::new(), is_unconnected: false, fault: None }
+    }
+
+    /// Whether the node is only too busy.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.reason() == Some(Reason::Overloaded)
+    }
+
+    fn detail<T: Message + Default>(&self, type_url: &str) -> Option<T> {
+        let found = self.details.iter().find(|any| any.type_url == type_url)?;
+        T::decode(&found.value[..]).ok()
+    }
+
+    /// The node's reason; none if no node said this, unspecified if it is one of a newer version.
+    fn reason(&self) -> Option<Reason> {
+        let info: ErrorInfo = self.detail("type.googleapis.com/google.rpc.ErrorInfo")?;
+        (info.domain == ERROR_DOMAIN).then(|| Reason::from_str_name(&info.reason).unwrap_or_default())
+    }
+}
+
+impl From<&Status> for Told {
+    fn from(status: &Status) -> Self {
+        let rich = RichStatus::decode(status.details()).unwrap_or_default();
+        let mut cause = status.source();
+        let mut is_unconnected = false;
+        while let Some(error) = cause {
+            is_unconnected |= error.is::<ConnectError>();
+            cause = error.source();
+        }
+        let fault = DialError::in_chain(status).map(|error| Cause::of(error));
+        let text = status.message().to_owned();
+        Told { code: status.code(), text, details: rich.details, is_unconnected, fault }
+    }
+}
+
+impl From<v1::Refused> for Told {
+    fn from(refused: v1::Refused) -> Self {
+        let v1::Refused { code, message, details } = refused;
+        Told { code: Code::from_i32(code), text: message, details, is_unconnected: false, fault: None }
     }
 }
 
 /// Why attempts at a site's nodes failed: the last one, and a fault of certificates, keys or clocks if there was one.
 #[derive(Debug, Clone)]
-pub(crate) struct Reason {
+pub(crate) struct Cause {
     pub(crate) text: String,
     pub(crate) fault: Option<Box<DialError>>,
 }
 
-impl Reason {
-    /// A reason without a fault.
+impl Cause {
+    /// One without a fault.
     pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Reason { text: text.into(), fault: None }
+        Cause { text: text.into(), fault: None }
     }
 
     /// What an error of a transport says.
     pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         match DialError::in_chain(error) {
-            Some(cause) => Reason { text: cause.to_string(), fault: cause.lasts().then(|| Box::new(cause.clone())) },
-            None => Reason::plain(error.to_string()),
+            Some(cause) => Cause { text: cause.to_string(), fault: cause.lasts().then(|| Box::new(cause.clone())) },
+            None => Cause::plain(error.to_string()),
         }
     }
 
     /// One more attempt failed.
-    pub(crate) fn then(&mut self, next: Reason) {
+    pub(crate) fn then(&mut self, next: Cause) {
         self.text = next.text;
         // The clock of the last one is the best.
         self.fault = next.fault.or(self.fault.take());
@@ -119,8 +210,10 @@ impl Reason {
 /// What a failed attempt says about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The node answered, and will answer the same again.
-    Definite,
+    /// The request is refused by itself or for its caller's sake: whenever and wherever it comes, also if it came before.
+    Final,
+    /// It is refused as things are. An attempt before it, of which nothing is known, may still be accepted.
+    Refused,
     /// Surely nothing was accepted: the request can be sent again, whatever it is.
     NotAccepted,
     /// It may have been accepted.
@@ -128,33 +221,47 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// What `status` says. A node's own UNAVAILABLE means that nothing was accepted; one that the transport made out of a
-    /// broken connection does not, unless the connection never came about.
-    pub(crate) fn of(status: &Status) -> Self {
-        let mut cause = status.source();
-        let is_from_transport = cause.is_some();
-        while let Some(error) = cause {
-            if error.is::<ConnectError>() {
-                return Verdict::NotAccepted;
-            }
-            cause = error.source();
+    pub(crate) fn of(told: &Told) -> Self {
+        if told.is_unconnected {
+            return Verdict::NotAccepted;
         }
-        match status.code() {
-            Code::Unavailable if is_from_transport => Verdict::Uncertain,
-            code => Verdict::of_code(code),
+        match told.reason() {
+            Some(Reason::Invalid | Reason::Denied) => Verdict::Final,
+            Some(Reason::NotAccepted | Reason::Overloaded) => Verdict::NotAccepted,
+            Some(Reason::OutcomeUnknown | Reason::Damaged | Reason::Bug) => Verdict::Uncertain,
+            // What a newer node says with a code that is a refusal is one.
+            Some(Reason::Unspecified) if !is_refusal(told.code) => Verdict::Uncertain,
+            Some(_) => Verdict::Refused,
+            // It does not know the method: so says the library below every node.
+            None if told.code == Code::Unimplemented => Verdict::Refused,
+            None => Verdict::Uncertain,
         }
     }
 
-    /// What a code that a node sent says.
-    pub(crate) fn of_code(code: Code) -> Self {
-        match code {
-            Code::Unavailable | Code::ResourceExhausted => Verdict::NotAccepted,
-            Code::Ok | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled | Code::Internal | Code::DataLoss => {
-                Verdict::Uncertain
-            }
-            _ => Verdict::Definite,
-        }
+    /// Whether it is the last word, also for a request of which nothing is known if `is_open`.
+    pub(crate) fn is_definite(self, is_open: bool) -> bool {
+        self == Verdict::Final || (self == Verdict::Refused && !is_open)
     }
+}
+
+fn is_refusal(code: Code) -> bool {
+    use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied};
+    matches!(code, InvalidArgument | NotFound | AlreadyExists | PermissionDenied | FailedPrecondition | OutOfRange)
+        || matches!(code, Code::Aborted | Code::Unauthenticated)
+}
+
+/// For tests: a status as a node makes it.
+#[cfg(test)]
+pub(crate) fn node_status(code: Code, text: &str, reason: Reason, details: Vec<Any>) -> Status {
+    let info = ErrorInfo {
+        reason: reason.as_str_name().to_owned(),
+        domain: ERROR_DOMAIN.to_owned(),
+        metadata: Default::default(),
+    };
+    let info = Any { type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(), value: info.encode_to_vec() };
+    let details = [vec![info], details].concat();
+    let rich = RichStatus { code: code as i32, message: text.to_owned(), details };
+    Status::with_details(code, text, rich.encode_to_vec().into())
 }
 
 #[cfg(test)]
@@ -163,32 +270,68 @@ mod tests {
 
     use super::*;
 
+    fn verdict(status: &Status) -> Verdict {
+        Verdict::of(&Told::from(status))
+    }
+
     #[test]
     fn only_a_node_can_say_that_nothing_was_accepted() {
-        assert_eq!(Verdict::of(&Status::unavailable("no leader")), Verdict::NotAccepted);
-        assert_eq!(Verdict::of(&Status::resource_exhausted("busy")), Verdict::NotAccepted);
-        let cut: Box<dyn std::error::Error + Send + Sync> = "connection reset".into();
-        assert_eq!(Verdict::of(&Status::from_error(cut)), Verdict::Uncertain);
-        let unconnected = ConnectError("connection refused".into());
-        assert_eq!(Verdict::of(&Status::from_error(Box::new(unconnected))), Verdict::NotAccepted);
-        for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal, Code::Cancelled] {
-            assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Uncertain, "{code:?}");
+        let node = |code, reason| verdict(&node_status(code, "", reason, Vec::new()));
+        assert_eq!(node(Code::Unavailable, Reason::NotAccepted), Verdict::NotAccepted);
+        assert_eq!(node(Code::ResourceExhausted, Reason::Overloaded), Verdict::NotAccepted);
+        assert_eq!(node(Code::Unknown, Reason::OutcomeUnknown), Verdict::Uncertain);
+        assert_eq!(node(Code::InvalidArgument, Reason::Invalid), Verdict::Final);
+        for (code, reason) in [(Code::Aborted, Reason::Stale), (Code::NotFound, Reason::NotFound)] {
+            assert_eq!(node(code, reason), Verdict::Refused);
         }
-        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::NotFound, Code::Aborted, Code::AlreadyExists]
-        {
-            assert_eq!(Verdict::of(&Status::new(code, "")), Verdict::Definite, "{code:?}");
+        // Of a newer version.
+        assert_eq!(node(Code::FailedPrecondition, Reason::Unspecified), Verdict::Refused);
+        assert_eq!(node(Code::Unavailable, Reason::Unspecified), Verdict::Uncertain);
+        let unconnected = ConnectError("connection refused".into());
+        assert_eq!(verdict(&Status::from_error(Box::new(unconnected))), Verdict::NotAccepted);
+        let cut: Box<dyn std::error::Error + Send + Sync> = "connection reset".into();
+        assert_eq!(verdict(&Status::from_error(cut)), Verdict::Uncertain);
+        // What the transport, or something between client and node, can say of any call.
+        for code in (1..=16).map(Code::from_i32).filter(|code| *code != Code::Unimplemented) {
+            assert_eq!(verdict(&Status::new(code, "nothing was accepted")), Verdict::Uncertain, "{code:?}");
         }
     }
 
     #[test]
-    fn a_stale_edit_brings_the_record_as_it_is() {
-        let stale = v1::Stale { fields: vec!["email".into()], current: Some(v1::Record::default()) };
-        let status = Status::with_details(Code::Aborted, "stale", stale.encode_to_vec().into());
-        assert!(matches!(Error::refused(&status), Error::Stale(found) if *found == stale));
-        assert!(matches!(
-            Error::refused(&Status::aborted("lost")),
-            Error::Refused { code: Code::Aborted, text } if text == "lost"
-        ));
+    fn after_an_attempt_of_which_nothing_is_known_only_what_is_refused_by_itself_is_refused() {
+        for is_open in [false, true] {
+            assert!(Verdict::Final.is_definite(is_open));
+            assert_eq!(Verdict::Refused.is_definite(is_open), !is_open);
+            assert!(!Verdict::NotAccepted.is_definite(is_open) && !Verdict::Uncertain.is_definite(is_open));
+        }
+    }
+
+    #[test]
+    fn a_stale_edit_says_what_moved_and_is_printed_without_elements() {
+        let moved = v1::Moved { field: "email".into(), element: "012345".into(), dots: Vec::new() };
+        let stale = v1::Stale { record: "r-1".into(), fields: vec![moved], more: 2 };
+        let detail = Any { type_url: STALE_TYPE_URL.to_owned(), value: stale.encode_to_vec() };
+        let told = Told::from(&node_status(Code::Aborted, "stale", Reason::Stale, vec![detail]));
+        let Error::Stale(found) = Error::refused(&told) else { panic!("{told:?}") };
+        assert_eq!(*found, stale);
+        let text = Error::Stale(found).to_string();
+        assert!(text.contains("email and 2 more") && !text.contains("012345"), "{text}");
+    }
+
+    #[test]
+    fn all_problems_of_a_request_are_told_by_field() {
+        let violation = |field: &str, description: &str| tonic_types::pb::bad_request::FieldViolation {
+            field: field.into(),
+            description: description.into(),
+            ..Default::default()
+        };
+        let bad = BadRequest { field_violations: vec![violation("a", "one"), violation("b", "two")] };
+        let url = "type.googleapis.com/google.rpc.BadRequest".to_owned();
+        let detail = Any { type_url: url, value: bad.encode_to_vec() };
+        let told = Told::from(&node_status(Code::InvalidArgument, "2 things", Reason::Invalid, vec![detail]));
+        let Error::Refused { problems, .. } = Error::refused(&told) else { panic!("{told:?}") };
+        let expected = [("a", "one"), ("b", "two")].map(|(f, t)| Problem { field: f.into(), text: t.into() });
+        assert_eq!(problems, expected);
     }
 
     #[test]

@@ -29,6 +29,6 @@ pub mod cli;
 mod testing;
 
 pub use client::{Client, Limits};
-pub use error::Error;
+pub use error::{Error, Problem};
 pub use request::{Accepted, Context, EditBuilder, Find, Session};
 pub use streams::Answered;

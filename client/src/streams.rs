@@ -13,11 +13,11 @@ use dinhba_proto::v1::edit_many_reply::Outcome;
 use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::ambient::within;
 use crate::client::{Client, NO_ADDRESS, Rounds, records, site};
-use crate::error::{Error, Reason, Verdict};
+use crate::error::{Cause, Error, Told, Verdict};
 use crate::request::{Accepted, request_of};
 
 /// Edits of a stream under way at once: enough to fill a batch of the log and a slow link, few enough to send again.
@@ -30,7 +30,8 @@ pub struct Answered {
     pub request: RequestId,
     /// Whether it was sent more than once, so that "accepted before" may mean: a moment ago.
     pub resent: bool,
-    /// Its acceptance, or why it was refused: [`Error::Stale`] or [`Error::Refused`].
+    /// Its acceptance, or why it was refused: [`Error::Stale`] or [`Error::Refused`]. [`Error::OutcomeUnknown`] if it was sent
+    /// again after a break and refused then, while the first sending may still be under way.
     pub outcome: Result<Accepted, Error>,
 }
 
@@ -49,7 +50,7 @@ struct Many<S> {
     line: Option<Line>,
     /// Since the last answer.
     rounds: Rounds,
-    reason: Reason,
+    cause: Cause,
     is_over: bool,
 }
 
@@ -73,7 +74,7 @@ where
         unanswered: VecDeque::new(),
         line: None,
         rounds,
-        reason: Reason::plain(NO_ADDRESS),
+        cause: Cause::plain(NO_ADDRESS),
         is_over: false,
     };
     stream::unfold(many, |mut many| async move {
@@ -113,9 +114,9 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             let outcome = match self.wait().await {
                 Event::Edit(edit) => self.accept(edit).map(|()| None),
                 Event::Reply(Some(Ok(reply))) => self.answer(reply),
-                Event::Reply(Some(Err(status))) => self.broken(&status).map(|()| None),
-                Event::Reply(None) => self.broken(&Status::unknown("the node ended the stream")).map(|()| None),
-                Event::Silence => self.broken(&Status::deadline_exceeded("no answer in time")).map(|()| None),
+                Event::Reply(Some(Err(status))) => self.broken(&Told::from(&status)).map(|()| None),
+                Event::Reply(None) => self.broken(&Told::nothing("the node ended the stream")).map(|()| None),
+                Event::Silence => self.broken(&Told::nothing("no answer in time")).map(|()| None),
             };
             match outcome {
                 Ok(None) => {}
@@ -169,7 +170,7 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
                 Ok(transport) => transport,
                 Err(why) => {
                     self.rounds.failed(&why);
-                    self.reason.then(why);
+                    self.cause.then(why);
                     continue;
                 }
             };
@@ -181,46 +182,47 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             let sender = (!self.is_complete).then_some(sender);
             let mut client = records(transport);
             let opened = within(self.client.ambient(), limit, client.edit_many(UnboundedReceiverStream::new(receiver)));
-            let opened = opened.await;
-            let verdict = match &opened {
-                Some(Err(status)) => Verdict::of(status),
-                Some(Ok(_)) | None => Verdict::Uncertain,
-            };
-            if verdict == Verdict::Uncertain {
-                self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
-            }
-            match opened {
+            let told = match opened.await {
                 Some(Ok(replies)) => {
+                    self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
                     self.line = Some(Line { node, sender, replies: replies.into_inner() });
                     return Ok(());
                 }
-                Some(Err(status)) if verdict == Verdict::Definite => return Err(Error::refused(&status)),
-                Some(Err(status)) => self.attempt_failed(node, &status),
-                None => self.attempt_failed(node, &Status::deadline_exceeded("no answer in time")),
+                Some(Err(status)) => Told::from(&status),
+                None => Told::nothing("no answer in time"),
+            };
+            let verdict = Verdict::of(&told);
+            if verdict.is_definite(self.oldest_open().is_some()) {
+                return Err(Error::refused(&told));
             }
+            if verdict == Verdict::Uncertain {
+                self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
+            }
+            let why = self.client.failed(node, &told);
+            self.rounds.failed(&why);
+            self.cause.then(why);
         }
-        let reason = std::mem::replace(&mut self.reason, Reason::plain(NO_ADDRESS));
-        Err(match self.unanswered.iter().find(|unanswered| unanswered.sendings > 0) {
-            Some(oldest) => Error::OutcomeUnknown { request: Some(oldest.request), text: reason.text },
-            None => reason.unreachable(),
+        let cause = std::mem::replace(&mut self.cause, Cause::plain(NO_ADDRESS));
+        Err(match self.oldest_open() {
+            Some(request) => Error::OutcomeUnknown { request: Some(request), text: cause.text },
+            None => cause.unreachable(),
         })
     }
 
-    fn attempt_failed(&mut self, node: usize, status: &Status) {
-        let why = self.client.failed(node, status);
-        self.rounds.failed(&why);
-        self.reason.then(why);
+    /// The oldest edit that may have been accepted.
+    fn oldest_open(&self) -> Option<RequestId> {
+        self.unanswered.iter().find(|unanswered| unanswered.sendings > 0).map(|oldest| oldest.request)
     }
 
     /// The line is of no use any more; all that is unanswered will be sent again.
-    fn broken(&mut self, status: &Status) -> Result<(), Error> {
+    fn broken(&mut self, told: &Told) -> Result<(), Error> {
         let line = self.line.take();
-        if Verdict::of(status) == Verdict::Definite {
-            return Err(Error::refused(status));
+        if Verdict::of(told).is_definite(self.oldest_open().is_some()) {
+            return Err(Error::refused(told));
         }
         if let Some(line) = line {
-            let why = self.client.failed(line.node, status);
-            self.reason.then(why);
+            let why = self.client.failed(line.node, told);
+            self.cause.then(why);
         }
         Ok(())
     }
@@ -233,15 +235,20 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
         let outcome = match reply.outcome.ok_or(Error::Protocol("an answer without an outcome"))? {
             Outcome::Accepted(accepted) => Ok(accepted),
             Outcome::Refused(refused) => {
-                let code = Code::from_i32(refused.code);
-                if Verdict::of_code(code) != Verdict::Definite {
-                    self.broken(&Status::new(code, refused.message))?;
-                    return Ok(None);
+                let told = Told::from(refused);
+                // What was sent twice may be under way twice.
+                let oldest = self.unanswered.front().filter(|oldest| oldest.sendings > 1);
+                match Verdict::of(&told) {
+                    verdict if verdict.is_definite(oldest.is_some()) => Err(Error::refused(&told)),
+                    Verdict::Refused => {
+                        let text = format!("it was sent before, and now it is refused: {}", told.text);
+                        Err(Error::OutcomeUnknown { request: oldest.map(|oldest| oldest.request), text })
+                    }
+                    _ => {
+                        self.broken(&told)?;
+                        return Ok(None);
+                    }
                 }
-                Err(match refused.stale {
-                    Some(stale) => Error::Stale(Box::new(stale)),
-                    None => Error::Refused { code, text: refused.message },
-                })
             }
         };
         let Some(Unanswered { request, sendings, .. }) = self.unanswered.pop_front() else { return Ok(None) };
@@ -309,9 +316,8 @@ impl Feed {
                     self.replies = Some((node, replies));
                     return Ok(entry);
                 }
-                Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
-                Some(Err(status)) => drop(self.client.failed(node, &status)),
-                None => drop(self.client.failed(node, &Status::unknown("the node ended the stream"))),
+                Some(Err(status)) => drop(unless_refused(&self.client, node, &Told::from(&status))?),
+                None => drop(self.client.failed(node, &Told::nothing("the node ended the stream"))),
             }
             // A feed that held for a while was served: patience starts anew. One that breaks at once uses it up.
             let limits = self.client.limits();
@@ -325,10 +331,10 @@ impl Feed {
 pub(crate) fn export(
     client: Client,
     request: v1::ExportRequest,
-) -> impl Stream<Item = Result<v1::Record, Error>> + Send + use<> {
+) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
     enum Stage {
         Start(v1::ExportRequest),
-        Open(usize, Streaming<v1::ExportReply>, VecDeque<v1::Record>),
+        Open(usize, Streaming<v1::ExportReply>),
         Over,
     }
     stream::unfold((client, Stage::Start(request)), |(client, mut stage)| async move {
@@ -341,28 +347,22 @@ pub(crate) fn export(
                         async move { records(transport).export(request).await }
                     });
                     stage = match opened.await {
-                        Ok((node, replies)) => Stage::Open(node, replies, VecDeque::new()),
+                        Ok((node, replies)) => Stage::Open(node, replies),
                         Err(error) => return Some((Err(error), (client, Stage::Over))),
                     };
                 }
-                Stage::Open(node, mut replies, mut page) => {
-                    if let Some(record) = page.pop_front() {
-                        return Some((Ok(record), (client, Stage::Open(node, replies, page))));
-                    }
+                Stage::Open(node, mut replies) => {
                     // A page may wait for the entry in the access log, and for a slow link.
                     let limit: Duration = client.limits().deadline;
-                    let status = match within(client.ambient(), limit, replies.next()).await {
-                        None => Status::deadline_exceeded("no answer in time"),
+                    let told = match within(client.ambient(), limit, replies.next()).await {
+                        None => Told::nothing("no answer in time"),
                         Some(None) => return None,
-                        Some(Some(Ok(reply))) => {
-                            stage = Stage::Open(node, replies, reply.records.into());
-                            continue;
-                        }
-                        Some(Some(Err(status))) => status,
+                        Some(Some(Ok(page))) => return Some((Ok(page), (client, Stage::Open(node, replies)))),
+                        Some(Some(Err(status))) => Told::from(&status),
                     };
-                    let error = match Verdict::of(&status) {
-                        Verdict::Definite => Error::refused(&status),
-                        _ => client.failed(node, &status).unreachable(),
+                    let error = match unless_refused(&client, node, &told) {
+                        Ok(cause) => cause.unreachable(),
+                        Err(error) => error,
                     };
                     return Some((Err(error), (client, Stage::Over)));
                 }
@@ -415,7 +415,7 @@ impl Fetch {
                     opened.await?
                 }
             };
-            let status = match within(self.client.ambient(), self.client.limits().deadline, replies.next()).await {
+            let told = match within(self.client.ambient(), self.client.limits().deadline, replies.next()).await {
                 Some(Some(Ok(reply))) => {
                     let frame = Frame::from_bytes(&reply.frame)
                         .map_err(|_| Error::Protocol("a frame of a backup that cannot be read: use a newer version"))?;
@@ -428,14 +428,11 @@ impl Fetch {
                     self.replies = Some((node, replies));
                     return Ok(frame);
                 }
-                Some(Some(Err(status))) => status,
-                Some(None) => Status::unknown("the node ended the stream"),
-                None => Status::deadline_exceeded("no answer in time"),
+                Some(Some(Err(status))) => Told::from(&status),
+                Some(None) => Told::nothing("the node ended the stream"),
+                None => Told::nothing("no answer in time"),
             };
-            if Verdict::of(&status) == Verdict::Definite {
-                return Err(Error::refused(&status));
-            }
-            self.client.failed(node, &status);
+            unless_refused(&self.client, node, &told)?;
         }
     }
 
@@ -460,26 +457,33 @@ async fn open<T, Answer>(
 where
     Answer: Future<Output = Result<tonic::Response<Streaming<T>>, Status>>,
 {
-    let mut reason = Reason::plain(NO_ADDRESS);
+    let mut cause = Cause::plain(NO_ADDRESS);
     while let Some((node, left)) = rounds.next().await {
         let limit = client.limits().attempt.min(left);
         let transport = match client.connect(node, limit).await {
             Ok(transport) => transport,
             Err(why) => {
                 rounds.failed(&why);
-                reason.then(why);
+                cause.then(why);
                 continue;
             }
         };
-        let status = match within(client.ambient(), limit, send(transport)).await {
+        let told = match within(client.ambient(), limit, send(transport)).await {
             Some(Ok(replies)) => return Ok((node, replies.into_inner())),
-            Some(Err(status)) if Verdict::of(&status) == Verdict::Definite => return Err(Error::refused(&status)),
-            Some(Err(status)) => status,
-            None => Status::deadline_exceeded("no answer in time"),
+            Some(Err(status)) => Told::from(&status),
+            None => Told::nothing("no answer in time"),
         };
-        let why = client.failed(node, &status);
+        let why = unless_refused(client, node, &told)?;
         rounds.failed(&why);
-        reason.then(why);
+        cause.then(why);
     }
-    Err(reason.unreachable())
+    Err(cause.unreachable())
+}
+
+/// What happened at a node that did not answer, unless it refused: a read has no earlier attempt that matters.
+fn unless_refused(client: &Client, node: usize, told: &Told) -> Result<Cause, Error> {
+    match Verdict::of(told).is_definite(false) {
+        true => Err(Error::refused(told)),
+        false => Ok(client.failed(node, told)),
+    }
 }

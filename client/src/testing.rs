@@ -12,14 +12,17 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use prost::Message;
+use prost_types::Any;
 use tonic::body::Body;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::pb::Status as RichStatus;
 use tower::Service;
 use v1::records_server::{Records, RecordsServer};
 use v1::site_server::{Site, SiteServer};
 
 use crate::ambient::Machine;
 use crate::client::{Client, Limits};
+use crate::error::node_status;
 use crate::request::{Context, request_of};
 use crate::transport::{Dial, Transport, TransportError};
 
@@ -34,6 +37,8 @@ pub(crate) enum Fault {
     CutAfter,
     /// The node answers this and does nothing.
     Say(Code),
+    /// Something in between answers this, which the node never saw.
+    Fake(Code),
     /// The node does it and never answers.
     Silence,
     /// A stream breaks after so many answers; the node has done what it was sent by then, perhaps more.
@@ -72,6 +77,20 @@ pub(crate) fn context() -> Context {
 pub(crate) const AUTHOR: AuthorId = AuthorId([9; 16]);
 pub(crate) const SHARD: ShardId = ShardId(0x11);
 
+/// A status of a node.
+pub(crate) fn said(code: Code, text: &str) -> Status {
+    let reason = match code {
+        Code::InvalidArgument => v1::Reason::Invalid,
+        Code::PermissionDenied => v1::Reason::Denied,
+        Code::NotFound => v1::Reason::NotFound,
+        Code::Aborted => v1::Reason::Stale,
+        Code::Unavailable => v1::Reason::NotAccepted,
+        Code::ResourceExhausted => v1::Reason::Overloaded,
+        _ => v1::Reason::OutcomeUnknown,
+    };
+    node_status(code, text, reason, Vec::new())
+}
+
 impl Memory {
     pub(crate) fn register(&self) -> MutexGuard<'_, Register> {
         self.0.lock().unwrap()
@@ -98,13 +117,13 @@ impl Memory {
 
     fn apply(&self, edit: v1::EditRequest) -> Result<v1::EditReply, Status> {
         let mut register = self.register();
-        let request = request_of(edit.request.as_ref()).ok_or_else(|| Status::invalid_argument("no request"))?;
+        let request = request_of(edit.request.as_ref()).ok_or_else(|| said(Code::InvalidArgument, "no request"))?;
         if let Some(reply) = register.answers.get(&request) {
             return Ok(v1::EditReply { replayed: true, ..reply.clone() });
         }
         let poison = register.poison.clone();
         if edit.parts.iter().flat_map(|part| &part.changes).any(|change| Some(&change.value) == poison.as_ref()) {
-            return Err(Status::invalid_argument("that value is refused"));
+            return Err(said(Code::InvalidArgument, "that value is refused"));
         }
         let first = register.applied.iter().map(|edit| edit.parts.len() as u64).sum::<u64>() + 1;
         let mut records = Vec::new();
@@ -122,7 +141,7 @@ impl Memory {
                     unit_name: "Phường Phúc Xá".into(),
                     ..v1::Record::default()
                 },
-                None => return Err(Status::not_found(format!("no record {id}"))),
+                None => return Err(said(Code::NotFound, &format!("no record {id}"))),
             };
             for change in &part.changes {
                 let name = (&change.field, &change.element);
@@ -131,8 +150,10 @@ impl Memory {
                     .map(|at| record.fields[at].values.iter().filter_map(|v| v.dot.clone()).collect())
                     .unwrap_or_default();
                 if dots != change.overwrites {
-                    let stale = v1::Stale { fields: vec![change.field.clone()], current: Some(record) };
-                    return Err(Status::with_details(Code::Aborted, "stale", stale.encode_to_vec().into()));
+                    let moved = v1::Moved { field: change.field.clone(), element: change.element.clone(), dots };
+                    let stale = v1::Stale { record: id, fields: vec![moved], more: 0 };
+                    let detail = Any { type_url: v1::STALE_TYPE_URL.to_owned(), value: stale.encode_to_vec() };
+                    return Err(node_status(Code::Aborted, "stale", v1::Reason::Stale, vec![detail]));
                 }
                 let value = v1::FieldValue {
                     value: change.value.clone(),
@@ -207,7 +228,8 @@ impl Service<http::Request<Body>> for Wire {
             };
             match fault {
                 Fault::CutBefore => return Err("connection reset".into()),
-                Fault::Say(code) => return Ok(Status::new(code, "as the test wants it").into_http()),
+                Fault::Say(code) => return Ok(said(code, "as the test wants it").into_http()),
+                Fault::Fake(code) => return Ok(Status::new(code, "nothing was accepted, says a proxy").into_http()),
                 Fault::CutStream(answers) => memory.register().cut_stream = Some(answers),
                 Fault::QuietStream => memory.register().is_quiet = true,
                 Fault::Pass | Fault::CutAfter | Fault::Silence => {}
@@ -251,7 +273,7 @@ impl Records for Memory {
                 Err(status) => v1::edit_many_reply::Outcome::Refused(v1::Refused {
                     code: status.code() as i32,
                     message: status.message().to_owned(),
-                    stale: v1::Stale::decode(status.details()).ok().filter(|stale| stale.current.is_some()),
+                    details: RichStatus::decode(status.details()).unwrap_or_default().details,
                 }),
             };
             if cut.is_some_and(|cut| index >= cut) {
@@ -265,7 +287,7 @@ impl Records for Memory {
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
         let id = request.into_inner().record;
         let record = self.register().records.get(&id).cloned();
-        let record = record.ok_or_else(|| Status::not_found(format!("no record {id} here")))?;
+        let record = record.ok_or_else(|| said(Code::NotFound, &format!("no record {id} here")))?;
         Ok(Response::new(v1::GetReply { record: Some(record) }))
     }
 
@@ -313,12 +335,14 @@ impl Records for Memory {
 
     async fn export(&self, _: Request<v1::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         let records: Vec<_> = self.register().records.values().cloned().collect();
-        let pages: Vec<_> = records.chunks(2).map(|page| Ok(v1::ExportReply { records: page.to_vec() })).collect();
+        let watch_from = self.register().applied.len() as u64 + 1;
+        let pages: Vec<_> =
+            records.chunks(2).map(|page| Ok(v1::ExportReply { records: page.to_vec(), watch_from })).collect();
         Ok(Response::new(stream::iter(pages).boxed()))
     }
 
     async fn access_log(&self, _: Request<v1::AccessLogRequest>) -> Result<Response<v1::AccessLogReply>, Status> {
-        Err(Status::permission_denied("access-log needs the role auditor"))
+        Err(said(Code::PermissionDenied, "access-log needs the role auditor"))
     }
 }
 

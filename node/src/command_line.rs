@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use dinhba_client::cli::{Connection, EXIT_CODES, Verb, misused};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use dinhba_client::cli::{Connection, EXIT_CODES, Line, misused};
 use dinhba_core::claims::Role;
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
@@ -22,8 +23,8 @@ const WORKERS: usize = 2;
 #[derive(Parser)]
 #[command(name = "dinhba", version, about = "A distributed, replicated store of population records", after_help = EXIT_CODES)]
 struct CommandLine {
-    #[command(flatten)]
-    connection: Connection,
+    #[command(flatten, next_help_heading = "Options of the verbs that ask a site, before or after the verb")]
+    before: Connection,
     #[command(subcommand)]
     action: Action,
 }
@@ -39,8 +40,13 @@ enum Action {
     /// Makes keys and certificates.
     #[command(subcommand)]
     Pki(Pki),
+    /// Writes what a shell needs to complete the words of this program: `dinhba completions bash > ...`
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     #[command(flatten)]
-    Verb(Verb),
+    Verb(Box<Line>),
 }
 
 #[derive(Args)]
@@ -63,6 +69,9 @@ struct RestoreOptions {
     /// Leaves out what any site received later (2026-01-31T12:00:00Z). The access log is put back whole
     #[arg(long, value_name = "TIME")]
     until: Option<InstantMs>,
+    /// Writes JSON for programs
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -117,7 +126,7 @@ enum Dev {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let CommandLine { connection, action } = match CommandLine::try_parse() {
+    let CommandLine { before, action } = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return misused(&error, std::env::args_os()),
     };
@@ -130,13 +139,17 @@ pub fn main() -> ExitCode {
         Action::Node(options) => {
             runtime.block_on(run_node(options)).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
         }
-        Action::Restore(options) => {
-            let json = connection.json;
-            restore_site(options, json).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS)
-        }
+        Action::Restore(options) => restore_site(options).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
         Action::Demo(options) => runtime.block_on(demo::run(options)),
         Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
-        Action::Verb(verb) => runtime.block_on(dinhba_client::cli::run(verb, connection)),
+        Action::Completions { shell } => {
+            clap_complete::generate(shell, &mut CommandLine::command(), "dinhba", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Action::Verb(line) => {
+            let Line { verb, connection } = *line;
+            runtime.block_on(dinhba_client::cli::run(verb, connection.or(before)))
+        }
     };
     // Not dropped: that would wait for the thread that reads standard input, for as long as it stays open.
     runtime.shutdown_background();
@@ -172,11 +185,11 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
     node::run(config, stop).await
 }
 
-fn restore_site(options: RestoreOptions, json: bool) -> anyhow::Result<()> {
+fn restore_site(options: RestoreOptions) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
     let signing_key = read_signing_key(&config.site.signing_key).context("site.signing_key")?;
     let restored = restore::restore(&config, &signing_key, &options.archive, options.until)?;
-    if json {
+    if options.json {
         println!("{}", restored.json());
     } else {
         println!("{}", restored.text(&options.config));
@@ -201,4 +214,33 @@ fn make_keys(dev: Dev) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_help_of_its_own_options() {
+        let mut program = CommandLine::command();
+        program.build();
+        program.clone().debug_assert();
+        for name in ["node", "restore", "demo", "pki", "completions"] {
+            let help = program.find_subcommand_mut(name).expect(name).render_help().to_string();
+            assert!(!help.contains("--node ") && !help.contains("--purpose"), "{name}: {help}");
+        }
+        assert!(program.find_subcommand_mut("get").expect("get").render_help().to_string().contains("--purpose"));
+    }
+
+    #[test]
+    fn shells_are_told_the_verbs_and_their_options() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut CommandLine::command(), "dinhba", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            for word in ["conflicts", "add-node", "purpose", "completions"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
 }

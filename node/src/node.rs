@@ -223,14 +223,28 @@ impl Shared {
         known().await
     }
 
-    fn refresh_place(&self) -> Result<(), StoreError> {
+    pub(crate) fn refresh_place(&self) -> Result<(), StoreError> {
         let Some(hosted) = self.site_group() else { return Ok(()) };
+        // Held while the state is read: of two that do this at once, the later one has read the later state.
+        let mut kept = self.place.write().unwrap_or_else(PoisonError::into_inner);
         let mut place = Place::default();
         for (_, entry) in hosted.look(|view| read_range::<PlaceEntry>(view, hosted.keys().places()))? {
             place.put(entry);
         }
-        *self.place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(place);
+        *kept = Arc::new(place);
         Ok(())
+    }
+
+    /// Whether the directory has what founding writes last: the site's groups and shards. From then on the place file is not
+    /// read any more.
+    pub(crate) fn is_founded(&self) -> bool {
+        let place = self.place();
+        let mut groups = self.config.site.groups.iter();
+        place.sites.contains_key(&self.site())
+            && groups.all(|group| {
+                let mut shards = group.shards.iter();
+                place.groups.contains_key(&group.id) && shards.all(|shard| place.shards.contains_key(shard))
+            })
     }
 }
 
@@ -469,21 +483,9 @@ async fn do_chores(shared: Arc<Shared>) {
     }
 }
 
-/// Whether the directory has what founding writes last: the site's groups and shards. From then on the place file is not
-/// read any more.
-fn is_founded(shared: &Shared) -> bool {
-    let place = shared.place();
-    let mut groups = shared.config.site.groups.iter();
-    place.sites.contains_key(&shared.site())
-        && groups.all(|group| {
-            let mut shards = group.shards.iter();
-            place.groups.contains_key(&group.id) && shards.all(|shard| place.shards.contains_key(shard))
-        })
-}
-
 /// Forms every group of a new site and writes its directory. All steps are repeated safely.
 async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
-    if is_founded(shared) {
+    if shared.is_founded() {
         return Ok(true);
     }
     let config = &shared.config;

@@ -34,7 +34,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
-use tonic::Status;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::runtime;
@@ -73,12 +72,6 @@ pub enum PeerError {
     Header,
 }
 
-impl From<PeerError> for Status {
-    fn from(error: PeerError) -> Self {
-        Status::unauthenticated(error.to_string())
-    }
-}
-
 /// A mark on a request (an extension): the server that set it lets the peer say by a header who it is. The server sets
 /// it where the way to it is trusted: on loopback under `unsafe_loopback`, and in the simulator. Nothing that a peer
 /// sends becomes an extension.
@@ -91,8 +84,8 @@ pub struct TrustHeader;
 pub struct Shown(pub Option<Result<Identity, PeerError>>);
 
 /// Who sent `request`.
-pub fn peer_identity<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
-    Ok(identity_of(request.extensions(), request.metadata().as_ref())?)
+pub fn peer_identity<T>(request: &tonic::Request<T>) -> Result<Identity, PeerError> {
+    identity_of(request.extensions(), request.metadata().as_ref())
 }
 
 /// The same by the parts of a request.
@@ -548,15 +541,15 @@ mod tests {
         let mut request = Request::new(());
         request.metadata_mut().insert(IDENTITY_HEADER, MetadataValue::from_static(LAN_URI));
         let refused = peer_identity(&request).unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
-        assert_eq!(refused.message(), PeerError::Anonymous.to_string());
+        assert_eq!(tonic::Status::from(refused.clone()).code(), tonic::Code::Unauthenticated);
+        assert_eq!(refused, PeerError::Anonymous);
 
         request.extensions_mut().insert(TrustHeader);
         assert_eq!(peer_identity(&request).unwrap().uri(), LAN_URI);
 
         request.metadata_mut().append(IDENTITY_HEADER, MetadataValue::from_static(LAN_URI));
-        assert_eq!(peer_identity(&request).unwrap_err().message(), PeerError::Header.to_string());
+        assert_eq!(peer_identity(&request).unwrap_err(), PeerError::Header);
         request.metadata_mut().remove(IDENTITY_HEADER);
-        assert_eq!(peer_identity(&request).unwrap_err().message(), PeerError::Header.to_string());
+        assert_eq!(peer_identity(&request).unwrap_err(), PeerError::Header);
     }
 }

@@ -27,7 +27,8 @@ use crate::gate::Gate;
 use crate::node::{Node, Shared};
 use crate::pki::peer_identity;
 use crate::raft::peer::{Admit, PeerService};
-use crate::service::{LinkService, RecordsService, SiteService, unread};
+use crate::service::answer::{denied, unread};
+use crate::service::{LinkService, RecordsService, SiteService};
 use crate::tls::{Door, listen_plain};
 use crate::{metrics, runtime};
 
@@ -49,7 +50,7 @@ impl Admit for SameSite {
     fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<Option<NodeId>, Status> {
         match peer_identity(request)? {
             Identity::Node { site, node } if site == self.0.site() => Ok(Some(node)),
-            _ => Err(Status::permission_denied("only the nodes of this site speak here: use the records service")),
+            _ => Err(denied("only the nodes of this site speak here: use the records service")),
         }
     }
 }

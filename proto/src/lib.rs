@@ -6,6 +6,12 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// What applications, operators and neighbour sites say to a node; the files below `proto/dinhba/v1` document it.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
+    /// The domain of the reasons in `google.rpc.ErrorInfo`, see `errors.proto`.
+    pub const ERROR_DOMAIN: &str = "dinhba";
+
+    /// What a [`Stale`] in the details of an error is called.
+    pub const STALE_TYPE_URL: &str = "type.googleapis.com/dinhba.v1.Stale";
+
     tonic::include_proto!("dinhba.v1");
 }
 
@@ -17,3 +23,5 @@ pub mod peer {
         tonic::include_proto!("dinhba.peer.v1");
     }
 }
+
+mod debug;

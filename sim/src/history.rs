@@ -6,7 +6,7 @@
 //!
 //! One operation is one request on one field of one record, with all its retries and with all nodes that it was sent to: it
 //! begins with the first call and ends with the first definite answer. An edit of several fields is an operation on each.
-//! If it was refused as stale for the sake of another field, then on this one it was a read.
+//! If it was refused as stale for the sake of another field, then on this one nothing was done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -61,8 +61,8 @@ pub enum Answered {
     Saw(Values),
     /// The write was accepted.
     Accepted,
-    /// The write was refused, since these are the values now.
-    Stale(Values),
+    /// The write was refused, since other values were there than its author saw; which, a read would tell.
+    Stale,
     /// The write was refused for another reason, and had no effect.
     Refused,
 }

@@ -98,7 +98,7 @@ struct Officer {
 /// What became of a request.
 enum Became {
     Accepted,
-    Stale(v1::Record),
+    Stale,
     Refused,
     Unknown,
 }
@@ -181,7 +181,7 @@ impl Officer {
             }
             Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
-            Became::Stale(_) | Became::Unknown => {}
+            Became::Stale | Became::Unknown => {}
         }
     }
 
@@ -221,7 +221,11 @@ impl Officer {
         let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });
         match self.send(request, &edit, shard, work).await {
             Became::Accepted => self.answered(operation, Answered::Accepted),
-            Became::Stale(current) => self.answered(operation, Answered::Stale(subject.values(&current))),
+            Became::Stale => {
+                self.answered(operation, Answered::Stale);
+                // As an officer does: what is there now, a read shows.
+                let _ = self.read(record, subject).await;
+            }
             Became::Refused => self.answered(operation, Answered::Refused),
             Became::Unknown => {}
         }
@@ -242,8 +246,11 @@ impl Officer {
         let (asked, mut unknown) = (self.now(), false);
         for _ in 0..ASKED_AGAIN_MAX {
             let outcome = if self.plan.impatient {
-                let both = futures::join!(self.client.edit_as(request, edit), self.second.edit_as(request, edit));
+                // Each of the two may be under way when the other is refused.
+                let both = futures::join!(self.client.edit_again(request, edit), self.second.edit_again(request, edit));
                 better(both)
+            } else if unknown {
+                self.client.edit_again(request, edit).await
             } else {
                 self.client.edit_as(request, edit).await
             };
@@ -252,19 +259,15 @@ impl Officer {
                     self.keep(request, &accepted, shard, work, asked);
                     return Became::Accepted;
                 }
-                Err(Error::Stale(stale)) => {
+                Err(Error::Stale(_)) => {
                     self.not("stale");
-                    return match stale.current {
-                        Some(current) => Became::Stale(current),
-                        None => Became::Unknown,
-                    };
+                    return Became::Stale;
                 }
-                Err(Error::Refused { code, text }) => {
+                Err(Error::Refused { code, text, .. }) => {
                     self.not(&format!("refused: {code:?}: {text}"));
                     return Became::Refused;
                 }
                 Err(Error::OutcomeUnknown { .. }) => unknown = true,
-                Err(Error::Unreachable { .. }) if unknown => {}
                 Err(Error::Unreachable { .. }) => {
                     self.not("unreachable");
                     return Became::Refused;

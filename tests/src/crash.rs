@@ -610,7 +610,11 @@ impl Officer {
         let began = Instant::now();
         let mut is_open = false;
         loop {
-            match self.client.edit_as(request, edit).await {
+            let sent = match is_open {
+                false => self.client.edit_as(request, edit).await,
+                true => self.client.edit_again(request, edit).await,
+            };
+            match sent {
                 Ok(accepted) => {
                     self.told.ledger.keep(&accepted, edit);
                     return Some(accepted.records);
@@ -621,8 +625,6 @@ impl Officer {
                     }
                     is_open = true;
                 }
-                // It says so of this attempt, not of an earlier one.
-                Err(Error::Unreachable { .. }) if is_open => {}
                 Err(Error::Unreachable { .. }) => {
                     self.told.denied.fetch_add(1, Ordering::Relaxed);
                     return None;

@@ -123,7 +123,7 @@ impl Officer {
             if !matches!(outcome, Err(Error::OutcomeUnknown { .. })) {
                 break;
             }
-            outcome = self.client.edit_as(request, edit).await;
+            outcome = self.client.edit_again(request, edit).await;
         }
         let accepted = outcome?;
         self.ledger.keep(&accepted, edit);

@@ -11,6 +11,7 @@ use dinhba_core::ids::SiteId;
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
+use super::sheet::{Sheet, column};
 use super::{Desk, Exit, Failure, show};
 use crate::archive::{Archive, Backup, Writer};
 use crate::client::Client;
@@ -71,7 +72,13 @@ fn backup_json(backup: &Backup) -> Json {
 pub(super) fn verify(dir: &Path, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let backups = Archive::open(dir)?.verify()?;
     let table = || {
-        let mut table = show::table(["backup", "up to", "edits in all", "bytes", "hash"]);
+        let mut table = Sheet::new([
+            column("backup").number(),
+            column("up to"),
+            column("edits in all").number(),
+            column("bytes").number(),
+            column("hash").spare(1),
+        ]);
         for backup in &backups {
             table.add_row([
                 backup.begin.number.to_string(),
@@ -81,8 +88,7 @@ pub(super) fn verify(dir: &Path, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
                 show::hex(&backup.hash.0),
             ]);
         }
-        show::align_right(&mut table, &[0, 2, 3]);
-        show::text(&table)
+        table.text()
     };
     desk.show(table, || json!({ "backups": backups.iter().map(backup_json).collect::<Vec<_>>() }))?;
     desk.remark("every byte is as it was written; that it can be opened shows only when it is restored");

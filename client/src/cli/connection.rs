@@ -22,36 +22,39 @@ const TIMEOUT_SECONDS_MAX: u64 = 3600;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Connection {
     /// A node of the site, host:port or name@host:port; several times for several nodes of one site [env: DINHBA_NODE, with commas]
-    #[arg(long = "node", value_name = "ADDRESS", value_delimiter = ',', global = true)]
+    #[arg(long = "node", value_name = "ADDRESS", value_delimiter = ',')]
     pub nodes: Vec<String>,
     /// The directory with ca.pem, cert.pem and key.pem [env: DINHBA_IDENTITY]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR")]
     pub identity: Option<PathBuf>,
     /// The authority's certificate, PEM
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// The caller's certificate, PEM
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
     /// The caller's private key, PEM
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// For development: no protection, on this machine only, as this identity (spiffe://dinhba/person/…)
-    #[arg(long, value_name = "URI", conflicts_with_all = ["identity", "ca", "cert", "key"], global = true)]
+    #[arg(long, value_name = "URI", conflicts_with_all = ["identity", "ca", "cert", "key"])]
     pub unsafe_loopback: Option<String>,
     /// Why the request is made: registration, correction, verification, residence, issuance, adjudication, subject, inspection, statistics or maintenance [env: DINHBA_PURPOSE]
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub purpose: Option<String>,
     /// The reference of the case file that it belongs to [env: DINHBA_CASE]
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub case: Option<String>,
     /// Writes JSON for programs
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub json: bool,
-    /// Seconds to go on trying
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX), global = true)]
-    pub timeout: u64,
+    /// Seconds to go on trying [default: 15]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
+    pub timeout: Option<u64>,
 }
+
+/// Seconds to go on trying: an election, and a slow disk.
+const TIMEOUT_SECONDS: u64 = 15;
 
 /// Whether it looks like `host:port`; whether anybody is there shows when it is dialed.
 fn is_address(node: &str) -> bool {
@@ -62,6 +65,46 @@ fn is_address(node: &str) -> bool {
 }
 
 impl Connection {
+    /// What was written after the verb, and for the rest before it.
+    #[must_use]
+    pub fn or(self, before: Connection) -> Connection {
+        let names_itself = self.identity.is_some() || self.ca.is_some() || self.unsafe_loopback.is_some();
+        // Who asks is said in one place: half of one identity and half of another is none.
+        let who = if names_itself { &self } else { &before };
+        let (identity, unsafe_loopback) = (who.identity.clone(), who.unsafe_loopback.clone());
+        let (ca, cert, key) = (who.ca.clone(), who.cert.clone(), who.key.clone());
+        Connection {
+            identity,
+            ca,
+            cert,
+            key,
+            unsafe_loopback,
+            nodes: if self.nodes.is_empty() { before.nodes } else { self.nodes },
+            purpose: self.purpose.or(before.purpose),
+            case: self.case.or(before.case),
+            json: self.json || before.json,
+            timeout: self.timeout.or(before.timeout),
+        }
+    }
+
+    /// Whether it says anything of a site: more than how to write.
+    fn is_given(&self) -> bool {
+        let Connection { nodes, identity, ca, cert, key, unsafe_loopback, purpose, case, json: _, timeout } = self;
+        let files = [identity, ca, cert, key];
+        let words = [unsafe_loopback, purpose, case];
+        let is_named = files.iter().any(|file| file.is_some()) || words.iter().any(|word| word.is_some());
+        !nodes.is_empty() || timeout.is_some() || is_named
+    }
+
+    /// Refuses what would do nothing for a verb that asks no site.
+    pub(super) fn refuse_unused(&self) -> Result<(), Failure> {
+        if self.is_given() {
+            let text = "this verb asks no site: leave out --node, --identity, --purpose, --case and --timeout";
+            return Err(Failure::usage(text));
+        }
+        Ok(())
+    }
+
     /// A client as it is described here and, for the rest, by the environment.
     pub(crate) fn open(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<(Client, Context), Failure> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
@@ -77,7 +120,7 @@ impl Connection {
             return Err(Failure::Usage(DialError::Address { address: wrong.clone() }.to_string()));
         }
         let dial = self.dial(&env)?;
-        let deadline = Duration::from_secs(self.timeout);
+        let deadline = Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_SECONDS));
         let limits = Limits { deadline, admin: deadline.max(Limits::default().admin), ..Limits::default() };
         Ok((Client::new(dial, nodes, Arc::new(Machine::default()), limits), context))
     }

@@ -116,33 +116,41 @@ pub(super) async fn export(
     desk: &mut Desk<'_>,
 ) -> Result<(), Failure> {
     let directory = directory()?;
-    let mut records = std::pin::pin!(client.export(context, shard));
+    let mut pages = std::pin::pin!(client.export(context, shard));
     let mut tally = Tally::default();
     let of_file = |error| Failure::File { what: output.unwrap_or(Path::new("")).display().to_string(), error };
     // Before anything is asked for: what cannot be written should not have been looked at.
     let mut file = output.map(Extract::begin).transpose().map_err(of_file)?;
-    while let Some(record) = records.next().await {
-        let draft = draft_of(&record?, &directory, &mut tally)?;
-        tally.records += 1;
-        match &mut file {
-            None => files::write(Format::Ndjson, [draft], &mut *desk.out)?,
-            Some(extract) => {
-                files::write(Format::Ndjson, [draft], &mut Unflushed(&mut extract.file)).map_err(of_file)?
-            }
-        };
+    let mut watch_from = 0;
+    while let Some(page) = pages.next().await {
+        let page = page?;
+        watch_from = page.watch_from;
+        for record in &page.records {
+            let draft = draft_of(record, &directory, &mut tally)?;
+            tally.records += 1;
+            match &mut file {
+                None => files::write(Format::Ndjson, [draft], &mut *desk.out)?,
+                Some(extract) => {
+                    files::write(Format::Ndjson, [draft], &mut Unflushed(&mut extract.file)).map_err(of_file)?
+                }
+            };
+        }
     }
     if let Some(extract) = file {
         extract.finish().map_err(of_file)?;
     }
     let Tally { records, values_left_out, fields_unknown } = tally;
-    if let (Some(path), true) = (output, desk.json) {
-        return desk.show(String::new, || {
-            json!({
-                "records": records, "values_left_out": values_left_out, "fields_unknown": fields_unknown, "file": path,
-            })
+    if desk.json {
+        let mut summary = json!({
+            "records": records, "values_left_out": values_left_out, "fields_unknown": fields_unknown,
+            "watch_from": watch_from,
         });
+        let Some(path) = output else { return desk.aside(&summary) };
+        summary["file"] = json!(path);
+        return desk.show(String::new, || summary);
     }
-    desk.remark(&format!("{records} records"));
+    let of = shard.map(|shard| format!(" --shard {shard}")).unwrap_or_default();
+    desk.remark(&format!("{records} records; what changes from now on: dinhba watch{of} --from {watch_from}"));
     if values_left_out > 0 {
         desk.remark(&format!("{values_left_out} values of disputed fields were left out: only the latest is written"));
     }

@@ -5,7 +5,7 @@ use dinhba_core::schema::{
 };
 use serde_json::{Value as Json, json};
 
-use super::show::{table, text};
+use super::sheet::{Sheet, column};
 use super::{Desk, Exit, Failure};
 
 /// Codes that a line of the table names; a longer list is in `--json`.
@@ -20,11 +20,16 @@ pub(super) fn list(kind: Option<RecordKind>, desk: &mut Desk<'_>) -> Result<Exit
 }
 
 fn as_text(wanted: impl Iterator<Item = &'static Field>) -> String {
-    let mut rows = table(["kind", "field", "trường", "how it is written"]);
+    let mut rows = Sheet::new([
+        column("kind").spare(1),
+        column("field"),
+        column("trường").wraps(16).spare(2),
+        column("how it is written").wraps(24),
+    ]);
     for field in wanted {
         rows.add_row([field.kind.name().to_owned(), written_name(field), field.label.to_owned(), form(&field.ty)]);
     }
-    text(&rows)
+    rows.text()
 }
 
 fn as_json(field: &'static Field) -> Json {

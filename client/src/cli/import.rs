@@ -206,6 +206,10 @@ impl Tally {
         let Answered { request, resent, outcome } = answered;
         let accepted = match outcome {
             Ok(accepted) => accepted,
+            // Sent again after a break, and refused then: no row is called refused that may be there.
+            Err(Error::OutcomeUnknown { text, .. }) => {
+                return Err(format!("it is not known whether its {rows} rows were accepted: import again ({text})"));
+            }
             Err(error) => {
                 self.refused += rows;
                 self.refused_edits.insert(request.counter);

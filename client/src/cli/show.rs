@@ -1,6 +1,5 @@
 //! Records, edits and lists, as tables for people and as JSON for programs.
 
-use comfy_table::{CellAlignment, Table, presets};
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{AuthorId, SessionId};
 use dinhba_core::schema::{FieldId, RecordKind};
@@ -8,30 +7,8 @@ use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
+use super::sheet::{Cell, Sheet, Tint, column};
 use crate::request::{Accepted, request_of};
-
-/// A table without lines: it can be cut and searched with the usual tools.
-pub(super) fn table<const N: usize>(head: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head.map(str::to_uppercase));
-    table
-}
-
-/// Numbers stand right.
-pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
-/// A table as text, without blanks at the ends of lines.
-pub(super) fn text(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    // The preset pads every cell, the first as well.
-    lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
-}
 
 /// `text` without what a terminal would obey.
 pub(super) fn plain(text: &str) -> String {
@@ -54,6 +31,11 @@ fn dot(dot: Option<&v1::Dot>) -> String {
     dot.map(|dot| format!("{}/{}", author(&dot.author), dot.number)).unwrap_or_default()
 }
 
+pub(super) fn moved_json(moved: &v1::Moved) -> Json {
+    let dots: Vec<String> = moved.dots.iter().map(|named| dot(Some(named))).collect();
+    json!({ "field": moved.field, "element": moved.element, "dots": dots })
+}
+
 fn field_name(field: &str, element: &str) -> String {
     if element.is_empty() { field.to_owned() } else { format!("{field}[{element}]") }
 }
@@ -72,7 +54,12 @@ fn label_of(kind: &str, field: &str) -> String {
 }
 
 pub(super) fn record(record: &v1::Record) -> String {
-    let mut fields = table(["trường", "field", "giá trị", ""]);
+    let mut fields = Sheet::new([
+        column("trường").wraps(14).spare(1),
+        column("field"),
+        column("giá trị").wraps(14),
+        column("").wraps(20),
+    ]);
     for field in &record.fields {
         for (index, value) in field.values.iter().enumerate() {
             let (name, key) = match index {
@@ -80,14 +67,14 @@ pub(super) fn record(record: &v1::Record) -> String {
                 _ => (String::new(), String::new()),
             };
             let remark = match field.disputed {
-                true => format!("disputed, received {}", instant(value.received_ms)),
-                false => String::new(),
+                true => Cell::from(format!("disputed, received {}", instant(value.received_ms))).tinted(Tint::Bad),
+                false => Cell::from(""),
             };
-            fields.add_row([plain(&name), key, plain(&value.value), remark]);
+            fields.add_row([plain(&name).into(), key.into(), plain(&value.value).into(), remark]);
         }
     }
     let home = plain(&format!("{} {}", record.unit_code, record.unit_name));
-    let mut out = format!("{} {}  {}  {}\n{}", record.kind, record.id, home.trim(), record.shard, text(&fields));
+    let mut out = format!("{} {}  {}  {}\n{}", record.kind, record.id, home.trim(), record.shard, fields.text());
     for rule in &record.broken_rules {
         out.push_str(&format!("\nbroken rule {}", plain(rule)));
     }
@@ -114,7 +101,13 @@ fn value_json(value: &v1::FieldValue) -> Json {
 
 /// One line for each record found.
 pub(super) fn found(reply: &v1::FindReply) -> String {
-    let mut rows = table(["record", "họ tên", "ngày sinh", "đơn vị", ""]);
+    let mut rows = Sheet::new([
+        column("record"),
+        column("họ tên").wraps(14),
+        column("ngày sinh").wraps(10),
+        column("đơn vị").wraps(12).spare(1),
+        column(""),
+    ]);
     for record in &reply.records {
         let values = |name: &str| {
             let found = record.fields.iter().find(|field| field.field == name);
@@ -124,16 +117,16 @@ pub(super) fn found(reply: &v1::FindReply) -> String {
             plain(&texts.join(" ≠ ").replace('/', " ")).split_whitespace().collect::<Vec<_>>().join(" ")
         };
         let is_disputed = record.fields.iter().any(|field| field.disputed) || !record.broken_rules.is_empty();
-        let remark = if is_disputed { "disputed" } else { "" };
+        let remark = if is_disputed { Cell::from("disputed").tinted(Tint::Bad) } else { Cell::from("") };
         rows.add_row([
-            record.id.clone(),
-            values("name"),
-            values("birth_date"),
-            plain(&record.unit_name),
-            remark.to_owned(),
+            record.id.clone().into(),
+            values("name").into(),
+            values("birth_date").into(),
+            plain(&record.unit_name).into(),
+            remark,
         ]);
     }
-    text(&rows)
+    rows.text()
 }
 
 fn changes(changes: &[v1::FieldChange]) -> String {
@@ -145,7 +138,15 @@ fn changes(changes: &[v1::FieldChange]) -> String {
 }
 
 pub(super) fn history(entries: &[v1::Entry]) -> String {
-    let mut rows = table(["no.", "received", "by", "unit", "what", "changes", "held by"]);
+    let mut rows = Sheet::new([
+        column("no.").number(),
+        column("received"),
+        column("by").wraps(14).spare(1),
+        column("unit").wraps(12).spare(3),
+        column("what").wraps(12),
+        column("changes").wraps(20),
+        column("held by").spare(2),
+    ]);
     for entry in entries {
         let number = entry.dot.as_ref().map(|dot| dot.number.to_string()).unwrap_or_default();
         let mut what = entry.kind.clone();
@@ -168,8 +169,7 @@ pub(super) fn history(entries: &[v1::Entry]) -> String {
             entry.held_by.join("\n"),
         ]);
     }
-    align_right(&mut rows, &[0]);
-    text(&rows)
+    rows.text()
 }
 
 /// One line of the change feed.
@@ -207,7 +207,13 @@ pub(super) fn entry_json(entry: &v1::Entry) -> Json {
 }
 
 pub(super) fn conflicts(reply: &v1::ConflictsReply) -> String {
-    let mut rows = table(["since", "record", "trường", "field or rule", "giá trị"]);
+    let mut rows = Sheet::new([
+        column("since").spare(1),
+        column("record"),
+        column("trường").wraps(14).spare(2),
+        column("field or rule").wraps(14),
+        column("giá trị").wraps(14),
+    ]);
     for conflict in &reply.conflicts {
         let values: Vec<&str> = conflict.values.iter().map(|value| value.value.as_str()).collect();
         let name = field_name(&conflict.field, &conflict.element);
@@ -220,7 +226,7 @@ pub(super) fn conflicts(reply: &v1::ConflictsReply) -> String {
             plain(&values.join("\n")),
         ]);
     }
-    text(&rows)
+    rows.text()
 }
 
 pub(super) fn conflict_json(conflict: &v1::Conflict) -> Json {
@@ -236,21 +242,29 @@ pub(super) fn accesses(entries: &[v1::Access], directory: &Directory) -> String 
         let known = id.parse().ok().and_then(|unit| directory.get(unit));
         known.map_or_else(|| id.to_owned(), |unit| format!("{} {}", unit.code, unit.name))
     };
-    let mut rows = table(["no.", "at", "who", "unit", "why", "looked at", "target", ""]);
+    let mut rows = Sheet::new([
+        column("no.").number().spare(1),
+        column("at"),
+        column("who").wraps(14),
+        column("unit").wraps(12).spare(4),
+        column("why").wraps(14).spare(3),
+        column("looked at").spare(2),
+        column("target"),
+        column(""),
+    ]);
     for access in entries {
         rows.add_row([
-            access.number.to_string(),
-            instant(access.at_ms),
-            plain(&format!("{} ({})", access.subject, access.role)),
-            plain(&unit(&access.unit)),
-            plain(&format!("{} {}", access.purpose, access.case)),
-            access.looked.clone(),
-            access.target.clone(),
-            if access.allowed { "" } else { "denied" }.to_owned(),
+            access.number.to_string().into(),
+            instant(access.at_ms).into(),
+            plain(&format!("{} ({})", access.subject, access.role)).into(),
+            plain(&unit(&access.unit)).into(),
+            plain(&format!("{} {}", access.purpose, access.case)).into(),
+            access.looked.clone().into(),
+            access.target.clone().into(),
+            if access.allowed { Cell::from("") } else { Cell::from("denied").tinted(Tint::Bad) },
         ]);
     }
-    align_right(&mut rows, &[0]);
-    text(&rows)
+    rows.text()
 }
 
 pub(super) fn access_json(group: &str, access: &v1::Access) -> Json {

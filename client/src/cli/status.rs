@@ -3,23 +3,24 @@
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
-use super::show::{align_right, author, hex, instant, plain, table, text};
+use super::sheet::{Cell, Sheet, Tint, column};
+use super::show::{author, hex, instant, plain};
 
 pub(super) fn status(reply: &v1::StatusReply) -> String {
-    let mut rows = table([
-        "site",
-        "unit",
-        "group or shard",
-        "nodes",
-        "leader",
-        "role",
-        "records",
-        "edits",
-        "pending up",
-        "conflicts",
-        "set aside",
-        "in step",
-        "level",
+    let mut rows = Sheet::new([
+        column("site").spare(6),
+        column("unit").wraps(12),
+        column("group or shard"),
+        column("nodes").number().spare(5),
+        column("leader").spare(2),
+        column("role").spare(4),
+        column("records").number().spare(1),
+        column("edits").number().spare(3),
+        column("pending up").number(),
+        column("conflicts").number(),
+        column("set aside").number().spare(7),
+        column("in step").wraps(20),
+        column("level").number().spare(8),
     ]);
     // Those that left for good stay in the list, so that their ids are not used again.
     let nodes = reply.nodes.iter().filter(|node| node.present).count().to_string();
@@ -27,37 +28,42 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     let mut remarks = String::new();
     for group in &reply.groups {
         let sum = |of: fn(&v1::ShardStatus) -> u64| group.shards.iter().map(of).sum::<u64>().to_string();
-        rows.add_row([
-            reply.site.clone(),
-            unit.clone(),
-            group.group.clone(),
-            nodes.clone(),
-            if group.leader.is_empty() { "none".to_owned() } else { group.leader.clone() },
-            group.role.clone(),
-            sum(|shard| shard.persons + shard.households),
-            sum(|shard| shard.edits),
-            sum(|shard| shard.pending_up),
-            sum(|shard| shard.conflicts),
-            sum(|shard| shard.set_aside),
+        let leader = match group.leader.as_str() {
+            "" => Cell::from("none").tinted(Tint::Bad),
+            leader => Cell::from(leader),
+        };
+        let row: [Cell; 13] = [
+            reply.site.clone().into(),
+            unit.clone().into(),
+            group.group.clone().into(),
+            nodes.clone().into(),
+            leader,
+            group.role.clone().into(),
+            sum(|shard| shard.persons + shard.households).into(),
+            sum(|shard| shard.edits).into(),
+            sum(|shard| shard.pending_up).into(),
+            sum(|shard| shard.conflicts).into(),
+            sum(|shard| shard.set_aside).into(),
             step_of(group),
-            group.level.to_string(),
-        ]);
+            group.level.to_string().into(),
+        ];
+        rows.add_row(row);
         for shard in &group.shards {
-            rows.add_row([
-                String::new(),
-                plain(&shard.unit_name),
-                shard.shard.clone(),
-                String::new(),
-                String::new(),
-                String::new(),
-                (shard.persons + shard.households).to_string(),
-                shard.edits.to_string(),
-                shard.pending_up.to_string(),
-                shard.conflicts.to_string(),
-                shard.set_aside.to_string(),
+            let row: [Cell; 12] = [
+                "".into(),
+                plain(&shard.unit_name).into(),
+                shard.shard.clone().into(),
+                "".into(),
+                "".into(),
+                "".into(),
+                (shard.persons + shard.households).to_string().into(),
+                shard.edits.to_string().into(),
+                shard.pending_up.to_string().into(),
+                shard.conflicts.to_string().into(),
+                shard.set_aside.to_string().into(),
                 step(&shard.step, shard.step_at_ms),
-                String::new(),
-            ]);
+            ];
+            rows.add_row(row);
             for parked in &shard.parked {
                 let author = author(&parked.author);
                 remarks.push_str(&format!(
@@ -68,25 +74,31 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         }
     }
     if reply.groups.is_empty() {
-        let mut row = vec![String::new(); 13];
-        (row[0], row[1], row[2], row[3]) = (reply.site.clone(), unit, "none yet".to_owned(), nodes);
-        rows.add_row(row);
+        rows.add_row([reply.site.clone(), unit, "none yet".to_owned(), nodes]);
     }
-    align_right(&mut rows, &[3, 6, 7, 8, 9, 10, 12]);
-    let mut out = format!("{}\n", text(&rows));
+    let mut out = format!("{}\n", rows.text());
     if !reply.links.is_empty() {
-        let mut links = table(["link", "peer", "group", "state", "since", "detail"]);
+        let mut links = Sheet::new([
+            column("link"),
+            column("peer"),
+            column("group").spare(2),
+            column("state"),
+            column("since").spare(1),
+            column("detail").wraps(16),
+        ]);
         for link in &reply.links {
-            links.add_row([
-                link.direction.clone(),
-                link.peer_site.clone(),
-                link.group.clone(),
-                link.state.clone(),
-                instant(link.since_ms),
-                plain(&link.detail),
-            ]);
+            let tint = if link.state == "connected" { Tint::Good } else { Tint::Waits };
+            let row: [Cell; 6] = [
+                link.direction.clone().into(),
+                link.peer_site.clone().into(),
+                link.group.clone().into(),
+                Cell::from(link.state.clone()).tinted(tint),
+                instant(link.since_ms).into(),
+                plain(&link.detail).into(),
+            ];
+            links.add_row(row);
         }
-        out.push_str(&format!("\n{}\n", text(&links)));
+        out.push_str(&format!("\n{}\n", links.text()));
     }
     if !remarks.is_empty() {
         out.push_str(&format!("\n{}", plain(&remarks)));
@@ -96,21 +108,23 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
 }
 
 /// A group is in step if all its shards are; it says the worst of them, and the oldest date.
-fn step_of(group: &v1::GroupStatus) -> String {
+fn step_of(group: &v1::GroupStatus) -> Cell {
     const WORST_FIRST: [&str; 5] = ["differs", "unknown", "behind", "in_step", "top"];
     let rank = |shard: &&v1::ShardStatus| {
         let known = WORST_FIRST.iter().position(|&step| step == shard.step);
         (known.unwrap_or(0), shard.step_at_ms)
     };
-    group.shards.iter().min_by_key(rank).map(|worst| step(&worst.step, worst.step_at_ms)).unwrap_or_default()
+    group.shards.iter().min_by_key(rank).map_or_else(|| Cell::from(""), |worst| step(&worst.step, worst.step_at_ms))
 }
 
-fn step(word: &str, at_ms: i64) -> String {
-    match word {
-        "top" => "top".to_owned(),
-        "differs" => format!("DIFFERS {}", instant(at_ms)),
-        _ => format!("{} {}", word.replace('_', " "), instant(at_ms)).trim_end().to_owned(),
-    }
+fn step(word: &str, at_ms: i64) -> Cell {
+    let (text, tint) = match word {
+        "top" => return Cell::from("top"),
+        "differs" => ("DIFFERS".to_owned(), Tint::Bad),
+        "in_step" => ("in step".to_owned(), Tint::Good),
+        _ => (word.replace('_', " "), Tint::Waits),
+    };
+    Cell::from(format!("{text} {}", instant(at_ms)).trim_end()).tinted(tint)
 }
 
 pub(super) fn status_json(reply: &v1::StatusReply) -> Json {
@@ -168,7 +182,17 @@ fn shard_json(shard: &v1::ShardStatus) -> Json {
 
 /// What an administrative call answers with: the groups as they are now.
 pub(super) fn groups(groups: &[v1::GroupStatus]) -> String {
-    let mut rows = table(["group", "leader", "role", "voters", "learners", "last log", "snapshot", "purged", "level"]);
+    let mut rows = Sheet::new([
+        column("group"),
+        column("leader"),
+        column("role").spare(3),
+        column("voters").wraps(18),
+        column("learners").wraps(18).spare(1),
+        column("last log").number().spare(2),
+        column("snapshot").number().spare(4),
+        column("purged").number().spare(5),
+        column("level").number().spare(6),
+    ]);
     for group in groups {
         rows.add_row([
             group.group.clone(),
@@ -182,8 +206,7 @@ pub(super) fn groups(groups: &[v1::GroupStatus]) -> String {
             group.level.to_string(),
         ]);
     }
-    align_right(&mut rows, &[5, 6, 7, 8]);
-    text(&rows)
+    rows.text()
 }
 
 #[cfg(test)]

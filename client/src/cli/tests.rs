@@ -9,13 +9,31 @@ use super::*;
 use crate::client::Client;
 use crate::testing::{Fault, Memory, SHARD, context, shard_status};
 
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(after_help = EXIT_CODES)]
-struct Top {
+struct Program {
     #[command(flatten)]
-    connection: Connection,
+    before: Connection,
     #[command(subcommand)]
+    line: Line,
+}
+
+struct Top {
+    connection: Connection,
     verb: Verb,
+}
+
+impl std::fmt::Debug for Top {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a verb, with {:?}", self.connection)
+    }
+}
+
+impl Top {
+    fn try_parse_from<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Top, clap::Error> {
+        let Program { before, line: Line { verb, connection } } = Program::try_parse_from(words)?;
+        Ok(Top { connection: connection.or(before), verb })
+    }
 }
 
 fn parse(line: &str) -> Result<Top, clap::Error> {
@@ -40,7 +58,7 @@ async fn say(memory: &Memory, words: &[&str]) -> Said {
 }
 
 async fn say_with(client: &Client, words: &[&str]) -> Said {
-    let top = Top::try_parse_from(std::iter::once(&"dinhba").chain(words)).unwrap();
+    let top = Top::try_parse_from(std::iter::once("dinhba").chain(words.iter().copied())).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json };
     let done = verbs::run(top.verb, client, &context(), &mut desk).await;
@@ -74,8 +92,8 @@ impl Drop for Scrap {
 #[test]
 fn the_commands_fit_together() {
     use clap::CommandFactory;
-    Top::command().debug_assert();
-    let help = Top::command().render_help().to_string();
+    Program::command().debug_assert();
+    let help = Program::command().render_help().to_string();
     assert!(help.contains("Exit codes:") && help.contains("8  a file was imported but for some rows"), "{help}");
 }
 
@@ -200,7 +218,7 @@ fn assignments_are_read_to_the_letter() {
 
 #[test]
 fn every_error_has_its_exit_code() {
-    let refused = |code| Exit::of(&Error::Refused { code, text: String::new() });
+    let refused = |code| Exit::of(&Error::refusal(code, ""));
     assert_eq!(refused(Code::InvalidArgument), Exit::Usage);
     assert_eq!(refused(Code::PermissionDenied), Exit::Denied);
     assert_eq!(refused(Code::NotFound), Exit::NotFound);
@@ -232,6 +250,37 @@ async fn a_person_is_registered_read_and_changed() {
     assert_eq!(said.exit, Exit::Usage);
     let said = say(&memory, &["edit", &id]).await;
     assert!(said.exit == Exit::Usage && said.err.contains("add field=value"), "{}", said.err);
+}
+
+#[test]
+fn a_verb_takes_the_options_that_it_uses_and_its_help_shows_no_others() {
+    use clap::CommandFactory;
+    let help = |path: &[&str]| {
+        let mut program = Program::command();
+        program.build();
+        let mut verb = &mut program;
+        for name in path {
+            verb = verb.find_subcommand_mut(name).expect(name);
+        }
+        verb.render_help().to_string()
+    };
+    for path in [&["units"][..], &["fields"], &["generate"], &["backup", "verify"]] {
+        let help = help(path);
+        assert!(!help.contains("--node") && !help.contains("--case") && help.contains("--json"), "{path:?}: {help}");
+    }
+    for path in [&["status"][..], &["edit"], &["backup"], &["site", "add-node"], &["site", "snapshot"]] {
+        let help = help(path);
+        assert!(help.contains("--node") && help.contains("--case") && help.contains("--json"), "{path:?}: {help}");
+    }
+    assert!(!help(&["site"]).contains("--node"));
+    assert!(parse("units --node a:1 00001").is_err() && parse("fields --json").unwrap().connection.json);
+    // Before the verb or after it; after it counts.
+    let top = parse("--node a:1 --case A --json status --case B").unwrap();
+    assert_eq!((top.connection.nodes, top.connection.case.as_deref()), (vec!["a:1".to_owned()], Some("B")));
+    assert!(top.connection.json && top.connection.timeout.is_none());
+    let unused = parse("--node a:1 units 00001").unwrap().connection.refuse_unused().unwrap_err();
+    assert!(unused.exit() == Exit::Usage && unused.to_string().contains("--node"), "{unused}");
+    parse("--json units 00001").unwrap().connection.refuse_unused().unwrap();
 }
 
 #[tokio::test]
@@ -267,7 +316,7 @@ async fn a_relation_is_named_in_either_language() {
 }
 
 #[tokio::test]
-async fn a_stale_edit_shows_the_record_as_it_is() {
+async fn a_stale_edit_says_what_moved_and_shows_no_value_that_was_not_read() {
     let memory = Memory::default();
     let said = say(&memory, &["edit", "--create", "person", "note=one", "--json"]).await;
     let id = said.json()["records"][0].as_str().unwrap().to_owned();
@@ -279,11 +328,15 @@ async fn a_stale_edit_shows_the_record_as_it_is() {
     let part = late.change(&read);
     late.set(part, "note", "", "three");
     let error = client.edit(&client.session(), &late).await.unwrap_err();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = Desk { out: &mut out, err: &mut err, json: false }.fail(&Failure::Client(error));
-    assert_eq!(exit, Exit::Stale);
-    assert!(String::from_utf8(out).unwrap().contains("two"));
-    assert!(String::from_utf8(err).unwrap().contains("has changed since it was read (note)"));
+    assert!(!format!("{error:?}").contains("two"), "{error:?}");
+    for json in [false, true] {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let exit = Desk { out: &mut out, err: &mut err, json }.fail(&Failure::Client(error.clone()));
+        let err = String::from_utf8(err).unwrap();
+        assert_eq!((exit, out), (Exit::Stale, Vec::new()));
+        assert!(err.contains("has changed since it was read (note)") && !err.contains("two"), "{err}");
+        assert!(err.contains(&id), "the next step names the record: {err}");
+    }
 }
 
 #[tokio::test]
@@ -443,7 +496,7 @@ async fn an_extract_can_be_imported_elsewhere() {
     assert_eq!(say(&memory, &["import", &file]).await.exit, Exit::Done);
     let extract = scrap.0.join("extract.ndjson").display().to_string();
     let said = say(&memory, &["export", "--output", &extract]).await;
-    assert!(said.err.contains("5 records"), "{}", said.err);
+    assert!(said.err.contains("5 records") && said.err.contains("watch --from 4"), "{}", said.err);
     assert_eq!(say(&memory, &["export"]).await.out, std::fs::read_to_string(&extract).unwrap());
     let said = say(&elsewhere, &["import", &extract]).await;
     assert!(said.out.starts_with("5 rows: 5 accepted"), "{}{}", said.out, said.err);

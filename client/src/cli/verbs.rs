@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Backup, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, export, fields, import, show, status,
 };
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::error::Error;
 use crate::request::{self, Accepted, Context, EditBuilder};
 
@@ -56,9 +56,8 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Resolve { record, field, value, grounds, request } => {
             let (field, element) = field_and_element(&field)?;
             let record = client.get(context, record).await?;
-            let request = request.unwrap_or_else(|| client.session().next());
-            let accepted = client.resolve(request, context, &record, field, element, &value, &grounds).await;
-            show_accepted(desk, &accepted.map_err(with_request)?)?;
+            let edit = client::decision(context, &record, field, element, &value, &grounds)?;
+            show_accepted(desk, &send(client, request, &edit).await?)?;
         }
         Verb::Watch { shard, from, count } => {
             let mut entries = std::pin::pin!(client.watch(context, shard, from).take(count.unwrap_or(usize::MAX)));
@@ -176,8 +175,16 @@ async fn send_edit(client: &Client, context: &Context, command: Edit) -> Result<
     if let Some(shard) = shard {
         edit.shard(shard);
     }
-    let request: RequestId = request.unwrap_or_else(|| client.session().next());
-    client.edit_as(request, &edit).await.map_err(with_request)
+    send(client, request, &edit).await
+}
+
+/// Sends an edit, or does so again under the name of one whose outcome was not known.
+async fn send(client: &Client, again: Option<RequestId>, edit: &EditBuilder) -> Result<Accepted, Failure> {
+    let sent = match again {
+        Some(request) => client.edit_again(request, edit).await,
+        None => client.edit(&client.session(), edit).await,
+    };
+    sent.map_err(with_request)
 }
 
 /// The same error with what to write on the command line.
@@ -202,7 +209,7 @@ pub(super) async fn choose_shard(
     let reply = client.status(context).await?;
     shard_of(&reply, unit).map(Some).ok_or_else(|| {
         let text = format!("this site keeps no records of unit {unit}: look at its status, or ask the site above");
-        Failure::Client(Error::Refused { code: tonic::Code::NotFound, text })
+        Failure::Client(Error::refusal(tonic::Code::NotFound, text))
     })
 }
 

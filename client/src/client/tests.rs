@@ -146,7 +146,83 @@ async fn an_edit_of_a_record_that_moved_on_is_stale() {
     client.edit(&session, &rename("Nguyễn/Thị/Hoa")).await.unwrap();
     let error = client.edit(&session, &rename("Nguyễn/Thị/Hồng")).await.unwrap_err();
     let Error::Stale(stale) = error else { panic!("{error}") };
-    assert_eq!(stale.current.unwrap().fields[0].values[0].value, "Nguyễn/Thị/Hoa");
+    let now = client.get(&context(), id).await.unwrap();
+    let dots: Vec<v1::Dot> = now.fields[0].values.iter().filter_map(|value| value.dot.clone()).collect();
+    assert_eq!((stale.fields[0].field.as_str(), &stale.fields[0].dots), ("name", &dots));
+}
+
+#[tokio::test]
+async fn after_an_attempt_of_which_nothing_is_known_a_refusal_is_not_believed() {
+    let refusals = |code| vec![Fault::Say(code); 1000];
+    let outcome = async |first: &[Fault], then: Vec<Fault>, again: bool| {
+        let memory = Memory::default();
+        memory.faults("a", [first, &then].concat());
+        let client = memory.client(&["a"]);
+        let request = client.session().next();
+        let sent =
+            if again { client.edit_again(request, &birth()).await } else { client.edit_as(request, &birth()).await };
+        let found = memory.register().applied.len();
+        (sent, found)
+    };
+    // Nothing came before: it is the answer.
+    let (sent, _) = outcome(&[], refusals(Code::NotFound), false).await;
+    assert!(matches!(sent, Err(Error::Refused { code: Code::NotFound, .. })), "{sent:?}");
+    // The first may be on its way: only what depends on nothing but the request is the last word.
+    for first in
+        [Fault::CutBefore, Fault::Say(Code::Unknown), Fault::Fake(Code::Unavailable), Fault::Fake(Code::Aborted)]
+    {
+        let (sent, _) = outcome(&[first], refusals(Code::NotFound), false).await;
+        assert!(
+            matches!(&sent, Err(Error::OutcomeUnknown { text, .. }) if text.contains("refused")),
+            "{first:?}: {sent:?}"
+        );
+        let (sent, _) = outcome(&[first], refusals(Code::PermissionDenied), false).await;
+        assert!(matches!(sent, Err(Error::Refused { code: Code::PermissionDenied, .. })), "{first:?}: {sent:?}");
+    }
+    // It was: what comes late is found.
+    let (sent, found) = outcome(&[Fault::CutBefore, Fault::Say(Code::NotFound)], Vec::new(), false).await;
+    assert!(sent.is_ok() && found == 1, "{sent:?}");
+    // Sent before by another call.
+    let (sent, _) = outcome(&[], refusals(Code::NotFound), true).await;
+    assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
+    let (sent, _) = outcome(&[], vec![Fault::Say(Code::Unavailable); 1000], true).await;
+    assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn nobody_but_a_node_can_say_that_nothing_was_accepted() {
+    for code in [Code::Unavailable, Code::ResourceExhausted, Code::Cancelled, Code::NotFound, Code::InvalidArgument] {
+        let memory = Memory::default();
+        memory.faults("a", vec![Fault::Fake(code); 1000]);
+        let client = memory.client(&["a"]);
+        let error = client.edit(&client.session(), &birth()).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_a_stream_that_was_sent_twice_and_refused_then_is_left_open() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    let session = client.session();
+    let id = client.edit(&session, &birth()).await.unwrap().records[0];
+    let read = client.get(&context(), id).await.unwrap();
+    let rename = |name: &str| {
+        let mut edit = EditBuilder::new(&context());
+        let part = edit.change(&read);
+        edit.set(part, "name", "", name);
+        edit.build(session.next(), 0)
+    };
+    client.edit_many(futures::stream::iter([rename("Nguyễn/Thị/Hoa")])).collect::<Vec<_>>().await;
+    let stale = || [rename("Nguyễn/Thị/Hồng"), birth().build(session.next(), 0)];
+    let answers = |stream: Vec<Result<Answered, Error>>| {
+        stream.into_iter().map(|answer| answer.unwrap().outcome).collect::<Vec<_>>()
+    };
+    let told = answers(client.edit_many(futures::stream::iter(stale())).collect().await);
+    assert!(matches!(told[..], [Err(Error::Stale(_)), Ok(_)]), "{told:?}");
+    memory.faults("a", [Fault::CutStream(0)]);
+    let told = answers(client.edit_many(futures::stream::iter(stale())).collect().await);
+    assert!(matches!(told[..], [Err(Error::OutcomeUnknown { request: Some(_), .. }), Ok(_)]), "{told:?}");
 }
 
 fn births(session: &Session, count: usize) -> Vec<v1::EditRequest> {
@@ -246,7 +322,8 @@ async fn an_extract_brings_every_record_and_says_if_it_is_cut() {
     }
     memory.faults("a", [Fault::Say(Code::Unavailable)]);
     let records: Vec<_> = client.export(&context(), None).collect().await;
-    assert_eq!(records.iter().filter(|record| record.is_ok()).count(), 5);
+    let found: usize = records.iter().map(|page| page.as_ref().unwrap().records.len()).sum();
+    assert_eq!((found, records[0].as_ref().unwrap().watch_from), (5, 6));
     memory.faults("a", [Fault::Say(Code::PermissionDenied)]);
     let records: Vec<_> = client.export(&context(), None).collect().await;
     assert!(matches!(records[..], [Err(Error::Refused { code: Code::PermissionDenied, .. })]));

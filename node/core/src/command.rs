@@ -10,7 +10,7 @@ use crate::edit::{Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
-use crate::record::{FieldKey, Record};
+use crate::record::FieldKey;
 use crate::schema::RecordKind;
 use crate::{wire_code, wire_enum, wire_struct};
 
@@ -150,12 +150,18 @@ pub struct Batch {
 }
 
 /// An edit on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Item {
     /// Its name, so that bytes which cannot be read can still be set aside.
     pub dot: Dot,
     /// Its canonical bytes.
     pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {} B", self.dot, self.bytes.len())
+    }
 }
 
 /// What was read.
@@ -177,7 +183,7 @@ pub enum Looked {
     AccessLog,
     /// A sealed backup of everything that the group holds.
     Backup,
-    /// A record that an answer showed beside others: what a search found, what a work list or a refusal told of it.
+    /// A record that an answer showed beside others: what a search found, what a work list told of it.
     Shown,
     /// The members of a household, which is the subject.
     Members,
@@ -323,15 +329,37 @@ pub struct Accepted {
     pub replayed: bool,
 }
 
-/// The touched fields have moved on.
+/// Fields of a stale edit that are named: more than an officer's screen has.
+pub const MOVED_MAX: usize = 64;
+
+/// Values of a field that are named: one, but in conflicts.
+pub const MOVED_DOTS_MAX: usize = 16;
+
+/// The touched fields have moved on. What they hold now is not said: to look is a read, and reads are logged first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stale {
     /// The record.
     pub record: RecordId,
-    /// The fields that moved.
-    pub fields: Vec<FieldKey>,
-    /// The record now.
-    pub current: Record,
+    /// The fields that moved, at most [`MOVED_MAX`].
+    pub fields: Vec<Moved>,
+    /// How many more there are.
+    pub more: u32,
+}
+
+/// A field that moved on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Which.
+    pub key: FieldKey,
+    /// The names of its present values, at most [`MOVED_DOTS_MAX`].
+    pub dots: Vec<Dot>,
+}
+
+impl std::fmt::Debug for Moved {
+    /// Not the key of the element, which may be the number of a card.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}[{} B]: {:?}", self.key.0, self.key.1.len(), self.dots)
+    }
 }
 
 /// Why a command was refused. All replicas agree on it.
@@ -350,12 +378,14 @@ pub enum RefusalCode {
     Denied,
     /// No such record, shard or conflict here.
     Unknown,
-    /// The input breaks a rule.
+    /// The command breaks a rule by itself: it is refused whatever the state is.
     Invalid,
     /// A kind or encoding above the group's feature level.
     Level,
     /// It was done before, in a way that differs.
     Exists,
+    /// The record as it is, or as it would become, breaks a rule.
+    Rule,
 }
 
 /// What became of a batch.
@@ -423,7 +453,8 @@ wire_struct! {
     Forget { shard, peer, author }
     Receipt { shard, first, count, hash }
     Accepted { receipt, replayed }
-    Stale { record, fields, current }
+    Stale { record, fields, more }
+    Moved { key, dots }
     Refusal { code, text }
     Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked }
     ConflictEntry { since_ms }
@@ -434,7 +465,7 @@ wire_code! { Looked, "kind of read" {
     8 => Backup, 9 => Shown, 10 => Members, 11 => Households,
 } }
 
-wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists } }
+wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
 
 wire_enum! { Command, "command" {
     1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
@@ -456,6 +487,7 @@ impl RefusalCode {
             RefusalCode::Invalid => "invalid",
             RefusalCode::Level => "level",
             RefusalCode::Exists => "exists",
+            RefusalCode::Rule => "rule",
         }
     }
 }

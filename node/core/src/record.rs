@@ -55,13 +55,22 @@ pub fn are_disputed(values: &[Tagged]) -> bool {
 }
 
 /// A person or a household.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// What it is.
     pub kind: RecordKind,
     clock: VClock<AuthorId>,
     fields: BTreeMap<FieldKey, Vec<Tagged>>,
     pending: BTreeSet<(FieldKey, Dot)>,
+}
+
+impl std::fmt::Debug for Record {
+    /// No values, and no keys of elements: one may be the number of a card.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields = self.fields.iter().map(|((field, element), values)| (field, element.len(), values));
+        write!(f, "{} of {:?}, pending {}: ", self.kind, self.clock, self.pending.len())?;
+        f.debug_list().entries(fields).finish()
+    }
 }
 
 /// An edit as the record sees it.

@@ -49,10 +49,18 @@ pub trait StateView: Send {
 }
 
 /// Puts and deletes that become visible together or not at all. The last write to a key counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Key, and its new value or `None` to delete it.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl std::fmt::Debug for Batch {
+    /// Lengths only: values are personal data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let length = |value: &Option<Vec<u8>>| value.as_ref().map(Vec::len);
+        f.debug_list().entries(self.writes.iter().map(|(key, value)| (key, length(value)))).finish()
+    }
 }
 
 impl Batch {

@@ -151,9 +151,12 @@ async fn read_once(client: &Client, context: &Context, shard: ShardId, expected:
             bail!("edit {} of {} is in the history twice", dot.1, dot.0);
         }
     }
-    let mut records = std::pin::pin!(client.export(context, Some(shard)));
-    while let Some(record) = records.next().await {
-        let record = record?;
+    let mut pages = std::pin::pin!(client.export(context, Some(shard)));
+    let mut records = Vec::new();
+    while let Some(page) = pages.next().await {
+        records.extend(page?.records);
+    }
+    for record in records {
         let shown = copy.records.entry(record.id.parse()?).or_default();
         for field in &record.fields {
             let mut at = Shown { disputed: field.disputed, ..Shown::default() };

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use dinhba_client::cli::sheet::Paper;
 use dinhba_core::ids::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -79,21 +80,27 @@ fn engine(name: &str) -> Result<Engine, String> {
     Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: write fjall, sled or memory"))
 }
 
-/// Ctrl-C and SIGTERM, heard from the moment it is made.
+/// Ctrl-C, SIGTERM and the end of the terminal, heard from the moment it is made.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Stop {
     fn listen() -> Result<Self> {
-        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Stop {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }
@@ -138,6 +145,7 @@ impl Place {
 
 /// Runs the demonstration. The exit code is 0 only if every promise was kept.
 pub async fn run(options: Options) -> ExitCode {
+    Paper::take();
     let say = Say::new(options.quiet);
     let (mut stop, place) = match Stop::listen().and_then(|stop| Ok((stop, Place::make(options.dir.as_deref())?))) {
         Ok(ready) => ready,
@@ -155,8 +163,8 @@ pub async fn run(options: Options) -> ExitCode {
     let kept = matches!(&told, Some(Ok(true)));
     if let Some(told) = &told {
         report(&options, told, story.as_ref());
-        if kept && !options.exit {
-            stop.asked().await;
+        if let (true, Some(story)) = (kept && !options.exit, &mut story) {
+            story.stay_up(&say, stop.asked()).await;
         }
     }
     if let Some(story) = &mut story {

@@ -205,6 +205,10 @@ impl Officer {
                         break;
                     }
                 };
+                let is_open = matches!(answered.outcome, Err(Error::OutcomeUnknown { .. }));
+                if is_open {
+                    continue;
+                }
                 let (_, sent) = unanswered.remove(&answered.request).context("an answer to no request")?;
                 match answered.outcome {
                     Ok(accepted) => self.acknowledge(sent, &accepted)?,
@@ -267,9 +271,14 @@ impl Officer {
     async fn send(&self, edit: &EditBuilder) -> Result<Option<()>> {
         let request = self.session.next();
         let (_, sent) = self.ledger.sent(&edit.build(request, 0))?;
-        let mut last = String::new();
+        let (mut last, mut is_open) = (String::new(), false);
         for _ in 0..SEND_ROUNDS {
-            match self.client.edit_as(request, edit).await {
+            let outcome = match is_open {
+                false => self.client.edit_as(request, edit).await,
+                true => self.client.edit_again(request, edit).await,
+            };
+            is_open |= matches!(outcome, Err(Error::OutcomeUnknown { .. }));
+            match outcome {
                 Ok(accepted) => return self.acknowledge(sent, &accepted).map(Some),
                 Err(Error::Stale(_)) => return Ok(None),
                 Err(error @ (Error::OutcomeUnknown { .. } | Error::Unreachable { .. })) => last = error.to_string(),

@@ -1,6 +1,6 @@
 //! The processes of the country's nodes: started, killed, restarted, ended.
 //!
-//! Promises: no child outlives the demonstration. It ends them with SIGTERM, and with SIGKILL those that do not follow in
+//! Promises: no child outlives the demonstration, and none that has ended stays in the list of processes. It ends them with SIGTERM, and with SIGKILL those that do not follow in
 //! time; if the demonstration itself is killed, each child sees its standard input close (`--end-with-stdin`) and ends.
 //! Children are in process groups of their own, so that Ctrl-C reaches the demonstration alone, which then ends them in
 //! order. Their output goes to a file each, `node.log`.
@@ -78,6 +78,13 @@ impl Processes {
                 Err(error) => ended.push((*node, error.to_string())),
             }
         }
+        ended
+    }
+
+    /// The same, once for each: they are no longer among those that run.
+    pub fn bury(&mut self) -> Vec<(NodeId, String)> {
+        let ended = self.ended();
+        ended.iter().for_each(|(node, _)| drop(self.running.remove(node)));
         ended
     }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use dinhba_client::cli::sheet::{Cell, Sheet, Tint, column};
 use dinhba_core::claims::Role;
 use dinhba_core::date::Date;
 use dinhba_proto::v1;
@@ -213,29 +212,33 @@ fn written(at_ms: i64) -> String {
 /// The table that anyone understands, and the sums below it.
 #[must_use]
 pub fn table(country: &Country, facts: &Facts) -> String {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
-    table.set_header(["unit", "nodes", "leader", "records", "edits", "pending upward", "open conflicts", "in step"]);
+    let mut table = Sheet::new([
+        column("unit").wraps(16),
+        column("nodes").number().spare(4),
+        column("leader").spare(3),
+        column("records").number().spare(1),
+        column("edits").number().spare(2),
+        column("pending upward").number(),
+        column("open conflicts").number(),
+        column("in step").wraps(14),
+    ])
+    .framed();
     for (at, depth) in country.in_tree_order() {
         let Some(site) = facts.sites.get(at) else { continue };
         let step = match site.step.as_str() {
-            "in_step" => format!("yes, proved {} UTC", site.proved_at),
-            "top" => "(the centre)".to_owned(),
-            other => format!("NO: {other}"),
+            "in_step" => Cell::from(format!("yes, proved {} UTC", site.proved_at)).tinted(Tint::Good),
+            "top" => Cell::from("(the centre)"),
+            other => Cell::from(format!("NO: {other}")).tinted(Tint::Bad),
         };
         let numbers = [site.records, site.edits, site.pending_up, site.open_conflicts].map(grouped);
-        let mut row = vec![format!("{}{} {}", "  ".repeat(depth), site.code, site.unit), site.nodes.to_string()];
-        row.push(site.leader.clone());
-        row.extend(numbers);
+        let mut row: Vec<Cell> = vec![format!("{}{} {}", "  ".repeat(depth), site.code, site.unit).into()];
+        row.push(site.nodes.to_string().into());
+        row.push(site.leader.clone().into());
+        row.extend(numbers.map(Cell::from));
         row.push(step);
         table.add_row(row);
     }
-    for column in [1, 3, 4, 5, 6] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut text = table.to_string();
+    let mut text = table.text();
     let _ = writeln!(text);
     let _ = writeln!(
         text,

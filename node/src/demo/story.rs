@@ -30,7 +30,7 @@ use super::officers::{Ledger, Officer};
 use super::oracle::Cell;
 use super::processes::{Processes, port_was_taken};
 use super::report::{Facts, Kill, Say, grouped, site_facts};
-use crate::runtime::{Instant, now, sleep};
+use crate::runtime::{Instant, now, sleep, timeout};
 
 /// How long 16 processes may take until each serves, on a machine that is busy.
 const SERVE_WAIT: Duration = Duration::from_secs(60);
@@ -42,6 +42,8 @@ const STILL_WAIT: Duration = Duration::from_secs(10);
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Between two looks for processes that have ended, while the country is left up: none stays undead for longer.
+const LEFT_EVERY: Duration = Duration::from_secs(1);
 /// Between two lines of progress, where it is longer in coming.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a killed commune stays dark: until somebody has gone over and pressed the button.
@@ -113,6 +115,16 @@ impl Story {
             ..Facts::default()
         };
         Story { country, processes: Processes::default(), facts, lines, ledger, seed }
+    }
+
+    /// Leaves the country up until `asked`, and tells of processes that end meanwhile: whoever looks at it may kill some.
+    pub async fn stay_up(&mut self, say: &Say, asked: impl Future<Output = ()>) {
+        let mut asked = std::pin::pin!(asked);
+        while timeout(LEFT_EVERY, asked.as_mut()).await.is_err() {
+            for (node, how) in self.processes.bury() {
+                say.step(format!("node {node} ended: {how}"));
+            }
+        }
     }
 
     fn broken(&mut self, say: &Say, text: String) {

@@ -20,7 +20,8 @@ use dinhba_proto::v1::{BackupPosition, BackupReply, BackupRequest};
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
 
-use super::{Caller, broken, failed, id};
+use super::answer::{broken, denied, elsewhere, failed, not_accepted, precondition, wrong};
+use super::{Caller, id};
 use crate::hosted::PROPOSE_WAIT;
 use crate::node::Shared;
 use crate::raft::stored::read_position;
@@ -44,12 +45,12 @@ pub(super) async fn stream(
 ) -> Result<BoxStream<'static, Result<BackupReply, Status>>, Status> {
     if !request.site.is_empty() && request.site != shared.site().to_string() {
         let text = format!("the archive is of site {}, and this is {}: ask its own nodes", request.site, shared.site());
-        return Err(Status::invalid_argument(text));
+        return Err(wrong("site", text));
     }
     let held: Result<Reached, Status> = request.held.iter().map(position).collect();
     let held = held?;
-    if let Some(elsewhere) = shared.place().groups.keys().find(|group| shared.group(**group).is_none()) {
-        return Err(Status::unavailable(format!("{elsewhere} does not run on this node: ask one that has all groups")));
+    if let Some(group) = shared.place().groups.keys().find(|group| shared.group(**group).is_none()) {
+        return Err(elsewhere(&shared, *group, "a part of the site's records"));
     }
     let taken_ms = runtime::utc_ms();
     log_it(&shared, caller).await?;
@@ -72,7 +73,7 @@ pub(super) async fn stream(
 fn position(held: &BackupPosition) -> Result<(LogName, (u64, Hash)), Status> {
     let group: GroupId = id("group", &held.group)?;
     let shard: Option<ShardId> = if held.shard.is_empty() { None } else { Some(id("shard", &held.shard)?) };
-    let hash = <[u8; 32]>::try_from(&held.hash[..]).map_err(|_| Status::invalid_argument("hash: give its 32 bytes"))?;
+    let hash = <[u8; 32]>::try_from(&held.hash[..]).map_err(|_| wrong("held", "hash: give its 32 bytes"))?;
     Ok(((group, shard), (held.position, Hash(hash))))
 }
 
@@ -80,7 +81,7 @@ fn position(held: &BackupPosition) -> Result<(LogName, (u64, Hash)), Status> {
 async fn log_it(shared: &Shared, caller: &Caller) -> Result<(), Status> {
     for hosted in shared.hosted() {
         if hosted.shards().map_err(|error| broken(&error))?.is_empty() {
-            hosted.group.barrier(PROPOSE_WAIT).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
             continue;
         }
         let entry = AccessEntry {
@@ -94,7 +95,7 @@ async fn log_it(shared: &Shared, caller: &Caller) -> Result<(), Status> {
         };
         if hosted.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
             let text = format!("a backup needs an operator of all units of {}: ask one", hosted.id());
-            return Err(Status::permission_denied(text));
+            return Err(denied(text));
         }
     }
     Ok(())
@@ -102,7 +103,7 @@ async fn log_it(shared: &Shared, caller: &Caller) -> Result<(), Status> {
 
 /// Where all logs end, in one view; refuses an archive that they do not go through.
 fn summarize(shared: &Shared, held: &Reached, sealer: &dyn Sealer, taken_ms: i64) -> Result<Summary, Status> {
-    let Some(first) = shared.site_group() else { return Err(Status::unavailable("the node is starting")) };
+    let Some(first) = shared.site_group() else { return Err(not_accepted("the node is starting")) };
     let read = first.look(|view| {
         let mut groups = Vec::new();
         for hosted in shared.hosted() {
@@ -123,10 +124,10 @@ fn summarize(shared: &Shared, held: &Reached, sealer: &dyn Sealer, taken_ms: i64
             "the archive holds another past of this site ({log}): the site was restored from an earlier backup since. \
              Keep that archive, and begin a new one in an empty directory"
         );
-        Status::failed_precondition(text)
+        precondition(text)
     })?;
     let groups: Option<Vec<GroupSummary>> = groups.into_iter().collect();
-    let groups = groups.ok_or_else(|| Status::unavailable("the site is not founded yet: try again in a moment"))?;
+    let groups = groups.ok_or_else(|| not_accepted("the site is not founded yet: try again in a moment"))?;
     let mut summary =
         Summary { site: shared.site(), node: shared.config.node.id, taken_ms, groups, sealed: Vec::new() };
     summary.sealed = sealed(sealer, &summary.place(), &places).map_err(|error| broken(&error))?;

@@ -1,6 +1,6 @@
 //! Between wire messages and domain types.
 
-use dinhba_core::command::{Receipt, Stale};
+use dinhba_core::command::Receipt;
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::encoding::Wire;
@@ -10,10 +10,10 @@ use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::text::is_nfc;
-use dinhba_proto::v1;
-use prost::Message;
-use tonic::{Code, Status};
+use dinhba_proto::v1::{self, Reason};
+use tonic::Status;
 
+use super::answer::{answer, details_of};
 use super::site::unit_words;
 use crate::node::Shared;
 use crate::runtime;
@@ -22,22 +22,20 @@ pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
     v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
 }
 
-pub(super) fn dot_from_wire(dot: v1::Dot) -> Result<Dot, Status> {
-    let author: Result<[u8; 16], _> = dot.author.try_into();
+fn dot_from_wire(dot: &v1::Dot) -> Result<Dot, String> {
+    let author: Result<[u8; 16], _> = dot.author.as_slice().try_into();
     match author {
         Ok(author) if dot.number > 0 => Ok(Dot { actor: AuthorId(author), counter: dot.number }),
-        _ => Err(Status::invalid_argument("overwrites: a dot has 16 bytes of author and a number from 1, as read")),
+        _ => Err("overwrites: a dot has 16 bytes of author and a number from 1, as read".to_owned()),
     }
 }
 
-pub(super) fn request_from_wire(request: Option<v1::RequestId>) -> Result<RequestId, Status> {
+pub(super) fn request_from_wire(request: Option<v1::RequestId>) -> Result<RequestId, &'static str> {
     let request = request.unwrap_or_default();
     let session: Result<[u8; 16], _> = request.session.try_into();
     match session {
         Ok(session) if request.counter > 0 => Ok(RequestId { session: SessionId(session), counter: request.counter }),
-        _ => Err(Status::invalid_argument(
-            "request: give 16 random bytes of session, and a counter from 1 that no other request of it has",
-        )),
+        _ => Err("request: give 16 random bytes of session, and a counter from 1 that no other request of it has"),
     }
 }
 
@@ -45,74 +43,80 @@ pub(super) fn request_to_wire(request: RequestId) -> v1::RequestId {
     v1::RequestId { session: request.session.0.to_vec(), counter: request.counter }
 }
 
-pub(super) fn kind_from_wire(kind: &str) -> Result<RecordKind, Status> {
-    RecordKind::named(kind).ok_or_else(|| Status::invalid_argument("kind: write person or household"))
+pub(super) fn kind_from_wire(kind: &str) -> Result<RecordKind, &'static str> {
+    RecordKind::named(kind).ok_or("kind: write person or household")
 }
 
 /// A civil date in its text form, as canonical bytes; empty for none.
-pub(super) fn date_from_wire(what: &str, text: &str) -> Result<Vec<u8>, Status> {
+pub(super) fn date_from_wire(what: &str, text: &str) -> Result<Vec<u8>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let date: PartialDate = text.parse().map_err(|error| Status::invalid_argument(format!("{what}: {error}")))?;
+    let date: PartialDate = text.parse().map_err(|error| format!("{what}: {error}"))?;
     Ok(date.to_bytes())
 }
 
-/// A change as an application writes it. `records` are the records that the edit creates, for `@0`, `@1`, ….
+/// A change as an application writes it, and what is wrong with it for this day only; or what is wrong with it. `records` are the records that the edit creates, for
+/// `@0`, `@1`, ….
 pub(super) fn change_from_wire(
     shared: &Shared,
     kind: RecordKind,
-    change: v1::FieldChange,
+    change: &v1::FieldChange,
     records: &[RecordId],
-) -> Result<Change, Status> {
+) -> Result<(Change, Option<String>), String> {
     let field = FieldId::named(kind, &change.field).ok_or_else(|| {
         let name: String = change.field.chars().take(40).collect();
-        Status::invalid_argument(format!(
-            "{name:?} is not a field of a {kind}: `dinhba fields` lists those of the schema"
-        ))
+        format!("{name:?} is not a field of a {kind}: `dinhba fields` lists those of the schema")
     })?;
     if !is_nfc(&change.value) || !is_nfc(&change.element) {
-        return Err(Status::invalid_argument(format!("{field}: send text in Unicode normal form NFC")));
+        return Err(format!("{field}: send text in Unicode normal form NFC"));
     }
     let text = link_records(&change.value, records)
-        .map_err(|reference| Status::invalid_argument(format!("{field}: {reference} names no part of this edit")))?;
-    let value = parse(field, &text, &*shared.directory).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    value
-        .check_past(InstantMs(runtime::utc_ms()).date_in_vietnam())
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        .ok_or_else(|| format!("{field}: what stands after @ names no part of this edit"))?;
+    let value = parse(field, &text, &*shared.directory).map_err(|error| error.to_string())?;
+    let early = value.check_past(InstantMs(runtime::utc_ms()).date_in_vietnam()).err().map(|error| error.to_string());
     if !knows_units(shared, value.content()) {
-        return Err(Status::invalid_argument(format!(
-            "{field}: there is no such administrative unit; write code@date"
-        )));
+        return Err(format!("{field}: there is no such administrative unit; write code@date"));
     }
-    let overwrites: Result<Vec<Dot>, Status> = change.overwrites.into_iter().map(dot_from_wire).collect();
+    let overwrites: Result<Vec<Dot>, String> = change.overwrites.iter().map(dot_from_wire).collect();
     let mut overwrites = overwrites?;
     overwrites.sort();
     let element = schema::element(field, &change.element).into_bytes();
-    Ok(Change { field, element, value: value.encode(), overwrites })
+    Ok((Change { field, element, value: value.encode(), overwrites }, early))
 }
 
-/// Puts the ids of new records in the place of `@0`, `@1`, …, as a whole value or as a `record=` part.
-fn link_records(value: &str, records: &[RecordId]) -> Result<String, String> {
-    let resolve = |reference: &str| -> Result<String, String> {
-        let index = reference.parse::<usize>().ok();
-        let record = index.and_then(|index| records.get(index));
-        record.map(ToString::to_string).ok_or_else(|| format!("@{}", reference.chars().take(8).collect::<String>()))
+/// Where a change stands, for whoever sent it: by its field, and of repeating fields as the how manieth of the part. Not by
+/// the element's key, which may be the number of a card. What is none of the changes is the grounds, which all parts share.
+pub(super) fn change_path(part: usize, kind: RecordKind, changes: &[v1::FieldChange], at: usize) -> String {
+    let Some(change) = changes.get(at) else { return "grounds".to_owned() };
+    let Some(field) = FieldId::named(kind, &change.field) else { return format!("parts[{part}].changes[{at}]") };
+    let repeats = !change.element.is_empty();
+    let nth = changes[..=at].iter().filter(|other| other.field == change.field).count();
+    let nth = if repeats { format!("#{nth}") } else { String::new() };
+    format!("parts[{part}].changes[{field}{nth}]")
+}
+
+/// Puts the ids of new records in the place of `@0`, `@1`, …, as a whole value or as a `record=` part; none if one names no
+/// record.
+fn link_records(value: &str, records: &[RecordId]) -> Option<String> {
+    let resolve = |reference: &str| -> Option<String> {
+        let record = records.get(reference.parse::<usize>().ok()?);
+        record.map(ToString::to_string)
     };
     if let Some(reference) = value.strip_prefix('@') {
         return resolve(reference);
     }
     if !value.contains("record=@") {
-        return Ok(value.to_owned());
+        return Some(value.to_owned());
     }
-    let parts: Result<Vec<String>, String> = value
+    let parts: Option<Vec<String>> = value
         .split(';')
         .map(|part| match part.trim_start().strip_prefix("record=@") {
-            Some(reference) => Ok(format!(" record={}", resolve(reference.trim())?)),
-            None => Ok(part.to_owned()),
+            Some(reference) => Some(format!(" record={}", resolve(reference.trim())?)),
+            None => Some(part.to_owned()),
         })
         .collect();
-    Ok(parts?.join(";").trim().to_owned())
+    Some(parts?.join(";").trim().to_owned())
 }
 
 /// Whether every unit in a value exists.
@@ -179,35 +183,9 @@ pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -
     field_to_wire(shared, key, record.values(key)).values
 }
 
-/// A stale edit: the status that carries the record as it is now.
-pub(super) fn stale_to_status(shared: &Shared, shard: &ShardState, stale: &Stale) -> Status {
-    let wire = stale_to_wire(shared, shard, stale);
-    let text = format!(
-        "stale: {} of {} moved on since you read them; read the record again and decide anew",
-        wire.fields.join(", "),
-        stale.record
-    );
-    Status::with_details(Code::Aborted, text, wire.encode_to_vec().into())
-}
-
-fn stale_to_wire(shared: &Shared, shard: &ShardState, stale: &Stale) -> v1::Stale {
-    let name = |(field, element): &FieldKey| match element.is_empty() {
-        true => field.to_string(),
-        false => format!("{field}[{}]", element_text(element)),
-    };
-    v1::Stale {
-        fields: stale.fields.iter().map(name).collect(),
-        current: Some(record_to_wire(shared, shard, stale.record, &stale.current)),
-    }
-}
-
 /// A refusal inside a stream of edits.
 pub(super) fn status_to_refused(status: &Status) -> v1::Refused {
-    v1::Refused {
-        code: status.code() as i32,
-        message: status.message().to_owned(),
-        stale: (status.code() == Code::Aborted).then(|| v1::Stale::decode(status.details()).ok()).flatten(),
-    }
+    v1::Refused { code: status.code() as i32, message: status.message().to_owned(), details: details_of(status) }
 }
 
 /// An edit as history and the change feed show it, under its present name: on a branch of a forked chain that is not the one
@@ -259,17 +237,18 @@ pub(super) fn entry_to_wire(
 }
 
 /// The canonical bytes of the grounds, as a change.
-pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, Status> {
+pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, &'static str> {
     if grounds.is_empty() {
         return Ok(None);
     }
     if !is_nfc(grounds) {
-        return Err(Status::invalid_argument("grounds: send text in Unicode normal form NFC"));
+        return Err("grounds: send text in Unicode normal form NFC");
     }
     Ok(Some(Change { field: GROUNDS, element: Vec::new(), value: grounds.as_bytes().to_vec(), overwrites: Vec::new() }))
 }
 
 /// An edit from its stored bytes.
 pub(super) fn stored_edit(stored: &StoredEdit) -> Result<Edit, Status> {
-    Edit::from_bytes(&stored.bytes).map_err(|error| Status::data_loss(format!("a stored edit cannot be read: {error}")))
+    let unreadable = |error| answer(Reason::Damaged, format!("a stored edit cannot be read: {error}")).into();
+    Edit::from_bytes(&stored.bytes).map_err(unreadable)
 }

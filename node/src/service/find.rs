@@ -24,9 +24,10 @@ use dinhba_core::wire_struct;
 use dinhba_proto::v1;
 use tonic::Status;
 
+use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
 use super::convert::record_to_wire;
 use super::records::{RecordsService, SHARDS_ASKED_MAX, index_key};
-use super::{Caller, broken, failed, id};
+use super::{Caller, id};
 use crate::hosted::Hosted;
 use crate::runtime;
 
@@ -69,9 +70,8 @@ impl Mark {
         if sealed.is_empty() {
             return Ok(None);
         }
-        let wrong = || {
-            Status::invalid_argument("after: send what the page before gave as `next`, with all else as it was asked")
-        };
+        let wrong =
+            || wrong_field("after", "after: send what the page before gave as `next`, with all else as it was asked");
         let (mark, proof) = sealed.split_last_chunk::<16>().ok_or_else(wrong)?;
         if place_proof(index_key, asked, mark) != *proof {
             return Err(wrong());
@@ -186,7 +186,7 @@ impl RecordsService {
     /// Records by number or name.
     pub(super) async fn search(&self, caller: &Caller, request: v1::FindRequest) -> Result<v1::FindReply, Status> {
         let v1::FindRequest { number, name, birth_date, unit, mother, after, context: _ } = request;
-        let invalid = |error: SearchError| Status::invalid_argument(error.to_string());
+        let invalid = |error: SearchError| wrong_field("name", error);
         let search = match (number.is_empty(), name.is_empty() || birth_date.is_empty()) {
             (false, _) if [&name, &birth_date, &mother].iter().all(|text| text.is_empty()) => {
                 Search::by_number(&number).map_err(invalid)?
@@ -195,13 +195,13 @@ impl RecordsService {
             _ => {
                 let text = "find by a number alone, or by a name or a part of it together with a birth date or year; \
                             whoever is found so may be narrowed by unit and by the mother's name";
-                return Err(Status::invalid_argument(text));
+                return Err(wrong_field("name", text));
             }
         };
         let index_key = self.index_key();
         let within = self.within(&unit);
         if !self.shards_here()?.iter().any(&within) {
-            return Err(Status::not_found(
+            return Err(not_found(
                 "unit: this site keeps no records of it; write its code, its code and a day (02683@2025-06-30) or its id",
             ));
         }
@@ -225,7 +225,7 @@ impl RecordsService {
         let household: RecordId = id("household", &request.household)?;
         let (place, record) = self.read_logged(caller, Looked::Members, household).await?;
         if record.kind != RecordKind::Household {
-            return Err(Status::invalid_argument(format!("{household} is a person: ask for the households of it")));
+            return Err(wrong_field("household", format!("{household} is a person: ask for the households of it")));
         }
         let question = Question {
             looked: Looked::Members,
@@ -247,7 +247,7 @@ impl RecordsService {
         let person: RecordId = id("person", &request.person)?;
         let (place, record) = self.read_logged(caller, Looked::Households, person).await?;
         if record.kind != RecordKind::Person {
-            return Err(Status::invalid_argument(format!("{person} is a household: ask for the members of it")));
+            return Err(wrong_field("person", format!("{person} is a household: ask for the members of it")));
         }
         let named = search::households_of(&record);
         let first = if request.after.is_empty() { self.those(caller, &named).await? } else { Vec::new() };
@@ -322,7 +322,7 @@ impl RecordsService {
     async fn those(&self, caller: &Caller, ids: &[RecordId]) -> Result<Vec<v1::Record>, Status> {
         let mut shown = Vec::new();
         for &id in ids.iter().take(FOUND_MAX) {
-            let Ok(place) = self.find_record(id) else { continue };
+            let Some(place) = self.find_record(id)? else { continue };
             if caller.may(Action::Read, &place.shard.info.path).is_err() {
                 continue;
             }
@@ -381,7 +381,7 @@ impl RecordsService {
         if allowed.iter().all(|allowed| *allowed) {
             return Ok(());
         }
-        Err(Status::permission_denied("the caller's claims do not reach there any more; the attempt is logged"))
+        Err(denied("the caller's claims do not reach there any more; the attempt is logged"))
     }
 
     /// One entry of the access log, counted.
@@ -415,7 +415,7 @@ impl RecordsService {
         let (hosted, shard) = (place.hosted, place.shard.info.shard);
         let found: Option<Record> =
             hosted.look(|view| read(view, &hosted.keys().record(shard, record))).map_err(|error| broken(&error))?;
-        let found = found.ok_or_else(|| Status::not_found(format!("no record {record} in {shard}")))?;
+        let found = found.ok_or_else(|| no_record(record))?;
         Ok((hosted.id(), found))
     }
 

@@ -12,7 +12,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{broken, id, ready};
+use super::answer::{broken, denied, not_accepted, not_found, wrong};
+use super::{id, ready};
 use crate::link::{Conversation, GREETING_WAIT};
 use crate::node::Shared;
 use crate::pki::peer_identity;
@@ -28,19 +29,19 @@ impl LinkService {
     /// The child site that calls, by its certificate and the directory.
     fn child<T>(&self, request: &Request<T>) -> Result<SiteId, Status> {
         let Identity::Node { site, .. } = peer_identity(request)? else {
-            return Err(Status::permission_denied("links are for the nodes of child sites"));
+            return Err(denied("links are for the nodes of child sites"));
         };
         let place = self.0.place();
         let is_child = place.sites.get(&site).is_some_and(|entry| entry.parent == Some(self.0.site()));
         if is_child {
             return Ok(site);
         }
-        Err(Status::permission_denied(format!("{site} is not a child of {} in the directory", self.0.site())))
+        Err(denied(format!("{site} is not a child of {} in the directory", self.0.site())))
     }
 
     /// The shards of a group here that lie in the child's area.
     fn shards_of_child(&self, group: GroupId, child: SiteId) -> Result<BTreeSet<ShardId>, Status> {
-        let hosted = self.0.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?;
+        let hosted = self.0.group(group).ok_or_else(|| not_found(format!("{group} does not run here")))?;
         let place = self.0.place();
         let unit = place.sites.get(&child).map(|entry| entry.unit);
         let shards = hosted.shards().map_err(|error| broken(&error))?;
@@ -56,7 +57,7 @@ impl Link for LinkService {
         let child = self.child(&request)?;
         let shards = request.into_inner().shards;
         if shards.len() > SHARDS_MAX {
-            return Err(Status::invalid_argument(format!("at most {SHARDS_MAX} shards at once")));
+            return Err(wrong("shards", format!("at most {SHARDS_MAX} shards at once")));
         }
         let place = self.0.place();
         let mut groups: BTreeMap<GroupId, Vec<ShardId>> = BTreeMap::new();
@@ -92,14 +93,13 @@ impl Link for LinkService {
         let shared = Arc::clone(&self.0);
         let first = runtime::timeout(GREETING_WAIT, incoming.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("the first frame, which names the group, did not come in time"))??
-            .ok_or_else(|| Status::invalid_argument("the first frame names the group"))?;
+            .map_err(|_| not_accepted("the first frame, which names the group, did not come in time"))??
+            .ok_or_else(|| wrong("group", "the first frame names the group"))?;
         let group: GroupId = id("group", &first.group)?;
         let offered = self.shards_of_child(group, child)?;
-        let hosted =
-            shared.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run here")))?.clone();
+        let hosted = shared.group(group).ok_or_else(|| not_found(format!("{group} does not run here")))?.clone();
         if !hosted.group.is_leader() {
-            return Err(Status::unavailable(format!("this node does not lead {group}: locate its leader again")));
+            return Err(not_accepted(format!("this node does not lead {group}: locate its leader again")));
         }
         let (outgoing, frames) = mpsc::unbounded();
         let conversation = Conversation::new(Arc::clone(&shared), hosted, child, true, offered, outgoing);

@@ -1,6 +1,7 @@
 //! The gRPC services: they parse a request to domain types, resolve the caller to claims, decide, propose or read, and
 //! turn what came of it into replies and statuses.
 
+pub(crate) mod answer;
 mod backup;
 mod convert;
 mod find;
@@ -8,20 +9,24 @@ mod link;
 mod records;
 mod site;
 
+use std::fmt::Display;
+use std::sync::Arc;
+
 use dinhba_core::access::{Action, decide};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
-use dinhba_core::command::{Refusal, RefusalCode};
-use dinhba_core::ids::UnitId;
+use dinhba_core::ids::{GroupId, UnitId};
 use dinhba_core::inject::is_armed;
-use dinhba_core::store::StoreError;
+use dinhba_core::place::Place;
 use dinhba_proto::v1;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
+
+use answer::{Problem, broken, denied, elsewhere, invalid, not_accepted, not_found, wrong};
 
 pub use link::LinkService;
 pub use records::RecordsService;
 pub use site::SiteService;
 
-use crate::hosted::ProposalFailed;
+use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
 use crate::pki::peer_identity;
 
@@ -41,14 +46,16 @@ impl Caller {
     }
 
     fn with(claims: Claims, context: Option<&v1::Context>) -> Result<Self, Status> {
-        let invalid = |error: dinhba_core::claims::ClaimsError| Status::invalid_argument(format!("context: {error}"));
-        let (purpose, case) = context.map_or(("", ""), |context| (&context.purpose, &context.case));
-        Ok(Caller { claims, purpose: purpose.parse().map_err(invalid)?, case: case.parse().map_err(invalid)? })
+        let mut problems = Vec::new();
+        match context_from_wire(context, &mut problems) {
+            Some((purpose, case)) => Ok(Caller { claims, purpose, case }),
+            None => Err(invalid(problems)),
+        }
     }
 
     /// Decides at the door; the registry decides again.
     fn may(&self, action: Action, place: &[UnitId]) -> Result<(), Status> {
-        decide(&self.claims, action, place).map_err(|denied| Status::permission_denied(denied.to_string()))
+        decide(&self.claims, action, place).map_err(denied)
     }
 }
 
@@ -56,57 +63,26 @@ impl Caller {
 fn person<T>(request: &Request<T>) -> Result<Claims, Status> {
     match peer_identity(request)? {
         Identity::Person(claims) => Ok(claims),
-        Identity::Node { .. } => {
-            Err(Status::permission_denied("nodes do not ask for records: use a person's identity"))
-        }
+        Identity::Node { .. } => Err(denied("nodes do not ask for records: use a person's identity")),
     }
 }
 
-/// A proposal without an answer, as the caller is told.
-fn failed(error: ProposalFailed) -> Status {
-    match error {
-        ProposalFailed::Overloaded => Status::resource_exhausted(error.to_string()),
-        ProposalFailed::NotAccepted(_) => Status::unavailable(error.to_string()),
-        ProposalFailed::Unknown(_) => Status::unknown(error.to_string()),
-        ProposalFailed::Store(error) => broken(&error),
-    }
+/// Why a request is made; none if it does not say, and then what is wrong.
+fn context_from_wire(context: Option<&v1::Context>, problems: &mut Vec<Problem>) -> Option<(Purpose, Case)> {
+    let (purpose, case) = context.map_or(("", ""), |context| (&context.purpose, &context.case));
+    let purpose = keep(problems, "context.purpose", purpose.parse());
+    let case = keep(problems, "context.case", case.parse());
+    purpose.zip(case)
 }
 
-/// This node's storage failed: it stops serving until an operator looks.
-fn broken(error: &StoreError) -> Status {
-    Status::unavailable(format!("this node's storage: {error}; ask another node of the site"))
-}
-
-/// A status of the transport's for a message that could not be read, with the code and the advice that a refusal has: there
-/// was nothing in it that could have been accepted.
-pub(crate) fn unread(status: Status) -> Status {
-    const UNREADABLE: [&str; 3] = ["failed to decode", "protocol error: received message", "Unexpected EOF decoding"];
-    let text = status.message();
-    let advice = match status.code() {
-        Code::Internal if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
-            "send a message as the .proto files say, with texts in UTF-8"
-        }
-        Code::OutOfRange if text.contains("too large") => "split it",
-        _ => return status,
-    };
-    Status::invalid_argument(format!("the message cannot be read ({text}): {advice}"))
-}
-
-/// A refusal that all replicas agree on.
-fn refused(refusal: &Refusal) -> Status {
-    let code = match refusal.code {
-        RefusalCode::Denied => Code::PermissionDenied,
-        RefusalCode::Unknown => Code::NotFound,
-        RefusalCode::Invalid => Code::InvalidArgument,
-        RefusalCode::Level => Code::FailedPrecondition,
-        RefusalCode::Exists => Code::AlreadyExists,
-    };
-    Status::new(code, &refusal.text)
+/// The value, or one problem more.
+fn keep<T, E: Display>(problems: &mut Vec<Problem>, field: impl Into<String>, read: Result<T, E>) -> Option<T> {
+    read.map_err(|error| problems.push(Problem::new(field, error))).ok()
 }
 
 /// An id in its text form.
 fn id<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Status> {
-    text.parse().map_err(|error: T::Err| Status::invalid_argument(format!("{what}: {error}")))
+    text.parse().map_err(|error: T::Err| wrong(what, format!("{what}: {error}")))
 }
 
 /// Whether the groups run yet.
@@ -114,7 +90,7 @@ fn started(shared: &Shared) -> Result<(), Status> {
     if shared.hosted().next().is_some() {
         return Ok(());
     }
-    Err(Status::unavailable("the node is starting; nothing was accepted, try again in a moment"))
+    Err(not_accepted("the node is starting; nothing was accepted, try again in a moment"))
 }
 
 /// Whether this node can tell what there is from what there is not: callers believe a refusal.
@@ -123,5 +99,43 @@ fn ready(shared: &Shared) -> Result<(), Status> {
         return Ok(());
     }
     started(shared)?;
-    Err(Status::unavailable("the node has not caught up with its site yet; nothing was accepted, ask another one"))
+    Err(not_accepted("the node has not caught up with its site yet; nothing was accepted, ask another one"))
+}
+
+/// The directory, if it is whole: who knows only a part of it takes a shard for nowhere that is with another node. Groups and
+/// shards are listed when a site is founded, and no more are added.
+async fn whole_place(shared: &Shared) -> Result<Arc<Place>, Status> {
+    if !shared.is_founded() {
+        started(shared)?;
+        if let Some(first) = shared.site_group() {
+            first.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
+        }
+        shared.refresh_place().map_err(|error| broken(&error))?;
+    }
+    let place = shared.place();
+    if place.groups.is_empty() {
+        return Err(not_accepted("the site is not founded yet; nothing was accepted, try again in a moment"));
+    }
+    Ok(place)
+}
+
+/// Refuses what only a node with all groups of the site can answer: what lies with another would be missing, and nobody
+/// would see that it is.
+async fn all_groups_here(shared: &Shared) -> Result<(), Status> {
+    let place = whole_place(shared).await?;
+    match place.groups.keys().find(|group| shared.group(**group).is_none()) {
+        Some(group) => Err(elsewhere(shared, *group, "a part of the site's records")),
+        None => Ok(()),
+    }
+}
+
+/// A group that runs here.
+async fn group_here(shared: &Shared, group: GroupId) -> Result<&Hosted, Status> {
+    if let Some(hosted) = shared.group(group) {
+        return Ok(hosted);
+    }
+    match whole_place(shared).await?.groups.contains_key(&group) {
+        true => Err(elsewhere(shared, group, "what is asked")),
+        false => Err(not_found(format!("{group} is no group of this site: see the status for its groups"))),
+    }
 }

@@ -8,14 +8,18 @@ use dinhba_core::claims::Claims;
 use dinhba_core::command::{
     AccessEntry, Answer, Command, ConflictEntry, ConflictKey, EditCommand, LoggedAccess, Looked, PartDraft, Statement,
 };
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Edit, EditKind, Origin};
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, Dot, Edit, EditKind, Origin};
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{GroupId, RecordId, ShardId, SiteId};
+use dinhba_core::ids::{GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
+use dinhba_core::place::Place as Directory;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Arrival, Poison, ShardState, StoredEdit, corrupt, read, read_range};
+use dinhba_core::registry::{
+    Arrival, FormError, FormPlace, Poison, ShardState, StoredEdit, check_form, corrupt, read, read_range,
+};
+use dinhba_core::schema::RecordKind;
 use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::sync::{Here, Skip};
 use dinhba_proto::v1;
@@ -27,11 +31,15 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{
-    change_from_wire, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire, record_to_wire,
-    request_from_wire, request_to_wire, stale_to_status, status_to_refused, stored_edit, values_to_wire,
+use super::answer::{
+    Problem, beyond_end, broken, bug, denied, elsewhere, failed, invalid, no_record, no_shard, not_accepted, not_found,
+    refused, rules_broken, stale, unread, wrong,
 };
-use super::{Caller, broken, failed, id, person, ready, refused, unread};
+use super::convert::{
+    change_from_wire, change_path, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
+    record_to_wire, request_from_wire, request_to_wire, status_to_refused, stored_edit, values_to_wire,
+};
+use super::{Caller, all_groups_here, context_from_wire, group_here, id, keep, person, ready, whole_place};
 use crate::hosted::{Hosted, Kind, ProposalFailed};
 use crate::node::Shared;
 use crate::runtime;
@@ -83,7 +91,7 @@ impl RecordsService {
         let entry = self.entry(caller, looked, shard, subject);
         match group.log_accesses(vec![entry]).await.map_err(failed)?.as_slice() {
             [true] => Ok(()),
-            _ => Err(Status::permission_denied("the caller's claims do not reach there; the attempt is logged")),
+            _ => Err(denied("the caller's claims do not reach there; the attempt is logged")),
         }
     }
 
@@ -104,31 +112,35 @@ impl RecordsService {
         }
     }
 
-    /// A hosted shard by its id.
-    fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
-        let unknown = || {
-            Status::not_found(format!(
-                "shard {shard} is not hosted by this node: ask a site of its area or one above it"
-            ))
-        };
-        let hosted = self.0.host_of(shard).ok_or_else(unknown)?;
-        let shard = hosted.shard(shard).map_err(|error| broken(&error))?.ok_or_else(unknown)?;
-        Ok(Place { hosted, shard })
+    /// A shard that runs here. Of one that does not, only a directory that is up to date can tell where it is, or that it is
+    /// nowhere: a caller believes that.
+    async fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
+        if let Some(hosted) = self.0.host_of(shard)
+            && let Some(shard) = hosted.shard(shard).map_err(|error| broken(&error))?
+        {
+            return Ok(Place { hosted, shard });
+        }
+        let place = whole_place(&self.0).await?;
+        let group = place.shards.get(&shard).map(|entry| entry.group);
+        Err(match group.filter(|group| self.0.group(*group).is_none()) {
+            Some(group) => elsewhere(&self.0, group, format!("shard {shard}")),
+            None => no_shard(shard),
+        })
     }
 
-    /// The shard that a record lives in, among those hosted here.
-    pub(super) fn find_record(&self, record: RecordId) -> Result<Place<'_>, Status> {
+    /// The shard that a record lives in, among those that run here.
+    pub(super) fn find_record(&self, record: RecordId) -> Result<Option<Place<'_>>, Status> {
         let place = self.0.place();
         let asked = if place.shards.len() <= SHARDS_ASKED_MAX { place.shards.len() } else { 0 };
         for hosted in self.0.hosted() {
             let listed = place.shards.values().take(asked).filter(|entry| entry.group == hosted.id());
             let shard =
                 hosted.look(|view| shard_of_record(view, hosted.keys(), record, listed.map(|entry| entry.shard)));
-            if let Some(shard) = shard.map_err(|error| broken(&error))? {
-                return self.place_of(shard);
-            }
+            let Some(shard) = shard.map_err(|error| broken(&error))? else { continue };
+            let state = hosted.shard(shard).map_err(|error| broken(&error))?;
+            return Ok(state.map(|shard| Place { hosted, shard }));
         }
-        Err(Status::not_found(format!("no record {record} at this site: ask a site above it, or check the id")))
+        Ok(None)
     }
 
     /// The shard that a record lives in, once the read is in the access log; an attempt that finds nothing is logged too.
@@ -138,16 +150,18 @@ impl RecordsService {
         looked: Looked,
         record: RecordId,
     ) -> Result<Place<'_>, Status> {
-        let mut found = self.find_record(record);
-        if found.is_err() {
+        let mut found = self.find_record(record)?;
+        if found.is_none() {
+            // What is not here may be with another node, and what may not be seen here may be there.
+            all_groups_here(&self.0).await?;
             let (mut denial, mut may_look) = (None, false);
             for hosted in self.0.hosted() {
                 // This replica may lag: the entry's place in the log is also the barrier that brings it up to date.
                 match self.log_or_denial(caller, looked, hosted, None, record.0).await? {
-                    None => (found, may_look) = (self.find_record(record), true),
+                    None => (found, may_look) = (self.find_record(record)?, true),
                     denied => denial = denied,
                 }
-                if found.is_ok() {
+                if found.is_some() {
                     break;
                 }
             }
@@ -156,61 +170,111 @@ impl RecordsService {
                 return Err(denial);
             }
         }
-        let place = found?;
+        let place = found.ok_or_else(|| no_record(record))?;
         self.log(caller, looked, place.hosted, Some(place.shard.info.shard), record.0).await?;
         Ok(place)
     }
 
-    /// The shard that an edit means: named, or the home of the caller's unit.
-    fn shard_of(&self, text: &str, claims: &Claims) -> Result<ShardId, Status> {
+    /// The shard that is meant: named, or the home of the caller's unit.
+    async fn shard_of(&self, text: &str, claims: &Claims) -> Result<ShardId, Status> {
         if !text.is_empty() {
             return id("shard", text);
         }
-        let place = self.0.place();
-        let home = place.shards.values().find(|entry| entry.unit == claims.unit).map(|entry| entry.shard);
-        home.ok_or_else(|| Status::invalid_argument("shard: name the shard; the caller's unit is not a commune here"))
+        let home =
+            |place: &Directory| place.shards.values().find(|entry| entry.unit == claims.unit).map(|entry| entry.shard);
+        if let Some(home) = home(&self.0.place()) {
+            return Ok(home);
+        }
+        let home = home(&*whole_place(&self.0).await?);
+        home.ok_or_else(|| not_found("shard: name the shard; the caller's unit is not a commune here"))
     }
 
-    /// An edit from the wire to a command, stamped.
-    fn edit_command(&self, claims: &Claims, request: v1::EditRequest) -> Result<EditCommand, Status> {
-        let caller = Caller::with(claims.clone(), request.context.as_ref())?;
-        let request_id = request_from_wire(request.request)?;
-        let shard = self.shard_of(&request.shard, claims)?;
-        let kind = if request.decision { EditKind::Decision } else { EditKind::Change };
-        let records: Result<Vec<RecordId>, Status> = request
-            .parts
-            .iter()
-            .enumerate()
-            .map(|(index, part)| match part.record.is_empty() {
-                true => Ok(RecordId::derive(request_id, u32::try_from(index).unwrap_or(u32::MAX))),
-                false => id("record", &part.record),
-            })
-            .collect();
-        let records = records?;
-        let mut parts = Vec::with_capacity(request.parts.len());
-        for (part, record) in request.parts.into_iter().zip(&records) {
-            let record_kind = kind_from_wire(&part.kind)?;
-            let mut changes = Vec::with_capacity(part.changes.len() + 1);
-            changes.extend(grounds_change(&request.grounds)?);
-            for change in part.changes {
-                changes.push(change_from_wire(&self.0, record_kind, change, &records)?);
+    /// An edit from the wire to a command, stamped; or all that is wrong with it, whatever the records are.
+    /// `home` is its shard if it names none.
+    fn edit_command(&self, claims: &Claims, home: ShardId, request: v1::EditRequest) -> Result<EditCommand, Status> {
+        let mut problems = Vec::new();
+        let shard = match request.shard.as_str() {
+            "" => home,
+            named => {
+                let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
+                keep(&mut problems, "shard", read).unwrap_or(home)
             }
-            changes.sort_by(|one, two| (one.field, &one.element).cmp(&(two.field, &two.element)));
-            parts.push(PartDraft {
-                record: *record,
-                record_kind,
-                create: part.record.is_empty(),
-                valid_from: date_from_wire("valid_from", &part.valid_from)?,
-                changes,
+        };
+        let context = context_from_wire(request.context.as_ref(), &mut problems);
+        let named = keep(&mut problems, "request", request_from_wire(request.request));
+        // Only so that what comes after it can be looked at too.
+        let request_id = named.unwrap_or(RequestId { session: SessionId::default(), counter: 1 });
+        let kind = if request.decision { EditKind::Decision } else { EditKind::Change };
+        let grounds = keep(&mut problems, "grounds", grounds_change(&request.grounds)).flatten();
+        let mut records = Vec::with_capacity(request.parts.len());
+        for (index, part) in request.parts.iter().enumerate() {
+            records.push(match part.record.is_empty() {
+                true => RecordId::derive(request_id, u32::try_from(index).unwrap_or(u32::MAX)),
+                false => {
+                    let read = part.record.parse::<RecordId>().map_err(|error| format!("record: {error}"));
+                    keep(&mut problems, format!("parts[{index}].record"), read).unwrap_or_default()
+                }
             });
+        }
+        let mut parts = Vec::with_capacity(request.parts.len());
+        // What this day's date alone forbids: another day, or another node's clock, need not.
+        let mut by_day = Vec::new();
+        // For each part, where its changes stood; and whether all of it could be read.
+        let (mut places, mut are_whole) = (Vec::new(), Vec::new());
+        for (index, (part, record)) in request.parts.iter().zip(&records).enumerate() {
+            let before = problems.len();
+            let date = date_from_wire("valid_from", &part.valid_from);
+            let valid_from = keep(&mut problems, format!("parts[{index}].valid_from"), date).unwrap_or_default();
+            let named = keep(&mut problems, format!("parts[{index}].kind"), kind_from_wire(&part.kind));
+            let record_kind = named.unwrap_or(RecordKind::Person);
+            let mut changes: Vec<(Change, usize)> = Vec::with_capacity(part.changes.len() + 1);
+            changes.extend(grounds.clone().map(|grounds| (grounds, usize::MAX)));
+            for at in 0..if named.is_some() { part.changes.len() } else { 0 } {
+                let path = || change_path(index, record_kind, &part.changes, at);
+                match change_from_wire(&self.0, record_kind, &part.changes[at], &records) {
+                    Ok((change, early)) => {
+                        changes.push((change, at));
+                        by_day.extend(early.map(|text| Problem { field: path(), text }));
+                    }
+                    Err(text) => problems.push(Problem { field: path(), text }),
+                }
+            }
+            changes.sort_by(|(one, _), (two, _)| (one.field, &one.element).cmp(&(two.field, &two.element)));
+            let (changes, stood): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+            let create = part.record.is_empty();
+            parts.push(PartDraft { record: *record, record_kind, create, valid_from, changes });
+            places.push(stood);
+            are_whole.push(problems.len() == before);
+        }
+        // Whether the group's level allows it only the group can say.
+        for FormError { place, text, .. } in check_form(u16::MAX, kind, request_id, &parts) {
+            let field = match place {
+                FormPlace::Edit => "parts".to_owned(),
+                FormPlace::Grounds => "grounds".to_owned(),
+                // What could not be read is missing here, and was said.
+                FormPlace::Part(part) | FormPlace::ValidFrom(part) if !are_whole[part] => continue,
+                FormPlace::Part(part) => format!("parts[{part}]"),
+                FormPlace::ValidFrom(part) => format!("parts[{part}].valid_from"),
+                FormPlace::Change(part, at) => {
+                    change_path(part, parts[part].record_kind, &request.parts[part].changes, places[part][at])
+                }
+            };
+            problems.push(Problem { field, text });
+        }
+        let (true, Some((purpose, case))) = (problems.is_empty(), context) else {
+            problems.extend(by_day);
+            return Err(invalid(problems));
+        };
+        if !by_day.is_empty() {
+            return Err(rules_broken(by_day));
         }
         let mut secret = [0; 32];
         runtime::fill_random(&mut secret);
         let origin = Origin {
             request: request_id,
             claims: claims.clone(),
-            purpose: caller.purpose,
-            case: caller.case,
+            purpose,
+            case,
             authored_ms: request.authored_ms,
             received_ms: runtime::utc_ms(),
         };
@@ -236,16 +300,19 @@ impl RecordsService {
     }
 
     async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let edit = self.edit_command(claims, request)?;
+        let home = if request.shard.is_empty() { self.shard_of("", claims).await } else { Ok(ShardId::default()) };
+        // What is wrong with the edit comes before where it goes, and is all said at once.
+        let edit = self.edit_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
+        home?;
         let command = Command::Edit(Box::new(edit));
         let bytes = command.to_bytes();
-        let Command::Edit(command) = command else { return Err(Status::internal("an edit is an edit")) };
+        let Command::Edit(command) = command else { return Err(bug("an edit is an edit")) };
         if bytes.len() > COMMAND_BYTES_MAX {
             let text =
                 format!("an edit may have {COMMAND_BYTES_MAX} bytes in all, this one has {}: split it", bytes.len());
-            return Err(Status::invalid_argument(text));
+            return Err(wrong("parts", text));
         }
-        let place = self.place_of(command.shard)?;
+        let place = self.place_of(command.shard).await?;
         let caller =
             Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };
         let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
@@ -268,13 +335,9 @@ impl RecordsService {
                 replayed: accepted.replayed,
                 records,
             }),
-            Answer::Stale(stale) => {
-                // The refusal shows the record: a look like any other.
-                self.log(&caller, Looked::Shown, place.hosted, Some(command.shard), stale.record.0).await?;
-                Err(stale_to_status(&self.0, &place.shard, &stale))
-            }
+            Answer::Stale(moved) => Err(stale(&moved)),
             Answer::Refused(refusal) => Err(refused(&refusal)),
-            other => Err(Status::internal(format!("an edit was answered with {other:?}"))),
+            other => Err(bug(format!("an edit was answered with {other:?}"))),
         }
     }
 
@@ -285,7 +348,7 @@ impl RecordsService {
             .hosted
             .look(|view| read(view, &place.hosted.keys().record(shard, record)))
             .map_err(|error| broken(&error))?;
-        let found = found.ok_or_else(|| Status::not_found(format!("no record {record} in {shard}")))?;
+        let found = found.ok_or_else(|| no_record(record))?;
         Ok(record_to_wire(&self.0, &place.shard, record, &found))
     }
 
@@ -518,12 +581,14 @@ impl Records for RecordsService {
     async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        all_groups_here(&self.0).await?;
         Ok(Response::new(self.search(&caller, request.into_inner()).await?))
     }
 
     async fn members_of(&self, request: Request<v1::MembersOfRequest>) -> Result<Response<v1::FindReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        all_groups_here(&self.0).await?;
         Ok(Response::new(self.members(&caller, request.get_ref()).await?))
     }
 
@@ -533,6 +598,7 @@ impl Records for RecordsService {
     ) -> Result<Response<v1::FindReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        all_groups_here(&self.0).await?;
         Ok(Response::new(self.households(&caller, request.get_ref()).await?))
     }
 
@@ -555,8 +621,9 @@ impl Records for RecordsService {
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let only = &request.get_ref().shard;
         let only: Option<ShardId> = if only.is_empty() { None } else { Some(id("shard", only)?) };
-        if let Some(shard) = only {
-            self.place_of(shard)?;
+        match only {
+            Some(shard) => drop(self.place_of(shard).await?),
+            None => all_groups_here(&self.0).await?,
         }
         let (mut conflicts, mut refusal) = (Vec::new(), None);
         for hosted in self.0.hosted() {
@@ -587,7 +654,7 @@ impl Records for RecordsService {
             let shown: BTreeSet<(ShardId, RecordId)> = here.map(|((_, shard), (id, _))| (*shard, *id)).collect();
             let shown: Vec<_> = shown.into_iter().collect();
             if self.log_shown(&caller, hosted, &shown).await?.contains(&false) {
-                return Err(Status::permission_denied("the caller's claims do not reach there; the attempt is logged"));
+                return Err(denied("the caller's claims do not reach there; the attempt is logged"));
             }
         }
         let conflicts = conflicts.into_iter().map(|(_, (_, conflict))| conflict).collect();
@@ -599,11 +666,13 @@ impl Records for RecordsService {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
-        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims)?;
-        let place = self.place_of(shard)?;
+        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims).await?;
+        let place = self.place_of(shard).await?;
         self.log(&caller, Looked::Watch, place.hosted, Some(shard), [0; 16]).await?;
+        let next = place.hosted.shard(shard).map_err(|error| broken(&error))?.map_or(0, |state| state.arrivals) + 1;
         let from = match request.get_ref().from {
-            0 => place.hosted.shard(shard).map_err(|error| broken(&error))?.map_or(0, |state| state.arrivals) + 1,
+            0 => next,
+            from if from > next => return Err(beyond_end(shard, next)),
             from => from,
         };
         let (service, hosted) = (self.clone(), place.hosted.clone());
@@ -632,16 +701,19 @@ impl Records for RecordsService {
     async fn export(&self, request: Request<v1::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
-        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims)?;
-        let place = self.place_of(shard)?;
+        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims).await?;
+        let place = self.place_of(shard).await?;
         self.log(&caller, Looked::Export, place.hosted, Some(shard), [0; 16]).await?;
+        // Before the first page is read: later pages may show more than this, never less.
+        let watch_from =
+            place.hosted.shard(shard).map_err(|error| broken(&error))?.map_or(0, |state| state.arrivals) + 1;
         let (service, hosted, state) = (self.clone(), place.hosted.clone(), place.shard);
         let pages = stream::try_unfold(Some(None), move |from| {
             let page = match from {
                 None => Ok(None),
                 Some(from) => service
                     .export_page(&hosted, &state, from)
-                    .map(|(records, next)| Some((v1::ExportReply { records }, next.map(Some)))),
+                    .map(|(records, next)| Some((v1::ExportReply { records, watch_from }, next.map(Some)))),
             };
             async move { page }
         });
@@ -652,8 +724,7 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let group: GroupId = id("group", &request.get_ref().group)?;
-        let hosted =
-            self.0.group(group).ok_or_else(|| Status::not_found(format!("{group} does not run on this node")))?;
+        let hosted = group_here(&self.0, group).await?;
         self.log(&caller, Looked::AccessLog, hosted, None, [0; 16]).await?;
         let from = request.get_ref().from.max(1);
         let (state, page) = hosted
@@ -673,7 +744,7 @@ impl Records for RecordsService {
             })
             .map_err(|error| broken(&error))?;
         let state: dinhba_core::registry::GroupState =
-            state.ok_or_else(|| Status::unavailable("the group is not formed yet"))?;
+            state.ok_or_else(|| not_accepted("the group is not formed yet"))?;
         let entries = page.into_iter().map(|(number, logged)| v1::Access {
             number,
             subject: logged.entry.claims.subject.to_string(),

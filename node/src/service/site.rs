@@ -21,7 +21,10 @@ use dinhba_proto::v1::{
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, backup, broken, failed, id, ready, refused, started};
+use super::answer::{
+    broken, bug, elsewhere, failed, no_shard, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
+};
+use super::{Caller, backup, group_here, id, ready, started, whole_place};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -243,12 +246,13 @@ impl SiteService {
     /// Carries a change out at the leader of every group, or of one.
     async fn change(&self, change: &Change, only: Option<GroupId>) -> Result<(), Status> {
         for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
-            let (leader, address) = hosted.group.leader().ok_or_else(|| {
-                Status::unavailable(format!("{} has no leader now: wait until it has one", hosted.id()))
-            })?;
+            let (leader, address) = hosted
+                .group
+                .leader()
+                .ok_or_else(|| not_accepted(format!("{} has no leader now: wait until it has one", hosted.id())))?;
             if leader == self.0.config.node.id {
                 change.carry_out(&hosted.group).await.map_err(|error| {
-                    Status::failed_precondition(format!("{}: {error}; see the status for what was done", hosted.id()))
+                    precondition(format!("{}: {error}; see the status for what was done", hosted.id()))
                 })?;
                 continue;
             }
@@ -257,14 +261,14 @@ impl SiteService {
                 Ok(Body::AppAnswer(_)) => {}
                 Ok(Body::Failure(failure)) => {
                     let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
-                    return Err(Status::failed_precondition(text));
+                    return Err(precondition(text));
                 }
                 Ok(other) => {
                     let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
-                    return Err(Status::internal(text));
+                    return Err(bug(text));
                 }
                 Err(error) => {
-                    return Err(Status::unknown(format!("{}: {error}; see the status for what was done", hosted.id())));
+                    return Err(outcome_unknown(format!("{}: {error}; see the status for what was done", hosted.id())));
                 }
             }
         }
@@ -355,11 +359,11 @@ impl Site for SiteService {
         let AddNodeRequest { node, address, .. } = request.into_inner();
         let node: NodeId = id("node", &node)?;
         if address.parse::<crate::config::Address>().is_err() {
-            return Err(Status::invalid_argument("address: give host:port under which the other nodes reach it"));
+            return Err(wrong("address", "address: give host:port under which the other nodes reach it"));
         }
         if let Some(entry) = self.0.place().nodes.get(&node).filter(|entry| !entry.present) {
             let text = format!("{} left this site for good: start the node with a new id", entry.node);
-            return Err(Status::failed_precondition(text));
+            return Err(precondition(text));
         }
         self.change(&Change { kind: ChangeKind::Add, node, address }, None).await?;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
@@ -369,7 +373,7 @@ impl Site for SiteService {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let node = id("node", &request.into_inner().node)?;
         if !self.is_member(node) {
-            return Err(Status::not_found(format!("{node} is no learner of this site: start it and add it first")));
+            return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
         }
         self.change(&Change { kind: ChangeKind::Promote, node, address: String::new() }, None).await?;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
@@ -380,13 +384,11 @@ impl Site for SiteService {
         let node: NodeId = id("node", &request.into_inner().node)?;
         // A mistyped id must neither be spent nor look like a node that is gone.
         if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
-            return Err(Status::not_found(format!(
-                "{node} never was a node of this site: see the status for its nodes"
-            )));
+            return Err(not_found(format!("{node} never was a node of this site: see the status for its nodes")));
         }
         if let Some(hosted) = self.0.hosted().find(|hosted| is_only_voter(hosted, node)) {
             let text = format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
-            return Err(Status::failed_precondition(text));
+            return Err(precondition(text));
         }
         let address = self.0.place().nodes.get(&node).map(|entry| entry.address.clone()).unwrap_or_default();
         // First the directory: from now on the id is spent, whatever becomes of the change.
@@ -400,9 +402,7 @@ impl Site for SiteService {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let TransferLeaderRequest { group, node, .. } = request.into_inner();
         let (group, node): (GroupId, NodeId) = (id("group", &group)?, id("node", &node)?);
-        if self.0.group(group).is_none() {
-            return Err(Status::not_found(format!("{group} does not run on this node")));
-        }
+        group_here(&self.0, group).await?;
         self.change(&Change { kind: ChangeKind::Lead, node, address: String::new() }, Some(group)).await?;
         self.shown(Some(group), |status| status.leader == Some(node)).await;
         Ok(Response::new(MembersReply { groups: self.groups_status()? }))
@@ -412,10 +412,10 @@ impl Site for SiteService {
         self.operator(&request, request.get_ref().context.as_ref())?;
         for hosted in self.0.hosted() {
             let target = hosted.group.status().applied;
-            hosted.group.snapshot().await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+            hosted.group.snapshot().await.map_err(precondition)?;
             let taken = hosted.group.wait_for(CHANGE_WAIT, |status| status.snapshot >= target).await;
             let Some(target) = target.filter(|_| taken) else { continue };
-            hosted.group.purge(target).await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+            hosted.group.purge(target).await.map_err(precondition)?;
             // What the reply shows is what was done: the purge itself happens behind the call.
             hosted.group.wait_for(PURGE_WAIT, |status| status.purged >= Some(target)).await;
         }
@@ -425,7 +425,7 @@ impl Site for SiteService {
     async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelReply>, Status> {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let level = u16::try_from(request.into_inner().level)
-            .map_err(|_| Status::invalid_argument(format!("level: at most {LEVEL_MAX}")))?;
+            .map_err(|_| wrong("level", format!("level: at most {LEVEL_MAX}")))?;
         for hosted in self.0.hosted() {
             let raise = Command::Raise(Raise { level, now_ms: runtime::utc_ms() });
             if let Answer::Refused(refusal) = hosted.propose(raise).await.map_err(failed)?.0 {
@@ -451,16 +451,20 @@ impl Site for SiteService {
         self.operator(&request, request.get_ref().context.as_ref())?;
         let ReleaseAuthorRequest { shard, author, .. } = request.into_inner();
         let shard: ShardId = id("shard", &shard)?;
-        let author: [u8; 16] = author
-            .try_into()
-            .map_err(|_| Status::invalid_argument("author: give its 16 bytes, as the status shows"))?;
-        let hosted =
-            self.0.host_of(shard).ok_or_else(|| Status::not_found(format!("{shard} is not hosted by this node")))?;
+        let author: [u8; 16] =
+            author.try_into().map_err(|_| wrong("author", "author: give its 16 bytes, as the status shows"))?;
+        let hosted = match self.0.host_of(shard) {
+            Some(hosted) => hosted,
+            None => match whole_place(&self.0).await?.shards.get(&shard) {
+                Some(entry) => return Err(elsewhere(&self.0, entry.group, format!("shard {shard}"))),
+                None => return Err(no_shard(shard)),
+            },
+        };
         let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
         let state = known
             .get(&AuthorId(author))
-            .ok_or_else(|| Status::not_found("no such author in this shard: see the status for the parked ones"))?;
-        let peer = state.from.ok_or_else(|| Status::invalid_argument("this site's own author is never parked"))?;
+            .ok_or_else(|| not_found("no such author in this shard: see the status for the parked ones"))?;
+        let peer = state.from.ok_or_else(|| precondition("this site's own author is never parked"))?;
         let forget = Command::Forget(Forget { shard, peer, author: Some(AuthorId(author)) });
         match hosted.propose(forget).await.map_err(failed)?.0 {
             Answer::Refused(refusal) => Err(refused(&refusal)),

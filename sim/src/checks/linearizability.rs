@@ -294,8 +294,8 @@ impl Model for Field {
                 let fits = *overwrites == state.current && !state.replaced.contains(id);
                 fits.then(|| FieldState { current: Values::from([*id]), replaced: state.replaced.clone() })
             }
-            (FieldCall::Here(Asked::Write { overwrites, .. }), Some(Answered::Stale(now))) => {
-                (*now == state.current && *overwrites != state.current).then(|| state.clone())
+            (FieldCall::Here(Asked::Write { overwrites, .. }), Some(Answered::Stale)) => {
+                (*overwrites != state.current).then(|| state.clone())
             }
             (FieldCall::Here(Asked::Write { .. }), Some(Answered::Refused)) => Some(state.clone()),
             (FieldCall::Here(Asked::Write { .. }), Some(Answered::Saw(_))) => None,
@@ -317,8 +317,9 @@ impl Model for Field {
 
 type FieldHistory = Vec<Call<FieldCall, Answered>>;
 
-/// What reached `operations`' field at `site`: its own operations, and the writes of others.
-fn at_site(operations: &[&Operation], site: &str) -> (FieldHistory, Vec<usize>) {
+/// What reached `operations`' field at `site`: its own operations, and the writes of others; of those without an answer only
+/// what was seen, unless `with_unseen`.
+fn at_site(operations: &[&Operation], site: &str, with_unseen: bool) -> (FieldHistory, Vec<usize>) {
     let mut calls = FieldHistory::new();
     let mut places = Vec::new();
     for (place, operation) in operations.iter().enumerate() {
@@ -333,13 +334,20 @@ fn at_site(operations: &[&Operation], site: &str) -> (FieldHistory, Vec<usize>) 
         calls.push(Call { called: operation.called.sequence, asked, answered });
         places.push(place);
     }
-    drop_unseen(&mut calls, &mut places);
+    if !with_unseen {
+        drop_unseen(&mut calls, &mut places);
+    }
     (calls, places)
+}
+
+fn judge(calls: &FieldHistory, work_max: u64) -> Verdict {
+    if causal::explain(calls).is_some() { Verdict::Holds } else { search(&Field, calls, work_max) }
 }
 
 /// Leaves out what has no answer and need not have had an effect. A read without an answer has none. The value of a write
 /// stays current until a request that names it; if none does, then nothing that came after it saw the field: so if there
-/// is an order with it there is one without it.
+/// is an order with it there is one without it. But for a stale write, which says that something came and not what: where
+/// there is one, no order without it proves nothing.
 fn drop_unseen(calls: &mut FieldHistory, places: &mut Vec<usize>) {
     loop {
         let mut named = BTreeSet::new();
@@ -350,7 +358,7 @@ fn drop_unseen(calls: &mut FieldHistory, places: &mut Vec<usize>) {
                 }
                 FieldCall::Here(Asked::Read) => {}
             }
-            if let Some((_, Answered::Saw(values) | Answered::Stale(values))) = &call.answered {
+            if let Some((_, Answered::Saw(values))) = &call.answered {
                 named.extend(values.iter().copied());
             }
         }
@@ -426,18 +434,21 @@ pub fn check(history: &History, work_max: u64) -> Findings {
         let sites: BTreeSet<&str> = operations.iter().map(|operation| operation.site.as_str()).collect();
         for site in sites {
             findings.checked += 1;
-            let (calls, places) = at_site(&operations, site);
-            if causal::explain(&calls).is_some() {
-                continue;
+            let (mut calls, mut places) = at_site(&operations, site, false);
+            let mut verdict = judge(&calls, work_max);
+            let is_stale = |call: &Call<FieldCall, Answered>| matches!(call.answered, Some((_, Answered::Stale)));
+            if verdict != Verdict::Holds && calls.iter().any(is_stale) {
+                (calls, places) = at_site(&operations, site, true);
+                verdict = judge(&calls, work_max);
             }
-            match search(&Field, &calls, work_max) {
+            match verdict {
                 Verdict::Holds => {}
                 Verdict::Undecided => findings.undecided.push((site.to_owned(), key.clone())),
                 Verdict::Broken(stuck) => {
                     let operation = |call: usize| operations[places[call]].clone();
                     let unexplained = operation(stuck.unexplained);
                     let shown = match &unexplained.answered {
-                        Some((_, Answered::Saw(values) | Answered::Stale(values))) => values.clone(),
+                        Some((_, Answered::Saw(values))) => values.clone(),
                         _ => Values::new(),
                     };
                     let wrote = |one: &&&Operation| matches!(&one.asked, Asked::Write { id, .. } if shown.contains(id));

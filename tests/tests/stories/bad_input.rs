@@ -18,9 +18,11 @@ use dinhba_tests::country::{Country, NodePlan, operating, site};
 use dinhba_tests::evidence::shard_status;
 use dinhba_tests::officer::{Ledger, Officer};
 use dinhba_tests::process::refusal;
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
+use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
 
 use crate::PROGRAM;
@@ -111,6 +113,85 @@ async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
     let denied = neighbour.edit(good()).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
 
+    // All that is wrong with an edit is told at once, by field, as any client reads it.
+    let change = |field: &str, element: &str, value: &str| v1::FieldChange {
+        field: field.into(),
+        element: element.into(),
+        value: value.into(),
+        overwrites: Vec::new(),
+    };
+    let mut many = good();
+    many.context = Some(v1::Context { purpose: "curiosity".into(), case: "HS-1".into() });
+    many.parts[0].valid_from = "yesterday".into();
+    many.parts[0].changes = vec![
+        change("birth_date", "", "2024-02-30"),
+        change("sex", "", "x"),
+        change("note", "", "one"),
+        change("note", "", "two"),
+        change("relative", "father", "name=A"),
+        change("relative", "mother", "unit=nowhere"),
+    ];
+    many.parts.push(v1::Part { kind: "building".into(), ..v1::Part::default() });
+    let status = client.edit(many).await.unwrap_err();
+    let told = status.get_error_details();
+    let fields: Vec<&str> =
+        told.bad_request().unwrap().field_violations.iter().map(|problem| problem.field.as_str()).collect();
+    let expected = [
+        "context.purpose",
+        "parts[0].valid_from",
+        "parts[0].changes[birth_date]",
+        "parts[0].changes[sex]",
+        "parts[0].changes[relative#2]",
+        "parts[1].kind",
+        "parts[0].changes[note]",
+    ];
+    assert_eq!((status.code(), fields.as_slice()), (Code::InvalidArgument, &expected[..]), "{status:?}");
+    assert_eq!(told.error_info().map(|info| info.reason.as_str()), Some("INVALID"));
+
+    // However much is wrong or has moved on, the answer is one that a client can read.
+    let mut hopeless = good();
+    let wrong_part = v1::Part {
+        kind: "person".into(),
+        changes: (0..60).map(|at| change(&format!("ổ_khóa_{at}_{}", "ặ".repeat(40)), "", "x")).collect(),
+        ..v1::Part::default()
+    };
+    hopeless.parts = vec![wrong_part; 60];
+    let status = client.edit(hopeless).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().starts_with("3600 things are wrong"), "{}", status.message());
+    let mut wide = good();
+    wide.parts[0].record = record.to_string();
+    let ghosts = vec![v1::Dot { author: vec![9; 16], number: 1 }];
+    let key = |at: usize| format!("child-{at}-{}", "x".repeat(30));
+    wide.parts[0].changes = (0..500)
+        .map(|at| v1::FieldChange { overwrites: ghosts.clone(), ..change("relative", &key(at), "name=A") })
+        .collect();
+    let status = client.edit(wide).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted, "{status:?}");
+    assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("STALE"));
+
+    // Editing is no way to look: what is told of a stale edit holds no value, and is not in the access log since it shows none.
+    let Err(Error::Stale(stale)) = officer
+        .client
+        .edit(&officer.client.session(), &{
+            let mut edit = dinhba_client::EditBuilder::new(&officer.context);
+            let empty = v1::Record {
+                id: record.to_string(),
+                kind: "person".into(),
+                shard: shard.to_string(),
+                ..v1::Record::default()
+            };
+            let part = edit.change(&empty);
+            edit.set(part, "name", "", "A/Thị/B").set(part, "birth_date", "", "1990");
+            edit
+        })
+        .await
+    else {
+        panic!("an edit that has seen nothing is stale");
+    };
+    let moved: Vec<(&str, usize)> = stale.fields.iter().map(|one| (one.field.as_str(), one.dots.len())).collect();
+    assert_eq!((stale.record.as_str(), moved), (&*record.to_string(), vec![("name", 1), ("birth_date", 1)]));
+
     // Bytes that are no message.
     for body in ["\0\0\0\0\u{4}\u{7f}\u{7f}\u{7f}\u{7f}", "\0\0\0\0\u{9}abc", "garbage"] {
         let request = http::Request::post("https://node/dinhba.v1.Records/Edit")
@@ -139,6 +220,16 @@ async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+
+    // A feed does not wait for what may never come.
+    for from in [3, 1 << 60] {
+        let watched = officer.client.watch(&officer.context, Some(shard), from).take(1).collect::<Vec<_>>();
+        let watched = tokio::time::timeout(Duration::from_secs(10), watched).await.expect("it says so");
+        let Err(Error::Refused { code: Code::OutOfRange, text, .. }) = &watched[0] else { panic!("{watched:?}") };
+        assert!(text.contains("position 2"), "{text}");
+    }
+    let next = officer.client.watch(&officer.context, Some(shard), 2).take(1).collect::<Vec<_>>();
+    assert!(tokio::time::timeout(Duration::from_secs(1), next).await.is_err(), "the next one is waited for");
 
     // A mistyped node is not spent, and the last voter does not go.
     let operator = country.site_client(COMMUNE, Role::Operator, COMMUNE);

@@ -10,6 +10,7 @@ mod crashed_sled;
 mod damaged_beyond_itself;
 mod demo;
 mod full_disk;
+mod groups_apart;
 mod link_cut;
 mod load;
 mod membership;

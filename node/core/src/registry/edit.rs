@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
 use crate::access::{Action, decide};
-use crate::command::{Accepted, Answer, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
+use crate::command::{
+    Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode, Stale,
+};
 use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, RecordId};
+use crate::ids::{AuthorId, Hash, RecordId, RequestId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
-use crate::record::{FieldKey, Record, Write};
+use crate::record::{Record, Write};
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -32,8 +34,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     if let Err(denied) = decide(&command.origin.claims, action, &shard.info.path) {
         return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
     }
-    if let Err(answer) = check_form(group, &command) {
-        return Ok(answer);
+    if let Some(FormError { code, text, .. }) =
+        check_form(group.level, command.kind, command.origin.request, &command.parts).into_iter().next()
+    {
+        return Ok(Answer::Refused(Refusal { code, text }));
     }
     let head = head(tx, &shard)?;
     let mut transitions = Vec::with_capacity(command.parts.len());
@@ -47,53 +51,92 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     number(tx, group, &mut shard, command, head, transitions)
 }
 
-/// What can be said of the command without looking at the state.
-fn check_form(group: &GroupState, command: &EditCommand) -> Result<(), Answer> {
-    let invalid = |text: String| Err(Answer::refused(RefusalCode::Invalid, text));
-    let count = command.parts.len();
+/// Something that is wrong with a command, whatever the state is; but for the feature level, which grounds may need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormError {
+    /// Where.
+    pub place: FormPlace,
+    /// [`RefusalCode::Invalid`] or [`RefusalCode::Level`].
+    pub code: RefusalCode,
+    /// What to do. Never contains a value.
+    pub text: String,
+}
+
+/// A place in a command. Parts and changes are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormPlace {
+    /// The whole.
+    Edit,
+    /// The grounds.
+    Grounds,
+    /// A part.
+    Part(usize),
+    /// The date from which a part holds.
+    ValidFrom(usize),
+    /// A change of a part.
+    Change(usize, usize),
+}
+
+/// Everything that can be said of an edit without looking at records. The door says all of it to the caller; `apply`
+/// refuses with the first.
+#[must_use]
+pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartDraft]) -> Vec<FormError> {
+    let mut errors = Vec::new();
+    let mut found = |place, code, text: String| errors.push(FormError { place, code, text });
+    let count = parts.len();
     if count == 0 || count > PARTS_MAX {
-        return invalid(format!("an edit has 1 to {PARTS_MAX} parts, not {count}"));
+        found(FormPlace::Edit, RefusalCode::Invalid, format!("an edit has 1 to {PARTS_MAX} parts, not {count}"));
+        return errors;
     }
-    if command.origin.request.counter == 0 {
-        return invalid("request counters start at 1".to_owned());
+    if request.counter == 0 {
+        found(FormPlace::Edit, RefusalCode::Invalid, "request counters start at 1".to_owned());
     }
-    if !command.kind.is_known() {
-        let text = format!("edits of kind {} are reserved: no feature level has them yet", command.kind.name());
-        return Err(Answer::refused(RefusalCode::Level, text));
+    if !kind.is_known() {
+        let text = format!("edits of kind {} are reserved: no feature level has them yet", kind.name());
+        found(FormPlace::Edit, RefusalCode::Level, text);
+    }
+    let has_grounds =
+        |part: &PartDraft| part.changes.iter().any(|change| change.field == GROUNDS && !change.value.is_empty());
+    if kind == EditKind::Decision && !parts.iter().all(has_grounds) {
+        let text = "a decision needs its grounds: say why this value is right".to_owned();
+        found(FormPlace::Grounds, RefusalCode::Invalid, text);
+    }
+    if kind == EditKind::Change && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
+        let text =
+            format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
+        found(FormPlace::Grounds, RefusalCode::Level, text);
     }
     let mut records = BTreeSet::new();
-    for (index, part) in command.parts.iter().enumerate() {
+    for (index, part) in parts.iter().enumerate() {
+        let mut invalid = |place, text: &str| found(place, RefusalCode::Invalid, text.to_owned());
         if !records.insert(part.record) {
-            return invalid(format!("record {} appears in two parts: put its changes into one", part.record));
+            let text = format!("record {} appears in two parts: put its changes into one", part.record);
+            invalid(FormPlace::Part(index), &text);
         }
-        if part.create && part.record != RecordId::derive(command.origin.request, index as u32) {
-            return invalid("the id of a new record must be derived from its request and part".to_owned());
-        }
-        if !part.changes.windows(2).all(|two| (two[0].field, &two[0].element) < (two[1].field, &two[1].element)) {
-            return invalid("the changes of a part must be in the order of their fields, each field once".to_owned());
-        }
-        let has_grounds = part.changes.iter().any(|change| change.field == GROUNDS && !change.value.is_empty());
-        if command.kind == EditKind::Decision && !has_grounds {
-            return invalid("a decision needs its grounds: say why this value is right".to_owned());
-        }
-        if command.kind == EditKind::Change && has_grounds && group.level < LEVEL_GROUNDS {
-            let text =
-                format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
-            return Err(Answer::refused(RefusalCode::Level, text));
+        if part.create && part.record != RecordId::derive(request, index as u32) {
+            let text = "the id of a new record must be derived from its request and part";
+            invalid(FormPlace::Part(index), text);
         }
         if part.changes.iter().all(|change| change.field == GROUNDS) {
-            return invalid("a part must change at least one field".to_owned());
+            invalid(FormPlace::Part(index), "a part must change at least one field");
         }
         if !lens::is_valid_date(&part.valid_from) {
-            return invalid("valid_from is not a civil date".to_owned());
+            invalid(FormPlace::ValidFrom(index), "valid_from is not a civil date");
         }
-        for change in &part.changes {
+        for (at, change) in part.changes.iter().enumerate() {
+            let place = FormPlace::Change(index, at);
+            let before = at.checked_sub(1).map(|before| &part.changes[before]);
+            if before.is_some_and(|before| (before.field, &before.element) >= (change.field, &change.element)) {
+                invalid(place, "the changes of a part must be in the order of their fields, each field once");
+            }
             if let Err(error) = lens::validate(part.record_kind, change) {
-                return invalid(error);
+                // The grounds are the same in each part.
+                let place = if change.field == GROUNDS { FormPlace::Grounds } else { place };
+                invalid(place, &error);
             }
         }
     }
-    Ok(())
+    errors
 }
 
 /// This site's author of a shard and its last edit.
@@ -140,16 +183,19 @@ fn check_against_state(
         let text = format!("record {} is not of the kind that the edit says", part.record);
         return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
     }
-    let moved: Vec<FieldKey> = part
+    let mut moved: Vec<Moved> = part
         .changes
         .iter()
         .filter(|change| change.field != GROUNDS)
         .map(|change| ((change.field, change.element.clone()), &change.overwrites))
-        .filter(|(key, overwrites)| current.dots(key) != **overwrites)
-        .map(|(key, _)| key)
+        .filter_map(|(key, overwrites)| Some((current.dots(&key), key)).filter(|(dots, _)| dots != overwrites))
+        .map(|(dots, key)| Moved { key, dots })
         .collect();
     if sometimes("an edit is stale", !moved.is_empty()) && !is_armed("ignore-stale") {
-        return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, current: current.clone() })));
+        let more = moved.len().saturating_sub(MOVED_MAX) as u32;
+        moved.truncate(MOVED_MAX);
+        moved.iter_mut().for_each(|moved| moved.dots.truncate(MOVED_DOTS_MAX));
+        return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, more })));
     }
     if command.kind == EditKind::Decision && conflicts_of(current).is_empty() {
         let text = format!("record {} has no open conflict to decide", part.record);
@@ -159,7 +205,7 @@ fn check_against_state(
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, old, kinds, write);
     Ok(match transition.breaks() {
-        Some(rule) => Err(Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))),
+        Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),
         None => Ok(transition),
     })
 }

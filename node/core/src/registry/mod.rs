@@ -31,6 +31,7 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::next_access_hash;
+pub use edit::{FormError, FormPlace, check_form};
 pub(crate) use family::Way;
 pub use family::branch_id;
 pub(crate) use fold::{Entering, enter, poison_of};
@@ -165,7 +166,7 @@ pub enum Parked {
 }
 
 /// An edit as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredEdit {
     /// Its position in this site's stream.
     pub position: u64,
@@ -173,6 +174,12 @@ pub struct StoredEdit {
     pub hash: Hash,
     /// Its canonical bytes.
     pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for StoredEdit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {:?}, {} B", self.position, self.hash, self.bytes.len())
+    }
 }
 
 /// One position of this site's stream.

@@ -232,7 +232,13 @@ fn registry() {
                 let (first, hash) = (names.dot(&accepted.receipt.first), hex(&accepted.receipt.hash.0));
                 format!("accepted {first}, hash {}{replayed}", &hash[..16])
             }
-            Answer::Stale(stale) => format!("stale: now{}", names.record(&stale.current)),
+            Answer::Stale(stale) => {
+                let moved = stale.fields.iter().map(|moved| {
+                    let dots: Vec<String> = moved.dots.iter().map(|dot| names.dot(dot)).collect();
+                    format!("{} {}", moved.key.0, dots.join(" "))
+                });
+                format!("stale: {}", moved.collect::<Vec<_>>().join(", "))
+            }
             Answer::Refused(refusal) => format!("refused ({}): {}", refusal.code.name(), refusal.text),
             Answer::Merged(merged) => {
                 let cursor = merged.cursor.as_ref().map_or("none".to_owned(), Names::cursor);

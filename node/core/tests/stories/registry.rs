@@ -6,8 +6,8 @@ use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_comma
 use dinhba_core::archive::{Content, Edits, Piece};
 use dinhba_core::claims::Role;
 use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Batch, Command, Cursor, EditCommand, Item, Looked, PartDraft, Raise, RefusalCode,
-    ShardInfo,
+    AccessEntry, Adopt, Answer, Batch, Command, Cursor, EditCommand, Item, Looked, Moved, PartDraft, Raise,
+    RefusalCode, ShardInfo, Stale,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
@@ -40,7 +40,7 @@ fn a_retry_is_told_the_first_answer_and_changes_nothing() {
 }
 
 #[test]
-fn an_edit_over_values_that_a_colleague_replaced_is_refused_with_the_record_as_it_is() {
+fn an_edit_over_values_that_a_colleague_replaced_is_told_what_moved_and_shown_no_value() {
     let mut office = Office::new(1);
     let record = office.create(request(1, 1), "Lê//An");
     let seen = office.record(record).dots(&(field::NAME, vec![]));
@@ -51,8 +51,23 @@ fn an_edit_over_values_that_a_colleague_replaced_is_refused_with_the_record_as_i
     let answer =
         office.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, vec![change]))));
     let Answer::Stale(stale) = answer else { panic!("{answer:?}") };
-    assert_eq!(stale.fields, [(field::NAME, vec![])]);
-    assert_eq!(stale.current, office.record(record));
+    let key = (field::NAME, vec![]);
+    let dots = office.record(record).dots(&key);
+    assert_eq!(stale, Stale { record, fields: vec![Moved { key, dots }], more: 0 });
+    // Whoever names nothing that he saw sees nothing either.
+    let probe = |field| Change { field, element: vec![], value: value(field, "Lê/Văn/An"), overwrites: vec![] };
+    let probe = command(request(1, 3), EditKind::Change, record, false, vec![probe(field::NAME)]);
+    let answer = office.run(Command::Edit(Box::new(probe)));
+    let bytes = answer.to_bytes();
+    let values: Vec<Vec<u8>> = office
+        .record(record)
+        .fields()
+        .flat_map(|(_, values)| values.iter().map(|tagged| tagged.value.clone()))
+        .collect();
+    assert!(matches!(answer, Answer::Stale(_)) && !values.is_empty());
+    for value in values.into_iter().filter(|value| value.len() > 4) {
+        assert!(!bytes.windows(value.len()).any(|window| window == value), "an answer holds a value");
+    }
     assert_eq!(office.state.0, before);
 }
 
@@ -107,7 +122,7 @@ fn an_edit_that_would_break_a_rule_is_refused_and_a_merge_that_breaks_it_is_a_co
     let record = here.create(request(1, 1), "Lê//An");
     accepted(here.set(request(1, 2), record, field::BIRTH_DATE, "1975-03-02"));
     let (code, text) = refusal(here.set(request(1, 3), record, field::DEATH_DATE, "1970-01-01"));
-    assert!(code == RefusalCode::Invalid && text.contains("death_before_birth"), "{text}");
+    assert!(code == RefusalCode::Rule && text.contains("death_before_birth"), "{text}");
 
     there.merge(here.site, stream(&here), 1);
     accepted(here.set(request(1, 4), record, field::BIRTH_DATE, "1985-03-02"));

@@ -59,7 +59,7 @@ impl<'a> Writes<'a> {
     fn new(calls: &'a Calls) -> Option<Self> {
         let mut by_id = BTreeMap::new();
         for (place, call) in calls.iter().enumerate() {
-            let without_effect = matches!(call.answered, Some((_, Answered::Stale(_) | Answered::Refused)));
+            let without_effect = matches!(call.answered, Some((_, Answered::Stale | Answered::Refused)));
             let Some((_, id)) = written(call).filter(|_| !without_effect) else { continue };
             if by_id.insert(id, place).is_some() {
                 return None;
@@ -99,15 +99,15 @@ struct Level {
 pub(super) fn explain(calls: &Calls) -> Option<Vec<usize>> {
     let writes = Writes::new(calls)?;
     let mut levels: BTreeMap<Arrived, Level> = BTreeMap::new();
-    let mut anywhere = Vec::new();
+    let (mut anywhere, mut stale) = (Vec::new(), Vec::new());
     for (place, call) in calls.iter().enumerate() {
         let write = match (&call.asked, call.answered.as_ref().map(|(_, answer)| answer)) {
             (FieldCall::Here(Asked::Read), Some(Answered::Saw(seen))) => {
                 levels.entry(writes.behind(seen)?).or_default().saw.push(place);
                 continue;
             }
-            (FieldCall::Here(Asked::Write { overwrites, .. }), Some(Answered::Stale(seen))) if overwrites != seen => {
-                levels.entry(writes.behind(seen)?).or_default().saw.push(place);
+            (FieldCall::Here(Asked::Write { overwrites, .. }), Some(Answered::Stale)) => {
+                stale.push((place, writes.behind(overwrites)));
                 continue;
             }
             (FieldCall::Here(Asked::Write { .. }), Some(Answered::Refused)) => {
@@ -129,7 +129,7 @@ pub(super) fn explain(calls: &Calls) -> Option<Vec<usize>> {
             add_write(&mut levels, &writes, place, overwrites)?;
         }
     }
-    in_time(calls, &levels, anywhere)
+    in_time(calls, &levels, anywhere, &stale)
 }
 
 fn add_write(
@@ -148,10 +148,16 @@ fn add_write(
     Some(())
 }
 
-/// The levels one after the other, each request as early as it may be.
-fn in_time(calls: &Calls, levels: &BTreeMap<Arrived, Level>, anywhere: Vec<usize>) -> Option<Vec<usize>> {
-    // With the moment at which each takes effect.
-    let mut order: Vec<(u64, usize)> = Vec::with_capacity(calls.len());
+/// The levels one after the other, each request as early as it may be. Each of `stale` comes with the set that its author
+/// took for the present one.
+fn in_time(
+    calls: &Calls,
+    levels: &BTreeMap<Arrived, Level>,
+    anywhere: Vec<usize>,
+    stale: &[(usize, Option<Arrived>)],
+) -> Option<Vec<usize>> {
+    // With the moment at which each takes effect, and what has arrived after it.
+    let mut order: Vec<(u64, usize, Arrived)> = Vec::with_capacity(calls.len());
     let mut now = 0;
     let mut here = Arrived::new(calls.len());
     let fits = |call: usize, at: u64| calls[call].answered.as_ref().is_none_or(|(moment, _)| at <= *moment);
@@ -168,7 +174,8 @@ fn in_time(calls: &Calls, levels: &BTreeMap<Arrived, Level>, anywhere: Vec<usize
             if (is_here && by_write != Some(call)) || !fits(call, now) {
                 return None;
             }
-            order.push((now, call));
+            here.add(call);
+            order.push((now, call, here.clone()));
         }
         let begins = now;
         for &call in &level.saw {
@@ -177,18 +184,34 @@ fn in_time(calls: &Calls, levels: &BTreeMap<Arrived, Level>, anywhere: Vec<usize
                 return None;
             }
             now = now.max(at);
-            order.push((at, call));
+            order.push((at, call, here.clone()));
         }
         // The order of those that saw the same is that of their moments.
         let from = order.len() - level.saw.len();
         order[from..].sort_unstable();
-        here = arrived.clone();
         by_write = level.write;
+    }
+    for (call, seen) in stale {
+        let Call { called, answered, .. } = &calls[*call];
+        let ends = answered.as_ref().map_or(u64::MAX, |(moment, _)| *moment);
+        // Between two requests at which something else has arrived than its author saw.
+        let first = order.partition_point(|(moment, ..)| moment < called);
+        let after = |at: usize| at.checked_sub(1).map(|before| &order[before]);
+        let place = (first..=order.len()).find(|&at| match after(at) {
+            Some((moment, _, arrived)) => *moment <= ends && seen.as_ref() != Some(arrived),
+            None => seen.as_ref().is_some_and(|seen| seen.count > 0),
+        })?;
+        let (moment, arrived) = match after(place) {
+            Some((moment, _, arrived)) => ((*called).max(*moment), arrived.clone()),
+            None => (*called, Arrived::new(calls.len())),
+        };
+        order.insert(place, (moment, *call, arrived));
     }
     // What was refused changes nothing, so it fits where it was called.
     for call in anywhere {
-        let at = order.partition_point(|(moment, _)| *moment < calls[call].called);
-        order.insert(at, (calls[call].called, call));
+        let at = order.partition_point(|(moment, ..)| *moment < calls[call].called);
+        let arrived = at.checked_sub(1).map_or_else(|| Arrived::new(calls.len()), |before| order[before].2.clone());
+        order.insert(at, (calls[call].called, call, arrived));
     }
-    Some(order.into_iter().map(|(_, call)| call).collect())
+    Some(order.into_iter().map(|(_, call, _)| call).collect())
 }

@@ -120,7 +120,7 @@ fn two_writes_that_saw_the_same_are_not_both_accepted() {
     let mut story = Story::default();
     let (one, other) = (story.write("10", &[], 1), story.write("10", &[], 2));
     story.told(one, Answered::Accepted);
-    story.told(other, Answered::Stale(values(&[1])));
+    story.told(other, Answered::Stale);
     story.saw("10", &[1]);
     story.holds();
 
@@ -136,7 +136,32 @@ fn stale_must_be_true() {
     let mut story = Story::default();
     story.wrote("10", &[], 1);
     let write = story.write("10", &[1], 2);
-    story.told(write, Answered::Stale(values(&[1])));
+    story.told(write, Answered::Stale);
+    assert_eq!(check(&story.history, WORK_MAX).violations.len(), 1);
+}
+
+#[test]
+fn a_write_may_be_stale_for_the_sake_of_one_that_nobody_saw() {
+    // By a write of another site, whether that was answered or not; by one of this site without an answer.
+    for (site, is_told) in [("00", true), ("00", false), ("10", false)] {
+        let mut story = Story::default();
+        story.wrote("10", &[], 1);
+        let other = story.write(site, &[1], 2);
+        if is_told {
+            story.told(other, Answered::Accepted);
+        }
+        let write = story.write("10", &[1], 3);
+        story.told(write, Answered::Stale);
+        let findings = check(&story.history, WORK_MAX);
+        let at_10 = findings.violations.iter().filter(|violation| violation.site == "10").count();
+        assert_eq!((at_10, findings.undecided.len()), (0, 0), "{site}, {is_told}");
+    }
+    // But not by one that came after its answer, nor without any.
+    let mut story = Story::default();
+    story.wrote("10", &[], 1);
+    let write = story.write("10", &[1], 3);
+    story.told(write, Answered::Stale);
+    story.write("10", &[1], 2);
     assert_eq!(check(&story.history, WORK_MAX).violations.len(), 1);
 }
 
@@ -271,7 +296,7 @@ fn random_history(rng: &mut ChaCha8Rng, clients: usize, count: usize, lies: Opti
                     FieldCall::Here(Asked::Write { overwrites, .. }) if *overwrites == state.current => {
                         Answered::Accepted
                     }
-                    FieldCall::Here(Asked::Write { .. }) => Answered::Stale(state.current.clone()),
+                    FieldCall::Here(Asked::Write { .. }) => Answered::Stale,
                     _ => Answered::Saw(state.current.clone()),
                 };
                 state = Field.step(&state, asked, Some(&told)).unwrap();
@@ -286,8 +311,8 @@ fn random_history(rng: &mut ChaCha8Rng, clients: usize, count: usize, lies: Opti
                 if lies.is_some_and(|lies| below(rng, lies) == 0) {
                     let other = values(&[below(rng, count as u64)]);
                     told = match told {
-                        Answered::Accepted => Answered::Stale(other),
-                        Answered::Stale(_) => Answered::Accepted,
+                        Answered::Accepted => Answered::Stale,
+                        Answered::Stale => Answered::Accepted,
                         _ => Answered::Saw(other),
                     };
                 }
