@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dinhba_core::claims::{Case, ClaimsError, Purpose};
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::schema::RecordKind;
-use dinhba_core::text::to_nfc;
+use dinhba_core::text::{tidy, to_nfc};
 use dinhba_proto::v1;
 
 use crate::ambient::Ambient;
@@ -175,7 +175,7 @@ impl EditBuilder {
 
     /// Why.
     pub fn grounds(&mut self, grounds: &str) -> &mut Self {
-        self.request.grounds = to_nfc(grounds);
+        self.request.grounds = tidy(grounds);
         self
     }
 

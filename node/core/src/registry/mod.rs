@@ -16,14 +16,15 @@ mod merge;
 mod renew;
 mod tx;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{
     Adopt, Answer, Command, Digest, Epoch, Forget, Form, Heads, Nothing, RefusalCode, ShardInfo, Statement,
+    StatementBody,
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, GroupId, Hash, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Hash, NodeId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
 use crate::place::PlaceEntry;
@@ -326,17 +327,23 @@ impl Tx<'_> {
         Ok(Answer::Done(Nothing))
     }
 
+    /// Writes all entries, or none.
     fn place(&mut self, entries: &[PlaceEntry]) -> Result<Answer, StoreError> {
+        let mut left: BTreeSet<NodeId> = BTreeSet::new();
         for entry in entries {
-            let key = self.keys().place(&entry.key());
-            if let (PlaceEntry::Node(new), Some(PlaceEntry::Node(old))) = (entry, self.get(&key)?)
-                && new.present
-                && !old.present
-            {
+            let PlaceEntry::Node(new) = entry else { continue };
+            let old: Option<PlaceEntry> = self.get(&self.keys().place(&entry.key()))?;
+            let has_left = matches!(old, Some(PlaceEntry::Node(old)) if !old.present) || left.contains(&new.node);
+            if new.present && has_left {
                 let text = format!("{} left this site for good: start the node with a new id", new.node);
                 return Ok(Answer::refused(RefusalCode::Exists, text));
             }
-            self.put(key, entry);
+            if !new.present {
+                left.insert(new.node);
+            }
+        }
+        for entry in entries {
+            self.put(self.keys().place(&entry.key()), entry);
         }
         Ok(Answer::Done(Nothing))
     }
@@ -354,7 +361,9 @@ impl Tx<'_> {
     }
 }
 
-/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life.
+/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life; a
+/// word of an earlier life comes late. Lives have no order of their own, but a later one may hold edits of an earlier one,
+/// and never the other way round: of two in which the site wrote nothing, the one that comes later counts.
 /// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year. Single heads do
 /// not either, since a branch ends where a fork becomes known; but the sum of their numbers never falls then.
 #[must_use]
@@ -365,7 +374,12 @@ pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
     if is_armed("newest-date-wins") {
         return new != kept && new.body.at_ms > kept.body.at_ms;
     }
-    new != kept && (new.body.incarnation != kept.body.incarnation || said(new) >= said(kept))
+    if new.body.incarnation == kept.body.incarnation {
+        return new != kept && said(new) >= said(kept);
+    }
+    let StatementBody { site, shard, incarnation, .. } = new.body;
+    let is_of_an_earlier_life = kept.body.heads.contains_key(&Author { site, shard, incarnation }.id());
+    !is_of_an_earlier_life
 }
 
 /// A shard's heads: every branch of every author with at least one edit here.
