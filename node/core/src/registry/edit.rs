@@ -6,7 +6,9 @@ use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt};
 use crate::access::{Action, decide};
 use crate::command::{Accepted, Answer, EditCommand, PartDraft, Receipt, RefusalCode, Stale};
-use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
+use crate::edit::{
+    COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX, RECORD_BYTES_MAX,
+};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, RecordId};
 use crate::inject::{is_armed, sometimes};
@@ -209,6 +211,14 @@ fn check_against_state(
     let kinds = Kinds { edit: command.kind, record: part.record_kind };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, old, kinds, write);
+    if let Some(bytes) = transition.outgrows(RECORD_BYTES_MAX) {
+        let text = format!(
+            "record {} would take {bytes} bytes, and may take {RECORD_BYTES_MAX}: clear what is not needed any more, or \
+             keep long papers elsewhere and only refer to them here",
+            part.record
+        );
+        return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
+    }
     Ok(match transition.breaks() {
         Some(rule) => Err(Answer::refused(RefusalCode::Invalid, lens::rule_text(rule))),
         None => Ok(transition),

@@ -100,6 +100,18 @@ impl Transition {
         Transition { old, before, new, after }
     }
 
+    /// The size of the record after it, if that is above a bound and more than it was before.
+    pub fn outgrows(&self, bytes_max: usize) -> Option<usize> {
+        let new = self.new.as_ref()?;
+        // Most are far below; what the hint leaves out is less than all that it counts.
+        if new.bytes_hint() < bytes_max / 4 {
+            return None;
+        }
+        let bytes = new.to_bytes().len();
+        let before = self.old.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        (bytes > bytes_max.max(before)).then_some(bytes)
+    }
+
     /// A rule that holds before and is broken after.
     pub fn breaks(&self) -> Option<u16> {
         self.after.conflicts.difference(&self.before.conflicts).find_map(|conflict| match conflict {

@@ -234,8 +234,8 @@ impl Poison {
 }
 
 /// Folds log entries, each the bytes of a list of commands, in order. Returns each entry's answers (the bytes of a list
-/// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, or is
-/// damaged: the replica must stop rather than diverge. One with too many commands reads alike everywhere: each of them is
+/// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, since its
+/// checksum holds: the replica must stop rather than diverge. One with too many commands reads alike everywhere: each of them is
 /// refused, since a fault would stop every replica, and again at each replay.
 pub fn apply(
     view: &dyn StateView,
@@ -245,9 +245,9 @@ pub fn apply(
     let mut tx = Tx::new(view, context);
     let mut answers = Vec::with_capacity(entries.len());
     for (index, bytes) in entries {
-        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Corrupt {
+        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Newer {
             place: format!("log entry {index} of {}", context.group),
-            detail: format!("{error}; a node of a newer version may have written it: upgrade this node"),
+            detail: error.to_string(),
         })?;
         let fits = commands.len() <= COMMANDS_MAX;
         let decide = |command| if fits { answer(&mut tx, command) } else { Ok(too_many()) };

@@ -225,6 +225,44 @@ fn bad_input_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    there.merge(here.site, stream(&here), 1);
+    let paper = |number: u64| {
+        let element = format!("paper-{number}").into_bytes();
+        Change { field: FieldId(900), element, value: vec![b'x'; 20 * 1024], overwrites: vec![] }
+    };
+    let attach = |number: u64| command(request(1, 10 + number), EditKind::Change, record, false, vec![paper(number)]);
+    let mut taken = (0..8).take_while(|number| match here.edit(attach(*number)) {
+        Answer::Accepted(_) => true,
+        Answer::Refused(refusal) => {
+            assert!(refusal.code == RefusalCode::Invalid && refusal.text.contains("may take 65536"), "{refusal:?}");
+            false
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(taken.by_ref().count(), 3);
+    let before = here.state.0.clone();
+    assert_eq!(refusal(here.edit(attach(9))).0, RefusalCode::Invalid);
+    assert_eq!(here.state.0, before);
+
+    // Another office filled it too meanwhile: both are taken, whichever came first, and it can be made smaller again.
+    for number in 4..7 {
+        let edit = command(request(2, number), EditKind::Change, record, false, vec![paper(10 + number)]);
+        accepted(there.edit(edit));
+    }
+    here.merge(there.site, stream(&there), 1);
+    there.merge(here.site, stream(&here), 1);
+    assert_eq!(here.shard().state_digest, there.shard().state_digest);
+    assert!(here.record(record).to_bytes().len() > 100_000);
+    let element = b"paper-0".to_vec();
+    let overwrites = here.record(record).dots(&(FieldId(900), element.clone()));
+    let smaller = Change { field: FieldId(900), element, value: vec![b'x'; 10], overwrites };
+    accepted(here.edit(command(request(1, 30), EditKind::Change, record, false, vec![smaller])));
+}
+
+#[test]
 fn kinds_that_are_reserved_are_refused() {
     let mut office = Office::new(1);
     let mut edit = create_command(request(1, 1), "Lê//An");
