@@ -229,7 +229,7 @@ impl EditBuilder {
 
     /// Why.
     pub fn grounds(&mut self, grounds: &str) -> &mut Self {
-        self.request.grounds = to_nfc(grounds);
+        self.request.grounds = tidy(grounds);
         self
     }
 

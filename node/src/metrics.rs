@@ -317,6 +317,7 @@ impl Metrics {
             StoreError::Full(_) => "full",
             StoreError::Corrupt { .. } => "corrupt",
             StoreError::Replacing => "replacing",
+            StoreError::Newer { .. } => "newer",
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();

@@ -6,8 +6,10 @@ use std::time::Duration;
 use dinhba_client::handshake::Validity;
 use dinhba_client::tls::MESSAGE_BYTES_MAX;
 use dinhba_core::claims::Identity;
+use dinhba_core::command::Command;
 use dinhba_core::date::InstantMs;
-use dinhba_core::ids::NodeId;
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::Frame;
 use dinhba_proto::v1::link_server::LinkServer;
 use dinhba_proto::v1::records_server::RecordsServer;
@@ -15,7 +17,6 @@ use dinhba_proto::v1::site_server::SiteServer;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use openraft_rt::watch::WatchReceiver;
-use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -23,10 +24,11 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_health::ServingStatus;
 use tower::util::MapResponseLayer;
 
+use crate::call::Call;
 use crate::gate::Gate;
 use crate::node::{Node, Shared};
 use crate::pki::peer_identity;
-use crate::raft::peer::{Admit, PeerService};
+use crate::raft::peer::{Admit, Body, PeerService};
 use crate::service::answer::{denied, unread};
 use crate::service::{LinkService, RecordsService, SiteService};
 use crate::tls::{Door, listen_plain};
@@ -43,15 +45,57 @@ const CERTIFICATE_WARNING_MS: i64 = 30 * DAY_MS;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Lets the nodes of this site in to the peer stream, and nobody else.
+/// Lets the nodes of this site in to the peer stream, and nobody else; of these none that was taken out of the site, whatever
+/// its certificate says. Members follow Raft's own rules: who leads may be somebody that this replica has not heard of yet. All
+/// other calls are for those who are known here.
 struct SameSite(Arc<Shared>);
+
+impl SameSite {
+    /// Whether a node is in the directory or in the membership in force of one of the groups here.
+    fn is_known(&self, node: NodeId) -> bool {
+        let is_listed = self.0.place().nodes.get(&node).is_some_and(|entry| entry.present);
+        is_listed || self.0.hosted().any(|hosted| hosted.group.has_member(node))
+    }
+}
 
 impl Admit for SameSite {
     fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<Option<NodeId>, Status> {
         match peer_identity(request)? {
-            Identity::Node { site, node } if site == self.0.site() => Ok(Some(node)),
+            Identity::Node { site, node } if site == self.0.site() => self.stays(node).map(|()| Some(node)),
             _ => Err(denied("only the nodes of this site speak here: use the records service")),
         }
+    }
+
+    fn stays(&self, caller: NodeId) -> Result<(), Status> {
+        match self.0.place().nodes.get(&caller) {
+            Some(entry) if !entry.present => {
+                Err(denied(format!("{caller} left this site for good: a new node needs a new id")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_call(&self, caller: NodeId, _: GroupId, body: &Body) -> Result<(), String> {
+        may_call(caller, || self.is_known(caller), body)
+    }
+}
+
+fn may_call(caller: NodeId, is_known: impl FnOnce() -> bool, body: &Body) -> Result<(), String> {
+    let is_of_raft = matches!(
+        body,
+        Body::Append(_) | Body::Vote(_) | Body::PreVote(_) | Body::Transfer(_) | Body::Snapshot(_) | Body::Fetch(_)
+    );
+    // A node that is only about to join asks this of everybody.
+    let asks_to_join = matches!(body, Body::App(app) if matches!(Call::from_bytes(&app.payload), Ok(Call::Joined(_))));
+    if !is_of_raft && !asks_to_join && !is_known() {
+        return Err(format!("{caller} is no member of this site, as far as is known here"));
+    }
+    match body {
+        // Every replica would stop at it, and again after each restart.
+        Body::Propose(proposed) => Vec::<Command>::from_bytes(&proposed.command)
+            .map(drop)
+            .map_err(|error| format!("a command that cannot be read is not proposed ({error}): upgrade this node")),
+        _ => Ok(()),
     }
 }
 
@@ -134,7 +178,7 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
 }
 
 /// The one place where what the transport says of a call that reached no service is put into our words.
-fn clarify(response: http::Response<Body>) -> http::Response<Body> {
+fn clarify(response: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
     match Status::from_header_map(response.headers()) {
         Some(status) if [Code::Internal, Code::OutOfRange].contains(&status.code()) => unread(status).into_http(),
         _ => response,
@@ -188,6 +232,55 @@ async fn watch_certificate(shared: Arc<Shared>, validity: Validity) {
         }
         if runtime::timeout(CERTIFICATE_EVERY, WatchReceiver::changed(&mut stopping)).await.is_ok() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::command::{Forget, Raise};
+    use dinhba_core::ids::{ShardId, SiteId};
+    use dinhba_proto::peer::v1 as wire;
+
+    use super::*;
+    use crate::call::{Change, ChangeKind};
+
+    fn app(call: &Call) -> Body {
+        Body::App(wire::App { payload: call.to_bytes() })
+    }
+
+    #[test]
+    fn who_is_no_member_may_ask_to_join_and_follow_raft_and_nothing_else() {
+        let node = NodeId(7);
+        let change = Change { kind: ChangeKind::Promote, node, address: String::new() };
+        let command = vec![Command::Raise(Raise { level: 2, now_ms: 1 })].to_bytes();
+        let propose = Body::Propose(wire::ProposeRequest { command, wait_ms: 1 });
+        let read_index = Body::ReadIndex(wire::ReadIndexRequest {});
+        for body in [&app(&Call::Change(change)), &propose, &read_index, &Body::App(wire::App { payload: vec![0xff] })]
+        {
+            let refused = may_call(node, || false, body).unwrap_err();
+            assert!(refused.contains("no member"), "{refused}");
+            assert_eq!(may_call(node, || true, body), Ok(()));
+        }
+        for body in [&app(&Call::Joined(node)), &Body::Vote(wire::VoteRequest::default())] {
+            assert_eq!(may_call(node, || false, body), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_proposed() {
+        let forget = Command::Forget(Forget { shard: ShardId(1), peer: SiteId(2), author: None });
+        let whole = vec![forget].to_bytes();
+        let proposed = |command: Vec<u8>| {
+            may_call(NodeId(7), || true, &Body::Propose(wire::ProposeRequest { command, wait_ms: 1 }))
+        };
+        assert_eq!(proposed(whole.clone()), Ok(()));
+        let mut of_a_newer_version = whole.clone();
+        of_a_newer_version[1] = 200;
+        for unreadable in
+            [of_a_newer_version, whole[..whole.len() - 1].to_vec(), [&whole[..], &[0]].concat(), vec![9; 40]]
+        {
+            assert!(proposed(unreadable).unwrap_err().contains("not proposed"));
         }
     }
 }

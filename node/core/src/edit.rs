@@ -37,6 +37,11 @@ pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 /// above, or it would block the stream there.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
+/// The encoded size of a record after an officer's edit: fifty times an ordinary person with its cards and papers. With the
+/// values that two offices leave beside each other it is still a value that every engine takes, and as text an answer takes it.
+/// It binds at the author's door alone: a merge takes what came, whatever the order.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+
 /// What the header of most edits takes.
 const HEADER_BYTES_USUAL: usize = 320;
 

@@ -5,7 +5,7 @@ use crate::edit::{Change, GROUNDS};
 use crate::record::Record;
 use crate::registry::ShardState;
 use crate::schema::{Class, FieldId, RecordKind, Rule, RuleId, rules, validate as validate_value};
-use crate::text::is_nfc;
+use crate::text::check;
 
 /// The length of the grounds of an edit: two paragraphs.
 pub const GROUNDS_BYTES_MAX: usize = 2_000;
@@ -14,10 +14,10 @@ pub const GROUNDS_BYTES_MAX: usize = 2_000;
 pub fn validate(kind: RecordKind, change: &Change) -> Result<(), String> {
     if change.field == GROUNDS {
         let text = std::str::from_utf8(&change.value).map_err(|_| "grounds: not UTF-8 text".to_owned())?;
-        if change.value.len() > GROUNDS_BYTES_MAX || !is_nfc(text) || !change.overwrites.is_empty() {
-            return Err(format!("grounds: give text in NFC of at most {GROUNDS_BYTES_MAX} bytes, replacing nothing"));
+        if change.value.len() > GROUNDS_BYTES_MAX || !change.overwrites.is_empty() {
+            return Err(format!("grounds: give at most {GROUNDS_BYTES_MAX} bytes of text, replacing nothing"));
         }
-        return Ok(());
+        return check(text, GROUNDS_BYTES_MAX).map_err(|error| format!("grounds: {error}"));
     }
     validate_value(kind, change.field, &change.element, &change.value).map_err(|invalid| invalid.to_string())
 }

@@ -91,10 +91,14 @@ impl Write {
         Write::new(name, edit.header.origin.received_ms, &edit.changes)
     }
 
-    /// What changes write: all but the grounds.
+    /// What changes write: all but the grounds. Nobody has seen the edit itself, or what its author wrote after it: that it
+    /// claims to replace these is passed over, so that no value goes without one in its place.
     #[must_use]
     pub fn new(dot: Dot, received_ms: i64, changes: &[Change]) -> Self {
-        let changes = changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
+        let mut changes: Vec<Change> = changes.iter().filter(|change| change.field != GROUNDS).cloned().collect();
+        for change in &mut changes {
+            change.overwrites.retain(|seen| seen.actor != dot.actor || seen.counter < dot.counter);
+        }
         Write { dot, received_ms, changes }
     }
 }

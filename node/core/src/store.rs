@@ -27,6 +27,14 @@ pub enum StoreError {
         /// What was expected.
         detail: String,
     },
+    /// Whole, and not to be read by this version: made by a newer one.
+    #[error("{place} was written by a newer version ({detail}): upgrade this node; its data is not damaged")]
+    Newer {
+        /// Where it stands.
+        place: String,
+        /// What is not understood.
+        detail: String,
+    },
     /// A snapshot is being put in the place of the state.
     #[error("the state is being replaced: ask again in a moment")]
     Replacing,

@@ -355,6 +355,15 @@ impl Group {
         })
     }
 
+    /// Whether a node is a voter or a learner, as far as this replica knows; false if it does not run.
+    #[must_use]
+    pub fn has_member(&self, node: NodeId) -> bool {
+        let Ok(inner) = self.inner() else { return false };
+        let metrics = inner.raft.metrics();
+        let members = Arc::clone(&metrics.borrow_watched().membership_config);
+        members.get_node(&node.0).is_some()
+    }
+
     /// Proposes a command, here or at the leader, and waits at most `wait` for its answer.
     pub async fn propose(&self, command: Vec<u8>, wait: Duration) -> Result<Accepted, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {

@@ -388,6 +388,13 @@ pub trait Admit: Send + Sync + 'static {
     /// everyone is trusted.
     #[allow(clippy::result_large_err, reason = "tonic's own type, once per connection")]
     fn admit(&self, request: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status>;
+
+    /// Whether a node that was let in may still be here; if not, its stream ends. Asked before each call is served.
+    #[allow(clippy::result_large_err, reason = "tonic's own type, and rare")]
+    fn stays(&self, caller: NodeId) -> Result<(), Status>;
+
+    /// Whether it may make this call, or why not; then nothing is done.
+    fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String>;
 }
 
 /// Lets everyone in: for tests, and for nodes that share one process.
@@ -397,6 +404,14 @@ pub struct AdmitAll;
 impl Admit for AdmitAll {
     fn admit(&self, _: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status> {
         Ok(None)
+    }
+
+    fn stays(&self, _: NodeId) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn may_call(&self, _: NodeId, _: GroupId, _: &Body) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -425,7 +440,10 @@ impl PeerService {
 
     async fn answer(self, caller: Option<NodeId>, frame: wire::Frame) -> wire::Frame {
         let group = GroupId(frame.group);
+        let may_call = |body: &Body| caller.map_or(Ok(()), |caller| self.admit.may_call(caller, group, body));
+        let barred = frame.body.as_ref().and_then(|body| may_call(body).err());
         let answer = match frame.body {
+            _ if barred.is_some() => failure(wire::FailureKind::Refused, barred.unwrap_or_default()),
             None => failure(wire::FailureKind::Malformed, "a frame without a body"),
             Some(Body::App(request)) => match self.app.app(group, request.payload).await {
                 Ok(payload) => Body::AppAnswer(wire::App { payload }),
@@ -460,7 +478,13 @@ impl PeerService {
                     }
                 }
                 frame = calls.message(), if running.len() < SERVED_MAX => match frame {
-                    Ok(Some(frame)) => running.push(self.clone().answer(caller, frame)),
+                    Ok(Some(frame)) => {
+                        if let Some(Err(gone)) = caller.map(|caller| self.admit.stays(caller)) {
+                            let _ = answers.send(Err(gone)).await;
+                            return;
+                        }
+                        running.push(self.clone().answer(caller, frame));
+                    }
                     // The caller is gone: nobody waits for what still runs.
                     Ok(None) | Err(_) => return,
                 },

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
-use super::{GroupState, LEVEL_GROUNDS, ShardState, Tx};
+use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode, Stale,
 };
-use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
-use crate::encoding::Wire;
+use crate::edit::{
+    COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX, RECORD_BYTES_MAX,
+};
+use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, RecordId, RequestId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
@@ -17,10 +19,6 @@ use crate::record::{Record, Write};
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
-    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.origin.request))? {
-        sometimes("a request is answered again", true);
-        return Ok(Answer::Accepted(Accepted { receipt, replayed: true }));
-    }
     let Some(mut shard) = tx.shard(command.shard)? else {
         return Ok(Answer::refused(
             RefusalCode::Unknown,
@@ -33,6 +31,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
     if let Err(denied) = decide(&command.origin.claims, action, &shard.info.path) {
         return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
+    }
+    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.origin.request))? {
+        return answer_again(tx, &command, receipt);
     }
     if let Some(FormError { code, text, .. }) =
         check_form(group.level, command.kind, command.origin.request, &command.parts).into_iter().next()
@@ -49,6 +50,58 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
         }
     }
     number(tx, group, &mut shard, command, head, transitions)
+}
+
+/// What a request is told whose name was accepted before: its receipt, if it is the same request. Names can be guessed, given
+/// twice by mistake, and come with a neighbour's edits, so the name alone proves nothing.
+fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<Answer, StoreError> {
+    let other = if receipt.shard != command.shard {
+        Some("for another shard")
+    } else {
+        let edits = edits_of(tx, &receipt)?;
+        let by = |edit: &Edit| {
+            let (one, two) = (&edit.header.origin.claims, &command.origin.claims);
+            (&one.subject, one.role, one.unit) == (&two.subject, two.role, two.unit)
+        };
+        let says = |(edit, part): (&Edit, &PartDraft)| {
+            let header = &edit.header;
+            (header.kind, header.record, header.record_kind) == (command.kind, part.record, part.record_kind)
+                && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
+        };
+        if !edits.iter().all(by) {
+            Some("by another caller")
+        } else if edits.len() != command.parts.len() || !edits.iter().zip(&command.parts).all(says) {
+            Some("with other content")
+        } else {
+            None
+        }
+    };
+    if sometimes("another request has the name of an accepted one", other.is_some()) {
+        let (request, how) = (command.origin.request, other.unwrap_or_default());
+        let text =
+            format!("request {request} was made before, {how}: nothing was accepted now, give this one a new name");
+        return Ok(Answer::refused(RefusalCode::Exists, text));
+    }
+    sometimes("a request is answered again", true);
+    Ok(Answer::Accepted(Accepted { receipt, replayed: true }))
+}
+
+/// The edits that a receipt speaks of, from its last one back to the first.
+fn edits_of(tx: &Tx<'_>, receipt: &Receipt) -> Result<Vec<Edit>, StoreError> {
+    let Receipt { shard, ref first, count, mut hash } = *receipt;
+    let missing = || corrupt(&tx.keys().author(shard, first.actor), Malformed { what: "receipt: it names no edit" });
+    let author = tx.author(shard, first.actor)?.ok_or_else(missing)?.author.id();
+    let mut edits = Vec::with_capacity(count as usize);
+    for number in (first.counter..first.counter + u64::from(count)).rev() {
+        let name = tx.locate(shard, author, number, &hash)?.ok_or_else(missing)?;
+        let key = tx.keys().edit(shard, &name);
+        let stored: StoredEdit = tx.must(&key)?;
+        let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+        hash = edit.header.previous;
+        edits.push(edit);
+    }
+    edits.reverse();
+    Ok(edits)
 }
 
 /// Something that is wrong with a command, whatever the state is; but for the feature level, which grounds may need.
@@ -204,6 +257,14 @@ fn check_against_state(
     let kinds = Kinds { edit: command.kind, record: part.record_kind };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, old, kinds, write);
+    if let Some(bytes) = transition.outgrows(RECORD_BYTES_MAX) {
+        let text = format!(
+            "record {} would take {bytes} bytes, and may take {RECORD_BYTES_MAX}: clear what is not needed any more, or \
+             keep long papers elsewhere and only refer to them here",
+            part.record
+        );
+        return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
+    }
     Ok(match transition.breaks() {
         Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),
         None => Ok(transition),

@@ -142,7 +142,7 @@ fn split(tx: &mut Tx<'_>, shard: &mut ShardState, fork: &Dot, now_ms: i64) -> Re
     let mut records: BTreeSet<RecordId> = BTreeSet::new();
     for counter in fork.counter + 1..=lower.number {
         let (old, new) = (Dot { actor: fork.actor, counter }, Dot { actor: branch, counter });
-        records.insert(rename(tx, id, &old, &new)?);
+        records.insert(rename(tx, id, &old, &new, fork.counter)?);
     }
     let end = Dot { actor: fork.actor, counter: lower.number };
     for (name, child) in tx.authors(id)?.into_iter().filter(|(_, state)| state.trunk.as_ref() == Some(&end)) {
@@ -157,8 +157,8 @@ fn split(tx: &mut Tx<'_>, shard: &mut ShardState, fork: &Dot, now_ms: i64) -> Re
     Ok(())
 }
 
-/// Moves an edit to another name; returns its record.
-fn rename(tx: &mut Tx<'_>, shard: ShardId, old: &Dot, new: &Dot) -> Result<RecordId, StoreError> {
+/// Moves an edit above a fork to another name; returns its record.
+fn rename(tx: &mut Tx<'_>, shard: ShardId, old: &Dot, new: &Dot, fork: u64) -> Result<RecordId, StoreError> {
     let keys = tx.keys();
     let key = keys.edit(shard, old);
     let stored: StoredEdit = tx.must(&key)?;
@@ -176,6 +176,8 @@ fn rename(tx: &mut Tx<'_>, shard: ShardId, old: &Dot, new: &Dot) -> Result<Recor
     let request_key = keys.request(header.origin.request);
     if let Some(mut receipt) = tx.get::<Receipt>(&request_key)?
         && receipt.hash == stored.hash
+        // A chain may fork within a command.
+        && receipt.first.counter > fork
     {
         receipt.first.actor = new.actor;
         tx.put(request_key, &receipt);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crdts::CmRDT;
 
-use super::family::{grow, is_entangled, resolve};
+use super::family::{Way, grow, is_entangled, resolve};
 use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
 use crate::edit::{Dot, Edit, EditKind, Header};
@@ -101,6 +101,18 @@ impl Transition {
         Transition { old, before, new, after }
     }
 
+    /// The size of the record after it, if that is above a bound and more than it was before.
+    pub fn outgrows(&self, bytes_max: usize) -> Option<usize> {
+        let new = self.new.as_ref()?;
+        // Most are far below; what the hint leaves out is less than all that it counts.
+        if new.bytes_hint() < bytes_max / 4 {
+            return None;
+        }
+        let bytes = new.to_bytes().len();
+        let before = self.old.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        (bytes > bytes_max.max(before)).then_some(bytes)
+    }
+
     /// A rule that holds before and is broken after.
     pub fn breaks(&self) -> Option<u16> {
         self.after.conflicts.difference(&self.before.conflicts).find_map(|conflict| match conflict {
@@ -134,7 +146,8 @@ pub(crate) fn enter(
     if let Some(poison) = poison {
         shard.poisoned += 1;
         tx.put(keys.poison(id, &name), &poison);
-        return Ok(());
+        // What other edits overwrite may mean this one, whether it is folded or not.
+        return if name == dot { Ok(()) } else { refold(tx, shard, header.record, now_ms) };
     }
     let is_apart = name != dot || is_entangled(tx, id, edit, &name)?;
     if sometimes("a record is folded anew", is_apart) {
@@ -188,7 +201,15 @@ fn remember_request(
 ) -> Result<(), StoreError> {
     let key = tx.keys().request(edit.header.origin.request);
     if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
-        let first = Dot { actor: name.actor, counter: name.counter - u64::from(edit.header.part) };
+        let number = name.counter - u64::from(edit.header.part);
+        let first = match edit.dot() == *name {
+            true => Dot { actor: name.actor, counter: number },
+            // The chain may have forked within the command.
+            false => {
+                let way = Way::down_from(&tx.authors(shard)?, name.clone());
+                way.at(number).unwrap_or_else(|| name.clone())
+            }
+        };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
     }
     Ok(())

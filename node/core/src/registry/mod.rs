@@ -16,14 +16,15 @@ mod merge;
 mod renew;
 mod tx;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{
     Adopt, Answer, Command, Digest, Epoch, Forget, Form, Heads, Nothing, RefusalCode, ShardInfo, Statement,
+    StatementBody,
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, GroupId, Hash, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Hash, NodeId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
 use crate::place::PlaceEntry;
@@ -240,8 +241,8 @@ impl Poison {
 }
 
 /// Folds log entries, each the bytes of a list of commands, in order. Returns each entry's answers (the bytes of a list
-/// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, or is
-/// damaged: the replica must stop rather than diverge. One with too many commands reads alike everywhere: each of them is
+/// of [`Answer`]) and one batch for all. An entry that cannot be read was written by a version above this one's, since its
+/// checksum holds: the replica must stop rather than diverge. One with too many commands reads alike everywhere: each of them is
 /// refused, since a fault would stop every replica, and again at each replay.
 pub fn apply(
     view: &dyn StateView,
@@ -251,9 +252,9 @@ pub fn apply(
     let mut tx = Tx::new(view, context);
     let mut answers = Vec::with_capacity(entries.len());
     for (index, bytes) in entries {
-        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Corrupt {
+        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Newer {
             place: format!("log entry {index} of {}", context.group),
-            detail: format!("{error}; a node of a newer version may have written it: upgrade this node"),
+            detail: error.to_string(),
         })?;
         let fits = commands.len() <= COMMANDS_MAX;
         let decide = |command| if fits { answer(&mut tx, command) } else { Ok(too_many()) };
@@ -333,17 +334,23 @@ impl Tx<'_> {
         Ok(Answer::Done(Nothing))
     }
 
+    /// Writes all entries, or none.
     fn place(&mut self, entries: &[PlaceEntry]) -> Result<Answer, StoreError> {
+        let mut left: BTreeSet<NodeId> = BTreeSet::new();
         for entry in entries {
-            let key = self.keys().place(&entry.key());
-            if let (PlaceEntry::Node(new), Some(PlaceEntry::Node(old))) = (entry, self.get(&key)?)
-                && new.present
-                && !old.present
-            {
+            let PlaceEntry::Node(new) = entry else { continue };
+            let old: Option<PlaceEntry> = self.get(&self.keys().place(&entry.key()))?;
+            let has_left = matches!(old, Some(PlaceEntry::Node(old)) if !old.present) || left.contains(&new.node);
+            if new.present && has_left {
                 let text = format!("{} left this site for good: start the node with a new id", new.node);
                 return Ok(Answer::refused(RefusalCode::Exists, text));
             }
-            self.put(key, entry);
+            if !new.present {
+                left.insert(new.node);
+            }
+        }
+        for entry in entries {
+            self.put(self.keys().place(&entry.key()), entry);
         }
         Ok(Answer::Done(Nothing))
     }
@@ -361,7 +368,9 @@ impl Tx<'_> {
     }
 }
 
-/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life.
+/// Whether a statement replaces an earlier one of the same site: it must not say less, unless the site began a new life; a
+/// word of an earlier life comes late. Lives have no order of their own, but a later one may hold edits of an earlier one,
+/// and never the other way round: of two in which the site wrote nothing, the one that comes later counts.
 /// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year. Single heads do
 /// not either, since a branch ends where a fork becomes known; but the sum of their numbers never falls then.
 #[must_use]
@@ -372,7 +381,12 @@ pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
     if is_armed("newest-date-wins") {
         return new != kept && new.body.at_ms > kept.body.at_ms;
     }
-    new != kept && (new.body.incarnation != kept.body.incarnation || said(new) >= said(kept))
+    if new.body.incarnation == kept.body.incarnation {
+        return new != kept && said(new) >= said(kept);
+    }
+    let StatementBody { site, shard, incarnation, .. } = new.body;
+    let is_of_an_earlier_life = kept.body.heads.contains_key(&Author { site, shard, incarnation }.id());
+    !is_of_an_earlier_life
 }
 
 /// A shard's heads: every branch of every author with at least one edit here.

@@ -213,7 +213,8 @@ fn registry() {
     late.start = Cursor { position: 7, ..late.end };
     let script = [
         ("create a person", Command::Edit(Box::new(create_command(request(1, 1), "Lê//An")))),
-        ("the same request again", Command::Edit(Box::new(create_command(request(1, 1), "Lê//Khác")))),
+        ("the same request again", Command::Edit(Box::new(create_command(request(1, 1), "Lê//An")))),
+        ("another request under its name", Command::Edit(Box::new(create_command(request(1, 1), "Lê//Khác")))),
         ("change the name that was seen", edit(2, field::NAME, "Lê//Ân", seen.clone())),
         ("change the name that was seen before that", edit(3, field::NAME, "Lê//Ấn", seen)),
         ("an edit of a record that is not here", {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, value};
 use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Statement, StatementBody};
-use dinhba_core::edit::{Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
+use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::record::Record;
@@ -443,4 +443,33 @@ fn a_child_states_for_itself_only_and_takes_nothing_back() {
     assert!(!hears(&mut here, statement(PEER, heads(&[(author, 7)]), 2)), "less than before");
     let forked = heads(&[(author, 5), (AuthorId([2; 16]), 8), (AuthorId([3; 16]), 6)]);
     assert!(hears(&mut here, statement(PEER, forked, 3)), "a fork became known: the branch ends earlier");
+}
+
+#[test]
+fn a_word_of_an_earlier_life_that_comes_late_does_not_silence_the_later_one() {
+    let mut here = Office::new(1);
+    let life = |number: u8| Author { site: PEER, shard: SHARD, incarnation: Incarnation([number; 16]) };
+    let statement = |of: Author, heads: &[(Author, u64)]| Statement {
+        body: StatementBody {
+            site: PEER,
+            shard: SHARD,
+            incarnation: of.incarnation,
+            heads: heads.iter().map(|(author, number)| (author.id(), (*number, Hash::default()))).collect(),
+            edits: Digest::default(),
+            state: Digest::default(),
+            at_ms: 1,
+        },
+        signature: [0; 64],
+    };
+    let kept = |here: &mut Office, statement: &Statement| {
+        here.run(Command::Keep(vec![statement.clone()]));
+        read::<Statement>(&here.state, &here.keys().statement(SHARD, PEER)).unwrap().unwrap() == *statement
+    };
+    let first = statement(life(1), &[(life(1), 9)]);
+    let second = statement(life(2), &[(life(1), 4)]);
+    let later = statement(life(2), &[(life(1), 4), (life(2), 1)]);
+    assert!(kept(&mut here, &first));
+    assert!(kept(&mut here, &second), "restored, it holds less, and says so");
+    assert!(!kept(&mut here, &first), "a word of before the restore");
+    assert!(kept(&mut here, &later) && !kept(&mut here, &second) && !kept(&mut here, &first));
 }

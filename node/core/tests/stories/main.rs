@@ -5,5 +5,6 @@ mod golden;
 mod hostile;
 mod memory;
 mod names;
+mod orders;
 mod registry;
 mod statements;

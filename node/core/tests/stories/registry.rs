@@ -11,7 +11,8 @@ use dinhba_core::command::{
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Incarnation, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::ids::{EvidenceId, Incarnation, NodeId, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::place::{NodeEntry, PlaceEntry};
 use dinhba_core::registry::{COMMANDS_MAX, apply, branch_id, read};
 use dinhba_core::schema::{FieldId, field};
 use dinhba_core::sync::Skip;
@@ -32,11 +33,141 @@ fn stream(office: &Office) -> Batch {
 #[test]
 fn a_retry_is_told_the_first_answer_and_changes_nothing() {
     let mut office = Office::new(1);
-    let first = accepted(office.run(Command::Edit(Box::new(create_command(request(1, 1), "Lê//An")))));
+    let first = accepted(office.edit(create_command(request(1, 1), "Lê//An")));
     let before = office.state.0.clone();
-    let again = accepted(office.run(Command::Edit(Box::new(create_command(request(1, 1), "Lê//Bình")))));
+    let mut retry = create_command(request(1, 1), "Lê//An");
+    retry.origin.received_ms += 60_000;
+    retry.origin.claims.evidence = EvidenceId([2; 16]);
+    let again = accepted(office.edit(retry));
     assert_eq!((again.receipt, again.replayed), (first.receipt, true));
     assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn another_request_under_the_name_of_an_accepted_one_is_refused_as_such_whoever_brought_that_one() {
+    let mut office = Office::new(1);
+    let second_shard = ShardId(78);
+    let info = ShardInfo { shard: second_shard, path: PATH.to_vec() };
+    office.run(Command::Adopt(Adopt { info, incarnation: Incarnation([5; 16]), epoch: [5; 16] }));
+    accepted(office.edit(create_command(request(1, 1), "Lê//An")));
+    let mut neighbour = Office::new(2);
+    neighbour.create(request(1, 2), "Lê//An");
+    office.merge(neighbour.site, stream(&neighbour), 1);
+    let before = office.state.0.clone();
+    let mut refused = |edit: EditCommand, how: &str| {
+        let (code, text) = refusal(office.edit(edit));
+        assert_eq!(code, RefusalCode::Exists);
+        assert!(text.contains(how) && text.contains("new name"), "{text}");
+        assert_eq!(office.state.0, before);
+    };
+    for counter in [1, 2] {
+        refused(create_command(request(1, counter), "Lê//Bình"), "other content");
+        let mut colleague = create_command(request(1, counter), "Lê//An");
+        colleague.origin.claims.subject = "tran.binh".parse().unwrap();
+        refused(colleague, "another caller");
+        refused(EditCommand { shard: second_shard, ..create_command(request(1, counter), "Lê//An") }, "another shard");
+        let mut longer = create_command(request(1, counter), "Lê//An");
+        longer.parts.push(PartDraft { record: RecordId::derive(request(1, counter), 1), ..longer.parts[0].clone() });
+        refused(longer, "other content");
+    }
+    let mut outsider = create_command(request(1, 1), "Lê//An");
+    outsider.origin.claims = claims(Role::Registrar, UnitId(99));
+    assert_eq!(refusal(office.edit(outsider)).0, RefusalCode::Denied, "who may not edit is not told what was");
+}
+
+#[test]
+fn where_a_chain_forks_within_a_command_its_receipt_names_its_edits() {
+    let family = |name: &str| {
+        let mut family = create_command(request(2, 1), "Lê//An");
+        for part in 1..3 {
+            let mut next = create_command(request(2, 1), if part == 2 { name } else { "Lê//Bình" }).parts.remove(0);
+            next.record = RecordId::derive(request(2, 1), part);
+            family.parts.push(next);
+        }
+        family
+    };
+    // One author that says two things of the last part, as no honest one does.
+    let mut one = Office::new(2);
+    let mut other = one.clone();
+    for (office, name) in [(&mut one, "Lê//Chi"), (&mut other, "Lê//Dung")] {
+        accepted(office.run(Command::Edit(Box::new(family(name)))));
+    }
+    for streams in [[stream(&one), stream(&other)], [stream(&other), stream(&one)]] {
+        let mut here = Office::new(1);
+        for batch in streams {
+            here.merge(one.site, batch, 1);
+        }
+        assert_eq!(here.shard().arrivals, 4);
+        let told = ["Lê//Chi", "Lê//Dung"].map(|name| match here.edit(family(name)) {
+            Answer::Accepted(accepted) => {
+                let key = here.keys().edit(SHARD, &accepted.receipt.first);
+                assert!(here.state.0.contains_key(&key), "{accepted:?}");
+                assert!(accepted.replayed && accepted.receipt.count == 3);
+                true
+            }
+            Answer::Refused(refusal) => refusal.code != RefusalCode::Exists,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.iter().filter(|told| **told).count(), 1, "the first that came is the one that is told");
+    }
+}
+
+#[test]
+fn an_edit_that_claims_to_replace_itself_or_what_comes_after_it_stands_beside_the_others() {
+    let (mut here, mut liar) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    liar.merge(here.site, stream(&here), 1);
+    liar.set(request(2, 1), record, field::SEX, "male");
+    liar.set(request(2, 2), record, field::SEX, "female");
+    let mut lying = stream(&liar);
+    lying.items.drain(..1);
+    let own = liar.shard().own.id();
+    for item in &mut lying.items {
+        let mut edit = Edit::from_bytes(&item.bytes).unwrap();
+        edit.changes[0].overwrites = (1..=3).map(|counter| Dot { actor: own, counter }).collect();
+        item.bytes = edit.to_bytes();
+    }
+    let secret = lying.secrets.iter().find(|(author, ..)| *author == own).unwrap().2;
+    let first = Edit::from_bytes(&lying.items[0].bytes).unwrap();
+    let mut second = Edit::from_bytes(&lying.items[1].bytes).unwrap();
+    second.header.previous = first.hash(&secret);
+    lying.items[1].bytes = second.to_bytes();
+    assert_eq!(here.merge(liar.site, lying, 1).folded, 2);
+    let values = here.record(record).values(&(field::SEX, vec![])).to_vec();
+    assert_eq!(
+        values.iter().map(|tagged| tagged.dot.counter).collect::<Vec<_>>(),
+        [2],
+        "only what was there is replaced"
+    );
+}
+
+#[test]
+fn grounds_are_text_as_values_are() {
+    let mut office = Office::new(1);
+    office.raise();
+    let record = office.create(request(1, 1), "Lê//An");
+    for (counter, grounds) in [(2, "giay\u{7}"), (3, "an\u{200b}"), (4, "hai  chỗ"), (5, "e\u{302}")] {
+        let grounds =
+            Change { field: GROUNDS, element: vec![], value: grounds.as_bytes().to_vec(), overwrites: vec![] };
+        let change = Change { field: field::NOTE, element: vec![], value: value(field::NOTE, "x"), overwrites: vec![] };
+        let edit = command(request(1, counter), EditKind::Change, record, false, vec![grounds, change]);
+        let (code, text) = refusal(office.edit(edit));
+        assert!(code == RefusalCode::Invalid && text.starts_with("grounds: "), "{text}");
+    }
+}
+
+#[test]
+fn a_list_of_places_is_written_whole_or_not_at_all() {
+    let mut office = Office::new(1);
+    let node =
+        |node: u64, present| PlaceEntry::Node(NodeEntry { node: NodeId(node), address: "127.0.0.1:1".into(), present });
+    assert!(matches!(office.run(Command::Place(vec![node(1, true), node(2, true)])), Answer::Done(_)));
+    assert!(matches!(office.run(Command::Place(vec![node(2, false)])), Answer::Done(_)));
+    let before = office.state.0.clone();
+    for list in [vec![node(3, true), node(2, true)], vec![node(1, false), node(1, true)]] {
+        assert_eq!(refusal(office.run(Command::Place(list))).0, RefusalCode::Exists);
+        assert_eq!(office.state.0, before);
+    }
 }
 
 #[test]
@@ -106,6 +237,44 @@ fn bad_input_is_refused_with_what_to_do() {
     assert!(text.contains("birth_date") && !text.contains("SECRET"), "names the field, hides the value: {text}");
     assert_eq!(try_part(record, false, vec![change(GROUNDS, b"why"), change(note, b"x")]).0, RefusalCode::Level);
     assert_eq!(office.state.0, before);
+}
+
+#[test]
+fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
+    let (mut here, mut there) = (Office::new(1), Office::new(2));
+    let record = here.create(request(1, 1), "Lê//An");
+    there.merge(here.site, stream(&here), 1);
+    let paper = |number: u64| {
+        let element = format!("paper-{number}").into_bytes();
+        Change { field: FieldId(900), element, value: vec![b'x'; 20 * 1024], overwrites: vec![] }
+    };
+    let attach = |number: u64| command(request(1, 10 + number), EditKind::Change, record, false, vec![paper(number)]);
+    let mut taken = (0..8).take_while(|number| match here.edit(attach(*number)) {
+        Answer::Accepted(_) => true,
+        Answer::Refused(refusal) => {
+            assert!(refusal.code == RefusalCode::Invalid && refusal.text.contains("may take 65536"), "{refusal:?}");
+            false
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(taken.by_ref().count(), 3);
+    let before = here.state.0.clone();
+    assert_eq!(refusal(here.edit(attach(9))).0, RefusalCode::Invalid);
+    assert_eq!(here.state.0, before);
+
+    // Another office filled it too meanwhile: both are taken, whichever came first, and it can be made smaller again.
+    for number in 4..7 {
+        let edit = command(request(2, number), EditKind::Change, record, false, vec![paper(10 + number)]);
+        accepted(there.edit(edit));
+    }
+    here.merge(there.site, stream(&there), 1);
+    there.merge(here.site, stream(&here), 1);
+    assert_eq!(here.shard().state_digest, there.shard().state_digest);
+    assert!(here.record(record).to_bytes().len() > 100_000);
+    let element = b"paper-0".to_vec();
+    let overwrites = here.record(record).dots(&(FieldId(900), element.clone()));
+    let smaller = Change { field: FieldId(900), element, value: vec![b'x'; 10], overwrites };
+    accepted(here.edit(command(request(1, 30), EditKind::Change, record, false, vec![smaller])));
 }
 
 #[test]
@@ -256,7 +425,14 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
 
     let mut restored = backup;
     let old_author = restored.shard().own.id();
-    let phone = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    let number = Change {
+        field: field::MOBILE_NUMBER,
+        element: vec![],
+        value: value(field::MOBILE_NUMBER, "0912345678"),
+        overwrites: vec![],
+    };
+    let add_phone = command(request(7, 1), EditKind::Change, record, false, vec![number]);
+    let phone = accepted(restored.edit(add_phone.clone()));
     let fork = Dot { actor: old_author, counter: 2 };
     assert_eq!(phone.receipt.first, fork, "the number that the district knows otherwise");
     let merged = restored.merge(district.site, stream(&district), 2);
@@ -264,7 +440,7 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
     assert_ne!(restored.shard().own.id(), old_author, "it numbers nothing more under that incarnation");
     district.merge(restored.site, stream(&restored), 3);
 
-    let retry = accepted(restored.set(request(7, 1), record, field::MOBILE_NUMBER, "0912345678"));
+    let retry = accepted(restored.edit(add_phone));
     assert!(retry.replayed);
     assert_eq!(retry.receipt.hash, phone.receipt.hash, "the edit is the same,");
     let branch = branch_id(old_author, &phone.receipt.hash);

@@ -1,0 +1,224 @@
+//! The same edits in any order. Authors whose chains branch, edits that are set aside by kind, level or value, and edits that
+//! claim to replace what they cannot have seen: whoever holds the same set of them holds the same records, conflicts, index
+//! and names, however they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::memory::{Office, PATH, SHARD, claims, request, value};
+use dinhba_core::claims::{Purpose, Role};
+use dinhba_core::command::{Batch, Cursor, Item};
+use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::registry::ITEMS_MAX;
+use dinhba_core::schema::{FieldId, RecordKind, field};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const PEER: SiteId = SiteId(2);
+const SECRET: [u8; 32] = [7; 32];
+const AUTHORS: u64 = 3;
+
+/// One edit as chance wants it.
+#[derive(Debug, Clone)]
+struct Draft {
+    author: u64,
+    /// Mostly it goes on from its author's last edit; else from any of them, or from none.
+    branches_at: Option<Index>,
+    record: u8,
+    field: usize,
+    value: u8,
+    overwrites: Vec<Index>,
+    lie: Lie,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Lie {
+    /// It replaces itself.
+    OwnDot,
+    /// It replaces what its author will write later.
+    OwnFuture(u64),
+    /// It replaces what another author will write later.
+    OthersFuture(u64),
+    Kind,
+    Level(u16),
+    Value,
+    RecordKind,
+    None,
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let lie = prop_oneof![
+        1 => Just(Lie::OwnDot),
+        1 => (1..3_u64).prop_map(Lie::OwnFuture),
+        1 => (1..4_u64).prop_map(Lie::OthersFuture),
+        1 => Just(Lie::Kind),
+        2 => (2..4_u16).prop_map(Lie::Level),
+        1 => Just(Lie::Value),
+        1 => Just(Lie::RecordKind),
+        8 => Just(Lie::None),
+    ];
+    let branches = prop::option::weighted(0.25, any::<Index>());
+    let overwrites = prop::collection::vec(any::<Index>(), 0..4);
+    (0..AUTHORS, branches, 0..2_u8, 0..3_usize, any::<u8>(), overwrites, lie).prop_map(
+        |(author, branches_at, record, field, value, overwrites, lie)| Draft {
+            author,
+            branches_at,
+            record,
+            field,
+            value,
+            overwrites,
+            lie,
+        },
+    )
+}
+
+/// An edit, and the one that it follows.
+struct Forged {
+    edit: Edit,
+    hash: Hash,
+    parent: Option<usize>,
+}
+
+fn forge(drafts: &[Draft]) -> Vec<Forged> {
+    let mut all: Vec<Forged> = Vec::new();
+    for (count, draft) in drafts.iter().enumerate() {
+        let author = Author { site: SiteId(10 + draft.author), shard: SHARD, incarnation: Incarnation([1; 16]) };
+        let own: Vec<usize> = (0..all.len()).filter(|at| all[*at].edit.header.author == author).collect();
+        let parent = match &draft.branches_at {
+            Some(at) => [None].into_iter().chain(own.iter().copied().map(Some)).nth(at.index(own.len() + 1)).flatten(),
+            None => own.last().copied(),
+        };
+        let (number, previous) =
+            parent.map_or((1, Hash::default()), |at| (all[at].edit.header.number + 1, all[at].hash));
+        let mut overwrites: BTreeSet<Dot> = BTreeSet::new();
+        if !all.is_empty() {
+            overwrites.extend(draft.overwrites.iter().map(|at| all[at.index(all.len())].edit.dot()));
+        }
+        let (mut kind, mut level, mut record_kind) = (EditKind::Change, 1, RecordKind::Person);
+        let (written, mut bytes): (FieldId, Vec<u8>) = match draft.field {
+            0 => (field::SEX, value(field::SEX, ["male", "female"][usize::from(draft.value % 2)])),
+            1 => (field::NAME, value(field::NAME, ["Lê//An", "Lê//Bình", "Lê//Chi"][usize::from(draft.value % 3)])),
+            _ => (field::NOTE, value(field::NOTE, &format!("note {}", draft.value))),
+        };
+        match draft.lie {
+            Lie::OwnDot => drop(overwrites.insert(Dot { actor: author.id(), counter: number })),
+            Lie::OwnFuture(by) => drop(overwrites.insert(Dot { actor: author.id(), counter: number + by })),
+            Lie::OthersFuture(number) => {
+                let other = Author { site: SiteId(10 + (draft.author + 1) % AUTHORS), ..author };
+                overwrites.insert(Dot { actor: other.id(), counter: number });
+            }
+            Lie::Kind => kind = EditKind::Hold,
+            Lie::Level(above) => level = above,
+            Lie::Value => bytes = vec![0xff],
+            Lie::RecordKind => record_kind = RecordKind::Household,
+            Lie::None => {}
+        }
+        // A field of persons alone would set the edit aside.
+        let written = if record_kind == RecordKind::Household { field::NOTE } else { written };
+        let bytes = if record_kind == RecordKind::Household { value(field::NOTE, "a house") } else { bytes };
+        let change =
+            Change { field: written, element: Vec::new(), value: bytes, overwrites: overwrites.into_iter().collect() };
+        let header = Header {
+            level,
+            author,
+            number,
+            previous,
+            kind,
+            record: RecordId::derive(request(9, u64::from(draft.record) + 1), 0),
+            record_kind,
+            part: 0,
+            of: 1,
+            origin: Origin {
+                request: request(10 + draft.author as u8, count as u64 + 1),
+                claims: claims(Role::Registrar, PATH[3]),
+                purpose: Purpose::Registration,
+                case: "KS-1".parse().unwrap(),
+                authored_ms: 1,
+                received_ms: i64::from(draft.value),
+            },
+            valid_from: Vec::new(),
+            extensions: Vec::new(),
+        };
+        let edit = Edit { header, changes: vec![change] };
+        let hash = edit.hash(&SECRET);
+        all.push(Forged { edit, hash, parent });
+    }
+    all
+}
+
+/// An order in which each edit comes after the one that it follows, as near as that allows to rising `wishes`.
+fn order(all: &[Forged], wishes: &[u32]) -> Vec<usize> {
+    let mut order = Vec::new();
+    while order.len() < all.len() {
+        let may_come = |at: &usize| !order.contains(at) && all[*at].parent.is_none_or(|parent| order.contains(&parent));
+        let next = (0..all.len()).filter(may_come).min_by_key(|at| (wishes[*at], *at)).unwrap();
+        order.push(next);
+    }
+    order
+}
+
+/// A site that took the edits in this order, a few to a batch, and learned level 2 before the `raised`th batch.
+fn site(all: &[Forged], order: &[usize], batches: &[usize], raised: usize) -> Office {
+    let mut office = Office::new(1);
+    let mut rest = order;
+    let mut sizes = batches.iter().copied().cycle();
+    for batch in 0.. {
+        if batch == raised || rest.is_empty() {
+            office.raise();
+        }
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at(sizes.next().unwrap_or(ITEMS_MAX).clamp(1, rest.len()));
+        rest = later;
+        let items = now.iter().map(|at| Item { dot: all[*at].edit.dot(), bytes: all[*at].edit.to_bytes() });
+        let secrets: BTreeSet<_> = now.iter().map(|at| of(&all[*at].edit)).collect();
+        let start = Cursor::start([1; 16]);
+        let merged = office.merge(
+            PEER,
+            Batch {
+                shard: SHARD,
+                start,
+                end: start,
+                items: items.collect(),
+                secrets: secrets.into_iter().map(|(author, session)| (author, session, SECRET)).collect(),
+            },
+            6,
+        );
+        assert!(merged.taken && merged.parked.is_empty(), "{merged:?}");
+    }
+    office
+}
+
+fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) {
+    (edit.header.author.id(), edit.header.origin.request.session)
+}
+
+/// What must not depend on the order: authors, records, conflicts, what is set aside, the index.
+fn told(office: &Office) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    const SPACES: [u8; 5] = [3, 6, 10, 11, 15];
+    let kept = office.state.0.iter().filter(|(key, _)| SPACES.contains(&key[8]));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_edits_are_the_same_records_in_any_order(
+        drafts in prop::collection::vec(draft(), 1..14),
+        wishes in prop::collection::vec(prop::collection::vec(any::<u32>(), 14), 3),
+        batches in prop::collection::vec(1..5_usize, 3),
+        raised in prop::collection::vec(0..14_usize, 3),
+    ) {
+        let all = forge(&drafts);
+        let sites: Vec<Office> =
+            (0..3).map(|at| site(&all, &order(&all, &wishes[at]), &batches[at..=at], raised[at])).collect();
+        for other in &sites[1..] {
+            prop_assert_eq!(other.shard().edits_digest, sites[0].shard().edits_digest);
+            prop_assert_eq!(other.shard().state_digest, sites[0].shard().state_digest);
+            prop_assert_eq!(told(other), told(&sites[0]));
+        }
+    }
+}
