@@ -75,14 +75,14 @@ fn form(ty: &Type) -> String {
         Type::Text { shape: Shape::Digits { min, max }, .. } => format!("{min} to {max} digits"),
         Type::Text { shape: Shape::Phone, .. } => "telephone number, 8 to 15 digits".to_owned(),
         Type::Text { shape: Shape::Email, .. } => "e-mail address".to_owned(),
-        Type::Date(Tense::Past) => "1975-03-02 or 02/03/1975, 1975-03, 1975".to_owned(),
+        Type::Date(Tense::Past) => "1975-03-02 or 02/03/1975, 1975-03, 1975; not to come".to_owned(),
         Type::Date(Tense::Any) => "1975-03-02 or 02/03/1975, 1975-03, 1975; may be to come".to_owned(),
         Type::Code(codes) if codes.len() <= CODES_SHOWN_MAX => {
             codes.iter().map(|code| code.name).collect::<Vec<_>>().join(" | ")
         }
         Type::Code(codes) => {
             let some: Vec<&str> = codes.iter().take(3).map(|code| code.name).collect();
-            format!("{} | … ({} in all)", some.join(" | "), codes.len())
+            format!("{} | … ({} in all; these and what else may be typed: --json)", some.join(" | "), codes.len())
         }
         Type::Country => "VN, or the country's name".to_owned(),
         Type::Number => "12 digits".to_owned(),
