@@ -9,7 +9,7 @@ use dinhba_core::ids::{GroupId, RecordId};
 use dinhba_core::schema::RecordKind;
 use dinhba_proto::v1;
 use dinhba_tests::country::{Country, site};
-use dinhba_tests::officer::{Ledger, Officer, values};
+use dinhba_tests::officer::{Ledger, Officer};
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
 
