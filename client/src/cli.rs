@@ -18,6 +18,7 @@
 //! | 6 | no node could be reached; nothing was accepted |
 //! | 7 | the outcome is not known: do the same again, under the same request |
 //! | 8 | a file was imported but for some rows |
+//! | 9 | `status`: the node is not well; why is in the first line |
 //!
 //! A verb takes the options that it uses and no others ([`Line`]): those that ask a site whom and why, all of them how to
 //! write. A program may take these before the verb too, and puts both together ([`Connection::or`]).
@@ -62,7 +63,8 @@ Exit codes:
   5  stale: somebody else was faster, or the record exists already
   6  no node could be reached; nothing was accepted
   7  the outcome is not known: do the same again, under the same request
-  8  a file was imported but for some rows";
+  8  a file was imported but for some rows
+  9  status: the node is not well; why is in the first line";
 
 /// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub enum Exit {
     Unknown = 7,
     /// Some rows of a file were not taken.
     BadRows = 8,
+    /// The node that was asked is not well.
+    Unwell = 9,
 }
 
 impl From<Exit> for ExitCode {
@@ -177,7 +181,7 @@ impl Failure {
             Exit::Stale => "stale",
             Exit::Unreachable => "unreachable",
             Exit::Unknown => "outcome_unknown",
-            Exit::Done | Exit::Other | Exit::BadRows => "other",
+            Exit::Done | Exit::Other | Exit::BadRows | Exit::Unwell => "other",
         };
         let mut object = json!({ "error": name, "message": self.to_string() });
         match self {
@@ -266,7 +270,7 @@ impl clap::FromArgMatches for Line {
 /// What a caller may ask. Not `Debug`: what is written may be values of a record.
 #[derive(clap::Subcommand)]
 pub enum Verb {
-    /// How the site is doing: its shards, groups, nodes and links
+    /// How the site is doing, as one of its nodes sees it: whether that node is well, its shards, groups, nodes and links
     Status,
     /// Shows a record
     Get {

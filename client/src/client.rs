@@ -74,6 +74,8 @@ impl Default for Limits {
 pub struct Client {
     site: Arc<Nodes>,
     limits: Limits,
+    /// When its calls have ended, by its clock, if that is set.
+    ends: Option<Duration>,
 }
 
 struct Nodes {
@@ -147,13 +149,20 @@ impl Client {
                 turns: Semaphore::new(CALLS_MAX),
             }),
             limits,
+            ends: None,
         }
     }
 
     /// The same client with other limits.
     #[must_use]
     pub fn with_limits(&self, limits: Limits) -> Self {
-        Client { site: Arc::clone(&self.site), limits }
+        Client { site: Arc::clone(&self.site), limits, ends: self.ends }
+    }
+
+    /// The same client for one errand of several calls: all of them, but for streams, end within `wait` from now.
+    #[must_use]
+    pub fn for_errand(&self, wait: Duration) -> Self {
+        Client { ends: Some(self.ambient().elapsed() + wait), ..self.clone() }
     }
 
     /// Its clock and chance.
@@ -473,10 +482,11 @@ impl Client {
             let text = format!("{CALLS_MAX} calls of this client are under way already and none was answered in time");
             return Err(Failure::GaveUp { may_be_accepted: is_open, cause: Cause::plain(text) });
         };
-        let mut rounds = Rounds::start(self, deadline);
+        let left = self.ends.map_or(deadline, |ends| ends.saturating_sub(self.ambient().elapsed()));
+        let mut rounds = Rounds::start(self, deadline.min(left));
         // Since when nothing new was left open.
         let mut open_since = self.ambient().elapsed();
-        let mut cause = Cause::plain(NO_ADDRESS);
+        let mut cause = Cause::plain(if self.site.nodes.is_empty() { NO_ADDRESS } else { "the time was over" });
         while let Some((node, left)) = rounds.next().await {
             let limit = attempt.min(left);
             let connection = match self.connect(node, limit).await {

@@ -65,6 +65,8 @@ pub(crate) struct Register {
     is_quiet: bool,
     /// Values that make an edit refused.
     pub(crate) poison: Option<String>,
+    /// Why the nodes are not well, if they are not.
+    pub(crate) sick: String,
 }
 
 #[derive(Clone, Default)]
@@ -349,7 +351,9 @@ impl Records for Memory {
 #[tonic::async_trait]
 impl Site for Memory {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
-        Ok(Response::new(status(self.register().shards.clone())))
+        let register = self.register();
+        let health = register.sick.clone();
+        Ok(Response::new(v1::StatusReply { health, ..status(register.shards.clone()) }))
     }
     async fn add_node(&self, _: Request<v1::AddNodeRequest>) -> Result<Response<v1::MembersReply>, Status> {
         Ok(Response::new(v1::MembersReply::default()))
@@ -451,6 +455,7 @@ pub(crate) fn status(shards: Vec<v1::ShardStatus>) -> v1::StatusReply {
         }],
         version: "0.1.0".into(),
         level_max: 1,
+        health: String::new(),
     }
 }
 

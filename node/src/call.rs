@@ -1,6 +1,6 @@
 //! What the nodes of one site ask each other, beside Raft: carried by the peer stream as an application frame.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dinhba_core::encoding::Wire;
@@ -34,6 +34,8 @@ pub struct Joined {
     pub formed: bool,
     /// Whether the one who answers takes part itself, or will when the site is founded.
     pub running: bool,
+    /// Whether it was removed for good, as the one who answers knows. Once so, always so.
+    pub left: bool,
 }
 
 /// A change of a group's members.
@@ -60,8 +62,18 @@ pub enum ChangeKind {
     Lead,
 }
 
+/// The members of a group as its leader has them after a change: the answer to [`Call::Change`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who follows without a vote.
+    pub learners: Vec<NodeId>,
+}
+
 wire_struct! {
-    Joined { joined, formed, running }
+    Members { voters, learners }
+    Joined { joined, formed, running, left }
     Change { kind, node, address }
 }
 wire_enum! { Call, "call" { 1 => Joined, 2 => Change } }
@@ -70,9 +82,18 @@ wire_code! { ChangeKind, "change of members" { 1 => Add, 2 => Promote, 3 => Remo
 impl Change {
     /// Carries the change out at the leader, which `group` must be. It goes on if the caller gives up: a change of voters
     /// takes two steps, and between them the group would be left with two sets of voters.
-    pub async fn carry_out(&self, group: &Group) -> Result<(), ChangeError> {
+    ///
+    /// What it is about is looked up in the membership in force, which is the leader's: what the caller saw may be old.
+    pub async fn carry_out(&self, group: &Group) -> Result<Members, ChangeError> {
         let (change, group) = (self.clone(), group.clone());
-        let carried = runtime::spawn("change of members", async move { change.carry_out_here(&group).await });
+        let carrying = async move {
+            change.carry_out_here(&group).await?;
+            let (voters, learners): (Vec<_>, Vec<_>) =
+                members(&group).await?.into_iter().partition(|(_, (_, votes))| *votes);
+            let nodes = |members: Vec<(NodeId, (String, bool))>| members.into_iter().map(|(node, _)| node).collect();
+            Ok(Members { voters: nodes(voters), learners: nodes(learners) })
+        };
+        let carried = runtime::spawn("change of members", carrying);
         match runtime::timeout(CHANGE_WAIT, carried).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(ChangeError::Unknown(error.to_string())),
@@ -81,6 +102,31 @@ impl Change {
     }
 
     async fn carry_out_here(&self, group: &Group) -> Result<(), ChangeError> {
+        let members = members(group).await?;
+        let refused = |text: String| Err(ChangeError::Refused(text));
+        let (node, there) = (self.node, members.get(&self.node));
+        match (self.kind, there) {
+            (ChangeKind::Add, Some((address, _))) if *address != self.address => {
+                return refused(format!(
+                    "{node} is a member already, at {address}: remove it, and add one with a new id"
+                ));
+            }
+            (ChangeKind::Add, Some((_, true)))
+            | (ChangeKind::Promote, Some((_, true)))
+            | (ChangeKind::Remove, None) => {
+                return Ok(());
+            }
+            (ChangeKind::Add, None) => {
+                if let Some((other, _)) = members.iter().find(|(_, (address, _))| *address == self.address) {
+                    return refused(format!("{other} listens at {}: give the new node's own address", self.address));
+                }
+            }
+            (ChangeKind::Promote, None) => return refused(format!("{node} is no learner: start it and add it first")),
+            (ChangeKind::Remove, Some((_, true))) if members.values().filter(|(_, votes)| *votes).count() == 1 => {
+                return refused(format!("{node} is the only voter: add and promote another node first"));
+            }
+            _ => {}
+        }
         match self.kind {
             ChangeKind::Add => {
                 group.add_learner(self.node, self.address.clone(), false).await?;
@@ -116,4 +162,9 @@ impl Change {
     pub fn to_call(&self) -> Vec<u8> {
         Call::Change(self.clone()).to_bytes()
     }
+}
+
+/// The members in force, as the replica here has them.
+async fn members(group: &Group) -> Result<BTreeMap<NodeId, (String, bool)>, ChangeError> {
+    group.members().await.map_err(|error| ChangeError::Stopped(error.to_string()))
 }

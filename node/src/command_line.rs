@@ -31,7 +31,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Runs one node until SIGTERM or Ctrl-C.
+    /// Runs one node until SIGTERM or Ctrl-C; SIGHUP is ignored.
     Node(NodeOptions),
     /// Founds a site anew from an archive of its backups, in an empty data directory
     Restore(RestoreOptions),
@@ -168,6 +168,7 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let stop = async move {
         let stdin_ends = async {
             if !options.end_with_stdin {
@@ -176,10 +177,17 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
             let mut ignored = tokio::io::sink();
             let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut ignored).await;
         };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = stdin_ends => {}
+        let mut stdin_ends = std::pin::pin!(stdin_ends);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                () = &mut stdin_ends => return,
+                // A terminal that closes, or somebody who means "read your configuration again".
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP: nothing is read again, the node goes on; restart it for a new configuration");
+                }
+            }
         }
     };
     node::run(config, stop).await

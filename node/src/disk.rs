@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use dinhba_core::store::StoreError;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// A directory tree.
 pub trait Disk: Send + Sync {
@@ -35,6 +35,10 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError>;
     /// Makes creations, removals and renames in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError>;
+    /// How many bytes can still be written below `dir`. A disk in memory has no end.
+    fn free_bytes(&self, _dir: &Path) -> Result<u64, StoreError> {
+        Ok(u64::MAX)
+    }
 }
 
 /// An open file.
@@ -144,6 +148,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
         sync_directory(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Result<u64, StoreError> {
+        let found = statvfs(dir).map_err(|error| io_error("ask for the space at", dir, &error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

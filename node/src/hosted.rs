@@ -6,7 +6,7 @@
 //! answer, that nothing was accepted, or that the outcome is not known.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::command::{AccessEntry, Answer, Command};
@@ -163,6 +163,8 @@ pub struct Hosted {
     reads: mpsc::Sender<Waiting>,
     others: mpsc::Sender<Waiting>,
     last_read: LastRead,
+    metrics: Metrics,
+    unreadable: Arc<OnceLock<String>>,
 }
 
 /// When somebody read last.
@@ -220,8 +222,19 @@ impl Parts {
                 move || sometimes("a command is proposed beside reads", last_read.is_recent())
             };
             runtime::spawn("proposer", propose_all(group.clone(), waiting_reads, || false, metrics.clone()));
-            runtime::spawn("proposer", propose_all(group.clone(), waiting_others, beside_reads, metrics));
-            Hosted { group, context, engine, applied, directory, reads, others, last_read }
+            runtime::spawn("proposer", propose_all(group.clone(), waiting_others, beside_reads, metrics.clone()));
+            Hosted {
+                group,
+                context,
+                engine,
+                applied,
+                directory,
+                reads,
+                others,
+                last_read,
+                metrics,
+                unreadable: Arc::default(),
+            }
         };
         (machine, host)
     }
@@ -337,6 +350,13 @@ impl Hosted {
             return Err(StoreError::Replacing);
         }
         let looked = look(&*view);
+        // Blocks that a disk cannot read do not come back by themselves, and nobody need ask for them again soon.
+        if let Err(error @ (StoreError::Io(_) | StoreError::Poisoned(_))) = &looked
+            && self.unreadable.set(error.to_string()).is_ok()
+        {
+            self.metrics.store_error(error);
+            tracing::error!(group = %self.id(), %error, "the state cannot be read: look at the disk, then restart the node");
+        }
         if let Err(damage @ StoreError::Corrupt { .. }) = &looked
             && sometimes("a reader meets damage", self.group.condition().suspect())
         {
@@ -346,6 +366,13 @@ impl Hosted {
             runtime::spawn("suspicion", async move { hosted.propose(Command::Access(Vec::new())).await.map(|_| ()) });
         }
         looked
+    }
+
+    /// An error if a reader has met something that the disk could not read, since the start.
+    pub fn readable(&self) -> Result<(), String> {
+        self.unreadable.get().map_or(Ok(()), |error| {
+            Err(format!("the state could not be read ({error}): look at the disk, then restart the node"))
+        })
     }
 
     /// The group's own state, once it is formed.

@@ -12,6 +12,8 @@ pub mod state;
 
 pub mod runtime;
 
+pub mod proof;
+
 pub mod config;
 
 pub mod datadir;
@@ -37,6 +39,8 @@ pub mod link;
 pub mod place_file;
 
 pub mod node;
+
+pub mod health;
 
 pub mod service;
 

@@ -71,10 +71,12 @@ impl LinkReports {
         let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = reports.get(&(group, peer)).is_none_or(|old| old.connected != connected || old.detail != detail);
         if changed {
-            if connected {
-                tracing::info!(%group, %peer, "link is up");
-            } else {
-                tracing::info!(%group, %peer, detail, "link is down");
+            // Each attempt may fail for another reason: a link that is down is said to be once.
+            let was = reports.get(&(group, peer)).map(|old| old.connected);
+            match (connected, was) {
+                (true, _) => tracing::info!(%group, %peer, "link is up"),
+                (false, Some(false)) => tracing::debug!(%group, %peer, detail, "link is still down"),
+                (false, _) => tracing::info!(%group, %peer, detail, "link is down"),
             }
             let report = LinkReport { up, connected, detail, since_ms: runtime::utc_ms() };
             reports.insert((group, peer), report);
@@ -118,6 +120,8 @@ pub(crate) struct Conversation {
     peer_is_child: bool,
     session: Session,
     outgoing: Outgoing,
+    /// Whose statements were refused: said once of each.
+    refused: Mutex<BTreeSet<SiteId>>,
 }
 
 impl Conversation {
@@ -132,7 +136,7 @@ impl Conversation {
     ) -> Self {
         let batch_bytes = usize::try_from(shared.config.link.batch_bytes_max).unwrap_or(usize::MAX);
         let session = Session::new(peer, peer_is_child, offered).with_batch_bytes(batch_bytes);
-        Conversation { shared, hosted, peer, peer_is_child, session, outgoing }
+        Conversation { shared, hosted, peer, peer_is_child, session, outgoing, refused: Mutex::default() }
     }
 
     /// Speaks until the session ends; returns why it did.
@@ -279,14 +283,17 @@ impl Conversation {
     /// Whether its site signed it; not if the directory does not list the site.
     fn is_genuine(&self, statement: &Statement) -> bool {
         let (site, place) = (statement.body.site, self.shared.place());
+        let is_first = || self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(site);
         let Some(listed) = place.sites.get(&site) else {
-            tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site");
+            if is_first() {
+                tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site");
+            }
             return false;
         };
         let key = VerifyingKey::from_bytes(&listed.public_key);
         let signature = Signature::from_bytes(&statement.signature);
         let genuine = key.is_ok_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok());
-        if !genuine {
+        if !genuine && is_first() {
             tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
         }
         genuine

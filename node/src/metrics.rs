@@ -104,10 +104,13 @@ pub enum RaftRole {
     Candidate,
     /// Copies without a vote.
     Learner,
+    /// Does not run.
+    Stopped,
 }
 
 impl RaftRole {
-    const ALL: [RaftRole; 4] = [RaftRole::Leader, RaftRole::Follower, RaftRole::Candidate, RaftRole::Learner];
+    const ALL: [RaftRole; 5] =
+        [RaftRole::Leader, RaftRole::Follower, RaftRole::Candidate, RaftRole::Learner, RaftRole::Stopped];
 
     fn name(self) -> &'static str {
         match self {
@@ -115,6 +118,7 @@ impl RaftRole {
             RaftRole::Follower => "follower",
             RaftRole::Candidate => "candidate",
             RaftRole::Learner => "learner",
+            RaftRole::Stopped => "stopped",
         }
     }
 }
@@ -173,6 +177,10 @@ pub struct Metrics {
     store_errors: Family<KindLabel, Counter>,
     handshakes_refused: Family<RefusedLabel, Counter>,
     certificate_expiry_seconds: Family<NoLabel, Seconds>,
+    healthy: Gauge,
+    disk_proved_seconds: Seconds,
+    group_healthy: Family<GroupLabel, Gauge>,
+    group_proved_seconds: Family<GroupLabel, Seconds>,
 }
 
 impl Default for Metrics {
@@ -184,6 +192,10 @@ impl Default for Metrics {
 /// Ids and terms are unsigned, gauges are not; what does not fit shows as the largest number.
 fn gauge_value(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn proved_value(age: Option<Duration>) -> f64 {
+    age.map_or(-1.0, |age| age.as_secs_f64())
 }
 
 impl Metrics {
@@ -225,6 +237,16 @@ impl Metrics {
         let certificate_expiry_seconds = Family::default();
         let help = "Until the node's own certificate expires; below 0 since when it has";
         registry.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry_seconds.clone());
+        let healthy = Gauge::default();
+        registry.register("healthy", "1 if this node is well, as /healthz says, else 0", healthy.clone());
+        let disk_proved_seconds = Seconds::default();
+        let help = "Since the disk last answered a flush; -1 if it has not yet";
+        registry.register_with_unit("disk_proved", help, Unit::Seconds, disk_proved_seconds.clone());
+        let group_healthy = Family::default();
+        registry.register("group_healthy", "1 if the group is well at this node, else 0", group_healthy.clone());
+        let group_proved_seconds = Family::default();
+        let help = "Since it was last proved that a proposal passes; -1 if it has not been yet";
+        registry.register_with_unit("group_proved", help, Unit::Seconds, group_proved_seconds.clone());
         Metrics {
             registry: Arc::new(registry),
             edits,
@@ -241,6 +263,10 @@ impl Metrics {
             store_errors,
             handshakes_refused,
             certificate_expiry_seconds,
+            healthy,
+            disk_proved_seconds,
+            group_healthy,
+            group_proved_seconds,
         }
     }
 
@@ -270,6 +296,19 @@ impl Metrics {
         self.raft_applied.get_or_create(&GroupLabel { group }).set(gauge_value(applied));
     }
 
+    /// Whether this node is well, and since when its disk has not answered.
+    pub fn health(&self, is_well: bool, disk_proved: Option<Duration>) {
+        self.healthy.set(i64::from(is_well));
+        self.disk_proved_seconds.set(proved_value(disk_proved));
+    }
+
+    /// Whether `group` is well here, and since when it is not proved again that a proposal passes.
+    pub fn group_health(&self, group: GroupId, is_well: bool, proved: Option<Duration>) {
+        let label = GroupLabel { group: Id(group) };
+        self.group_healthy.get_or_create(&label).set(i64::from(is_well));
+        self.group_proved_seconds.get_or_create(&label).set(proved_value(proved));
+    }
+
     /// `group` is no longer on this node.
     pub fn forget_group(&self, group: GroupId) {
         let group = Id(group);
@@ -278,6 +317,8 @@ impl Metrics {
         }
         self.raft_term.remove(&GroupLabel { group });
         self.raft_applied.remove(&GroupLabel { group });
+        self.group_healthy.remove(&GroupLabel { group });
+        self.group_proved_seconds.remove(&GroupLabel { group });
         self.proposal_seconds.remove(&GroupLabel { group });
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -36,7 +36,8 @@ use crate::link::{LinkReports, keep_parent_links};
 use crate::log::{GroupCommit, LOST_VOTE, Measured, refuse_lost};
 use crate::metrics::Metrics;
 use crate::place_file::{self, PlaceFile};
-use crate::raft::group::{Group, Settings, Setup};
+use crate::proof::{Proof, Spell};
+use crate::raft::group::{Group, Settings, Setup, StartError, disk_proof};
 use crate::raft::peer::{App, Body, Groups, PeerPool};
 use crate::raft::stored::ENGINE_DAMAGED;
 use crate::refusals::{Refusals, Telling};
@@ -70,6 +71,18 @@ pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
         group,
         index_key: blake3::derive_key("dinhba 2026 index", &signing_key.to_bytes()),
         digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
+    }
+}
+
+/// How the groups of a node of this configuration keep time and compact their logs.
+fn settings(config: &Config) -> Settings {
+    let raft = &config.raft;
+    Settings {
+        heartbeat_ms: raft.heartbeat_ms,
+        election_ms_min: raft.election_min_ms,
+        election_ms_max: raft.election_max_ms,
+        snapshot_every: raft.snapshot_every_entries,
+        log_keep: raft.keep_entries,
     }
 }
 
@@ -107,13 +120,18 @@ pub struct Shared {
     pub(crate) refusals: Arc<Refusals>,
     /// Until when the node's own certificate is valid; not without TLS.
     pub(crate) certificate: OnceLock<Validity>,
-    disk: Arc<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Not kept open by this: it ends with the groups that write to it.
+    pub(crate) log: Weak<dyn LogEngine>,
+    pub(crate) disk_proof: Proof,
+    pub(crate) room_proof: Proof,
     pub(crate) pool: PeerPool,
     pub(crate) groups: Groups,
     /// Whether the data directory was empty at the start.
     is_new: bool,
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
     caught_up: AtomicBool,
+    left: AtomicBool,
     place: RwLock<Arc<Place>>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
@@ -158,6 +176,23 @@ impl Shared {
         self.caught_up.load(Ordering::Acquire)
     }
 
+    /// Whether this node was removed from its site, as far as it has heard.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// It was removed: from now on it serves nobody.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether the site has another node, as far as is known here.
+    pub fn has_others(&self) -> bool {
+        let here = self.config.node.id;
+        let members = self.hosted().any(|hosted| hosted.group.status().members.keys().any(|node| *node != here));
+        members || self.place().nodes.values().any(|entry| entry.present && entry.node != here)
+    }
+
     /// Whether the node is stopping.
     pub fn is_stopping(&self) -> bool {
         *WatchReceiver::borrow_watched(&self.stopping)
@@ -199,17 +234,19 @@ impl Shared {
     async fn joined(&self, node: NodeId) -> Result<Joined, String> {
         if self.hosted.get().is_none() {
             // Who has data and is not at work yet must not say that there is none.
-            let nobody = Joined { joined: false, formed: false, running: false };
+            let nobody = Joined { joined: false, formed: false, running: false, left: false };
             return if self.is_new { Ok(nobody) } else { Err("this node is starting".to_owned()) };
         }
         let known = async || {
-            let (mut formed, mut joined) = (false, self.place().nodes.contains_key(&node));
+            let place = self.place();
+            let entry = place.nodes.get(&node);
+            let (mut formed, mut joined, left) = (false, entry.is_some(), entry.is_some_and(|entry| !entry.present));
             for hosted in self.hosted() {
                 let members = hosted.group.members().await.map_err(|error| error.to_string())?;
                 formed |= !members.is_empty();
                 joined |= members.get(&node).is_some_and(|(_, votes)| *votes);
             }
-            Ok::<_, String>(Joined { joined, formed, running: true })
+            Ok::<_, String>(Joined { joined, formed, running: true, left })
         };
         let first = known().await?;
         if first.joined || !first.formed {
@@ -259,8 +296,8 @@ impl App for Calls {
                 Call::Joined(node) => Ok(shared.joined(node).await?.to_bytes()),
                 Call::Change(change) => {
                     let hosted = shared.group(group).ok_or("the group does not run here")?;
-                    change.carry_out(&hosted.group).await.map_err(|error| error.to_string())?;
-                    Ok(Vec::new())
+                    let members = change.carry_out(&hosted.group).await.map_err(|error| error.to_string())?;
+                    Ok(members.to_bytes())
                 }
             }
         }
@@ -290,11 +327,15 @@ impl Node {
             refusals,
             certificate: OnceLock::new(),
             disk: Arc::clone(&seams.disk),
+            log: Arc::downgrade(&seams.log),
+            disk_proof: disk_proof(settings(&config).unproved_max()),
+            room_proof: Proof::new("the room on the disk has not been seen", settings(&config).unproved_max()),
             pool: PeerPool::new(dial),
             groups: Groups::default(),
             is_new: seams.is_new,
             hosted: OnceLock::new(),
             caught_up: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             place: RwLock::default(),
             stop,
             stopping,
@@ -334,7 +375,6 @@ impl Node {
         for group in own {
             let context = context(group, &shared.signing_key);
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
-            let raft = &shared.config.raft;
             let setup = Setup {
                 group,
                 node: shared.config.node.id,
@@ -353,13 +393,8 @@ impl Node {
                     .collect(),
                 pool: shared.pool.clone(),
                 groups: shared.groups.clone(),
-                settings: Settings {
-                    heartbeat_ms: raft.heartbeat_ms,
-                    election_ms_min: raft.election_min_ms,
-                    election_ms_max: raft.election_max_ms,
-                    snapshot_every: raft.snapshot_every_entries,
-                    log_keep: raft.keep_entries,
-                },
+                settings: settings(&shared.config),
+                disk_proof: shared.disk_proof.clone(),
             };
             hosted.insert(group, host(Group::start(setup).await?));
         }
@@ -399,7 +434,7 @@ impl Node {
 async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
     let config = &shared.config;
     let others: Vec<_> = config.site.members.iter().filter(|member| member.id != config.node.id).collect();
-    let mut answered = BTreeSet::new();
+    let (mut answered, mut said) = (BTreeSet::new(), None);
     while answered.len() < others.len() {
         anyhow::ensure!(!shared.is_stopping(), "the node was stopped before the others of its site had answered");
         for other in others.iter().filter(|other| !answered.contains(&other.id)).collect::<Vec<_>>() {
@@ -422,7 +457,13 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
             }
         }
         if answered.len() < others.len() {
-            tracing::info!(answered = answered.len(), of = others.len(), "waiting for the other nodes of a new site");
+            if said.replace(answered.len()) != Some(answered.len()) {
+                tracing::info!(
+                    answered = answered.len(),
+                    of = others.len(),
+                    "waiting for the other nodes of a new site"
+                );
+            }
             runtime::sleep(RHYTHM).await;
         }
     }
@@ -432,12 +473,18 @@ async fn refuse_a_forgotten_vote(shared: &Shared) -> anyhow::Result<()> {
 /// Keeps the directory in memory in step with the site's first group.
 async fn follow_place(shared: Arc<Shared>) {
     let Some(mut moved) = shared.site_group().map(Hosted::follow_directory) else { return };
+    let unreadable = Spell::default();
     while WatchReceiver::changed(&mut moved).await.is_ok() {
         while let Err(error) = shared.refresh_place()
             && !shared.is_stopping()
         {
-            tracing::warn!(%error, "the directory cannot be read");
+            if unreadable.failed() {
+                tracing::warn!(%error, "the directory cannot be read");
+            }
             runtime::sleep(shared.rhythm()).await;
+        }
+        if let Some(spell) = unreadable.ended() {
+            tracing::info!(?spell, "the directory can be read again");
         }
     }
 }
@@ -453,25 +500,30 @@ async fn catch_up(shared: Arc<Shared>) {
             }
         }
     }
+    let unreadable = Spell::default();
     while let Err(error) = shared.refresh_place() {
-        tracing::error!(%error, "the directory cannot be read: nothing is answered before it can");
+        if unreadable.failed() {
+            tracing::error!(%error, "the directory cannot be read: nothing is answered before it can");
+        }
         if runtime::timeout(CATCH_UP_PAUSE, WatchReceiver::changed(&mut stopping)).await.is_ok() {
             return;
         }
     }
     shared.caught_up.store(true, Ordering::Release);
+    tracing::info!(node = %shared.config.node.id, site = %shared.site(), "the node runs");
 }
 
 /// Founds the site and registers this node: again and again until done, and after every change.
 async fn do_chores(shared: Arc<Shared>) {
-    let mut founded = !shared.config.site.bootstrap;
+    let (mut founded, unfounded) = (!shared.config.site.bootstrap, Spell::default());
     let mut stopping = shared.stopping();
     let every = shared.rhythm();
     while !shared.is_stopping() {
         if !founded {
             match found_site(&shared).await {
                 Ok(done) => founded = done,
-                Err(error) => tracing::info!(%error, "the site is not founded yet"),
+                Err(error) if unfounded.failed() => tracing::info!(%error, "the site is not founded yet"),
+                Err(error) => tracing::debug!(%error, "the site is not founded yet"),
             }
         } else if let Err(error) = register_node(&shared).await {
             tracing::debug!(%error, "the node is not registered yet");
@@ -593,10 +645,19 @@ fn open_state(
     } else {
         "a replica could not replace its part of it".to_owned()
     };
-    for group in log.groups()? {
-        anyhow::ensure!(log.state(group)?.vote.is_some(), "{damage}; and the log has no vote of {group}: {LOST_VOTE}");
+    let lost = |what: String| StoreError::Corrupt {
+        place: dir.display().to_string(),
+        detail: format!("{damage}; and {what}: {LOST_VOTE}"),
+    };
+    let groups = log.groups()?;
+    for group in &groups {
+        if log.state(*group)?.vote.is_none() {
+            return Err(lost(format!("the log has no vote of {group}")).into());
+        }
     }
-    anyhow::ensure!(!log.groups()?.is_empty(), "{damage}; and the log is empty: {LOST_VOTE}");
+    if groups.is_empty() {
+        return Err(lost("the log is empty".to_owned()).into());
+    }
     let aside = data.join("state.damaged");
     tracing::warn!(%damage, aside = %aside.display(), "the state is set aside, and made again from snapshots and log");
     if aside.exists() {
@@ -608,6 +669,41 @@ fn open_state(
         std::fs::remove_file(&mark).with_context(|| mark.display().to_string())?;
     }
     Ok(opened)
+}
+
+/// What to do about a node whose data cannot be used: it depends on whether others of its site have it.
+pub(crate) fn remedy(config: &Config, has_others: bool) -> String {
+    let node = config.node.id;
+    if has_others {
+        return format!(
+            "if that is damage, the others of its site have what it had: remove this node (`dinhba site remove-node {node}`), and \
+             add one with a new id and an empty data directory; if a majority of them is damaged, restore the site from an \
+             archive (`dinhba restore`)"
+        );
+    }
+    let parent = match &config.parent {
+        Some(parent) => format!(
+            ", or move its data directory away and start it empty: its parent {} gives back what it holds, and what it had not \
+             sent up is lost",
+            parent.site
+        ),
+        None => String::new(),
+    };
+    format!(
+        "if that is damage, no other node of this site has what it had: restore it from an archive (`dinhba restore`){parent}"
+    )
+}
+
+/// A start that failed over what lies in the data directory, with what to do.
+fn with_remedy(config: &Config, error: anyhow::Error) -> anyhow::Error {
+    let is_damage = |error: &StoreError| matches!(error, StoreError::Corrupt { .. });
+    let damaged = error.downcast_ref::<StoreError>().is_some_and(is_damage)
+        || matches!(error.downcast_ref::<StartError>(), Some(StartError::Store(error)) if is_damage(error));
+    if damaged {
+        let has_others = config.site.members.iter().any(|member| member.id != config.node.id);
+        return anyhow::anyhow!("{error:#}; {}", remedy(config, has_others));
+    }
+    error
 }
 
 /// Where the snapshots of a group lie in a data directory.
@@ -622,6 +718,11 @@ pub(crate) fn owner_of(config: &Config) -> Owner {
 
 /// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
 pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    let told = config.clone();
+    run_here(config, stop).await.map_err(|error| with_remedy(&told, error))
+}
+
+async fn run_here(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
     let signing_key = pki::read_signing_key(&config.site.signing_key)?;
     let door = Door::open(&config)?;
     // First the port: it is the error that people make most, and nothing on the disk is touched by it.
@@ -664,7 +765,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
     let result = match admitted {
         Some(Ok(())) => match node.start(seams).await {
             Ok(()) => {
-                tracing::info!(node = %node.shared.config.node.id, site = %node.shared.site(), "the node runs");
+                tracing::info!("the node has started, and catches up with its site");
                 stop.await;
                 tracing::info!("stopping");
                 Ok(())
@@ -735,6 +836,32 @@ shards = ["h-0000000000000001"]
         };
         let node = Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32]));
         (node, seams)
+    }
+
+    #[test]
+    fn what_is_to_be_done_about_damage_depends_on_who_else_has_the_data() {
+        let config = Config::parse(CONFIG, Path::new("/nowhere")).expect("a good configuration");
+        let damage = || StoreError::Corrupt { place: "log".to_owned(), detail: "a bad frame".to_owned() }.into();
+        let alone = with_remedy(&config, damage()).to_string();
+        assert!(alone.starts_with("damaged data at log: a bad frame; "), "{alone}");
+        assert!(
+            alone.contains("dinhba restore") && !alone.contains("remove-node") && !alone.contains("parent"),
+            "{alone}"
+        );
+        let below = CONFIG.to_owned() + "[parent]\nsite = \"s-0000000000000050\"\naddresses = [\"127.0.0.1:7300\"]\n";
+        let below = Config::parse(&below, Path::new("/nowhere")).expect("a good configuration");
+        assert!(with_remedy(&below, damage()).to_string().contains("its parent s-0000000000000050 gives back"));
+        let others = CONFIG.replace(
+            "[[site.groups]]",
+            "[[site.members]]\nid = \"n-0000000000000012\"\naddress = \"127.0.0.1:7402\"\n\
+             groups = [\"g-0000000000000001\"]\n[[site.groups]]",
+        );
+        let others = Config::parse(&others, Path::new("/nowhere")).expect("a good configuration");
+        for error in [damage(), StartError::Store(StoreError::Io("gone".to_owned())).into()] {
+            let is_damage = error.to_string().contains("damaged");
+            let told = with_remedy(&others, error).to_string();
+            assert_eq!(told.contains("dinhba site remove-node n-0000000000000011"), is_damage, "{told}");
+        }
     }
 
     #[tokio::test]
@@ -809,7 +936,7 @@ shards = ["h-0000000000000001"]
         assert!(returning.shared.joined(NodeId(0x12)).await.is_err(), "it has data, and has not looked yet");
 
         let (founder, seams) = node(true).await;
-        let said = |joined, formed, running| Ok(Joined { joined, formed, running });
+        let said = |joined, formed, running| Ok(Joined { joined, formed, running, left: false });
         assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, false));
         founder.start(seams).await.expect("there is nobody to wait for");
         assert_eq!(founder.shared.joined(NodeId(0x12)).await, said(false, false, true));

@@ -32,7 +32,7 @@ use crate::raft::peer::{Admit, Body, PeerService};
 use crate::service::answer::{denied, unread};
 use crate::service::{LinkService, RecordsService, SiteService};
 use crate::tls::{Door, listen_plain};
-use crate::{metrics, runtime};
+use crate::{health, metrics, runtime};
 
 /// How often the health that callers see is looked after.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -130,7 +130,7 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
     if let Some(address) = &shared.config.node.metrics_listen {
         match listen_plain(address) {
             Ok(incoming) => {
-                let (figures, health) = (Arc::clone(&shared), Arc::clone(&shared));
+                let (figures, well) = (Arc::clone(&shared), Arc::clone(&shared));
                 let page = metrics::serve(
                     incoming,
                     shared.metrics.clone(),
@@ -138,7 +138,7 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
                         figures.keep_figures();
                         figures.keep_certificate_figure();
                     }),
-                    Arc::new(move || health.health()),
+                    Arc::new(move || well.health()),
                     closing.clone(),
                 );
                 runtime::spawn("metrics", page);
@@ -146,8 +146,9 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
             Err(error) => tracing::error!(%error, "node.metrics_listen: no metrics page"),
         }
     }
-    let (reporter, health) = tonic_health::server::health_reporter();
-    runtime::spawn("health", keep_health(Arc::clone(&shared), reporter));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    runtime::spawn("health", health::keep(Arc::clone(&shared)));
+    runtime::spawn("health service", keep_health(Arc::clone(&shared), reporter));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(dinhba_proto::FILE_DESCRIPTOR_SET)
@@ -169,7 +170,7 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
         .server()
         .layer(MapResponseLayer::new(clarify))
         .layer(Gate::default())
-        .add_routes(routes(&node).add_service(health).add_service(reflection).add_service(reflection_old))
+        .add_routes(routes(&node).add_service(health_service).add_service(reflection).add_service(reflection_old))
         .serve_with_incoming_shutdown(callers, closing)
         .await;
     if let Err(error) = served {

@@ -44,9 +44,10 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // What openraft calls information is its trace of every election and every vote.
+    // What openraft calls information is its trace of every election and every vote, and it warns of a member that is away with
+    // each heartbeat, for each group: the peer's own line says so once. What it says of a log that went back is said once.
     let usual = match log.level {
-        Level::Info => "info,openraft=warn".to_owned(),
+        level @ (Level::Info | Level::Warn) => format!("{},openraft=error,openraft::progress=warn", level.name()),
         other => other.name().to_owned(),
     };
     let text = variable.filter(|text| !text.trim().is_empty()).unwrap_or(&usual);
@@ -117,6 +118,25 @@ mod tests {
         assert_eq!(logged(&Log { level: Level::Warn, ..Log::default() }, None), "");
         assert_eq!(logged(&Log { level: Level::Warn, ..Log::default() }, Some("info")).lines().count(), 1);
         assert_eq!(logged(&Log::default(), Some("")).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_openraft_says_of_each_heartbeat_is_not_said() {
+        let said = |level: Level| {
+            let page = Page::default();
+            let writer = page.clone();
+            let log = Log { level, ..Log::default() };
+            let subscriber = subscriber(&log, None, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: "openraft::core::heartbeat::worker", "failed to send a heartbeat");
+                tracing::warn!(target: "openraft::replication", "ReplicationCore recv RPCError");
+                tracing::warn!(target: "openraft::progress::entry::update", "follower log is reverted");
+                tracing::error!(target: "openraft::core::raft_core", "storage error");
+            });
+            let bytes = page.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap().lines().count()
+        };
+        assert_eq!([Level::Info, Level::Warn].map(said), [2, 2]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_core::store::StateEngine;
 use dinhba_node::disk::Disk;
-use dinhba_node::raft::group::{Group, Role, Settings, Setup};
+use dinhba_node::raft::group::{Group, Role, Settings, Setup, disk_proof};
 use dinhba_node::raft::peer::{AdmitAll, App, Body as PeerBody, Groups, PeerPool, PeerService};
 use dinhba_node::raft::test_support::{ChainMachine, MemoryDisk, MemoryLog, MemoryState};
 use dinhba_node::runtime::{self, NodeScope};
@@ -117,6 +117,7 @@ impl Node {
             pool: PeerPool::new(Arc::new(self.wire.clone())),
             groups,
             settings: Settings::default(),
+            disk_proof: disk_proof(WAIT),
         };
         let started = self.wire.simulator.spawn_in(self.scope, "start", Group::start(setup)).await;
         started.expect("nobody kills it yet").expect("memory")

@@ -57,6 +57,8 @@ pub struct Trouble {
     pub unreadable: Option<(PathBuf, u32)>,
     /// Flushes take up to so long; one in [`Trouble::STALLS_ONE_IN`] takes ten times that.
     pub slow: Option<Duration>,
+    /// Flushes do not come back, until that is mended.
+    pub hangs: bool,
     /// Files are said to be flushed, and are not.
     pub lies: bool,
 }

@@ -58,9 +58,14 @@ impl Running {
 
     /// Sends SIGTERM and waits; how it ended, and after how long.
     pub fn terminate(&mut self, limit: Duration) -> (Option<ExitStatus>, Duration) {
-        let id = i32::try_from(self.child.id()).expect("a process id is small");
-        kill_process(Pid::from_raw(id).expect("a process id is positive"), Signal::TERM).expect("the child is there");
+        self.signal(Signal::TERM);
         self.ends(limit)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process id is small");
+        kill_process(Pid::from_raw(id).expect("a process id is positive"), signal).expect("the child is there");
     }
 
     /// Closes its standard input and waits.

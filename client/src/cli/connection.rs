@@ -48,7 +48,7 @@ pub struct Connection {
     /// Writes JSON for programs
     #[arg(long)]
     pub json: bool,
-    /// Seconds to go on trying [default: 15]
+    /// Seconds to go on trying, in all; a verb that streams goes on for as long as answers come. Without it 15, and 60 for those of `site`
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
     pub timeout: Option<u64>,
 }
@@ -120,9 +120,22 @@ impl Connection {
             return Err(Failure::Usage(DialError::Address { address: wrong.clone() }.to_string()));
         }
         let dial = self.dial(&env)?;
-        let deadline = Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_SECONDS));
-        let limits = Limits { deadline, admin: deadline.max(Limits::default().admin), ..Limits::default() };
+        let limits = self.limits();
         Ok((Client::new(dial, nodes, Arc::new(Machine::default()), limits), context))
+    }
+
+    /// What is given bounds everything: nobody who says ten seconds waits for sixty.
+    pub(super) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        let given = self.timeout.map(Duration::from_secs);
+        let deadline = given.unwrap_or(Duration::from_secs(TIMEOUT_SECONDS));
+        Limits {
+            turn: usual.turn.min(deadline),
+            attempt: usual.attempt.min(deadline),
+            deadline,
+            admin: given.unwrap_or(usual.admin),
+            ..usual
+        }
     }
 
     pub(super) fn context(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context, Failure> {

@@ -76,7 +76,11 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     if reply.groups.is_empty() {
         rows.add_row([reply.site.clone(), unit, "none yet".to_owned(), nodes]);
     }
-    let mut out = format!("{}\n", rows.text());
+    let sick = reply.groups.iter().filter(|group| !group.health.is_empty());
+    for group in sick {
+        remarks.push_str(&format!("not well: {}: {}\n", group.group, group.health));
+    }
+    let mut out = format!("{}\n{}\n", health(reply), rows.text());
     if !reply.links.is_empty() {
         let mut links = Sheet::new([
             column("link"),
@@ -105,6 +109,15 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     }
     out.push_str(&format!("\nasked {}, version {}, knows level {}\n", reply.node, reply.version, reply.level_max));
     out
+}
+
+/// The first line, for people who read no further.
+fn health(reply: &v1::StatusReply) -> String {
+    if reply.health.is_empty() {
+        format!("{} is well", reply.node)
+    } else {
+        format!("NOT WELL: {}: {}", reply.node, plain(&reply.health))
+    }
 }
 
 /// A group is in step if all its shards are; it says the worst of them, and the oldest date.
@@ -142,6 +155,7 @@ pub(super) fn status_json(reply: &v1::StatusReply) -> Json {
             .collect::<Vec<_>>(),
         "groups": groups_json(&reply.groups), "links": links.collect::<Vec<_>>(),
         "version": reply.version, "level_max": reply.level_max,
+        "healthy": reply.health.is_empty(), "health": reply.health,
     })
 }
 
@@ -153,6 +167,7 @@ pub(super) fn groups_json(groups: &[v1::GroupStatus]) -> Json {
             "voters": group.voters, "learners": group.learners, "level": group.level,
             "shards": group.shards.iter().map(shard_json).collect::<Vec<_>>(),
             "access_count": group.access_count, "access_hash": hex(&group.access_hash),
+            "healthy": group.health.is_empty(), "health": group.health,
         })
     });
     groups.collect()
@@ -226,6 +241,8 @@ mod tests {
         };
         let shown = status(&testing::status(vec![one, two]));
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "n-0000000000000001 is well");
+        let lines = &lines[1..];
         let expected = "s-0000000000000077 Quận Ba Đình g-0000000000000005 2 n-0000000000000002 follower 8 24 4 0 0 \
                         DIFFERS 2025-06-15T15:06:40Z 1";
         assert_eq!(lines[1].join(" "), expected);
@@ -238,8 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn whether_it_is_well_stands_in_the_first_line() {
+        let mut reply = testing::status(Vec::new());
+        reply.health = "g-0000000000000005: this replica has stopped: the disk is full".into();
+        reply.groups[0].health = "this replica has stopped: the disk is full".into();
+        let shown = status(&reply);
+        let first = "NOT WELL: n-0000000000000001: g-0000000000000005: this replica has stopped: the disk is full";
+        assert_eq!(shown.lines().next(), Some(first));
+        let object = status_json(&reply);
+        assert_eq!((&object["healthy"], &object["groups"][0]["healthy"]), (&json!(false), &json!(false)));
+        assert_eq!(object["health"], json!(reply.health));
+    }
+
+    #[test]
     fn a_site_without_a_group_is_still_a_row() {
         let shown = status(&v1::StatusReply { groups: Vec::new(), ..testing::status(Vec::new()) });
-        assert!(shown.lines().nth(1).unwrap().starts_with("s-0000000000000077"), "{shown}");
+        assert!(shown.lines().nth(2).unwrap().starts_with("s-0000000000000077"), "{shown}");
     }
 }

@@ -1,6 +1,7 @@
 //! Stories of the command line, against a site in memory.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use dinhba_core::units::{BEFORE_REFORM, Directory, Resolve};
@@ -154,6 +155,29 @@ fn options_may_stand_anywhere_and_wrong_ones_are_told() {
     }
     let session = parse("import f --session 000102030405060708090a0b0c0d0e0f").unwrap();
     assert!(matches!(session.verb, Verb::Import(Import { session: Some(_), .. })));
+}
+
+#[test]
+fn the_time_that_is_given_bounds_every_verb() {
+    let limits = |line: &str| parse(line).unwrap().connection.limits();
+    let given = limits("site remove-node n-0000000000000001 --timeout 10");
+    assert_eq!([given.deadline, given.admin], [Duration::from_secs(10); 2]);
+    let short = limits("status --timeout 1");
+    assert_eq!([short.turn, short.attempt, short.deadline, short.admin], [Duration::from_secs(1); 4]);
+    let usual = limits("status");
+    assert_eq!([usual.deadline, usual.admin], [15, 60].map(Duration::from_secs));
+}
+
+#[tokio::test]
+async fn the_calls_of_one_errand_end_together() {
+    let memory = Memory::default();
+    memory.register().down.extend(["a".to_owned(), "b".to_owned()]);
+    let client = memory.client(&["a", "b"]).for_errand(Duration::from_millis(100));
+    let began = std::time::Instant::now();
+    for _ in 0..3 {
+        assert!(client.status(&context()).await.is_err());
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -377,6 +401,13 @@ async fn the_site_is_looked_at_and_looked_after() {
     let said = say(&memory, &["status"]).await;
     assert!(said.out.contains("Quận Ba Đình"), "{}", said.out);
     assert_eq!(say(&memory, &["status", "--json"]).await.json()["unit_name"], json!("Quận Ba Đình"));
+    memory.register().sick = "the disk has answered no flush for 5 s".to_owned();
+    let said = say(&memory, &["status"]).await;
+    assert_eq!(said.exit, Exit::Unwell);
+    assert!(said.out.starts_with("NOT WELL: n-0000000000000001: the disk has answered no flush"), "{}", said.out);
+    let said = say(&memory, &["status", "--json"]).await;
+    assert_eq!((said.exit, said.json()["healthy"].clone()), (Exit::Unwell, json!(false)));
+    memory.register().sick.clear();
     assert_eq!(say(&memory, &["site", "raise-level", "2"]).await.out, "feature level 2\n");
     assert_eq!(say(&memory, &["site", "snapshot", "--json"]).await.json(), json!({ "groups": [] }));
     let said = say(&memory, &["access-log"]).await;

@@ -15,10 +15,22 @@ use crate::error::Error;
 use crate::request::{self, Accepted, Context, EditBuilder};
 
 pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+    let limits = client.limits();
+    let client = &match &verb {
+        // Of these, each answer may take its time, and there are as many as there are.
+        Verb::Watch { .. } | Verb::Import(_) | Verb::Export { .. } | Verb::AccessLog { .. } | Verb::Backup(_) => {
+            client.clone()
+        }
+        Verb::Site(_) => client.for_errand(limits.admin),
+        _ => client.for_errand(limits.deadline),
+    };
     match verb {
         Verb::Status => {
             let reply = client.status(context).await?;
             desk.show(|| status::status(&reply), || status::status_json(&reply))?;
+            if !reply.health.is_empty() {
+                return Ok(Exit::Unwell);
+            }
         }
         Verb::Get { record } => {
             let record = client.get(context, record).await?;

@@ -164,7 +164,7 @@ impl std::fmt::Debug for Item {
     }
 }
 
-/// What was read.
+/// What was read, or what an operator did to the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Looked {
     /// One record, as it is.
@@ -189,6 +189,20 @@ pub enum Looked {
     Members,
     /// The households of a person, who is the subject.
     Households,
+    /// A node was to be added; for this and the next three `subject` ends with the node's id.
+    AddNode,
+    /// A node was to be given a vote.
+    PromoteNode,
+    /// A node was to be removed.
+    RemoveNode,
+    /// The lead was to be handed to a node.
+    TransferLeader,
+    /// A snapshot was to be taken.
+    Snapshot,
+    /// The level was to be raised; `subject` ends with it.
+    RaiseLevel,
+    /// An author was to be taken again; `subject` is the author.
+    ReleaseAuthor,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -204,7 +218,7 @@ pub struct AccessEntry {
     pub looked: Looked,
     /// Whose records; `None` for all shards of the group that the caller may see.
     pub shard: Option<ShardId>,
-    /// The record, or the keyed hash of the search terms, or zero.
+    /// The record, or the keyed hash of the search terms, or what an operator's act is about, or zero.
     pub subject: [u8; 16],
     /// When, UTC milliseconds, by the door's clock.
     pub at_ms: i64,
@@ -462,7 +476,8 @@ wire_struct! {
 
 wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
-    8 => Backup, 9 => Shown, 10 => Members, 11 => Households,
+    8 => Backup, 9 => Shown, 10 => Members, 11 => Households, 12 => AddNode, 13 => PromoteNode, 14 => RemoveNode,
+    15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
@@ -508,6 +523,13 @@ impl Looked {
             Looked::Shown => "shown",
             Looked::Members => "members",
             Looked::Households => "households",
+            Looked::AddNode => "add-node",
+            Looked::PromoteNode => "promote-node",
+            Looked::RemoveNode => "remove-node",
+            Looked::TransferLeader => "transfer-leader",
+            Looked::Snapshot => "snapshot",
+            Looked::RaiseLevel => "raise-level",
+            Looked::ReleaseAuthor => "release-author",
         }
     }
 }

@@ -127,6 +127,9 @@ pub trait LogEngine: Send + Sync {
     /// Drops all entries up to and including `index`, and keeps `mark` (the purged log id) in their place. `index` may
     /// lie beyond the last entry (after a snapshot was installed): the log is then empty and goes on at `index + 1`.
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done);
+    /// Has the disk answer a flush, though nothing may be there to write: `done` runs once everything that was called for
+    /// earlier is durable. It never waits, and never poisons the engine unless the disk refuses.
+    fn touch(&self, done: Done);
     /// Entries with `from <= index < to` that are present, in order, without gaps from the first present one.
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
     /// The vote, and where the log begins and ends.

@@ -238,6 +238,14 @@ impl LogEngine for GroupCommit {
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
         self.submit(done, |log| log.purge_to(group, index, mark));
     }
+    fn touch(&self, done: Done) {
+        // Nothing is staged by it, so there is no room to wait for.
+        let submitted = self.shared.lock().submit(done, SegmentLog::touch);
+        match submitted {
+            Ok(()) => self.shared.work.notify_one(),
+            Err(answers) => answers.tell(),
+        }
+    }
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         self.shared.lock().log.read(group, from, to)
     }
@@ -302,6 +310,9 @@ impl LogEngine for Inline {
     }
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
         self.submit(done, |log| log.purge_to(group, index, mark));
+    }
+    fn touch(&self, done: Done) {
+        self.submit(done, SegmentLog::touch);
     }
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         self.lock().read(group, from, to)

@@ -43,6 +43,9 @@ impl LogEngine for Measured {
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
         self.log.purge_to(group, index, mark, done);
     }
+    fn touch(&self, done: Done) {
+        self.log.touch(done);
+    }
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         self.log.read(group, from, to)
     }

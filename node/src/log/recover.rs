@@ -100,9 +100,8 @@ pub(super) fn recover(
     Ok(log)
 }
 
-/// What to do where the log, and with it the vote, is lost.
-pub(crate) const LOST_VOTE: &str =
-    "a node that forgot its vote must not vote again: remove this node from its site and add one with a new id";
+/// Why a node does not start whose log, and with it its vote, is lost. What to do then depends on whether its site has others.
+pub(crate) const LOST_VOTE: &str = "a node that forgot its vote must not vote again";
 
 /// Refuses to begin a log anew where a node had one, and with it its votes. A log has a segment from its first opening on.
 pub fn refuse_lost(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {

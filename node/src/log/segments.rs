@@ -174,6 +174,15 @@ impl SegmentLog {
         }
     }
 
+    /// Stages a flush though there may be nothing to write: the disk is to answer.
+    pub fn touch(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        if self.parts.is_empty() {
+            self.parts.push(Part { number: self.active, offset: self.end, bytes: Vec::new(), fresh: None });
+        }
+        Ok(())
+    }
+
     /// Flushes, and makes the mark of the last flush durable too, so that damage in it cannot pass for a torn write.
     pub fn close(&mut self) -> Result<(), StoreError> {
         self.flush()?;
@@ -194,7 +203,9 @@ impl SegmentLog {
         }
         let writer = self.writer.take()?;
         let last = self.next_sequence - 1;
-        let mark = self.mark(last);
+        // Where nothing was written there is nothing to say of it: an idle log does not grow by being touched.
+        let is_written = self.parts.iter().any(|part| part.fresh.is_some() || !part.bytes.is_empty());
+        let mark = if is_written { self.mark(last) } else { None };
         let mut free = Vec::new();
         while let Some(segment) = self.index.dead_segment(self.active) {
             self.index.remove_segment(segment);

@@ -127,6 +127,9 @@ impl LogEngine for Tasked {
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
         self.submit(done, |log| log.purge_to(group, index, mark));
     }
+    fn touch(&self, done: Done) {
+        self.submit(done, SegmentLog::touch);
+    }
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         self.shared.lock().log.read(group, from, to)
     }

@@ -22,22 +22,27 @@ use dinhba_core::inject::{is_armed, sometimes};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use dinhba_proto::peer::v1 as wire;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::VoteRequest;
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::oneshot;
 
 use super::condition::Condition;
 use super::machine::{Machine, StateMachine};
 use super::peer::{Body, CallError, Groups, PeerPool};
-use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, TypeConfig};
+use super::types::{COMMAND_BYTES_MAX, LogId, Membership, Node, Proposal, RaftVote, TypeConfig};
 use crate::disk::Disk;
+use crate::proof::Proof;
 use crate::runtime::watch::{self, WatchReceiver, WatchSender};
 use crate::runtime::{self, Instant, JoinHandle};
 
 mod fetch;
 mod keep;
 mod pace;
+mod pulse;
 mod receive;
 mod serve;
+
+pub use pulse::disk_proof;
 
 /// Entries in one message to a follower: with small entries, what keeps both sides busy for some milliseconds.
 const MESSAGE_ENTRIES_MAX: u64 = 1024;
@@ -68,6 +73,14 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// Entries kept in the log below a snapshot, for followers that are a little behind.
     pub log_keep: u64,
+}
+
+impl Settings {
+    /// How long it may be unproved that a proposal passes: two elections, since one of them may end without a leader.
+    #[must_use]
+    pub fn unproved_max(&self) -> Duration {
+        2 * Duration::from_millis(self.election_ms_max)
+    }
 }
 
 impl Default for Settings {
@@ -106,6 +119,8 @@ pub struct Setup {
     pub groups: Groups,
     /// Times and bounds.
     pub settings: Settings,
+    /// Whether the node's disk answers: while it does not, this replica lets nobody count on it. From [`disk_proof`].
+    pub disk_proof: Proof,
 }
 
 /// A group could not be started.
@@ -238,6 +253,8 @@ pub struct Status {
     pub matched: BTreeMap<NodeId, Option<u64>>,
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
+    /// Whether it will run again by itself.
+    pub heals: bool,
 }
 
 /// A group on this node; clones are the same.
@@ -250,6 +267,7 @@ pub struct Group {
 struct Handle {
     group: GroupId,
     condition: Arc<Condition>,
+    pulse: Proof,
     groups: Groups,
     slot: watch::Sender<Slot>,
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -275,6 +293,11 @@ struct Inner {
     barriers: Mutex<Barriers>,
     receiving: Arc<receive::Receiving>,
     lending: Arc<fetch::Lending>,
+    condition: Arc<Condition>,
+    pulse: Proof,
+    disk: Proof,
+    /// How long a hand-over may take: the longest silence that ends in an election.
+    hand_over_wait: Duration,
 }
 
 #[derive(Default)]
@@ -301,6 +324,9 @@ fn config(setup: &Setup) -> Result<Config, StartError> {
         // A leader that comes back must be elected anew: its state machine may be behind what it acknowledged.
         enable_leader_restore: Some(is_armed("leader-restore")),
         enable_pre_vote: Some(true),
+        // A follower that lost the end of its log, or came back with an older one, is sent it again. Without this its leader
+        // would go on from where it once was, in vain and in silence, for as long as it leads.
+        allow_log_reversion: Some(true),
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
         max_in_snapshot_log_to_keep: settings.log_keep,
@@ -426,13 +452,37 @@ impl Group {
         inner.changed(inner.raft.change_membership(change, false)).await
     }
 
-    /// Asks the leader, which this must be, to hand over to `node`. Returns at once: watch the status.
+    /// Has the leader, which this must be, hand over to `node`, and waits for it. A hand-over has an end: if the other has not
+    /// taken the lead in the time of an election, this replica stands for it again, and an error says so. Not to be dropped
+    /// before it returns.
     pub async fn transfer_leader(&self, node: NodeId) -> Result<(), ChangeError> {
         let inner = self.changeable()?;
         if !inner.raft.is_leader() {
             return Err(ChangeError::NotLeader { leader: inner.leader() });
         }
-        inner.trigger(inner.raft.trigger().transfer_leader(node.0)).await
+        let members = self.members().await.map_err(|error| ChangeError::Stopped(error.to_string()))?;
+        match members.get(&node) {
+            Some((_, true)) => {}
+            Some(_) => return Err(ChangeError::Refused(format!("{node} has no vote: promote it first"))),
+            None => return Err(ChangeError::Refused(format!("{node} is no member: see the status for the voters"))),
+        }
+        if node.0 == inner.here {
+            return Ok(());
+        }
+        let term = inner.status().term;
+        inner.trigger(inner.raft.trigger().transfer_leader(node.0)).await?;
+        let moved = |status: &Status| status.stopped.is_some() || (status.term > term && status.leader.is_some());
+        self.wait_for(inner.hand_over_wait, moved).await;
+        let status = self.status();
+        match status.leader {
+            Some(leader) if leader == node => return Ok(()),
+            Some(leader) if status.term > term => {
+                return Err(ChangeError::Refused(format!("{leader} was elected in its place")));
+            }
+            _ => {}
+        }
+        inner.take_back(term, node).await?;
+        Err(ChangeError::Refused(format!("{node} did not take the lead in time: see that it runs and has caught up")))
     }
 
     /// Asks for an election now instead of after a silence; for tests and for operators who know.
@@ -523,7 +573,7 @@ impl Group {
         self.handle.groups.remove(self.handle.group);
         let last = self.status();
         let stopped = last.stopped.or_else(|| Some("it was shut down".to_owned()));
-        let ended = Slot::Ended(Arc::new(Status { role: Role::Stopped, stopped, ..last }));
+        let ended = Slot::Ended(Arc::new(Status { role: Role::Stopped, leader: None, stopped, heals: false, ..last }));
         if let Some(inner) = self.handle.replace(ended) {
             // It answers with an error only if its task is already gone.
             let _ = inner.raft.shutdown().await;
@@ -550,21 +600,23 @@ impl Status {
             members: BTreeMap::new(),
             matched: BTreeMap::new(),
             stopped: None,
+            heals: false,
         }
     }
 }
 
 impl Slot {
-    fn away(last: Status, why: &str) -> Slot {
+    fn away(last: Status, why: &str, heals: bool) -> Slot {
         let stopped = Some(why.to_owned());
-        Slot::Away(Arc::new(Status { role: Role::Stopped, leader: None, matched: BTreeMap::new(), stopped, ..last }))
+        let away = Status { role: Role::Stopped, leader: None, matched: BTreeMap::new(), stopped, heals, ..last };
+        Slot::Away(Arc::new(away))
     }
 }
 
 impl Handle {
-    fn new(setup: &Setup, condition: Arc<Condition>, slot: Slot) -> Handle {
+    fn new(setup: &Setup, condition: Arc<Condition>, pulse: Proof, slot: Slot) -> Handle {
         let (group, groups) = (setup.group, setup.groups.clone());
-        Handle { group, condition, groups, slot: watch::channel(slot).0, keeper: Mutex::default() }
+        Handle { group, condition, pulse, groups, slot: watch::channel(slot).0, keeper: Mutex::default() }
     }
 
     fn subscribe(&self) -> watch::Receiver<Slot> {
@@ -622,6 +674,11 @@ impl Inner {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.map(|id| id.index);
+        let stopped = match (&metrics.running_state, metrics.state) {
+            (Err(why), _) => Some(why.to_string()),
+            (_, ServerState::Shutdown) => Some("it was shut down".to_owned()),
+            _ => None,
+        };
         Status {
             role: match (&metrics.running_state, metrics.state) {
                 (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
@@ -630,7 +687,8 @@ impl Inner {
                 (_, ServerState::Follower) => Role::Follower,
                 (_, ServerState::Learner) => Role::Learner,
             },
-            leader: metrics.current_leader.map(NodeId),
+            // What one that has stopped believed is no more than that.
+            leader: metrics.current_leader.map(NodeId).filter(|_| stopped.is_none()),
             term: metrics.current_term,
             last: metrics.last_log_index,
             committed: index(&metrics.local_committed),
@@ -644,7 +702,8 @@ impl Inner {
                 .flatten()
                 .map(|(&node, matched)| (NodeId(node), index(matched)))
                 .collect(),
-            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+            stopped,
+            heals: false,
         }
     }
 
@@ -820,6 +879,21 @@ impl Inner {
             }),
             Err(RaftError::Fatal(error)) => Err(ChangeError::Stopped(error.to_string())),
         }
+    }
+
+    /// Ends a hand-over that came to nothing: openraft would take no proposal until somebody else leads. The lead of this term
+    /// ends as if `node` had asked for votes, by this replica's vote for it in the next term; then it stands itself in a later one.
+    async fn take_back(&self, term: u64, node: NodeId) -> Result<(), ChangeError> {
+        let stopped = |error: &dyn std::fmt::Display| ChangeError::Stopped(error.to_string());
+        let request = VoteRequest {
+            vote: RaftVote::new(term + 1, node.0),
+            // It takes no entries meanwhile.
+            last_log_id: self.raft.data_metrics().borrow_watched().last_log,
+            leadership_transfer: true,
+        };
+        self.raft.vote(request).await.map_err(|error| stopped(&error))?;
+        tracing::warn!(group = %self.group, "a hand-over of the lead came to nothing: this node stands for it again");
+        self.trigger(self.raft.trigger().elect(true)).await
     }
 
     async fn trigger<E: ToString>(&self, trigger: impl Future<Output = Result<(), E>>) -> Result<(), ChangeError> {

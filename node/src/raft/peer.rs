@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::proof::Spell;
 use crate::runtime::watch::{self, WatchReceiver, WatchSender};
 use crate::runtime::{self, Instant};
 
@@ -80,6 +81,7 @@ type Links = BTreeMap<(u64, String), Arc<Link>>;
 struct Link {
     address: String,
     state: watch::Sender<LinkState>,
+    away: Spell,
 }
 
 #[derive(Clone)]
@@ -138,7 +140,7 @@ impl PeerPool {
 
     /// The next moment at which all groups of the node send what is due `every` so often: together it costs a few wake-ups,
     /// one by one a few for each.
-    pub(super) fn next_beat(&self, every: Duration) -> Instant {
+    pub(crate) fn next_beat(&self, every: Duration) -> Instant {
         let since = runtime::now() - self.began;
         let beats = since.as_nanos() / every.as_nanos().max(1) + 1;
         self.began + every.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX))
@@ -164,7 +166,7 @@ impl PeerPool {
             let down = LinkState::Down { retry_at: None, failures: 0, why: String::new() };
             // The certificate must be the peer's own: an address alone may have been given to another node.
             let address = named(&node_name(NodeId(node)), address);
-            Arc::new(Link { address, state: watch::channel(down).0 })
+            Arc::new(Link { address, state: watch::channel(down).0, away: Spell::default() })
         });
         Arc::clone(link)
     }
@@ -207,8 +209,16 @@ impl Link {
         runtime::spawn("dial peer", async move {
             let connecting = runtime::timeout(DIAL_WAIT, link.connect(&*dial)).await;
             let state = match connecting.unwrap_or_else(|_| Err("connecting took too long".into())) {
-                Ok(connection) => LinkState::Up(Arc::new(connection)),
-                Err(why) => Self::backed_off(failures_before + 1, why),
+                Ok(connection) => {
+                    if let Some(away) = link.away.ended() {
+                        tracing::info!(peer = link.address, ?away, "a node of this site is back");
+                    }
+                    LinkState::Up(Arc::new(connection))
+                }
+                Err(why) => {
+                    link.is_away(&why);
+                    Self::backed_off(failures_before + 1, why)
+                }
             };
             link.state.send_if_modified(|slot| {
                 *slot = state;
@@ -237,6 +247,13 @@ impl Link {
         Ok(connection)
     }
 
+    /// Said once, for all groups, until it is back.
+    fn is_away(&self, why: &str) {
+        if self.away.failed() {
+            tracing::warn!(peer = self.address, why, "a node of this site is away");
+        }
+    }
+
     /// Gives up `connection`, if it is still the one in use.
     fn down(&self, connection: &Connection, why: &str) {
         self.down_if(&connection.pending, why);
@@ -246,7 +263,7 @@ impl Link {
     fn down_if(&self, pending: &Arc<Mutex<Pending>>, why: &str) {
         self.state.send_if_modified(|state| match state {
             LinkState::Up(current) if Arc::ptr_eq(&current.pending, pending) => {
-                tracing::info!(peer = self.address, why, "peer connection lost");
+                self.is_away(why);
                 *state = Self::backed_off(1, why.to_owned());
                 true
             }

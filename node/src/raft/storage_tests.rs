@@ -64,6 +64,9 @@ impl LogEngine for FromTheMiddle {
     fn purge_to(&self, group: GroupId, index: u64, mark: Vec<u8>, done: Done) {
         self.0.purge_to(group, index, mark, done);
     }
+    fn touch(&self, done: Done) {
+        self.0.touch(done);
+    }
     fn read(&self, group: GroupId, from: u64, to: u64) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         self.0.read(group, from, to)
     }

@@ -195,8 +195,7 @@ impl Stored {
         let (meta, file) = taken.map_err(|error| StoreError::Corrupt {
             place: format!("state of {}", self.group),
             detail: format!(
-                "an installation of the snapshot {name:?} was interrupted and cannot be repeated ({error}); \
-                 remove this node from its group and let it join anew"
+                "an installation of the snapshot {name:?} was interrupted and cannot be repeated ({error})"
             ),
         })?;
         self.replace_or_mark(meta, file).map(|_| ())
@@ -330,10 +329,6 @@ pub(crate) fn unreachable_state(group: GroupId, entry: Option<u64>) -> StoreErro
     let entry = entry.map_or_else(|| "some".to_owned(), |index| index.to_string());
     StoreError::Corrupt {
         place: format!("state of {group}"),
-        detail: format!(
-            "neither state, nor snapshot, nor log here leads beyond entry {entry}. In a site of several nodes remove this one \
-             (`dinhba site remove-node`) and add one with a new id. A site of one node: restore it from an archive \
-             (`dinhba restore`), or start it with an empty data directory, and its parent gives back what it holds"
-        ),
+        detail: format!("neither state, nor snapshot, nor log here leads beyond entry {entry}"),
     }
 }

@@ -234,9 +234,11 @@ pub(super) fn bug(text: impl Display) -> Status {
     answer(Reason::Bug, text).into()
 }
 
-/// This node's storage failed: it stops serving until an operator looks.
+/// This node's storage failed: it stops serving until an operator looks. A client asks the others by itself, if there are any.
 pub(super) fn broken(error: &StoreError) -> Status {
-    not_accepted(format!("this node's storage: {error}; ask another node of the site"))
+    not_accepted(format!(
+        "this node's storage: {error}; tell its operator, whom `dinhba status` at this node tells what to do"
+    ))
 }
 
 /// A proposal without an answer, as the caller is told.

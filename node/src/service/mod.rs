@@ -26,6 +26,7 @@ pub use link::LinkService;
 pub use records::RecordsService;
 pub use site::SiteService;
 
+use crate::health::LEFT;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
 use crate::pki::peer_identity;
@@ -95,11 +96,15 @@ fn started(shared: &Shared) -> Result<(), Status> {
 
 /// Whether this node can tell what there is from what there is not: callers believe a refusal.
 fn ready(shared: &Shared) -> Result<(), Status> {
+    if shared.has_left() {
+        return Err(not_accepted(format!("{LEFT}; nothing was accepted, ask another node of the site")));
+    }
     if shared.has_caught_up() || is_armed("answer-before-caught-up") {
         return Ok(());
     }
     started(shared)?;
-    Err(not_accepted("the node has not caught up with its site yet; nothing was accepted, ask another one"))
+    let advice = if shared.has_others() { "ask another one" } else { "try again in a moment" };
+    Err(not_accepted(format!("the node has not caught up with its site yet; nothing was accepted, {advice}")))
 }
 
 /// The directory, if it is whole: who knows only a part of it takes a shard for nowhere that is with another node. Groups and

@@ -10,7 +10,7 @@ use dinhba_core::command::{
 };
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, Dot, Edit, EditKind, Origin};
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
@@ -505,13 +505,24 @@ fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
     Ok((RecordId(chunk(key, 8)?), conflict))
 }
 
-/// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit.
+/// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit. Or what an operator's
+/// act was about.
 fn target_text(entry: &AccessEntry) -> String {
     match entry.looked {
         _ if entry.subject == [0; 16] => String::new(),
+        Looked::AddNode | Looked::PromoteNode | Looked::RemoveNode | Looked::TransferLeader => {
+            NodeId(number_in(&entry.subject)).to_string()
+        }
+        Looked::RaiseLevel => format!("level {}", number_in(&entry.subject)),
+        Looked::ReleaseAuthor => AuthorId(entry.subject).to_string(),
         Looked::Find => entry.subject.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => RecordId(entry.subject).to_string(),
     }
+}
+
+/// The number with which a subject ends.
+fn number_in(subject: &[u8; 16]) -> u64 {
+    u128::from_be_bytes(*subject) as u64
 }
 
 /// The shard of a group in which a record is. `listed` are asked first, since a look at one key costs a fraction of a walk.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{Answer, Command, Forget, Heads, Raise, Statement};
+use dinhba_core::claims::Claims;
+use dinhba_core::command::{AccessEntry, Answer, Command, Forget, Heads, Looked, Raise, Statement};
+use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
 use dinhba_core::registry::{LEVEL_MAX, ShardState, authors};
@@ -22,10 +24,11 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::{
-    broken, bug, elsewhere, failed, no_shard, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
+    broken, bug, denied, elsewhere, failed, no_shard, not_accepted, not_found, outcome_unknown, precondition, refused,
+    wrong,
 };
 use super::{Caller, backup, group_here, id, ready, started, whole_place};
-use crate::call::{CHANGE_WAIT, Change, ChangeKind};
+use crate::call::{CHANGE_WAIT, Change, ChangeKind, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
 use crate::node::Shared;
@@ -50,36 +53,21 @@ struct Step {
 }
 
 impl Shared {
-    /// Why this node does not serve, if it does not.
-    pub fn health(&self) -> Result<(), String> {
-        self.certificate_health()?;
-        if self.hosted().next().is_none() {
-            return Err("the node is starting".to_owned());
-        }
-        for hosted in self.hosted() {
-            let status = hosted.group.status();
-            if let Some(reason) = status.stopped {
-                return Err(format!("{} has stopped: {reason}", hosted.id()));
-            }
-            if status.leader.is_none() {
-                return Err(format!("{} has no leader", hosted.id()));
-            }
-        }
-        Ok(())
-    }
-
     /// Brings the gauges up to date.
     pub(crate) fn keep_figures(&self) {
         let parent = self.config.parent.as_ref().map(|parent| parent.site);
+        self.metrics.health(self.health().is_ok(), self.disk_proof.age());
         for hosted in self.hosted() {
             let status = hosted.group.status();
             let role = match status.role {
                 Role::Leader => RaftRole::Leader,
                 Role::Follower => RaftRole::Follower,
                 Role::Candidate => RaftRole::Candidate,
-                Role::Learner | Role::Stopped => RaftRole::Learner,
+                Role::Learner => RaftRole::Learner,
+                Role::Stopped => RaftRole::Stopped,
             };
             self.metrics.raft(hosted.id(), role, status.term, status.applied.unwrap_or(0));
+            self.metrics.group_health(hosted.id(), self.group_health(hosted).is_ok(), hosted.group.proved());
             let (Some(parent), Ok(shards)) = (parent, hosted.shards()) else { continue };
             let connected = self.links.all().get(&(hosted.id(), parent)).is_some_and(|link| link.connected);
             for shard in &shards {
@@ -197,16 +185,34 @@ impl SiteService {
         })
     }
 
-    fn group_status(&self, hosted: &Hosted, place: &Place) -> Result<GroupStatus, Status> {
+    /// A group that is sick is shown too, with what can be read of it.
+    fn group_status(&self, hosted: &Hosted, place: &Place) -> GroupStatus {
         let status = hosted.group.status();
-        let state = hosted.state().map_err(|error| broken(&error))?;
-        let shards = hosted.shards().map_err(|error| broken(&error))?;
-        let shards: Result<Vec<_>, _> = shards.iter().map(|shard| self.shard_status(hosted, place, shard)).collect();
+        let read = || {
+            let state = hosted.state().map_err(|error| broken(&error))?;
+            let shards = hosted.shards().map_err(|error| broken(&error))?;
+            let shards = shards.iter().map(|shard| self.shard_status(hosted, place, shard));
+            Ok::<_, Status>((state, shards.collect::<Result<Vec<_>, _>>()?))
+        };
+        let (read, mut health) = (read(), self.0.group_health(hosted).err().unwrap_or_default());
+        let (state, mut shards) = read.unwrap_or_else(|error| {
+            if health.is_empty() {
+                error.message().clone_into(&mut health);
+            }
+            (None, Vec::new())
+        });
+        if status.role == Role::Stopped {
+            // What was proved of it was proved of what it was.
+            for shard in &mut shards {
+                "unknown".clone_into(&mut shard.step);
+                shard.step_at_ms = 0;
+            }
+        }
         let members = |votes: bool| {
             let members = status.members.iter().filter(move |(_, (_, voter))| *voter == votes);
             members.map(|(node, _)| node.to_string()).collect()
         };
-        Ok(GroupStatus {
+        GroupStatus {
             group: hosted.id().to_string(),
             leader: status.leader.map(|node| node.to_string()).unwrap_or_default(),
             term: status.term,
@@ -225,13 +231,14 @@ impl SiteService {
             voters: members(true),
             learners: members(false),
             level: state.as_ref().map_or(0, |state| u32::from(state.level)),
-            shards: shards?,
+            shards,
             access_count: state.as_ref().map_or(0, |state| state.access_count),
             access_hash: state.map(|state| state.access_hash.0.to_vec()).unwrap_or_default(),
-        })
+            health,
+        }
     }
 
-    fn groups_status(&self) -> Result<Vec<GroupStatus>, Status> {
+    fn groups_status(&self) -> Vec<GroupStatus> {
         let place = self.0.place();
         self.0.hosted().map(|hosted| self.group_status(hosted, &place)).collect()
     }
@@ -239,26 +246,41 @@ impl SiteService {
     fn operator<T>(&self, request: &Request<T>, context: Option<&dinhba_proto::v1::Context>) -> Result<Caller, Status> {
         started(&self.0)?;
         let caller = Caller::resolve(request, context)?;
-        caller.may(Action::Administer, &self.0.path(self.0.config.site.unit))?;
+        let may = caller.may(Action::Administer, &self.0.path(self.0.config.site.unit));
+        may.inspect_err(|_| {
+            let Claims { subject, role, unit, .. } = &caller.claims;
+            tracing::warn!(%subject, %role, %unit, "somebody who may not asked for what operators do");
+        })?;
         Ok(caller)
     }
 
-    /// Carries a change out at the leader of every group, or of one.
-    async fn change(&self, change: &Change, only: Option<GroupId>) -> Result<(), Status> {
+    /// Carries a change out at the leader of every group, or of one; gives the members that each has then.
+    async fn change(&self, change: &Change, only: Option<GroupId>) -> Result<BTreeMap<GroupId, Members>, Status> {
+        let mut changed = BTreeMap::new();
         for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
+            if let Some(why) = hosted.group.status().stopped {
+                return Err(stopped(hosted, &why));
+            }
             let (leader, address) = hosted
                 .group
                 .leader()
                 .ok_or_else(|| not_accepted(format!("{} has no leader now: wait until it has one", hosted.id())))?;
             if leader == self.0.config.node.id {
-                change.carry_out(&hosted.group).await.map_err(|error| {
+                let members = change.carry_out(&hosted.group).await.map_err(|error| {
                     precondition(format!("{}: {error}; see the status for what was done", hosted.id()))
                 })?;
+                changed.insert(hosted.id(), members);
                 continue;
             }
             let frame = Body::App(AppFrame { payload: change.to_call() });
             match self.0.pool.call(leader.0, &address, hosted.id(), frame, CHANGE_WAIT).await {
-                Ok(Body::AppAnswer(_)) => {}
+                Ok(Body::AppAnswer(answer)) => {
+                    let members = Members::from_bytes(&answer.payload);
+                    let members = members.map_err(|error| {
+                        bug(format!("{}: the leader's answer: {error}; see the status", hosted.id()))
+                    })?;
+                    changed.insert(hosted.id(), members);
+                }
                 Ok(Body::Failure(failure)) => {
                     let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
                     return Err(precondition(text));
@@ -272,13 +294,63 @@ impl SiteService {
                 }
             }
         }
+        Ok(changed)
+    }
+
+    /// The groups after a change: as this replica has them, but with the members that the leaders have, since the one that was
+    /// taken out may never hear of it.
+    fn shown(&self, changed: &BTreeMap<GroupId, Members>) -> MembersReply {
+        let mut groups = self.groups_status();
+        for group in &mut groups {
+            let Some(members) = group.group.parse().ok().and_then(|id: GroupId| changed.get(&id)) else { continue };
+            let texts = |nodes: &[NodeId]| nodes.iter().map(ToString::to_string).collect();
+            (group.voters, group.learners) = (texts(&members.voters), texts(&members.learners));
+        }
+        MembersReply { groups }
+    }
+
+    /// Writes into the access log of each group concerned what an operator is about to do, so that nothing is done of which no
+    /// auditor hears. What it is about goes with it.
+    async fn log_act(&self, caller: &Caller, act: Looked, about: u128, only: Option<GroupId>) -> Result<(), Status> {
+        for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
+            if let Some(why) = hosted.group.status().stopped {
+                return Err(stopped(hosted, &why));
+            }
+            let entry = AccessEntry {
+                claims: caller.claims.clone(),
+                purpose: caller.purpose,
+                case: caller.case.clone(),
+                looked: act,
+                shard: None,
+                subject: about.to_be_bytes(),
+                at_ms: runtime::utc_ms(),
+            };
+            if hosted.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
+                return Err(denied(format!("this needs an operator of all units of {}: ask one", hosted.id())));
+            }
+        }
         Ok(())
     }
 
-    /// Waits a moment until this replica shows a change that was made: what the reply shows should be what was done. The one
-    /// that was taken out may never hear of it.
-    async fn shown(&self, only: Option<GroupId>, shows: impl Fn(&ReplicaStatus) -> bool) {
-        for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
+    /// Says in this node's log who did what, and what came of it.
+    fn told<T>(caller: &Caller, act: Looked, target: &str, outcome: Result<T, Status>) -> Result<Response<T>, Status> {
+        let Claims { subject, role, unit, .. } = &caller.claims;
+        let (purpose, case, what) = (caller.purpose.name(), &caller.case, act.name());
+        match &outcome {
+            Ok(_) => {
+                tracing::info!(%subject, %role, %unit, purpose, %case, what, target, outcome = "done", "an operator acted")
+            }
+            Err(status) => tracing::warn!(
+                %subject, %role, %unit, purpose, %case, what, target, outcome = ?status.code(), why = status.message(),
+                "an operator's act came to nothing, or it is not known what came of it"
+            ),
+        }
+        outcome.map(Response::new)
+    }
+
+    /// Waits a moment until this replica shows a change that was made: what the reply shows should be what was done.
+    async fn wait_for(&self, group: GroupId, shows: impl Fn(&ReplicaStatus) -> bool) {
+        if let Some(hosted) = self.0.group(group) {
             hosted.group.wait_for(SHOWN_WAIT, &shows).await;
         }
     }
@@ -296,6 +368,11 @@ impl SiteService {
             _ => Ok(()),
         }
     }
+}
+
+/// A group that does not run here carries nothing out.
+fn stopped(hosted: &Hosted, why: &str) -> Status {
+    precondition(format!("{} has stopped on this node, and nothing was done: {why}", hosted.id()))
 }
 
 /// Whether a group would be without voters if the node left.
@@ -347,92 +424,117 @@ impl Site for SiteService {
             tier: shared.directory.get(config.site.unit).map_or("", |unit| unit.tier.name()).to_owned(),
             parent_site: config.parent.as_ref().map(|parent| parent.site.to_string()).unwrap_or_default(),
             nodes: nodes.into_values().collect(),
-            groups: self.groups_status()?,
+            groups: self.groups_status(),
             links: links.collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             level_max: u32::from(LEVEL_MAX),
+            health: shared.health().err().unwrap_or_default(),
         }))
     }
 
     async fn add_node(&self, request: Request<AddNodeRequest>) -> Result<Response<MembersReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let AddNodeRequest { node, address, .. } = request.into_inner();
         let node: NodeId = id("node", &node)?;
         if address.parse::<crate::config::Address>().is_err() {
             return Err(wrong("address", "address: give host:port under which the other nodes reach it"));
         }
-        if let Some(entry) = self.0.place().nodes.get(&node).filter(|entry| !entry.present) {
-            let text = format!("{} left this site for good: start the node with a new id", entry.node);
-            return Err(precondition(text));
-        }
-        self.change(&Change { kind: ChangeKind::Add, node, address }, None).await?;
-        Ok(Response::new(MembersReply { groups: self.groups_status()? }))
+        let target = format!("{node} at {address}");
+        let doing = async {
+            if let Some(entry) = self.0.place().nodes.get(&node).filter(|entry| !entry.present) {
+                let text = format!("{} left this site for good: start the node with a new id", entry.node);
+                return Err(precondition(text));
+            }
+            self.log_act(&caller, Looked::AddNode, node.0.into(), None).await?;
+            let changed = self.change(&Change { kind: ChangeKind::Add, node, address }, None).await?;
+            Ok(self.shown(&changed))
+        };
+        Self::told(&caller, Looked::AddNode, &target, doing.await)
     }
 
     async fn promote_node(&self, request: Request<NodeRequest>) -> Result<Response<MembersReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
-        let node = id("node", &request.into_inner().node)?;
-        if !self.is_member(node) {
-            return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
-        }
-        self.change(&Change { kind: ChangeKind::Promote, node, address: String::new() }, None).await?;
-        Ok(Response::new(MembersReply { groups: self.groups_status()? }))
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
+        let node: NodeId = id("node", &request.into_inner().node)?;
+        let doing = async {
+            if !self.is_member(node) {
+                return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
+            }
+            self.log_act(&caller, Looked::PromoteNode, node.0.into(), None).await?;
+            let change = Change { kind: ChangeKind::Promote, node, address: String::new() };
+            let changed = self.change(&change, None).await?;
+            Ok(self.shown(&changed))
+        };
+        Self::told(&caller, Looked::PromoteNode, &node.to_string(), doing.await)
     }
 
     async fn remove_node(&self, request: Request<NodeRequest>) -> Result<Response<MembersReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let node: NodeId = id("node", &request.into_inner().node)?;
-        // A mistyped id must neither be spent nor look like a node that is gone.
-        if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
-            return Err(not_found(format!("{node} never was a node of this site: see the status for its nodes")));
-        }
-        if let Some(hosted) = self.0.hosted().find(|hosted| is_only_voter(hosted, node)) {
-            let text = format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
-            return Err(precondition(text));
-        }
-        let address = self.0.place().nodes.get(&node).map(|entry| entry.address.clone()).unwrap_or_default();
-        // First the directory: from now on the id is spent, whatever becomes of the change.
-        self.register(node, address, false).await?;
-        self.change(&Change { kind: ChangeKind::Remove, node, address: String::new() }, None).await?;
-        self.shown(None, |status| !status.members.contains_key(&node)).await;
-        Ok(Response::new(MembersReply { groups: self.groups_status()? }))
+        let doing = async {
+            // A mistyped id must neither be spent nor look like a node that is gone.
+            if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
+                return Err(not_found(format!("{node} never was a node of this site: see the status for its nodes")));
+            }
+            if let Some(hosted) = self.0.hosted().find(|hosted| is_only_voter(hosted, node)) {
+                let text = format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
+                return Err(precondition(text));
+            }
+            self.log_act(&caller, Looked::RemoveNode, node.0.into(), None).await?;
+            let address = self.0.place().nodes.get(&node).map(|entry| entry.address.clone()).unwrap_or_default();
+            // First the directory: from now on the id is spent, whatever becomes of the change.
+            self.register(node, address, false).await?;
+            let change = Change { kind: ChangeKind::Remove, node, address: String::new() };
+            let changed = self.change(&change, None).await?;
+            Ok(self.shown(&changed))
+        };
+        Self::told(&caller, Looked::RemoveNode, &node.to_string(), doing.await)
     }
 
     async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Result<Response<MembersReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let TransferLeaderRequest { group, node, .. } = request.into_inner();
         let (group, node): (GroupId, NodeId) = (id("group", &group)?, id("node", &node)?);
-        group_here(&self.0, group).await?;
-        self.change(&Change { kind: ChangeKind::Lead, node, address: String::new() }, Some(group)).await?;
-        self.shown(Some(group), |status| status.leader == Some(node)).await;
-        Ok(Response::new(MembersReply { groups: self.groups_status()? }))
+        let doing = async {
+            let hosted = group_here(&self.0, group).await?;
+            if !hosted.group.status().members.contains_key(&node) {
+                return Err(not_found(format!("{node} is no member of {group}: see the status for its voters")));
+            }
+            self.log_act(&caller, Looked::TransferLeader, node.0.into(), Some(group)).await?;
+            let change = Change { kind: ChangeKind::Lead, node, address: String::new() };
+            let changed = self.change(&change, Some(group)).await?;
+            self.wait_for(group, |status| status.leader == Some(node)).await;
+            Ok(self.shown(&changed))
+        };
+        Self::told(&caller, Looked::TransferLeader, &format!("{group} to {node}"), doing.await)
     }
 
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<SnapshotReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
-        for hosted in self.0.hosted() {
-            let target = hosted.group.status().applied;
-            hosted.group.snapshot().await.map_err(precondition)?;
-            let taken = hosted.group.wait_for(CHANGE_WAIT, |status| status.snapshot >= target).await;
-            let Some(target) = target.filter(|_| taken) else { continue };
-            hosted.group.purge(target).await.map_err(precondition)?;
-            // What the reply shows is what was done: the purge itself happens behind the call.
-            hosted.group.wait_for(PURGE_WAIT, |status| status.purged >= Some(target)).await;
-        }
-        Ok(Response::new(SnapshotReply { groups: self.groups_status()? }))
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
+        let doing = async {
+            self.log_act(&caller, Looked::Snapshot, 0, None).await?;
+            for hosted in self.0.hosted() {
+                snapshot_of(hosted).await?;
+            }
+            Ok(SnapshotReply { groups: self.groups_status() })
+        };
+        Self::told(&caller, Looked::Snapshot, "", doing.await)
     }
 
     async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let level = u16::try_from(request.into_inner().level)
             .map_err(|_| wrong("level", format!("level: at most {LEVEL_MAX}")))?;
-        for hosted in self.0.hosted() {
-            let raise = Command::Raise(Raise { level, now_ms: runtime::utc_ms() });
-            if let Answer::Refused(refusal) = hosted.propose(raise).await.map_err(failed)?.0 {
-                return Err(refused(&refusal));
+        let doing = async {
+            self.log_act(&caller, Looked::RaiseLevel, level.into(), None).await?;
+            for hosted in self.0.hosted() {
+                let raise = Command::Raise(Raise { level, now_ms: runtime::utc_ms() });
+                if let Answer::Refused(refusal) = hosted.propose(raise).await.map_err(failed)?.0 {
+                    return Err(refused(&refusal));
+                }
             }
-        }
-        Ok(Response::new(RaiseLevelReply { level: u32::from(level) }))
+            Ok(RaiseLevelReply { level: u32::from(level) })
+        };
+        Self::told(&caller, Looked::RaiseLevel, &format!("level {level}"), doing.await)
     }
 
     type BackupStream = BoxStream<'static, Result<BackupReply, Status>>;
@@ -448,27 +550,53 @@ impl Site for SiteService {
         &self,
         request: Request<ReleaseAuthorRequest>,
     ) -> Result<Response<ReleaseAuthorReply>, Status> {
-        self.operator(&request, request.get_ref().context.as_ref())?;
+        let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let ReleaseAuthorRequest { shard, author, .. } = request.into_inner();
         let shard: ShardId = id("shard", &shard)?;
         let author: [u8; 16] =
             author.try_into().map_err(|_| wrong("author", "author: give its 16 bytes, as the status shows"))?;
-        let hosted = match self.0.host_of(shard) {
-            Some(hosted) => hosted,
-            None => match whole_place(&self.0).await?.shards.get(&shard) {
-                Some(entry) => return Err(elsewhere(&self.0, entry.group, format!("shard {shard}"))),
-                None => return Err(no_shard(shard)),
-            },
+        let doing = async {
+            let hosted = match self.0.host_of(shard) {
+                Some(hosted) => hosted,
+                None => match whole_place(&self.0).await?.shards.get(&shard) {
+                    Some(entry) => return Err(elsewhere(&self.0, entry.group, format!("shard {shard}"))),
+                    None => return Err(no_shard(shard)),
+                },
+            };
+            let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
+            let state = known
+                .get(&AuthorId(author))
+                .ok_or_else(|| not_found("no such author in this shard: see the status for the parked ones"))?;
+            let peer = state.from.ok_or_else(|| precondition("this site's own author is never parked"))?;
+            let about = u128::from_be_bytes(author);
+            self.log_act(&caller, Looked::ReleaseAuthor, about, Some(hosted.id())).await?;
+            let forget = Command::Forget(Forget { shard, peer, author: Some(AuthorId(author)) });
+            match hosted.propose(forget).await.map_err(failed)?.0 {
+                Answer::Refused(refusal) => Err(refused(&refusal)),
+                _ => Ok(ReleaseAuthorReply {}),
+            }
         };
-        let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
-        let state = known
-            .get(&AuthorId(author))
-            .ok_or_else(|| not_found("no such author in this shard: see the status for the parked ones"))?;
-        let peer = state.from.ok_or_else(|| precondition("this site's own author is never parked"))?;
-        let forget = Command::Forget(Forget { shard, peer, author: Some(AuthorId(author)) });
-        match hosted.propose(forget).await.map_err(failed)?.0 {
-            Answer::Refused(refusal) => Err(refused(&refusal)),
-            _ => Ok(Response::new(ReleaseAuthorReply {})),
-        }
+        Self::told(&caller, Looked::ReleaseAuthor, &format!("{} in {shard}", AuthorId(author)), doing.await)
     }
+}
+
+/// Has a group write a snapshot and purge the log below it, and waits for both. It may be stopped by damage that is met then.
+async fn snapshot_of(hosted: &Hosted) -> Result<(), Status> {
+    let failed = |why: &str| precondition(format!("{}: no snapshot was written: {why}", hosted.id()));
+    let target = hosted.group.status().applied;
+    hosted.group.snapshot().await.map_err(|error| failed(&error.to_string()))?;
+    let taken = |status: &ReplicaStatus| status.snapshot >= target;
+    hosted.group.wait_for(CHANGE_WAIT, |status| status.stopped.is_some() || taken(status)).await;
+    let status = hosted.group.status();
+    if let Some(why) = status.stopped {
+        return Err(failed(&format!("the group has stopped over it ({why})")));
+    }
+    if !taken(&status) {
+        return Err(outcome_unknown(format!("{}: it is still being written: see the status", hosted.id())));
+    }
+    let Some(target) = target else { return Ok(()) };
+    hosted.group.purge(target).await.map_err(|error| failed(&error.to_string()))?;
+    // What the reply shows is what was done: the purge itself happens behind the call.
+    hosted.group.wait_for(PURGE_WAIT, |status| status.stopped.is_some() || status.purged >= Some(target)).await;
+    Ok(())
 }

@@ -20,6 +20,9 @@ const KEEP_SIZE: i32 = 1;
 /// What `statfs` tells of a disk without a limit.
 const PLENTY_BYTES: u64 = 1 << 40;
 
+/// How often a flush that hangs looks whether it still does.
+const HANGS_LOOK: Duration = Duration::from_millis(20);
+
 /// The file system's answers to the kernel.
 pub(super) struct Answering(pub(super) Arc<Mutex<Files>>);
 
@@ -196,6 +199,9 @@ impl Filesystem for Answering {
         let delay = self.files().delay();
         if let Some(delay) = delay {
             std::thread::sleep(delay);
+        }
+        while self.files().trouble.hangs {
+            std::thread::sleep(HANGS_LOOK);
         }
         empty(reply, self.files().flush(inode.0));
     }

@@ -11,6 +11,7 @@ mod damaged_beyond_itself;
 mod demo;
 mod full_disk;
 mod groups_apart;
+mod health;
 mod link_cut;
 mod load;
 mod membership;

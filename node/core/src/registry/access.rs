@@ -1,5 +1,5 @@
 //! The access log: every read of personal data is an entry here, chained like edits, committed before its answer leaves;
-//! refused reads too.
+//! refused reads too. So is every act of an operator, before it is done.
 
 use super::{GroupState, ShardState, Tx};
 use crate::access::{Action, decide};
@@ -26,6 +26,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
         // be seen.
         let allowed = match entry.looked {
             Looked::AccessLog | Looked::Backup => !wanted.is_empty() && wanted.iter().all(reaches),
+            // A group may have members before it has shards.
+            _ if action == Action::Administer => {
+                action.roles().contains(&entry.claims.role) && wanted.iter().all(reaches)
+            }
             _ => wanted.iter().any(reaches),
         };
         group.access_count += 1;
@@ -57,6 +61,13 @@ fn action_of(looked: Looked) -> Action {
         Looked::Export => Action::Export,
         Looked::Watch => Action::Watch,
         Looked::AccessLog => Action::AccessLog,
-        Looked::Backup => Action::Administer,
+        Looked::Backup
+        | Looked::AddNode
+        | Looked::PromoteNode
+        | Looked::RemoveNode
+        | Looked::TransferLeader
+        | Looked::Snapshot
+        | Looked::RaiseLevel
+        | Looked::ReleaseAuthor => Action::Administer,
     }
 }

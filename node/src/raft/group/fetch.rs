@@ -15,6 +15,7 @@ use dinhba_core::inject::sometimes;
 use dinhba_proto::peer::v1 as wire;
 
 use crate::disk::Disk;
+use crate::proof::Spell;
 use crate::raft::incoming::{Incoming, NotTaken, PARTIAL_KEPT, judge};
 use crate::raft::machine::Lender;
 use crate::raft::network::{CHUNK_BYTES_MAX, CHUNK_WAIT, chunk_of};
@@ -51,6 +52,8 @@ pub(super) struct Asker {
     /// Who may have one, and where each listens, as far as known.
     pub(super) others: BTreeMap<NodeId, BTreeSet<String>>,
     pub(super) incoming: Option<Incoming>,
+    /// Who has given nothing yet, for the log.
+    pub(super) refusals: BTreeMap<NodeId, Spell>,
 }
 
 impl Asker {
@@ -77,10 +80,13 @@ impl Asker {
                         Ok(fetched) => {
                             sometimes("a snapshot is fetched from another member", true);
                             tracing::warn!(group = %self.group, %node, bytes = fetched.1.bytes, "fetched its snapshot");
+                            self.refusals.clear();
                             return fetched;
                         }
                         Err(why) => {
-                            tracing::warn!(group = %self.group, %node, address, why, "no snapshot from there");
+                            if self.refusals.entry(node).or_default().failed() {
+                                tracing::warn!(group = %self.group, %node, address, why, "no snapshot from there yet");
+                            }
                             whys.push(format!("{node}: {why}"));
                         }
                     }

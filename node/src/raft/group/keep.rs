@@ -22,6 +22,7 @@ use openraft::Raft;
 use super::fetch::{ASK_PAUSE_MAX, Asker, Lending};
 use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, pace, receive};
 use crate::log::LOST_VOTE;
+use crate::proof::Proof;
 use crate::raft::condition::Condition;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::StateMachine;
@@ -120,7 +121,7 @@ fn is_engine_damaged(setup: &Setup) -> bool {
     setup.disk.list(&setup.snapshot_dir).is_ok_and(|names| names.iter().any(|name| name == ENGINE_DAMAGED))
 }
 
-async fn open(setup: &Setup, condition: &Arc<Condition>) -> Result<Opened, Unfit> {
+async fn open(setup: &Setup, condition: &Arc<Condition>, pulse: &Proof) -> Result<Opened, Unfit> {
     let (group, here) = (setup.group, setup.node.0);
     let config = Arc::new(config(setup).map_err(Unfit::Refused)?);
     let (log, mut machine) = prepare(setup, condition).await?;
@@ -142,24 +143,42 @@ async fn open(setup: &Setup, condition: &Arc<Condition>) -> Result<Opened, Unfit
     // If a snapshot was installed, it has said so itself.
     condition.whole(applied.map(|applied| applied.index));
     let receiving = receive::Receiving::new(Arc::clone(&setup.disk), &setup.snapshot_dir, group);
-    let (pool, barriers, lending) = (setup.pool.clone(), Default::default(), Lending::new(group, lender));
-    Ok(Opened { inner: Arc::new(Inner { group, here, raft, heard, pool, barriers, receiving, lending }), ended })
+    let inner = Inner {
+        group,
+        here,
+        raft,
+        heard,
+        pool: setup.pool.clone(),
+        barriers: Default::default(),
+        receiving,
+        lending: Lending::new(group, lender),
+        condition: Arc::clone(condition),
+        pulse: pulse.clone(),
+        disk: setup.disk_proof.clone(),
+        hand_over_wait: Duration::from_millis(setup.settings.election_ms_max),
+    };
+    Ok(Opened { inner: Arc::new(inner), ended })
 }
 
 pub(super) async fn start(setup: Setup) -> Result<Group, StartError> {
     let condition = Arc::new(Condition::default());
     let mut keeper = Keeper::new(setup, Arc::clone(&condition));
-    let opened = match open(&keeper.setup, &condition).await {
+    let opened = match open(&keeper.setup, &condition, &keeper.pulse).await {
         // The log alone is enough: nobody is asked.
         Err(Unfit::Damaged(why)) if keeper.purged()?.is_none() => {
             keeper.begin_again(&why)?;
-            open(&keeper.setup, &condition).await
+            open(&keeper.setup, &condition, &keeper.pulse).await
         }
         opened => opened,
     };
     let (handle, phase) = match opened {
         Ok(Opened { inner, ended }) => {
-            let handle = Handle::new(&keeper.setup, Arc::clone(&condition), Slot::Here(Arc::clone(&inner)));
+            let handle = Handle::new(
+                &keeper.setup,
+                Arc::clone(&condition),
+                keeper.pulse.clone(),
+                Slot::Here(Arc::clone(&inner)),
+            );
             handle.serve(&inner);
             (handle, Phase::Running(ended))
         }
@@ -170,8 +189,8 @@ pub(super) async fn start(setup: Setup) -> Result<Group, StartError> {
                 return Err(StartError::Store(why));
             }
             condition.begin();
-            let away = Slot::away(Status::unknown(), &repairs(&why.to_string()));
-            (Handle::new(&keeper.setup, condition, away), Phase::Lost(why))
+            let away = Slot::away(Status::unknown(), &repairs(&why.to_string()), true);
+            (Handle::new(&keeper.setup, condition, keeper.pulse.clone(), away), Phase::Lost(why))
         }
     };
     let handle = Arc::new(handle);
@@ -189,6 +208,7 @@ fn repairs(why: &str) -> String {
 struct Keeper {
     setup: Setup,
     condition: Arc<Condition>,
+    pulse: Proof,
     handle: Weak<Handle>,
     asker: Asker,
     repaired: Option<Instant>,
@@ -204,9 +224,11 @@ impl Keeper {
             dir: setup.snapshot_dir.clone(),
             others: Default::default(),
             incoming: None,
+            refusals: Default::default(),
         };
         setup.peers.iter().for_each(|(node, address)| asker.learn(*node, address));
-        Keeper { setup, condition, handle: Weak::new(), asker, repaired: None }
+        let pulse = Proof::new("no proposal has passed", setup.settings.unproved_max());
+        Keeper { setup, condition, pulse, handle: Weak::new(), asker, repaired: None }
     }
 
     fn log(&self) -> Result<LogStore, StoreError> {
@@ -271,7 +293,7 @@ impl Keeper {
         tracing::warn!(group = %self.setup.group, why, "this replica is made again from another member's snapshot");
         self.condition.begin();
         handle.groups.remove(self.setup.group);
-        let old = handle.replace(Slot::away(status, &repairs(&why)))?;
+        let old = handle.replace(Slot::away(status, &repairs(&why), true))?;
         drop(handle);
         // It answers with an error only if its task is already gone.
         let _ = old.raft.shutdown().await;
@@ -317,7 +339,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::error!(group = %self.setup.group, %error, "replica stopped");
-                handle.replace(Slot::away(handle.status(), &error.to_string()));
+                handle.replace(Slot::away(handle.status(), &error.to_string(), false));
                 None
             }
         }
@@ -336,7 +358,7 @@ impl Keeper {
                 let handle = self.handle.clone();
                 let tell = |why: String| {
                     if let Some(handle) = handle.upgrade() {
-                        handle.replace(Slot::away(handle.status(), &repairs(&why)));
+                        handle.replace(Slot::away(handle.status(), &repairs(&why), true));
                     }
                 };
                 let (meta, file) = ending.or(self.asker.fetch(reach, tell)).await?;
@@ -344,7 +366,7 @@ impl Keeper {
             }
         };
         Some(match adopted {
-            Ok(()) => open(&self.setup, &self.condition).await,
+            Ok(()) => open(&self.setup, &self.condition, &self.pulse).await,
             Err(error) => Err(error.into()),
         })
     }

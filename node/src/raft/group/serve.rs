@@ -62,7 +62,11 @@ impl Inner {
                             if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                                 self.heard.at(came);
                             }
-                            append_answer_to_wire(&answer)
+                            // Without entries it says nothing of the disk, and a leader must not count on one that hangs.
+                            match self.disk.overdue() {
+                                Ok(()) => append_answer_to_wire(&answer),
+                                Err(why) => stopped(&why),
+                            }
                         }
                         Err(error) => stopped(&error),
                     }
@@ -94,6 +98,7 @@ impl Inner {
             Body::Fetch(request) => self.lend(caller, &request),
             Body::Propose(request) => self.propose_for_peer(request).await,
             Body::ReadIndex(_) => self.read_index_for_peer().await,
+            Body::Pulse(_) => self.tell_pulse(),
             _ => failure(wire::FailureKind::Malformed, "not a call to a group"),
         }
     }
