@@ -129,7 +129,7 @@ impl Watched {
         self.country.start_node(node);
     }
 
-    fn officer<'a>(&self, ledger: &'a Ledger) -> Officer {
+    fn officer(&self, ledger: &Ledger) -> Officer {
         let impatient = Limits { attempt: Duration::from_secs(2), deadline: Duration::from_secs(4), ..limits() };
         let client = self.country.site_client(COMMUNE, Role::Registrar, COMMUNE).with_limits(impatient);
         Officer::new(client, self.country.shard(COMMUNE), ledger)
@@ -193,7 +193,7 @@ async fn the_last_of_three_is_not_well_whatever_became_of_the_others() {
         }
         let log = log_of(&nodes[left]);
         for other in &others {
-            let told = count(&log, &format!("{}", node_name(other.id)));
+            let told = count(&log, &node_name(other.id));
             assert!(told <= 6, "{told} lines of {} in\n{log}", other.id);
             match illness {
                 "killed" => site.country.start_node(other),
