@@ -54,6 +54,9 @@ async fn of_more_calls_than_a_site_serves_each_is_refused_before_it_is_sent() {
     let memory = Memory::default();
     memory.faults("a", vec![Fault::Silence; CALLS_MAX]);
     let client = memory.client(&["a"]);
+    // Time for all of them to be sent, on a busy machine too.
+    let (attempt, deadline) = (Duration::from_secs(2), Duration::from_secs(8));
+    let client = client.with_limits(Limits { attempt, deadline, ..client.limits() });
     let session = client.session();
     let call = || async { client.edit(&session, &birth()).await };
     let under_way = futures::future::join_all((0..CALLS_MAX).map(|_| call()));
