@@ -450,9 +450,12 @@ impl Country {
     pub async fn site_ready(&self, code: &str) {
         let site = &self.sites[code];
         for node in site.nodes.iter().filter(|node| self.running.contains_key(&node.id)) {
+            // A member may leave groups to others; a node that was added has all.
+            let member = node.config.site.members.iter().find(|member| member.id == node.id);
+            let groups = member.map_or(site.groups.len(), |member| member.groups.len());
             eventually(&format!("{} of {code} serves", node.id), READY_WAIT, async || {
                 let Some(status) = self.status(code, node).await else { return false };
-                status.groups.len() == site.groups.len()
+                status.groups.len() == groups
                     && status.groups.iter().all(|group| {
                         let planned = site.groups.iter().find(|(id, _)| id.to_string() == group.group);
                         !group.leader.is_empty()
