@@ -505,8 +505,8 @@ proptest! {
             let mut text = String::from_utf8(rejected).unwrap();
             for (id, date) in &right {
                 let id = if name == "people.ndjson" { format!("\"id\":\"{id}\"") } else { format!(",{id},") };
-                let line = text.lines().find(|line| line.contains(&id)).unwrap().to_owned();
-                prop_assert!(line.contains(WRONG));
+                let is_theirs = |line: &&str| line.contains(&id) && line.contains(WRONG);
+                let line = text.lines().find(is_theirs).unwrap().to_owned();
                 text = text.replacen(&line, &line.replace(WRONG, date), 1);
             }
             let kind = if name == "people.ndjson" { name } else { "rejected.csv" };
@@ -535,10 +535,10 @@ fn a_row_is_known_by_its_id_or_by_what_it_says() {
         outcome(1, 0, &[3]),
         "a corrected value"
     );
-    assert_eq!(import("name,birth_date\nLê/An,1990\n"), outcome(1, 0, &[]), "another row than that of the id");
+    assert_eq!(import("name,birth_date\nLê/Văn/An,1990\n"), outcome(1, 0, &[]), "another row than that of the id");
     assert_eq!(import("birth_date,name\n1990,Lê/Văn/An\n1990,Lê/Văn/Bình\n"), outcome(1, 1, &[]), "a row inserted");
     assert_eq!(import("id,name\n7,Lê/Văn/An\n7,Lê/Văn/Bình\n8,Lê/Văn/Em\n"), outcome(1, 0, &[2, 3]), "an id twice");
-    assert_eq!(import("name\nLê/Gia\nLê/Gia\n"), outcome(1, 0, &[3]), "who says the same may be the same");
+    assert_eq!(import("name\nLê/Văn/Gia\nLê/Văn/Gia\n"), outcome(1, 0, &[3]), "who says the same may be the same");
     assert_eq!(import("id,name\n20,Lê/Văn/Gia\n,Lê/Văn/Hoa\n"), outcome(1, 0, &[3]), "an id that fell out");
     assert_eq!(import("id,name\n21,Lê/Văn/Kim\n22,\n"), outcome(1, 0, &[3]), "a name that fell out");
     let numbers =
