@@ -561,7 +561,7 @@ impl Done {
         let object = || {
             json!({
                 "rows": rows, "accepted": accepted, "already_there": already_there, "refused": refused, "bad": bad,
-                "unanswered": unanswered, "already_there_lines": lines_there, "problems": self.problems.json(),
+                "unanswered": unanswered, "already_there_lines": lines_there, "without_id": plan.without_id, "problems": self.problems.json(),
                 "problems_unlisted": self.problems.unlisted, "warnings": self.warnings.json(),
                 "rejected_file": written, "interrupted": matches!(ending, Some(Ending::Interrupted)),
             })

@@ -24,7 +24,7 @@ impl Format {
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "ndjson" | "jsonl" | "json" => Some(Format::Ndjson),
-            "csv" | "tsv" | "txt" => Some(Format::Csv),
+            "csv" => Some(Format::Csv),
             _ => None,
         }
     }
