@@ -85,6 +85,7 @@ pub(crate) fn said(code: Code, text: &str) -> Status {
         Code::InvalidArgument => v1::Reason::Invalid,
         Code::PermissionDenied => v1::Reason::Denied,
         Code::NotFound => v1::Reason::NotFound,
+        Code::AlreadyExists => v1::Reason::Exists,
         Code::Aborted => v1::Reason::Stale,
         Code::Unavailable => v1::Reason::NotAccepted,
         Code::ResourceExhausted => v1::Reason::Overloaded,

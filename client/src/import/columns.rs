@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use csv::StringRecord;
 use dinhba_core::ids::RecordId;
-use dinhba_core::schema::{ELEMENT_BYTES_MAX, FieldId, RecordKind, Repeat, Shape, Type, fields};
+use dinhba_core::schema::{self, ELEMENT_BYTES_MAX, FieldId, RecordKind, Repeat, Shape, Type, fields};
 use dinhba_core::text::{fold, tidy};
 
 use super::cells::{Rows, SEPARATORS};
@@ -60,7 +60,7 @@ impl Column {
     }
 
     pub(super) fn is_date(&self) -> bool {
-        self.known().any(|field| matches!(field.ty, Type::Date))
+        self.known().any(|field| matches!(field.ty, Type::Date(_)))
     }
 
     /// Whether its values are digits as they are typed, so that a number of a sheet has lost what matters.
@@ -77,14 +77,14 @@ impl Column {
         let field = FieldId::named(record.kind, &self.name);
         let field = field.ok_or_else(|| format!("{} is no field of a {}", self.name, record.kind))?;
         if !self.takes_lines() {
-            record.put(field, &self.element, tidy(text));
+            record.put(field, &schema::element(field, &self.element), tidy(text));
             return Ok(());
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let line = tidy(line);
             let (element, text) = element_of(&line)
                 .ok_or_else(|| format!("{} must have an element key on each line: father: …", self.name))?;
-            record.put(field, &element.trim().to_lowercase(), text.trim());
+            record.put(field, &schema::element(field, &element.trim().to_lowercase()), text.trim());
         }
         Ok(())
     }
@@ -111,8 +111,9 @@ impl Column {
 pub(super) fn element_of(line: &str) -> Option<(&str, &str)> {
     line.split_once(':').filter(|(element, _)| {
         let element = element.trim();
-        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        (1..=ELEMENT_BYTES_MAX).contains(&element.len()) && element.bytes().all(is_key)
+        // A relation may be named in Vietnamese. What a separator or a slash is in is no key, but a row.
+        let is_key = |c: char| c.is_alphanumeric() || matches!(c, '-' | ' ');
+        (1..=ELEMENT_BYTES_MAX).contains(&element.chars().count()) && element.chars().all(is_key)
     })
 }
 
@@ -322,7 +323,8 @@ mod tests {
     fn a_line_of_a_repeated_field_has_a_key() {
         assert_eq!(element_of("father: name=A; since=12:30"), Some(("father", " name=A; since=12:30")));
         assert_eq!(element_of("Child-1:x"), Some(("Child-1", "x")));
-        for none in ["2,Vũ/Văn/Ba,1991: x", "no key", ": x", "name=A: x"] {
+        assert_eq!(element_of("mẹ: name=B"), Some(("mẹ", " name=B")));
+        for none in ["2,Vũ/Văn/Ba,1991: x", "2;Ba: x", "2\tBa: x", "no key", ": x", "name=A: x"] {
             assert_eq!(element_of(none), None, "{none}");
         }
     }

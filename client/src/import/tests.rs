@@ -97,7 +97,7 @@ fn nothing_is_taken_from_a_file_whose_structure_is_in_doubt() {
 #[test]
 fn a_table_from_an_office_reads_as_it_is() {
     let table = "sep=;\r\nHọ, chữ đệm và tên khai sinh;NGÀY, THÁNG, NĂM SINH;Giới tính;relative[Father];relative;;\r\n\
-        Lê  Thi\u{323} Ho\u{300}a;02/03/1975;Nữ;name=Lê An;\"mother: name=Bùi Mai\nchild-1: name=Trần Bình\";;\r\n\
+        Lê  Thi\u{323} Ho\u{300}a;02/03/1975;Nữ;name=Lê An;\"Mẹ: name=Bùi Mai\nchild-1: name=Trần Bình\";;\r\n\
         ;;;;\r\n\
         Trần An;1980;Nam;;không rõ;;\r\n\r\n\
         \"Bùi An\";1981;;;;;\r\n";
