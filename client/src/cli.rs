@@ -19,6 +19,7 @@
 //! | 7 | the outcome is not known: do the same again, under the same request |
 //! | 8 | a file was imported but for some rows |
 //! | 9 | `status`: the node is not well; why is in the first line |
+//! | 130 | interrupted; what was done until then is said |
 //!
 //! A verb takes the options that it uses and no others ([`Line`]): those that ask a site whom and why, all of them how to
 //! write. A program may take these before the verb too, and puts both together ([`Connection::or`]).
@@ -28,7 +29,6 @@ mod connection;
 mod export;
 mod fields;
 mod import;
-mod rows;
 pub mod sheet;
 mod show;
 mod status;
@@ -41,13 +41,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as _;
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId, ShardId};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
 use dinhba_core::schema::RecordKind;
 use serde_json::{Value as Json, json};
 use tonic::Code;
 
 use crate::archive::ArchiveError;
 use crate::error::{Error, Problem};
+use crate::import::{self as files, Format};
 use crate::request::parse_request;
 
 pub use connection::Connection;
@@ -64,7 +65,8 @@ Exit codes:
   6  no node could be reached; nothing was accepted
   7  the outcome is not known: do the same again, under the same request
   8  a file was imported but for some rows
-  9  status: the node is not well; why is in the first line";
+  9  status: the node is not well; why is in the first line
+130  interrupted; what was done until then is said";
 
 /// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub enum Exit {
     BadRows = 8,
     /// The node that was asked is not well.
     Unwell = 9,
+    /// Somebody wanted it to end.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -127,6 +131,9 @@ pub(crate) enum Failure {
     Usage(String),
     #[error("{what}: {error}")]
     File { what: String, error: std::io::Error },
+    /// A file whose structure is in doubt.
+    #[error("{what} is not imported, and nothing was sent:{}", listed(.problems))]
+    Doubtful { what: String, problems: Vec<files::Problem> },
     #[error("{0}")]
     Archive(#[from] ArchiveError),
     /// What is written to has gone away, or is full.
@@ -134,6 +141,10 @@ pub(crate) enum Failure {
     Output(#[from] std::io::Error),
     #[error("{0}")]
     Other(String),
+}
+
+fn listed(problems: &[files::Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
 impl Failure {
@@ -144,7 +155,7 @@ impl Failure {
     fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => Exit::of(error),
-            Failure::Usage(_) => Exit::Usage,
+            Failure::Usage(_) | Failure::Doubtful { .. } => Exit::Usage,
             // Files in a directory are what was given, and nothing changed.
             Failure::Archive(error) if !matches!(error, ArchiveError::Io { .. } | ArchiveError::Busy { .. }) => {
                 Exit::Usage
@@ -181,7 +192,7 @@ impl Failure {
             Exit::Stale => "stale",
             Exit::Unreachable => "unreachable",
             Exit::Unknown => "outcome_unknown",
-            Exit::Done | Exit::Other | Exit::BadRows | Exit::Unwell => "other",
+            Exit::Done | Exit::Other | Exit::BadRows | Exit::Unwell | Exit::Interrupted => "other",
         };
         let mut object = json!({ "error": name, "message": self.to_string() });
         match self {
@@ -196,6 +207,10 @@ impl Failure {
             }
             Failure::Client(Error::OutcomeUnknown { request: Some(request), .. }) => {
                 object["request"] = json!(request.to_string());
+            }
+            Failure::Doubtful { problems, .. } => {
+                let listed = problems.iter().map(|found| json!({ "line": found.line, "reason": found.reason }));
+                object["problems"] = listed.collect();
             }
             _ => {}
         }
@@ -349,7 +364,7 @@ pub enum Verb {
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
-    /// Writes all records of a unit as NDJSON that import reads; after a break, begin anew
+    /// Writes all records of a unit as a file that import reads; after a break, begin anew
     Export {
         /// The shard (h-…); without it, the one of the caller's unit
         #[arg(long, conflicts_with = "unit")]
@@ -357,9 +372,12 @@ pub enum Verb {
         /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
         #[arg(long)]
         unit: Option<String>,
-        /// The file, which gets its name once it is whole; without it, the standard output
+        /// The file (.ndjson or .csv), which gets its name once it is whole; without it, or as -, the standard output
         #[arg(long, short)]
         output: Option<PathBuf>,
+        /// ndjson or csv; without it, by the file's name
+        #[arg(long, value_parser = format)]
+        format: Option<Format>,
     },
     /// Who read what, for auditors
     AccessLog {
@@ -430,23 +448,57 @@ pub struct Edit {
 }
 
 /// What `import` takes.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
+#[command(after_help = ABOUT_FILES)]
 pub struct Import {
-    /// The file: NDJSON or CSV
+    /// The file: a table (.csv, .tsv, .xlsx) or NDJSON; - for the standard input
     file: PathBuf,
+    /// Says everything that would be said, without a node, and sends nothing
+    #[arg(long, conflicts_with_all = ["rejected", "shard", "unit"])]
+    check: bool,
+    /// Writes the rejected rows, each with its reason, into a file that can be mended and imported by itself
+    #[arg(long, value_name = "FILE")]
+    rejected: Option<PathBuf>,
+    /// A table with the columns `column` and `field`, which says what the file's columns are; `-` passes over one
+    #[arg(long, value_name = "FILE")]
+    columns: Option<PathBuf>,
+    /// Passes over the column of that title; may be given several times
+    #[arg(long, value_name = "TITLE")]
+    ignore_column: Vec<String>,
+    /// The sheet of a workbook, if it has several
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
+    /// The file's last line has no line end, and is whole all the same
+    #[arg(long)]
+    whole: bool,
+    /// The name of the list that the rows' ids belong to, if other lists use the same ids; give it each time
+    #[arg(long, value_name = "NAME", value_parser = list)]
+    list: Option<String>,
+    /// Takes rows whose personal number another record of the site has, with a warning for each
+    #[arg(long)]
+    allow_known_numbers: bool,
     /// The shard of all rows (h-…), whatever their home
     #[arg(long, conflicts_with = "unit")]
     shard: Option<ShardId>,
     /// The unit of all rows, whatever their home: its code (00001), code and day (00001@2025-06-30) or id (u-…)
     #[arg(long)]
     unit: Option<String>,
-    /// The session of an earlier import, after its bad rows were mended in their places: 32 hex digits
-    #[arg(long, value_parser = session)]
-    session: Option<SessionId>,
-    /// Says nothing while it works
+    /// Shows no progress
     #[arg(long, short)]
     quiet: bool,
 }
+
+/// What there is to know of files before the first is imported.
+const ABOUT_FILES: &str = "\
+A table has a first line that names its columns: the fields of `dinhba fields`, by name or Vietnamese label, and `kind`
+(person, or household), `id` and `home` (00001@2025-06-30). Nothing is taken from a file whose structure is in doubt: a
+quote without an end, a row with more or fewer cells than the header, an unknown column, a last line without an end.
+
+A row with an `id` of its own (a number of the list) is registered once, and a later row of that id with other values is
+refused. A row without one is known by what it says: the same row again is found to be there, a changed one is another
+person. An id with @ in front is a name inside the file, by which other rows refer to it (household = @h1).
+
+Run the same import again after a break or Ctrl-C: it takes only what is not there yet.";
 
 /// What `backup` takes.
 #[derive(Debug, clap::Args)]
@@ -481,9 +533,12 @@ pub struct Generate {
     /// Their communes, by code and day (00001@2025-06-30); a code alone means today's unit
     #[arg(long, required = true, value_delimiter = ',')]
     units: Vec<String>,
-    /// The file (.ndjson or .csv); without it, NDJSON on the standard output
+    /// The file (.ndjson or .csv); without it, or as -, the standard output
     #[arg(long, short)]
     output: Option<PathBuf>,
+    /// ndjson or csv; without it, by the file's name
+    #[arg(long, value_parser = format)]
+    format: Option<Format>,
 }
 
 /// What an operator asks.
@@ -544,9 +599,17 @@ fn mark(text: &str) -> Result<Mark, String> {
     bytes.collect::<Option<_>>().map(Mark).ok_or_else(|| "write it as it was printed: hex digits".to_owned())
 }
 
-fn session(text: &str) -> Result<SessionId, String> {
-    let prefixed = if text.starts_with("q-") { text.to_owned() } else { format!("q-{text}") };
-    prefixed.parse().map_err(|_| "write it as it was printed: 32 hex digits".to_owned())
+/// Letters of a list's name: it is typed again with each import.
+const LIST_CHARS_MAX: usize = 100;
+
+fn list(text: &str) -> Result<String, String> {
+    let name = dinhba_core::text::tidy(text);
+    let fits = (1..=LIST_CHARS_MAX).contains(&name.chars().count());
+    if fits { Ok(name) } else { Err(format!("a list's name has 1 to {LIST_CHARS_MAX} letters")) }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::named(text).ok_or_else(|| "write ndjson or csv".to_owned())
 }
 
 /// Where a verb writes to, and how.
@@ -620,6 +683,7 @@ fn misuse(error: &clap::Error) -> Failure {
 fn asks_no_site(verb: &Verb) -> bool {
     match verb {
         Verb::Units { .. } | Verb::Fields { .. } | Verb::Generate(_) => true,
+        Verb::Import(import) => import.check,
         Verb::Backup(Backup { look, .. }) => look.is_some(),
         _ => false,
     }
@@ -642,6 +706,11 @@ pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
         }
         if let Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) = &verb {
             return backup::verify(archive, &mut desk);
+        }
+        if let Verb::Import(import) = &verb
+            && import.check
+        {
+            return import::check(import, &mut desk);
         }
         if let Verb::Fields { kind } = &verb {
             return fields::list(*kind, &mut desk);

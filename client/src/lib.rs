@@ -21,6 +21,10 @@ pub mod client;
 
 mod streams;
 
+pub mod draft;
+
+pub mod import;
+
 pub mod generate;
 
 pub mod cli;

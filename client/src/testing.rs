@@ -85,6 +85,7 @@ pub(crate) fn said(code: Code, text: &str) -> Status {
         Code::InvalidArgument => v1::Reason::Invalid,
         Code::PermissionDenied => v1::Reason::Denied,
         Code::NotFound => v1::Reason::NotFound,
+        Code::AlreadyExists => v1::Reason::Exists,
         Code::Aborted => v1::Reason::Stale,
         Code::Unavailable => v1::Reason::NotAccepted,
         Code::ResourceExhausted => v1::Reason::Overloaded,
@@ -121,6 +122,21 @@ impl Memory {
         let mut register = self.register();
         let request = request_of(edit.request.as_ref()).ok_or_else(|| said(Code::InvalidArgument, "no request"))?;
         if let Some(reply) = register.answers.get(&request) {
+            let says = |edit: &v1::EditRequest| {
+                let parts = edit.parts.clone().into_iter().map(|mut part| {
+                    part.changes.iter_mut().for_each(|change| change.overwrites.clear());
+                    part.changes.sort_by_key(|change| (change.field.clone(), change.element.clone()));
+                    part
+                });
+                parts.collect::<Vec<_>>()
+            };
+            let before = register.applied.iter().find(|before| before.request == edit.request);
+            if before.is_some_and(|before| says(before) != says(&edit)) {
+                return Err(said(
+                    Code::AlreadyExists,
+                    &format!("request {request} was made before, with other content"),
+                ));
+            }
             return Ok(v1::EditReply { replayed: true, ..reply.clone() });
         }
         let poison = register.poison.clone();
@@ -293,8 +309,14 @@ impl Records for Memory {
         Ok(Response::new(v1::GetReply { record: Some(record) }))
     }
 
-    async fn find(&self, _: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
-        let records = self.register().records.values().cloned().collect();
+    /// By number alone, as far as it goes.
+    async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
+        let number = request.into_inner().number;
+        let has_number = |record: &&v1::Record| {
+            let mut fields = record.fields.iter().filter(|field| field.field == "personal_number");
+            number.is_empty() || fields.any(|field| field.values.iter().any(|value| value.value == number))
+        };
+        let records = self.register().records.values().filter(has_number).cloned().collect();
         Ok(Response::new(v1::FindReply { records, next: Vec::new() }))
     }
 
@@ -456,6 +478,7 @@ pub(crate) fn status(shards: Vec<v1::ShardStatus>) -> v1::StatusReply {
         version: "0.1.0".into(),
         level_max: 1,
         health: String::new(),
+        home_shard: SHARD.to_string(),
     }
 }
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use dinhba_core::date::Date;
-use dinhba_core::ids::{RecordId, ShardId, UnitId};
-use dinhba_core::schema::{FieldId, RecordKind, Type};
+use dinhba_core::ids::{ShardId, UnitId};
+use dinhba_core::schema::{FieldId, RecordKind};
 use dinhba_core::units::{BEFORE_REFORM, Directory, REFORM, Resolve};
 use dinhba_proto::v1;
 use futures::StreamExt;
@@ -20,16 +20,46 @@ use serde_json::json;
 
 use super::{Desk, Exit, Failure, Generate};
 use crate::client::Client;
-use crate::generate::files::{self, Format};
-use crate::generate::{Draft, DraftField, DraftRecord, TEMPORARY};
+use crate::draft::{Draft, DraftField, DraftRecord, TEMPORARY, map_references};
+use crate::import::{Format, Writer, write};
 use crate::request::Context;
 
 pub(super) fn directory() -> Result<Directory, Failure> {
     Directory::vietnam().map_err(|error| Failure::Other(error.to_string()))
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| Failure::File { what: path.display().to_string(), error })
+/// Where records are written to, and how.
+pub(super) struct Output {
+    /// None is the standard output.
+    path: Option<PathBuf>,
+    format: Format,
+}
+
+impl Output {
+    /// A file's form is told by its name, unless it is said; what is no ordinary file, such as a pipe, gets NDJSON.
+    pub(super) fn of(path: Option<PathBuf>, format: Option<Format>) -> Result<Self, Failure> {
+        let path = path.filter(|path| path.as_os_str() != "-");
+        let by_name = || match &path {
+            Some(path) if fs::metadata(path).map_or(true, |there| there.is_file()) => {
+                Format::of(path).ok_or_else(|| {
+                    Failure::usage(format!(
+                        "{}: name the file .ndjson or .csv, or give --format, so that its form is clear",
+                        path.display()
+                    ))
+                })
+            }
+            _ => Ok(Format::Ndjson),
+        };
+        let format = format.map_or_else(by_name, Ok)?;
+        Ok(Output { path, format })
+    }
+
+    fn of_file(&self, error: io::Error) -> Failure {
+        match &self.path {
+            Some(path) => Failure::File { what: path.display().to_string(), error },
+            None => Failure::Output(error),
+        }
+    }
 }
 
 pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
@@ -38,17 +68,13 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
     let drafts = crate::generate::generate(&directory, &units, command.persons, command.seed)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let records = drafts.flat_map(|draft: Draft| draft.records);
-    let count = match &command.output {
-        None => files::write(Format::Ndjson, records, &mut *desk.out)?,
-        Some(path) => {
-            let format = Format::of(path).ok_or_else(|| {
-                Failure::usage(format!("{}: name the file .ndjson or .csv, so that its form is clear", path.display()))
-            })?;
-            files::write(format, records, create(path)?)
-                .map_err(|error| Failure::File { what: path.display().to_string(), error })?
-        }
+    let output = Output::of(command.output.clone(), command.format)?;
+    let of_file = |error| output.of_file(error);
+    let count = match &output.path {
+        None => write(output.format, records, &mut *desk.out).map_err(of_file)?,
+        Some(path) => write(output.format, records, File::create(path).map_err(of_file)?).map_err(of_file)?,
     };
-    match &command.output {
+    match &output.path {
         Some(path) if desk.json => desk.show(String::new, || json!({ "records": count, "file": path }))?,
         _ => desk.remark(&format!("{count} invented records")),
     }
@@ -112,31 +138,30 @@ pub(super) async fn export(
     client: &Client,
     context: &Context,
     shard: Option<ShardId>,
-    output: Option<&Path>,
+    output: &Output,
     desk: &mut Desk<'_>,
 ) -> Result<(), Failure> {
     let directory = directory()?;
     let mut pages = std::pin::pin!(client.export(context, shard));
     let mut tally = Tally::default();
-    let of_file = |error| Failure::File { what: output.unwrap_or(Path::new("")).display().to_string(), error };
+    let of_file = |error| output.of_file(error);
     // Before anything is asked for: what cannot be written should not have been looked at.
-    let mut file = output.map(Extract::begin).transpose().map_err(of_file)?;
+    let mut extract = output.path.as_deref().map(Extract::begin).transpose().map_err(of_file)?;
+    let out: &mut (dyn Write + Send) = match &mut extract {
+        Some(extract) => extract,
+        None => &mut *desk.out,
+    };
+    let mut writer = Writer::begin(output.format, out).map_err(of_file)?;
     let mut watch_from = 0;
     while let Some(page) = pages.next().await {
         let page = page?;
         watch_from = page.watch_from;
         for record in &page.records {
-            let draft = draft_of(record, &directory, &mut tally)?;
-            tally.records += 1;
-            match &mut file {
-                None => files::write(Format::Ndjson, [draft], &mut *desk.out)?,
-                Some(extract) => {
-                    files::write(Format::Ndjson, [draft], &mut Unflushed(&mut extract.file)).map_err(of_file)?
-                }
-            };
+            writer.put(&draft_of(record, &directory, &mut tally)?).map_err(of_file)?;
         }
     }
-    if let Some(extract) = file {
+    tally.records = writer.finish().map_err(of_file)?;
+    if let Some(extract) = extract {
         extract.finish().map_err(of_file)?;
     }
     let Tally { records, values_left_out, fields_unknown } = tally;
@@ -145,7 +170,7 @@ pub(super) async fn export(
             "records": records, "values_left_out": values_left_out, "fields_unknown": fields_unknown,
             "watch_from": watch_from,
         });
-        let Some(path) = output else { return desk.aside(&summary) };
+        let Some(path) = &output.path else { return desk.aside(&summary) };
         summary["file"] = json!(path);
         return desk.show(String::new, || summary);
     }
@@ -162,7 +187,7 @@ pub(super) async fn export(
 
 /// The file of an extract. It gets its name once it is whole: what has that name stays until then, and nobody takes a
 /// broken extract for a whole one.
-struct Extract {
+pub(super) struct Extract {
     file: BufWriter<File>,
     path: PathBuf,
     /// Where it is written meanwhile; none for what is no ordinary file, such as a pipe.
@@ -170,7 +195,7 @@ struct Extract {
 }
 
 impl Extract {
-    fn begin(path: &Path) -> io::Result<Self> {
+    pub(super) fn begin(path: &Path) -> io::Result<Self> {
         // A link stays one: what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_replaced = fs::metadata(&path).map_or(true, |there| there.is_file());
@@ -186,7 +211,7 @@ impl Extract {
         Ok(Extract { file, path, part })
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> io::Result<()> {
         self.file.flush()?;
         if let Some(part) = &self.part {
             self.file.get_ref().sync_all()?;
@@ -207,15 +232,12 @@ impl Drop for Extract {
     }
 }
 
-/// Keeps the writer of one record from flushing the file after each.
-struct Unflushed<'a, W>(&'a mut W);
-
-impl<W: Write> Write for Unflushed<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
+impl Write for Extract {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
     }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -249,35 +271,8 @@ fn draft_of(record: &v1::Record, directory: &Directory, tally: &mut Tally) -> Re
 
 /// `text` with the mark of a temporary id before each reference to a record.
 fn mark_references(field: FieldId, text: &str) -> String {
-    let mark = |id: &str| id.parse::<RecordId>().is_ok().then(|| format!("{TEMPORARY}{id}"));
-    match field.get().map(|known| &known.ty) {
-        Some(Type::Record(_)) => mark(text).unwrap_or_else(|| text.to_owned()),
-        Some(Type::Struct(of)) => {
-            let is_reference = |name: &str| of.parts.iter().any(|p| p.name == name && matches!(p.ty, Type::Record(_)));
-            let mut out = String::new();
-            // A semicolon inside a value has a backslash before it, and so has a backslash.
-            let (mut start, mut is_escaped) = (0, false);
-            let ends = text.char_indices().filter_map(|(at, c)| {
-                let ends = c == ';' && !is_escaped;
-                is_escaped = c == '\\' && !is_escaped;
-                ends.then_some(at)
-            });
-            for end in ends.chain([text.len()]) {
-                let segment = &text[start..end];
-                let marked = segment.split_once('=').filter(|(name, _)| is_reference(name.trim()));
-                match marked.and_then(|(name, id)| Some(format!("{name}={}", mark(id.trim())?))) {
-                    Some(marked) => out.push_str(&marked),
-                    None => out.push_str(segment),
-                }
-                if end < text.len() {
-                    out.push(';');
-                }
-                start = end + 1;
-            }
-            out
-        }
-        _ => text.to_owned(),
-    }
+    let mark = |id: &str| Some(format!("{TEMPORARY}{id}"));
+    map_references(field, text, mark).unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -335,11 +330,11 @@ mod tests {
         let names = || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
         fs::write(&path, "old").unwrap();
         let mut broken = Extract::begin(&path).unwrap();
-        broken.file.write_all(b"new").unwrap();
+        broken.write_all(b"new").unwrap();
         drop(broken);
         assert_eq!((fs::read_to_string(&path).unwrap(), names()), ("old".to_owned(), vec!["02683.ndjson".into()]));
         let mut whole = Extract::begin(&path).unwrap();
-        whole.file.write_all(b"new").unwrap();
+        whole.write_all(b"new").unwrap();
         whole.finish().unwrap();
         assert_eq!((fs::read_to_string(&path).unwrap(), names()), ("new".to_owned(), vec!["02683.ndjson".into()]));
         // What is no file is written to, and stays what it is.

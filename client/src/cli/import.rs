@@ -1,100 +1,219 @@
-//! Brings a file of records in, over one stream of edits.
+//! Brings a file of persons in, over one stream of edits.
 //!
-//! The session is named by the content of the file and each edit by its line, so importing the same file again sends the
-//! same requests, and what was accepted is found to be there: after a break, run the same command again.
+//! First the whole file is read and judged (`crate::import`), and nothing is sent of one whose structure is in doubt. Then the
+//! site is asked whether it knows the personal numbers of the rows, and whether records that were exported are here. Then the
+//! rows are sent, each as an edit of its own whose name the row gives, so importing the same rows again finds what was
+//! accepted: after a break, run the same command again. In the end each row has a [`Fate`], and the sum of the fates is the
+//! number of rows.
+//!
+//! Limits: numbers are looked up at this site only, one logged search each; two officers who import the same number at the
+//! same moment are not told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dinhba_core::date::Date;
-use dinhba_core::ids::{RequestId, SessionId, ShardId, UnitId};
+use dinhba_core::ids::{RecordId, ShardId, UnitId};
 use dinhba_core::units::{Directory, Resolve};
 use dinhba_proto::v1;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
-use super::rows::{Groups, Piece, Plan, Problem};
-use super::show::{plain, session_hex};
+use super::show::plain;
 use super::{Desk, Exit, Failure, Import, export, verbs};
 use crate::client::Client;
+use crate::draft::DraftRecord;
 use crate::error::Error;
-use crate::generate::DraftRecord;
-use crate::request::{Context, EditBuilder};
+use crate::import::plan::{Plan, Planned};
+use crate::import::{Problem, Reading, Records, Titles, take_bytes};
+use crate::request::{Context, EditBuilder, Find};
 use crate::streams::Answered;
 
 /// Problems that a summary lists; the others are counted. A file with more is wrong as a whole.
 const PROBLEMS_MAX: usize = 1000;
+/// Lines that a sentence names.
+const LINES_SAID_MAX: usize = 20;
 /// Edits that are read ahead of the stream.
 const READ_AHEAD: usize = 16;
+/// Searches under way at once: they share entries of the log, and leave most of the site's turns to others.
+const LOOKUPS_AT_ONCE: usize = 32;
 
-/// The session of a file: the same for the same content.
-fn session_of(path: &Path) -> std::io::Result<SessionId> {
-    let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    let mut id = [0; 16];
-    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    Ok(SessionId(id))
+const AGAIN: &str = "run the same import again: it takes only what is not there yet";
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// Not sent: something is wrong with it, or with what it refers to.
+    Bad,
+    Accepted,
+    /// Accepted before, by this row.
+    AlreadyThere,
+    /// The site refused it.
+    Refused,
+    /// Not sent, or sent and not answered.
+    Unanswered,
 }
 
 /// Where the rows go.
-#[derive(Debug, Clone)]
 enum Target {
     /// All to one shard.
     One(ShardId),
-    /// Each to the shard of its home among these; without a home, to the shard of the caller's unit.
-    ByHome(BTreeMap<UnitId, ShardId>),
+    /// Each to the shard of its home among these; without a home, to that of the caller's unit.
+    ByHome { shards: BTreeMap<UnitId, ShardId>, own: Option<ShardId> },
+}
+
+fn unit_of(home: &str, directory: &Directory) -> Result<UnitId, String> {
+    let by_code = || {
+        let (code, day) = home.split_once('@')?;
+        directory.unit(code, day.parse::<Date>().ok()?)
+    };
+    let text = "home is no known unit: write its code and a day on which it meant the unit (00001@2025-06-30)";
+    home.parse().ok().or_else(by_code).ok_or_else(|| text.to_owned())
 }
 
 impl Target {
-    fn shard(&self, home: Option<&str>, directory: &Directory) -> Result<Option<ShardId>, String> {
+    fn of_status(reply: &v1::StatusReply) -> Self {
+        let shards = reply.groups.iter().flat_map(|group| &group.shards);
+        let shards = shards.filter_map(|shard| Some((shard.unit.parse().ok()?, shard.shard.parse().ok()?)));
+        Target::ByHome { shards: shards.collect(), own: reply.home_shard.parse().ok() }
+    }
+
+    fn shard(&self, home: Option<&str>, directory: &Directory) -> Result<ShardId, String> {
         match (self, home) {
-            (Target::One(shard), _) => Ok(Some(*shard)),
-            (Target::ByHome(_), None) => Ok(None),
-            (Target::ByHome(shards), Some(home)) => {
-                let by_code = || {
-                    let (code, day) = home.split_once('@')?;
-                    directory.unit(code, day.parse::<Date>().ok()?)
-                };
-                let unit: UnitId = home.parse().ok().or_else(by_code).ok_or(
-                    "home is no known unit: write its code and a day on which it meant the unit (00001@2025-06-30)",
-                )?;
-                let shard =
-                    shards.get(&unit).ok_or("home is not kept by this site: import it there, or give --unit")?;
-                Ok(Some(*shard))
+            (Target::One(shard), _) => Ok(*shard),
+            (Target::ByHome { own, .. }, None) => own.ok_or_else(|| {
+                "has no home, and you act for no commune of this site: give --unit, or a home to each row".to_owned()
+            }),
+            (Target::ByHome { shards, .. }, Some(home)) => {
+                let shard = shards.get(&unit_of(home, directory)?);
+                let text = "home is not kept by this site: import it there, or give --unit";
+                shard.copied().ok_or_else(|| text.to_owned())
             }
         }
     }
+}
 
-    fn of_status(reply: &v1::StatusReply) -> Self {
-        let shards = reply.groups.iter().flat_map(|group| &group.shards);
-        Target::ByHome(shards.filter_map(|shard| Some((shard.unit.parse().ok()?, shard.shard.parse().ok()?))).collect())
+/// What was said of rows, as far as a summary lists it.
+#[derive(Default)]
+struct Said {
+    listed: Vec<Problem>,
+    unlisted: u64,
+}
+
+impl Said {
+    fn add(&mut self, problem: Problem, bar: &ProgressBar, desk: &mut Desk<'_>) {
+        bar.suspend(|| desk.remark(&plain(&problem.to_string())));
+        if self.listed.len() < PROBLEMS_MAX {
+            self.listed.push(problem);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    fn json(&self) -> Vec<Json> {
+        self.listed.iter().map(|problem| json!({ "line": problem.line, "reason": problem.reason })).collect()
     }
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    accepted: u64,
-    already_there: u64,
-    refused: u64,
-    problems: Vec<Problem>,
-    problems_unlisted: u64,
-    /// Counters of edits that the site refused.
-    refused_edits: BTreeSet<u64>,
+fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
-impl Tally {
-    fn problem(&mut self, line: u64, reason: String, bar: &ProgressBar, desk: &mut Desk<'_>) {
-        bar.suspend(|| desk.remark(&plain(&format!("line {line}: {reason}"))));
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { line, reason });
-        } else {
-            self.problems_unlisted += 1;
+fn called(file: &Path) -> String {
+    if is_standard(file) { "the standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// Reads the file, or says why not, before anything is asked of a site.
+fn read(command: &Import) -> Result<Records, Failure> {
+    let of = |path: &Path| {
+        let what = called(path);
+        move |error: io::Error| match error.kind() {
+            io::ErrorKind::FileTooLarge => Failure::Usage(error.to_string()),
+            _ => Failure::File { what, error },
         }
+    };
+    let mut titles = match &command.columns {
+        None => Titles::default(),
+        Some(table) => {
+            let bytes = File::open(table).and_then(take_bytes).map_err(of(table))?;
+            Titles::read(&bytes).map_err(|problem| Failure::Usage(format!("{}: {problem}", table.display())))?
+        }
+    };
+    command.ignore_column.iter().for_each(|title| titles.ignore(title));
+    let bytes = match is_standard(&command.file) {
+        true => take_bytes(io::stdin().lock()),
+        false => File::open(&command.file).and_then(take_bytes),
+    };
+    let bytes = bytes.map_err(of(&command.file))?;
+    let reading = Reading { titles, sheet: command.sheet.clone(), is_whole: command.whole };
+    let named = Some(command.file.as_path()).filter(|file| !is_standard(file));
+    Records::read(&bytes, named, &reading)
+        .map_err(|problems| Failure::Doubtful { what: called(&command.file), problems })
+}
+
+/// Says everything that can be said of a file without a site.
+pub(super) fn check(command: &Import, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+    let records = read(command)?;
+    let directory = export::directory()?;
+    let place = |home: Option<&str>| home.map_or(Ok(0), |home| unit_of(home, &directory).map(|unit| unit.0));
+    let plan = Plan::make(&records, &directory, &place, &list_of(command));
+    let columns = records.columns();
+    if !columns.is_empty() {
+        let taken = columns.iter().map(|column| column.as_deref().unwrap_or("-")).collect::<Vec<_>>().join(", ");
+        desk.remark(&format!("columns are taken for: {taken}"));
+    }
+    let mut said = Said::default();
+    for problem in plan.problems() {
+        said.add(problem, &ProgressBar::hidden(), desk);
+    }
+    remark_on_ids(&plan, desk);
+    let (rows, good) = (plan.rows.len(), plan.good().count());
+    desk.show(
+        || format!("{rows} rows: {good} could be sent, {} bad; nothing was sent", rows - good),
+        || {
+            json!({
+                "rows": rows, "good": good, "bad": rows - good, "columns": columns, "without_id": plan.without_id,
+                "problems": said.json(), "problems_unlisted": said.unlisted,
+            })
+        },
+    )?;
+    Ok(if good == rows { Exit::Done } else { Exit::BadRows })
+}
+
+fn list_of(command: &Import) -> String {
+    command.list.clone().unwrap_or_default()
+}
+
+fn remark_on_ids(plan: &Plan, desk: &mut Desk<'_>) {
+    if plan.without_id > 0 {
+        desk.remark(&format!(
+            "{} persons have neither an id nor a personal number: mend such a row only before it is registered, since \
+             afterwards it would be registered a second time; change the record with edit instead",
+            plan.without_id
+        ));
+    }
+}
+
+/// Is done when somebody wants the program to end.
+pub(super) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Then the signal ends the program at once, as it does without us.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
     }
 }
 
@@ -103,77 +222,85 @@ pub(super) async fn run(
     client: &Client,
     context: &Context,
     desk: &mut Desk<'_>,
+    interrupted: impl Future<Output = ()>,
 ) -> Result<Exit, Failure> {
-    let Import { file, shard, unit, session, quiet } = command;
-    let what = file.display().to_string();
-    let of_file = |error| Failure::File { what: what.clone(), error };
-    let target = match verbs::choose_shard(client, context, shard, unit.as_deref()).await? {
+    if command.check {
+        return check(&command, desk);
+    }
+    if command.rejected.as_ref() == Some(&command.file) {
+        return Err(Failure::usage("--rejected names the file that is imported: give it another name"));
+    }
+    let command = Arc::new(command);
+    let reading = Arc::clone(&command);
+    let records = Arc::new(blocking(move || read(&reading)).await??);
+    let directory = Arc::new(export::directory()?);
+    let target = match verbs::choose_shard(client, context, command.shard, command.unit.as_deref()).await? {
         Some(shard) => Target::One(shard),
         None => Target::of_status(&client.status(context).await?),
     };
-    let directory = Arc::new(export::directory()?);
-    let session = match session {
-        Some(session) => session,
-        None => session_of(&file).map_err(of_file)?,
-    };
-
-    let plan = {
-        let (file, directory, target) = (file.clone(), Arc::clone(&directory), target.clone());
+    let mut plan = {
+        let (records, list) = (Arc::clone(&records), list_of(&command));
         blocking(move || {
-            let check_home = |home: Option<&str>| target.shard(home, &directory).err();
-            Ok(Plan::make(Groups::open(&file)?, &directory, &check_home))
+            let place = |home: Option<&str>| target.shard(home, &directory).map(|shard| shard.0);
+            Plan::make(&records, &directory, &place, &list)
         })
         .await?
-        .map_err(of_file)?
     };
-    let plan = Arc::new(plan);
-    let bar = bar(plan.rows, quiet || desk.json);
-    let mut tally = Tally::default();
-    for Problem { line, reason } in &plan.problems {
-        tally.problem(*line, reason.clone(), &bar, desk);
-    }
 
-    let edits = Edits {
-        file,
-        plan: Arc::clone(&plan),
-        session,
-        target: target.clone(),
-        directory,
-        context: context.clone(),
-        authored_ms: client.ambient().utc_ms(),
+    let mut interrupted = std::pin::pin!(interrupted);
+    let bar = bar(plan.rows.len() as u64, command.quiet || desk.json);
+    let mut done =
+        Done { fates: Vec::new(), problems: Said::default(), warnings: Said::default(), refusals: BTreeMap::new() };
+    let mut ending = None;
+    let known = tokio::select! {
+        biased;
+        () = &mut interrupted => { ending = Some(Ending::Interrupted); Vec::new() }
+        known = look_up(client, context, &plan, &bar) => match known {
+            Ok(known) => known,
+            Err(error) => { ending = Some(Ending::Broken(error)); Vec::new() }
+        },
     };
-    let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || edits.read(&sender));
-    let mut answers = std::pin::pin!(client.edit_many(ReceiverStream::new(receiver)));
-    let mut broken = None;
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(answered) => {
-                let counter = answered.request.counter;
-                let rows = plan.edits.get(&counter).map_or(0, |planned| u64::from(planned.rows));
-                if let Err(reason) = tally.count(answered, rows, &target) {
-                    tally.problem(counter, reason, &bar, desk);
-                }
-                bar.inc(rows);
-            }
-            Err(error) => broken = Some(error),
+    for (at, reason) in known {
+        if command.allow_known_numbers && plan.rows[at as usize].exported.is_none() {
+            let line = plan.rows[at as usize].line;
+            done.warnings.add(Problem { line, reason: format!("{reason}; taken all the same") }, &bar, desk);
+        } else {
+            plan.reject(at, reason);
         }
     }
-    if broken.is_none() {
-        reader.await.map_err(|error| Failure::Other(error.to_string()))?.map_err(of_file)?;
+    plan.hold_back();
+    done.fates = plan.rows.iter().map(|row| if row.bad.is_some() { Fate::Bad } else { Fate::Unanswered }).collect();
+    for problem in plan.problems() {
+        done.problems.add(problem, &bar, desk);
     }
-    for (counter, planned) in &plan.edits {
-        let Some(other) = planned.refers_to.iter().find(|other| tally.refused_edits.contains(other)) else { continue };
-        if planned.bad.is_none() && !tally.refused_edits.contains(counter) {
-            let reason = format!("was accepted, and refers to a row of the refused edit of line {other}");
-            tally.problem(*counter, reason, &bar, desk);
+    remark_on_ids(&plan, desk);
+
+    let plan = Arc::new(plan);
+    if ending.is_none() {
+        bar.reset();
+        let edits = Edits {
+            records: Arc::clone(&records),
+            plan: Arc::clone(&plan),
+            context: context.clone(),
+            authored_ms: client.ambient().utc_ms(),
+        };
+        ending = done.send(client, edits, interrupted, &bar, desk).await?;
+    }
+    for (at, row) in plan.rows.iter().enumerate() {
+        let is_refused = |other: &&u32| done.fates[**other as usize] == Fate::Refused;
+        if let (Fate::Accepted, Some(other)) = (done.fates[at], row.refers_to.iter().find(is_refused)) {
+            let reason =
+                format!("was accepted, and refers to line {}, which was refused", plan.rows[*other as usize].line);
+            done.problems.add(Problem { line: row.line, reason }, &bar, desk);
         }
     }
     bar.finish_and_clear();
-    summarize(desk, &plan, &tally, session, broken.is_some())?;
-    match broken {
-        Some(error) => Err(go_on(error)),
-        None if plan.rows_bad() > 0 || tally.refused > 0 || !tally.problems.is_empty() => Ok(Exit::BadRows),
+    let written = done.write_rejected(&command, &records, &plan)?;
+    done.summarize(desk, &plan, written, ending.as_ref())?;
+    match ending {
+        Some(Ending::Interrupted) => Ok(Exit::Interrupted),
+        Some(Ending::Broken(error)) => Err(go_on(error)),
+        None if done.rejected() > 0 || !done.problems.listed.is_empty() => Ok(Exit::BadRows),
         None => Ok(Exit::Done),
     }
 }
@@ -183,7 +310,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn bar(rows: u64, is_hidden: bool) -> ProgressBar {
-    if is_hidden || !std::io::stderr().is_terminal() {
+    if is_hidden || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left");
@@ -192,7 +319,6 @@ fn bar(rows: u64, is_hidden: bool) -> ProgressBar {
 
 /// The same error with what an import does about it.
 fn go_on(error: Error) -> Failure {
-    const AGAIN: &str = "run the same import again: it goes on where it stopped";
     Failure::Client(match error {
         Error::Unreachable { text, fault } => Error::Unreachable { text: format!("{text}; {AGAIN}"), fault },
         Error::OutcomeUnknown { request, text } => Error::OutcomeUnknown { request, text: format!("{text}; {AGAIN}") },
@@ -200,123 +326,246 @@ fn go_on(error: Error) -> Failure {
     })
 }
 
-impl Tally {
-    /// Counts an answer; says what is odd about it.
-    fn count(&mut self, answered: Answered, rows: u64, target: &Target) -> Result<(), String> {
-        let Answered { request, resent, outcome } = answered;
-        let accepted = match outcome {
-            Ok(accepted) => accepted,
-            // Sent again after a break, and refused then: no row is called refused that may be there.
-            Err(Error::OutcomeUnknown { text, .. }) => {
-                return Err(format!("it is not known whether its {rows} rows were accepted: import again ({text})"));
-            }
-            Err(error) => {
-                self.refused += rows;
-                self.refused_edits.insert(request.counter);
-                return Err(format!("refused, with all {rows} rows of the same edit: {error}"));
-            }
-        };
-        // After a break the first acceptance may have been a moment ago.
-        if accepted.replayed && !resent {
-            self.already_there += rows;
-        } else {
-            self.accepted += rows;
-        }
-        let receipt = &accepted.receipt;
-        if u64::from(receipt.count) != rows {
-            return Err(format!(
-                "this edit was accepted before with {} rows, and now has {rows}: import the others in a file of their own",
-                receipt.count
-            ));
-        }
-        match target {
-            Target::One(shard) if receipt.shard.parse() != Ok(*shard) => {
-                Err(format!("is already in shard {}: to have it in two, give --session anew", receipt.shard))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Why an import ended before its last row.
+enum Ending {
+    Interrupted,
+    Broken(Error),
 }
 
-/// The second reading: edits, in the order of the file.
+/// Asks the site about rows whose personal number or exported record it may know; what it says against them.
+async fn look_up(
+    client: &Client,
+    context: &Context,
+    plan: &Plan,
+    bar: &ProgressBar,
+) -> Result<Vec<(u32, String)>, Error> {
+    let asked = plan.good().filter(|at| {
+        let Planned { number, exported, .. } = &plan.rows[*at as usize];
+        number.is_some() || exported.is_some()
+    });
+    let answers = stream::iter(asked).map(|at| async move {
+        let reason = known(client, context, plan, at).await;
+        bar.inc(1);
+        Ok(reason?.map(|reason| (at, reason)))
+    });
+    answers.buffered(LOOKUPS_AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await
+}
+
+async fn known(client: &Client, context: &Context, plan: &Plan, at: u32) -> Result<Option<String>, Error> {
+    let Planned { number, exported, .. } = &plan.rows[at as usize];
+    if let Some(record) = exported {
+        match client.get(context, *record).await {
+            Ok(_) => return Ok(Some(format!("was exported as {record}, which is here: change that record with edit"))),
+            Err(Error::Refused { code: Code::NotFound, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(number) = number else { return Ok(None) };
+    let found = client.find(context, &Find::by_number(&number.to_string())).await?;
+    let own = plan.record(at);
+    let ids: Vec<RecordId> = found.records.iter().filter_map(|record| record.id.parse().ok()).collect();
+    Ok(match ids.first() {
+        Some(other) if !ids.contains(&own) => Some(format!(
+            "its personal number is that of {other}: if that is the same person, change the record with edit; if not, find \
+             out whose number it is, or register both with --allow-known-numbers"
+        )),
+        _ => None,
+    })
+}
+
+/// The second look at the rows: those that are sent become edits.
 struct Edits {
-    file: PathBuf,
+    records: Arc<Records>,
     plan: Arc<Plan>,
-    session: SessionId,
-    target: Target,
-    directory: Arc<Directory>,
     context: Context,
     authored_ms: i64,
 }
 
 impl Edits {
-    fn read(&self, sender: &mpsc::Sender<v1::EditRequest>) -> std::io::Result<()> {
-        for piece in Groups::open(&self.file)? {
-            let Piece::Group(group) = piece else { continue };
-            let request = RequestId { session: self.session, counter: group.counter() };
-            let Some(rows) = self.plan.linked(self.session, group) else { continue };
-            let edit = self.edit(request, &rows);
-            // Nobody listens any more once the stream has ended.
-            if sender.blocking_send(edit).is_err() {
-                return Ok(());
+    fn read(&self, sender: &mpsc::Sender<v1::EditRequest>) {
+        for (at, (_, row)) in (0..).zip(self.records.rows()) {
+            if let (None, Ok(record)) = (&self.plan.rows[at as usize].bad, row) {
+                // Nobody listens any more once the stream has ended.
+                if sender.blocking_send(self.edit(at, record)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn edit(&self, at: u32, mut record: DraftRecord) -> v1::EditRequest {
+        record.link(|name| self.plan.find(name)).expect("a row that is sent refers to rows that are sent");
+        let mut edit = EditBuilder::new(&self.context);
+        edit.shard(ShardId(self.plan.rows[at as usize].place));
+        let part = edit.create(record.kind);
+        for entry in record.fields.iter().filter(|entry| !entry.text.is_empty()) {
+            edit.set(part, &entry.field.to_string(), &entry.element, &entry.text);
+        }
+        edit.build(self.plan.request(at), self.authored_ms)
+    }
+}
+
+/// What was done so far.
+struct Done {
+    fates: Vec<Fate>,
+    problems: Said,
+    warnings: Said,
+    /// Why the site refused rows.
+    refusals: BTreeMap<u32, String>,
+}
+
+impl Done {
+    /// Sends the good rows, until all are answered or it ends otherwise.
+    async fn send(
+        &mut self,
+        client: &Client,
+        edits: Edits,
+        mut interrupted: std::pin::Pin<&mut impl Future<Output = ()>>,
+        bar: &ProgressBar,
+        desk: &mut Desk<'_>,
+    ) -> Result<Option<Ending>, Failure> {
+        let plan = Arc::clone(&edits.plan);
+        let (sender, receiver) = mpsc::channel(READ_AHEAD);
+        let reader = tokio::task::spawn_blocking(move || edits.read(&sender));
+        let mut answers = std::pin::pin!(client.edit_many(ReceiverStream::new(receiver)));
+        let mut sent = plan.good();
+        loop {
+            let answer = tokio::select! {
+                biased;
+                () = &mut interrupted => return Ok(Some(Ending::Interrupted)),
+                answer = answers.next() => answer,
+            };
+            let answered = match answer {
+                None => break,
+                Some(Err(error)) => return Ok(Some(Ending::Broken(error))),
+                Some(Ok(answered)) => answered,
+            };
+            let at = sent.next().filter(|at| plan.request(*at) == answered.request);
+            let at = at.ok_or(Error::Protocol("an answer to another row"))?;
+            if let Err(reason) = self.count(at, &plan, answered) {
+                self.problems.add(Problem { line: plan.rows[at as usize].line, reason }, bar, desk);
+            }
+            bar.inc(1);
+        }
+        reader.await.map_err(|error| Failure::Other(error.to_string()))?;
+        Ok(None)
+    }
+
+    fn count(&mut self, at: u32, plan: &Plan, answered: Answered) -> Result<(), String> {
+        let (row, record) = (&plan.rows[at as usize], plan.record(at));
+        let fate = &mut self.fates[at as usize];
+        match answered.outcome {
+            // After a break the first acceptance may have been a moment ago.
+            Ok(accepted) if accepted.replayed && !answered.resent => *fate = Fate::AlreadyThere,
+            Ok(_) => *fate = Fate::Accepted,
+            // Sent again after a break, and refused then: no row is called refused that may be there.
+            Err(Error::OutcomeUnknown { text, .. }) => {
+                return Err(format!("it is not known whether it was accepted: {AGAIN} ({text})"));
+            }
+            Err(error) => {
+                *fate = Fate::Refused;
+                let is_known = matches!(error, Error::Refused { code: Code::AlreadyExists, .. });
+                let advice = match (is_known, row.has_own_id) {
+                    (false, _) => String::new(),
+                    (true, true) => format!(
+                        "; a row with this id was imported before, by somebody else or with other values, as {record}: \
+                         change that record with edit; if the id is another list's, give this list a name with --list"
+                    ),
+                    (true, false) => format!(
+                        "; a row that says the same was imported before, by somebody else or with other references, as \
+                         {record}: change that record with edit; if it is another person, give each row an id of its own"
+                    ),
+                };
+                let reason = format!("refused: {error}{advice}");
+                self.refusals.insert(at, reason.clone());
+                return Err(reason);
             }
         }
         Ok(())
     }
 
-    fn edit(&self, request: RequestId, rows: &[DraftRecord]) -> v1::EditRequest {
-        let mut edit = EditBuilder::new(&self.context);
-        let home = rows.first().and_then(|row| row.home.as_deref());
-        if let Ok(Some(shard)) = self.target.shard(home, &self.directory) {
-            edit.shard(shard);
-        }
-        for row in rows {
-            let part = edit.create(row.kind);
-            for entry in row.fields.iter().filter(|entry| !entry.text.is_empty()) {
-                edit.set(part, &entry.field.to_string(), &entry.element, &entry.text);
-            }
-        }
-        edit.build(request, self.authored_ms)
+    fn of(&self, wanted: Fate) -> usize {
+        self.fates.iter().filter(|fate| **fate == wanted).count()
     }
-}
 
-fn summarize(
-    desk: &mut Desk<'_>,
-    plan: &Plan,
-    tally: &Tally,
-    session: SessionId,
-    is_broken: bool,
-) -> Result<(), Failure> {
-    let (rows, bad, session) = (plan.rows, plan.rows_bad(), session_hex(session));
-    let unanswered = rows - bad - tally.accepted - tally.already_there - tally.refused;
-    let text = || {
-        let mut text = format!(
-            "{rows} rows: {} accepted, {} already there, {} refused, {bad} bad",
-            tally.accepted, tally.already_there, tally.refused
-        );
-        if is_broken {
-            text.push_str(&format!(", {unanswered} not answered"));
-        }
-        if bad + tally.refused > 0 {
-            text.push_str(&format!(
-                "\nmend them in their places, leave all other lines where they are, and import again with --session {session}"
-            ));
-        }
-        text
-    };
-    let problems = || {
-        tally
-            .problems
-            .iter()
-            .map(|problem| json!({ "line": problem.line, "reason": problem.reason }))
-            .collect::<Vec<_>>()
-    };
-    let object = || {
-        json!({
-            "rows": rows, "accepted": tally.accepted, "already_there": tally.already_there, "refused": tally.refused,
-            "bad": bad, "unanswered": unanswered, "session": session, "problems": problems(),
-            "problems_unlisted": tally.problems_unlisted,
-        })
-    };
-    desk.show(text, object)
+    /// Rows that can be mended.
+    fn rejected(&self) -> usize {
+        self.of(Fate::Bad) + self.of(Fate::Refused)
+    }
+
+    /// The file of rejected rows, if one is wanted and there are any.
+    fn write_rejected<'a>(
+        &self,
+        command: &'a Import,
+        records: &Records,
+        plan: &Plan,
+    ) -> Result<Option<&'a PathBuf>, Failure> {
+        let Some(path) = command.rejected.as_ref().filter(|_| self.rejected() > 0) else { return Ok(None) };
+        let of_file = |error| Failure::File { what: path.display().to_string(), error };
+        let reason = |at: usize| {
+            let refused = || self.refusals.get(&(at as u32)).cloned();
+            plan.rows[at].bad.clone().or_else(refused)
+        };
+        // A row that was refused may be mended into another record.
+        let find = |name: &str| plan.row(name).filter(|at| reason(*at as usize).is_none()).map(|at| plan.record(at));
+        let mut file = export::Extract::begin(path).map_err(of_file)?;
+        records.write_rejected(&mut file, &reason, &find).map_err(of_file)?;
+        file.finish().map_err(of_file)?;
+        Ok(Some(path))
+    }
+
+    fn summarize(
+        &self,
+        desk: &mut Desk<'_>,
+        plan: &Plan,
+        written: Option<&PathBuf>,
+        ending: Option<&Ending>,
+    ) -> Result<(), Failure> {
+        let [bad, accepted, already_there, refused, unanswered] =
+            [Fate::Bad, Fate::Accepted, Fate::AlreadyThere, Fate::Refused, Fate::Unanswered].map(|fate| self.of(fate));
+        let rows = plan.rows.len();
+        assert_eq!(bad + accepted + already_there + refused + unanswered, rows, "each row has one fate");
+        let lines_there: Vec<u64> = (self.fates.iter().zip(&plan.rows))
+            .filter(|(fate, _)| **fate == Fate::AlreadyThere)
+            .map(|(_, row)| row.line)
+            .take(PROBLEMS_MAX)
+            .collect();
+        let text = || {
+            let mut text = format!(
+                "{rows} rows: {accepted} accepted, {already_there} already there, {refused} refused, {bad} bad"
+            );
+            if unanswered > 0 {
+                text.push_str(&format!(", {unanswered} not answered"));
+            }
+            if already_there > 0 && already_there < rows {
+                let said: Vec<String> = lines_there.iter().take(LINES_SAID_MAX).map(u64::to_string).collect();
+                let more = if already_there > said.len() { " and more" } else { "" };
+                text.push_str(&format!("\nalready there: lines {}{more}", said.join(", ")));
+            }
+            match (self.rejected() > 0, written) {
+                (true, Some(path)) => text.push_str(&format!(
+                    "\nthe rejected rows are in {}: mend them there, and import that file",
+                    path.display()
+                )),
+                (true, None) => text.push_str(
+                    "\nmend the rejected rows, and import the file again: what is there stays as it is; --rejected FILE \
+                     writes them into a file of their own",
+                ),
+                (false, _) => {}
+            }
+            if matches!(ending, Some(Ending::Interrupted)) {
+                text.push_str(&format!("\ninterrupted: {AGAIN}"));
+            }
+            text
+        };
+        let object = || {
+            json!({
+                "rows": rows, "accepted": accepted, "already_there": already_there, "refused": refused, "bad": bad,
+                "unanswered": unanswered, "already_there_lines": lines_there, "without_id": plan.without_id, "problems": self.problems.json(),
+                "problems_unlisted": self.problems.unlisted, "warnings": self.warnings.json(),
+                "rejected_file": written, "interrupted": matches!(ending, Some(Ending::Interrupted)),
+            })
+        };
+        desk.show(text, object)
+    }
 }

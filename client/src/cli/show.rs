@@ -1,7 +1,7 @@
 //! Records, edits and lists, as tables for people and as JSON for programs.
 
 use dinhba_core::date::InstantMs;
-use dinhba_core::ids::{AuthorId, SessionId};
+use dinhba_core::ids::AuthorId;
 use dinhba_core::schema::{FieldId, RecordKind};
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
@@ -300,11 +300,6 @@ pub(super) fn accepted_json(accepted: &Accepted) -> Json {
             "hash": hex(&receipt.hash),
         },
     })
-}
-
-/// A session without the letter in front.
-pub(super) fn session_hex(session: SessionId) -> String {
-    hex(&session.0)
 }
 
 #[cfg(test)]

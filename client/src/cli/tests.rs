@@ -146,15 +146,15 @@ fn options_may_stand_anywhere_and_wrong_ones_are_told() {
         "edit --create alien name=An",
         "edit r-00000000000000000000000000000001 a=b --shard h-0000000000000001",
         "import f --shard h-0000000000000001 --unit 00001",
-        "import f --session xyz",
+        "import f --check --rejected g",
+        "import f --list ",
+        "export --format xlsx",
         "status --timeout 0",
         "status --unsafe-loopback x --identity y",
         "resolve r-00000000000000000000000000000001 name An",
     ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
-    let session = parse("import f --session 000102030405060708090a0b0c0d0e0f").unwrap();
-    assert!(matches!(session.verb, Verb::Import(Import { session: Some(_), .. })));
 }
 
 #[test]
@@ -251,8 +251,8 @@ fn every_error_has_its_exit_code() {
     assert_eq!(Exit::of(&Error::Unreachable { text: String::new(), fault: None }), Exit::Unreachable);
     assert_eq!(Exit::of(&Error::OutcomeUnknown { request: None, text: String::new() }), Exit::Unknown);
     // The table of the help and the codes are the same.
-    for code in 0..=8 {
-        assert!(EXIT_CODES.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code}");
+    for code in (0..=9).chain([130]) {
+        assert!(EXIT_CODES.lines().any(|line| line.starts_with(&format!("{code:>3}  "))), "{code}");
     }
 }
 
@@ -425,7 +425,15 @@ async fn a_file_is_imported_once_whatever_breaks() {
     let Verb::Generate(generate) = &top.verb else { panic!("generate") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     export::generate(generate, &mut Desk { out: &mut out, err: &mut err, json: false }).unwrap();
-    let rows = std::fs::read_to_string(&people).unwrap().lines().count();
+    // Without numbers nothing is looked up, and the first call is the stream that breaks.
+    let text = std::fs::read_to_string(&people).unwrap();
+    let (rows, mut unnumbered) = (text.lines().count(), String::new());
+    for line in text.lines() {
+        let mut object: Json = serde_json::from_str(line).unwrap();
+        object["fields"].as_object_mut().unwrap().remove("personal_number");
+        unnumbered.push_str(&format!("{object}\n"));
+    }
+    std::fs::write(&people, unnumbered).unwrap();
 
     let words = ["import", &people, "--shard", &SHARD.to_string(), "--json"];
     // The first attempt gets so far and no further.
@@ -459,7 +467,7 @@ const TWO_HOUSEHOLDS: &str = r#"{"kind":"household","id":"@h1","fields":{"head":
 "#;
 
 #[tokio::test]
-async fn bad_rows_are_told_by_line_and_mended_in_their_places() {
+async fn bad_rows_are_told_by_line_and_mended() {
     let (memory, scrap) = (Memory::default(), Scrap::new("bad"));
     memory.register().poison = Some("bad".into());
     let file = scrap.file("people.ndjson", TWO_HOUSEHOLDS);
@@ -467,39 +475,119 @@ async fn bad_rows_are_told_by_line_and_mended_in_their_places() {
     assert_eq!(said.exit, Exit::BadRows, "{}", said.err);
     let summary = said.json();
     assert_eq!([&summary["accepted"], &summary["refused"], &summary["bad"]], [&json!(2), &json!(1), &json!(2)]);
-    let lines: Vec<_> = summary["problems"].as_array().unwrap().iter().map(|p| p["line"].as_u64().unwrap()).collect();
-    assert_eq!(lines, [4, 5]);
-    let names: Vec<String> = memory.register().applied[0].parts[1].changes.iter().map(|c| c.value.clone()).collect();
+    let lines = |summary: &Json| -> Vec<u64> {
+        summary["problems"].as_array().unwrap().iter().map(|problem| problem["line"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(lines(&summary), [3, 4, 5]);
+    let names: Vec<String> = memory.register().applied[1].parts[0].changes.iter().map(|c| c.value.clone()).collect();
     assert!(names.contains(&"Nguyễn An".to_owned()), "in normal form: {names:?}");
 
-    let said = say(&memory, &["import", &file]).await;
+    let rejected = scrap.0.join("rejected.ndjson").display().to_string();
+    let said = say(&memory, &["import", &file, "--rejected", &rejected]).await;
     assert!(said.err.contains("line 4: birth_date"), "{}", said.err);
     assert!(said.out.starts_with("5 rows: 0 accepted, 2 already there, 1 refused, 2 bad"), "{}", said.out);
+    assert!(said.out.contains("already there: lines 1, 2\n") && said.out.contains(&rejected), "{}", said.out);
+    let text = std::fs::read_to_string(&rejected).unwrap();
+    assert!(text.lines().count() == 3 && text.contains("\"rejected\":\"refused:"), "{text}");
 
-    let session = summary["session"].as_str().unwrap();
-    let file = scrap.file("people.ndjson", &TWO_HOUSEHOLDS.replace("31/02", "28/02").replace("bad", "good"));
-    let said = say(&memory, &["import", &file, "--session", session]).await;
-    assert!(said.out.starts_with("5 rows: 3 accepted, 2 already there, 0 refused, 0 bad"), "{}{}", said.out, said.err);
+    // By itself, and then with all the others.
+    let mended = scrap.file("mended.ndjson", &text.replace("31/02", "28/02").replace("\"bad\"", "\"good\""));
+    let said = say(&memory, &["import", &mended]).await;
+    assert!(said.out.starts_with("3 rows: 3 accepted, 0 already there, 0 refused, 0 bad"), "{}{}", said.out, said.err);
+    let file = scrap.file("people.ndjson", &TWO_HOUSEHOLDS.replace("31/02", "28/02").replace("\"bad\"", "\"good\""));
+    let said = say(&memory, &["import", &file]).await;
+    assert!(said.out.starts_with("5 rows: 0 accepted, 5 already there, 0 refused, 0 bad"), "{}{}", said.out, said.err);
     assert_eq!(memory.register().records.len(), 5);
     assert_eq!(say(&memory, &["import", "/nowhere.ndjson"]).await.exit, Exit::Other);
+    assert_eq!(say(&memory, &["import", &file, "--rejected", &file]).await.exit, Exit::Usage);
 }
 
 #[tokio::test]
-async fn an_edit_that_grew_since_it_was_accepted_is_not_taken_for_imported() {
-    let (memory, scrap) = (Memory::default(), Scrap::new("grew"));
-    let session = "000102030405060708090a0b0c0d0e0f";
-    let mut text: Vec<&str> = TWO_HOUSEHOLDS.lines().take(2).collect();
-    let file = scrap.file("people.ndjson", &text.join("\n"));
-    assert_eq!(say(&memory, &["import", &file, "--session", session]).await.exit, Exit::Done);
-    text.push(r#"{"id":"@p9","fields":{"name":"Lê Dung","household":"@h1"}}"#);
-    let file = scrap.file("people.ndjson", &text.join("\n"));
-    let said = say(&memory, &["import", &file, "--session", session]).await;
+async fn nothing_is_sent_of_a_file_that_is_doubted_and_it_is_said_by_line() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("doubted"));
+    let rows = "id,name,birth_date,note\n1,Lê/Thị/Hoa,1990-01-01,\"chưa rõ\n2,Vũ/Văn/Ba,1991-02-02,\n";
+    let file = scrap.file("people.csv", rows);
+    let said = say(&memory, &["import", &file]).await;
+    assert_eq!(said.exit, Exit::Usage);
+    assert!(said.err.contains("nothing was sent:\n  line 2: the quote"), "{}", said.err);
+    let file = scrap.file("people.csv", "id,name,birthdate\n1,Lê/Thị/Hoa,1990\n2,Vũ/Văn/Ba,1991\n");
+    let said = say(&memory, &["import", &file, "--json"]).await;
+    let error: Json = serde_json::from_str(&said.err).unwrap();
+    assert_eq!((said.exit, error["problems"][0]["line"].clone()), (Exit::Usage, json!(1)));
+    assert!(error["message"].as_str().unwrap().contains("is it birth_date?"), "{error}");
+    assert!(memory.register().calls.is_empty(), "not even asked");
+
+    // The same with what the columns are.
+    let columns = scrap.file("columns.csv", "column,field\nbirthdate,birth_date\n");
+    let said = say(&memory, &["import", &file, "--columns", &columns]).await;
+    assert!(said.out.starts_with("2 rows: 2 accepted"), "{}{}", said.out, said.err);
+    let said = say(&memory, &["import", &file, "--ignore-column", "birthdate"]).await;
+    assert_eq!(said.exit, Exit::BadRows, "the same persons, who say less now");
+    assert!(said.err.contains("line 2: refused") && said.err.contains("--list"), "{}", said.err);
+    assert_eq!(memory.register().records.len(), 2);
+    let said = say(&memory, &["import", &file, "--ignore-column", "birthdate", "--list", "thôn 2"]).await;
+    assert!(said.out.starts_with("2 rows: 2 accepted"), "{}{}", said.out, said.err);
+}
+
+#[tokio::test]
+async fn a_check_says_what_an_import_would_and_asks_nobody() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("check"));
+    let file = scrap.file("people.ndjson", TWO_HOUSEHOLDS);
+    let said = say(&memory, &["import", &file, "--check"]).await;
     assert_eq!(said.exit, Exit::BadRows);
-    assert!(said.err.contains("accepted before with 2 rows"), "{}", said.err);
-    let other = ShardId(0x99).to_string();
-    let file = scrap.file("people.ndjson", &text[..2].join("\n"));
-    let said = say(&memory, &["import", &file, "--session", session, "--shard", &other]).await;
-    assert!(said.exit == Exit::BadRows && said.err.contains("already in shard"), "{}", said.err);
+    assert!(said.out.starts_with("5 rows: 3 could be sent, 2 bad"), "{}", said.out);
+    assert!(said.err.contains("line 4: birth_date") && said.err.contains("2 persons have neither"), "{}", said.err);
+    let file = scrap.file("people.csv", "id;Họ, chữ đệm và tên khai sinh;home\n1;Lê/Văn/An;00001@2025-06-30\n");
+    let said = say(&memory, &["import", &file, "--check", "--json"]).await;
+    assert_eq!((said.exit, said.json()["columns"].clone()), (Exit::Done, json!(["id", "name", "home"])));
+    let file = scrap.file("people.csv", "id,name\n1,\"Lê/Văn/An\n");
+    assert_eq!(say(&memory, &["import", &file, "--check"]).await.exit, Exit::Usage);
+    assert!(memory.register().calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_personal_number_that_another_record_has_is_told_before_anything_is_sent() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("number"));
+    let words = ["edit", "--create", "person", "name=Lê/Văn/An", "personal_number=001090000001", "--json"];
+    let known = say(&memory, &words).await.json()["records"][0].as_str().unwrap().to_owned();
+    let file = scrap.file(
+        "people.csv",
+        "kind,id,name,personal_number,household,head\nperson,1,Vũ/Văn/Ba,001090000001,,\nperson,2,Vũ/Văn/Tư,001090000002,,\n\
+         household,3,,,,@1\nperson,4,Vũ/Văn/Năm,,@3,\n",
+    );
+    let said = say(&memory, &["import", &file]).await;
+    assert_eq!(said.exit, Exit::BadRows);
+    assert!(said.err.contains(&format!("line 2: its personal number is that of {known}")), "{}", said.err);
+    assert!(said.err.contains("line 4: refers to line 2"), "{}", said.err);
+    assert!(said.out.starts_with("4 rows: 1 accepted, 0 already there, 0 refused, 3 bad"), "{}", said.out);
+    let said = say(&memory, &["import", &file, "--allow-known-numbers", "--json"]).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert_eq!((said.json()["accepted"].clone(), said.json()["warnings"][0]["line"].clone()), (json!(3), json!(2)));
+    // From now on the rows are there, whoever else has their number.
+    let said = say(&memory, &["import", &file]).await;
+    assert!(said.out.starts_with("4 rows: 0 accepted, 4 already there"), "{}{}", said.out, said.err);
+}
+
+#[tokio::test]
+async fn an_interrupted_import_says_what_was_done_and_goes_on() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("interrupted"));
+    let rows: String = (1..=500).map(|id| format!("{id},Lê/Văn/An\n")).collect();
+    let file = scrap.file("people.csv", &format!("id,name\n{rows}"));
+    let Verb::Import(import) = parse(&format!("import {file}")).unwrap().verb else { panic!("import") };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut desk = Desk { out: &mut out, err: &mut err, json: true };
+    let has_begun = memory.clone();
+    let interrupted = std::future::poll_fn(|_| match has_begun.register().applied.len() {
+        0..20 => std::task::Poll::Pending,
+        _ => std::task::Poll::Ready(()),
+    });
+    let exit = import::run(import, &memory.client(&["a"]), &context(), &mut desk, interrupted).await.unwrap();
+    assert_eq!(exit, Exit::Interrupted);
+    let summary: Json = serde_json::from_slice(&out).unwrap();
+    let [accepted, unanswered] = ["accepted", "unanswered"].map(|key| summary[key].as_u64().unwrap());
+    assert!(accepted < 500 && accepted + unanswered == 500 && summary["interrupted"] == json!(true), "{summary}");
+    let said = say(&memory, &["import", &file]).await;
+    assert_eq!((said.exit, memory.register().records.len()), (Exit::Done, 500), "{}", said.err);
 }
 
 #[tokio::test]
@@ -513,9 +601,9 @@ async fn rows_go_to_the_shard_of_their_home() {
     let summary = said.json();
     assert_eq!([&summary["accepted"], &summary["bad"]], [&json!(2), &json!(2)], "{summary}");
     let shards: Vec<String> = memory.register().applied.iter().map(|edit| edit.shard.clone()).collect();
-    assert_eq!(shards, [ShardId(7).to_string(), String::new()]);
-    let said = say(&memory, &["import", &file, "--unit", "00001", "--session", &"ab".repeat(16)]).await;
-    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert_eq!(shards, [ShardId(7).to_string(), SHARD.to_string()]);
+    let said = say(&memory, &["import", &file, "--unit", "00001", "--json"]).await;
+    assert_eq!((said.exit, said.json()["already_there"].clone()), (Exit::Done, json!(1)), "{}", said.err);
     assert!(memory.register().applied[2..].iter().all(|edit| edit.shard == ShardId(7).to_string()));
     assert_eq!(say(&memory, &["import", &file, "--unit", "00004"]).await.exit, Exit::NotFound);
 }
@@ -527,10 +615,19 @@ async fn an_extract_can_be_imported_elsewhere() {
     assert_eq!(say(&memory, &["import", &file]).await.exit, Exit::Done);
     let extract = scrap.0.join("extract.ndjson").display().to_string();
     let said = say(&memory, &["export", "--output", &extract]).await;
-    assert!(said.err.contains("5 records") && said.err.contains("watch --from 4"), "{}", said.err);
-    assert_eq!(say(&memory, &["export"]).await.out, std::fs::read_to_string(&extract).unwrap());
-    let said = say(&elsewhere, &["import", &extract]).await;
+    assert!(said.err.contains("5 records") && said.err.contains("watch --from 6"), "{}", said.err);
+    assert_eq!(say(&memory, &["export", "-o", "-"]).await.out, std::fs::read_to_string(&extract).unwrap());
+    let said = say(&memory, &["import", &extract]).await;
+    assert!(said.out.starts_with("5 rows: 0 accepted, 0 already there, 0 refused, 5 bad"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("which is here"), "{}", said.err);
+    let table = scrap.0.join("extract.csv").display().to_string();
+    assert_eq!(say(&memory, &["export", "-o", &table]).await.exit, Exit::Done);
+    assert!(std::fs::read_to_string(&table).unwrap().starts_with("\u{feff}kind,id,home,name,"));
+    assert_eq!(say(&memory, &["export", "-o", &format!("{table}.xlsx")]).await.exit, Exit::Usage);
+    let said = say(&elsewhere, &["import", &table]).await;
     assert!(said.out.starts_with("5 rows: 5 accepted"), "{}{}", said.out, said.err);
+    let said = say(&elsewhere, &["import", &extract]).await;
+    assert!(said.out.starts_with("5 rows: 0 accepted, 5 already there"), "{}{}", said.out, said.err);
     let register = elsewhere.register();
     let linked = register.records.values().flat_map(|record| &record.fields).filter(|field| field.field == "household");
     assert!(

@@ -78,10 +78,11 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
                 desk.show(|| show::entry_line(&entry), || show::entry_json(&entry))?;
             }
         }
-        Verb::Import(command) => return import::run(command, client, context, desk).await,
-        Verb::Export { shard, unit, output } => {
+        Verb::Import(command) => return import::run(command, client, context, desk, import::interrupted()).await,
+        Verb::Export { shard, unit, output, format } => {
+            let output = export::Output::of(output, format)?;
             let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
-            export::export(client, context, shard, output.as_deref(), desk).await?;
+            export::export(client, context, shard, &output, desk).await?;
         }
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {

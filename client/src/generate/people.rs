@@ -19,7 +19,8 @@ use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Draft, DraftRecord, names};
+use super::names;
+use crate::draft::{Draft, DraftRecord};
 
 /// Why nothing can be generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Stories about invented people and the files they travel in.
+//! Stories about invented people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use dinhba_core::ids::RecordId;
 use dinhba_core::schema::{FieldId, RecordKind, completeness, field, parse, rules, validate};
 use dinhba_core::units::{BEFORE_REFORM, Directory, REFORM};
 
-use super::files::{Format, RowError, read, read_from, write};
 use super::*;
+use crate::draft::{Draft, DraftField, DraftRecord, Unlinked};
 
 fn population(persons: usize, seed: u64) -> (Directory, Vec<Draft>) {
     let directory = Directory::vietnam().unwrap();
@@ -139,118 +139,4 @@ fn references_are_linked_once_the_ids_are_known() {
     assert_eq!(record.fields[0].text, r"name=A\;record=@p9; record=r-01000000000000000000000000000002");
     assert_eq!(record.fields[1].text, "r-02000000000000000000000000000001");
     assert_eq!(record.references(), [""; 0]);
-}
-
-#[test]
-fn files_bring_back_what_was_written() {
-    let (_, drafts) = population(300, 4);
-    let all: Vec<DraftRecord> = records(&drafts).cloned().collect();
-    let folder = tempfile_dir();
-    for (name, format) in [("people.ndjson", Format::Ndjson), ("people.csv", Format::Csv)] {
-        let path = folder.join(name);
-        let written = write(format, all.iter().cloned(), std::fs::File::create(&path).unwrap()).unwrap();
-        assert_eq!(written, all.len() as u64);
-        let back: Vec<DraftRecord> = read(&path).unwrap().collect::<Result<_, _>>().unwrap();
-        assert!(back == all, "{name}");
-    }
-    std::fs::remove_dir_all(folder).unwrap();
-}
-
-fn tempfile_dir() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("dinhba-files-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn rows(format: Format, text: &'static [u8]) -> Vec<Result<DraftRecord, RowError>> {
-    read_from(format, text).unwrap().collect()
-}
-
-fn error(line: u64, reason: &str) -> Result<DraftRecord, RowError> {
-    Err(RowError { line, reason: reason.to_owned() })
-}
-
-#[test]
-fn a_table_from_an_office_reads_as_it_is() {
-    let table = "\u{feff}Họ, chữ đệm và tên khai sinh;NGÀY, THÁNG, NĂM SINH;Giới tính;relative[Father];relative;màu\n\
-        Lê  Thi\u{323} Ho\u{300}a;02/03/1975;Nữ;name=Lê An;\"mother: name=Bùi Mai\nchild-1: name=Trần Bình\";đỏ\n\
-        ;;;;;\n\
-        Trần An;1980;Nam;;không rõ;\n\
-        Bùi An;1981\n";
-    // Labels that hold the separator of another form need no quotes here.
-    let found = rows(Format::Csv, table.as_bytes());
-    assert_eq!(found.len(), 4);
-    assert_eq!(found[0], error(1, "column 6 is not of the schema and is left out"));
-    let first = found[1].as_ref().unwrap();
-    assert_eq!((first.kind, first.id.as_str(), &first.home), (RecordKind::Person, "@row2", &None));
-    let texts: Vec<_> =
-        first.fields.iter().map(|f| (f.field.to_string(), f.element.as_str(), f.text.as_str())).collect();
-    let expected = [
-        ("name", "", "Lê Thị Hòa"),
-        ("birth_date", "", "02/03/1975"),
-        ("sex", "", "Nữ"),
-        ("relative", "child-1", "name=Trần Bình"),
-        ("relative", "father", "name=Lê An"),
-        ("relative", "mother", "name=Bùi Mai"),
-    ];
-    assert_eq!(texts, expected.map(|(field, element, text)| (field.to_owned(), element, text)));
-    assert_eq!(found[2], error(5, "relative must have an element key on each line: father: …"));
-    assert_eq!(found[3].as_ref().unwrap().fields.len(), 2, "a short row has what it has");
-}
-
-#[test]
-fn a_table_is_cut_where_its_header_makes_sense_and_its_lines_are_those_of_the_file() {
-    // Three commas, one tab; line ends of another system; a blank line.
-    let table = "Họ, chữ đệm và tên khai sinh\tNgày, tháng, năm sinh\r\nLê Chi\t\"1975\r\n\"\r\n\r\nLê An\t1980\tx\r\n";
-    let found = rows(Format::Csv, table.as_bytes());
-    let texts: Vec<_> = found[0].as_ref().unwrap().fields.iter().map(|f| f.text.as_str()).collect();
-    assert_eq!((texts, found[0].as_ref().unwrap().id.as_str()), (vec!["Lê Chi", "1975"], "@row2"));
-    assert_eq!(found[1], error(5, "has more cells than there are columns"));
-}
-
-#[test]
-fn bad_rows_are_errors_of_their_own() {
-    let table =
-        b"kind,id,name,head\nperson,1,An,r-1\nperson,2,\xff,\nhousehold,3,,@p1\nperson,4,Binh,,extra\nalien,5,An,\n";
-    let found = rows(Format::Csv, table);
-    assert_eq!(found[0], error(2, "head is no field of a person"));
-    assert_eq!(found[1], error(3, "is not UTF-8 text"));
-    assert_eq!(found[2].as_ref().unwrap().text(field::HEAD), Some("@p1"));
-    assert_eq!(found[3], error(5, "has more cells than there are columns"));
-    assert_eq!(found[4], error(6, "kind must be person or household"));
-    assert_eq!(found.len(), 5);
-
-    let lines = br#"{"id":"1","fields":{"name":"An","note":"","collective":null}}
-
-{"fields":{"colour":"red"}}
-{"fields":{"name":["An"]}}
-not json
-{"fields":{"name":"An"},"more":1}
-{"kind":"household","fields":{"collective":true}}
-{"fields":{"relative":"father: name=A","relative[father]":"name=B"}}
-[]"#;
-    let found = rows(Format::Ndjson, lines);
-    let first = found[0].as_ref().unwrap();
-    assert_eq!(
-        (first.id.as_str(), first.text(field::NOTE)),
-        ("1", Some("")),
-        "an empty text clears, null says nothing"
-    );
-    assert_eq!(found[1], error(3, "has an unknown field"));
-    assert_eq!(found[2], error(4, "name must be a text"));
-    assert_eq!(found[3], error(5, "is no JSON object (column 2)"));
-    assert_eq!(found[4], error(6, "has keys other than kind, id, home and fields"));
-    assert_eq!(found[5].as_ref().unwrap().text(field::COLLECTIVE), Some("yes"));
-    assert_eq!(found[6], error(8, "relative stands there twice"));
-    assert_eq!(found[7], error(9, "is no JSON object"));
-}
-
-#[test]
-fn an_endless_line_is_one_error() {
-    let mut text = vec![b'x'; 3 * 1024 * 1024];
-    text.extend_from_slice(b"\n{\"fields\":{\"name\":\"An\"}}\n");
-    let found: Vec<_> = read_from(Format::Ndjson, std::io::Cursor::new(text)).unwrap().collect();
-    assert_eq!(found[0], error(1, "is longer than 1048576 bytes"));
-    assert_eq!(found[1].as_ref().map(|record| record.id.as_str()), Ok("@row2"));
-    assert_eq!(found.len(), 2);
 }

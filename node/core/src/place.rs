@@ -102,6 +102,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The shard of this site whose home a unit is.
+    #[must_use]
+    pub fn home_of(&self, unit: UnitId) -> Option<ShardId> {
+        self.shards.values().find(|entry| entry.unit == unit).map(|entry| entry.shard)
+    }
+
     /// Folds one entry in.
     pub fn put(&mut self, entry: PlaceEntry) {
         match entry {

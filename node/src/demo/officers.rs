@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use dinhba_client::generate::Draft;
+use dinhba_client::draft::Draft;
 use dinhba_client::request::field_of;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Session};
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};

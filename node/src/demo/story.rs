@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use dinhba_client::generate::{Draft, generate};
+use dinhba_client::draft::Draft;
+use dinhba_client::generate::generate;
 use dinhba_client::request::field_of;
 use dinhba_client::{Context, Limits};
 use dinhba_core::claims::Role;

@@ -14,7 +14,6 @@ use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId
 use dinhba_core::inject::is_armed;
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
-use dinhba_core::place::Place as Directory;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
     Arrival, FormError, FormPlace, Poison, ShardState, StoredEdit, check_form, corrupt, read, read_range,
@@ -180,12 +179,10 @@ impl RecordsService {
         if !text.is_empty() {
             return id("shard", text);
         }
-        let home =
-            |place: &Directory| place.shards.values().find(|entry| entry.unit == claims.unit).map(|entry| entry.shard);
-        if let Some(home) = home(&self.0.place()) {
+        if let Some(home) = self.0.place().home_of(claims.unit) {
             return Ok(home);
         }
-        let home = home(&*whole_place(&self.0).await?);
+        let home = whole_place(&self.0).await?.home_of(claims.unit);
         home.ok_or_else(|| not_found("shard: name the shard; the caller's unit is not a commune here"))
     }
 

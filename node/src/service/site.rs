@@ -429,6 +429,7 @@ impl Site for SiteService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             level_max: u32::from(LEVEL_MAX),
             health: shared.health().err().unwrap_or_default(),
+            home_shard: place.home_of(caller.claims.unit).map(|shard| shard.to_string()).unwrap_or_default(),
         }))
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::Duration;
 
 use dinhba_client::Error;
@@ -19,8 +20,10 @@ use dinhba_tests::evidence::shard_status;
 use dinhba_tests::officer::{Ledger, Officer};
 use dinhba_tests::process::refusal;
 use futures::StreamExt;
+use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tonic::Code;
 use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
@@ -352,4 +355,108 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
     country.site_ready(COMMUNE).await;
     officer.register("Chảo/Láo/Lở").await.unwrap();
     assert_eq!(shard_status(&country, COMMUNE, &node, shard).await.unwrap().edits, 2);
+}
+
+/// What `dinhba import` said to a file that it read from its standard input.
+struct Imported {
+    code: Option<i32>,
+    told: Json,
+    err: String,
+}
+
+impl Imported {
+    fn counts(&self) -> [u64; 5] {
+        ["accepted", "already_there", "refused", "bad", "unanswered"]
+            .map(|key| self.told[key].as_u64().unwrap_or(u64::MAX))
+    }
+}
+
+fn import_command(country: &Country, options: &[&str]) -> Command {
+    let [ca, certificate, key] = country.identity(Role::Registrar, COMMUNE);
+    let node = country.node(COMMUNE, 0);
+    let mut command = Command::new(PROGRAM);
+    command.args(["import", "-", "--json", "--purpose", "registration", "--case", "HS-9", "--node"]);
+    command.arg(format!("{}.node.dinhba@{}", node.id, node.address()));
+    command.arg("--ca").arg(ca).arg("--cert").arg(certificate).arg("--key").arg(key).args(options);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn import(country: &Country, file: &[u8], options: &[&str]) -> Imported {
+    let mut child = import_command(country, options).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Who refuses the file may have ended by then.
+    let _ = stdin.write_all(file).await;
+    drop(stdin);
+    let ended = child.wait_with_output().await.unwrap();
+    Imported {
+        code: ended.status.code(),
+        told: serde_json::from_slice(&ended.stdout).unwrap_or_default(),
+        err: String::from_utf8(ended.stderr).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_in_a_file_is_registered_once_or_named_as_not() {
+    let country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
+    let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));
+    const ROWS: &str = "id,name,birth_date,note\n1,Lê/Thị/Hoa,1990-01-01,chưa rõ\n2,Vũ/Văn/Ba,1991-02-02,\n";
+    let mut wrong = Vec::new();
+    for (what, file, line) in [
+        ("a quote without an end", ROWS.replace("chưa rõ", "\"chưa rõ"), 2),
+        ("an unknown column", ROWS.replace("birth_date", "birthdate"), 1),
+        ("a row that is cut", ROWS.replace("1991-02-02,", "1991-02-02"), 3),
+        ("a file that is cut", ROWS[..ROWS.len() - 1].to_owned(), 3),
+        ("lone carriage returns", ROWS.replace('\n', "\r"), 1),
+        ("a broken object", "{\"id\"\n{\"fields\":{\"name\":\"An\"}}\n".to_owned(), 1),
+    ] {
+        let said = import(&country, file.as_bytes(), &[]).await;
+        let error: Json = serde_json::from_str(&said.err).unwrap_or_default();
+        if (said.code, &error["problems"][0]["line"]) != (Some(2), &Json::from(line)) {
+            wrong.push(format!("{what}: exit code {:?}, wanted line {line}: {}", said.code, said.err));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(shard_status(&country, COMMUNE, &node, shard).await.unwrap().edits, 0, "nothing was taken");
+
+    let said = import(&country, ROWS.as_bytes(), &[]).await;
+    assert_eq!((said.code, said.counts()), (Some(0), [2, 0, 0, 0, 0]), "{}", said.err);
+    let crlf = format!("\u{feff}{}", ROWS.replace('\n', "\r\n").replace(',', ";"));
+    let said = import(&country, crlf.as_bytes(), &[]).await;
+    assert_eq!((said.code, said.counts()), (Some(0), [0, 2, 0, 0, 0]), "{}", said.err);
+    let inserted = ROWS.replace("1,Lê", "0,Bùi/Văn/Không,1989,\n1,Lê").replace("1991-02-02", "1991-02-03");
+    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(inserted.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let said = import(&country, &utf16, &[]).await;
+    assert_eq!((said.code, said.counts()), (Some(8), [1, 1, 1, 0, 0]), "{}", said.err);
+    assert_eq!(said.told["problems"][0]["line"], 4, "{}", said.told);
+
+    // Interrupted, and the same again.
+    let many: String = (0..20_000).map(|id| format!("x{id},Lê/Văn/An,1990,\n")).collect();
+    let many = format!("id,name,birth_date,note\n{many}");
+    let mut child = import_command(&country, &["--quiet"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(many.as_bytes()).await.unwrap();
+    drop(stdin);
+    while shard_status(&country, COMMUNE, &node, shard).await.unwrap().edits < 100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let id = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let ended = child.wait_with_output().await.unwrap();
+    let told: Json = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((ended.status.code(), &told["interrupted"]), (Some(130), &Json::from(true)), "{told}");
+    assert!(told["unanswered"].as_u64().unwrap() > 0, "{told}");
+    let said = import(&country, many.as_bytes(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(said.counts()[0] + said.counts()[1], 20_000, "{}", said.told);
+    assert_eq!(shard_status(&country, COMMUNE, &node, shard).await.unwrap().edits, 20_003);
+
+    // Whoever sends a request again with other content is told that it is not there.
+    let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
+    let request = officer.client.session().next();
+    let birth = officer.birth("Chảo/Láo/Tả");
+    officer.client.edit_as(request, &birth).await.unwrap();
+    assert!(officer.client.edit_as(request, &birth).await.unwrap().replayed);
+    let other = officer.client.edit_as(request, &officer.birth("Chảo/Láo/Lở")).await;
+    assert!(matches!(other, Err(Error::Refused { code: Code::AlreadyExists, .. })), "{other:?}");
 }
