@@ -9,7 +9,9 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use comfy_table::{Cell as TableCell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{
+    Cell as TableCell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 
 /// What is written on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -172,9 +174,11 @@ impl Sheet {
             if self.columns[at].is_number {
                 column.set_cell_alignment(CellAlignment::Right);
             }
-            if self.columns[at].wraps_at.is_none() {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+            column.set_constraint(match self.columns[at].wraps_at {
+                None => ColumnConstraint::ContentWidth,
+                // With the blanks on both sides; not more than it needs.
+                Some(least) => ColumnConstraint::LowerBoundary(Width::Fixed(least.min(self.natural(&heads, at)) + 2)),
+            });
         }
         let lines = table.lines().map(|line| {
             let line = line.trim_end();
@@ -190,6 +194,13 @@ impl Sheet {
         lines.join("\n")
     }
 
+    /// How many letters a column takes if nothing in it goes on in the next line.
+    fn natural(&self, heads: &[String], at: usize) -> u16 {
+        let cells = self.rows.iter().flat_map(|row| row[at].text.lines());
+        let widest = cells.chain([heads[at].as_str()]).map(letters).max().unwrap_or(0);
+        u16::try_from(widest).unwrap_or(u16::MAX)
+    }
+
     /// The columns that are shown in so many letters.
     fn that_fit(&self, heads: &[String], width: Option<u16>, is_framed: bool) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
@@ -197,9 +208,8 @@ impl Sheet {
         // Blanks on both sides of a cell, and with lines one beside each.
         let (beside, around) = if is_framed { (3, 1) } else { (2, 0) };
         let needs = |at: usize| {
-            let cells = self.rows.iter().flat_map(|row| row[at].text.lines());
-            let natural = cells.chain([heads[at].as_str()]).map(letters).max().unwrap_or(0);
-            self.columns[at].wraps_at.map_or(natural, |least| natural.min(usize::from(least)))
+            let natural = self.natural(heads, at);
+            usize::from(self.columns[at].wraps_at.map_or(natural, |least| natural.min(least)))
         };
         let sum = |shown: &[usize]| shown.iter().map(|&at| needs(at) + beside).sum::<usize>() + around;
         let limit = usize::from(width) + if is_framed { 0 } else { 2 };
@@ -270,6 +280,22 @@ mod tests {
         assert!(!narrow.contains("Ngam") && narrow.contains("behind") && narrow.contains("Khai"), "{narrow}");
         assert!(on(Some(72)).ends_with("(no room for: edits)"), "{}", on(Some(72)));
         assert!(!on(Some(100)).contains("no room"), "{}", on(Some(100)));
+    }
+
+    #[test]
+    fn a_column_that_goes_on_is_never_narrower_than_its_words() {
+        let date = "2026-11-28T18:47:33.208Z";
+        let mut sheet = Sheet::new([
+            column("unit").wraps(11),
+            column("shard"),
+            column("pending up").number(),
+            column("conflicts").number(),
+            column("in step").wraps(24),
+        ]);
+        sheet.add_row(["Thị trấn Bát Xát", "h-0c86001bcb12544a", "0", "0", &format!("in step {date}")]);
+        let text = sheet.text_on(Paper { width: Some(80), is_colored: false });
+        assert!(text.contains(date) && text.contains("h-0c86001bcb12544a"), "{text}");
+        assert!(text.lines().all(|line| letters(line) <= 80), "{text}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) fn record(record: &v1::Record) -> String {
         column("trường").wraps(14).spare(1),
         column("field"),
         column("giá trị").wraps(14),
-        column("").wraps(20),
+        column("").wraps(24),
     ]);
     for field in &record.fields {
         for (index, value) in field.values.iter().enumerate() {
@@ -140,11 +140,11 @@ fn changes(changes: &[v1::FieldChange]) -> String {
 pub(super) fn history(entries: &[v1::Entry]) -> String {
     let mut rows = Sheet::new([
         column("no.").number(),
-        column("received"),
-        column("by").wraps(14).spare(1),
-        column("unit").wraps(12).spare(3),
+        column("received").spare(3),
+        column("by").wraps(16).spare(1),
+        column("unit").wraps(12).spare(4),
         column("what").wraps(12),
-        column("changes").wraps(20),
+        column("changes").wraps(26),
         column("held by").spare(2),
     ]);
     for entry in entries {

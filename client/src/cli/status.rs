@@ -9,7 +9,7 @@ use super::show::{author, hex, instant, plain};
 pub(super) fn status(reply: &v1::StatusReply) -> String {
     let mut rows = Sheet::new([
         column("site").spare(6),
-        column("unit").wraps(12),
+        column("unit").wraps(11),
         column("group or shard"),
         column("nodes").number().spare(5),
         column("leader").spare(2),
@@ -19,7 +19,7 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         column("pending up").number(),
         column("conflicts").number(),
         column("set aside").number().spare(7),
-        column("in step").wraps(20),
+        column("in step").wraps(24),
         column("level").number().spare(8),
     ]);
     // Those that left for good stay in the list, so that their ids are not used again.
@@ -88,7 +88,7 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
             column("group").spare(2),
             column("state"),
             column("since").spare(1),
-            column("detail").wraps(16),
+            column("detail").wraps(18),
         ]);
         for link in &reply.links {
             let tint = if link.state == "connected" { Tint::Good } else { Tint::Waits };
