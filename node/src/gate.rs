@@ -31,6 +31,7 @@ use tower::{Layer, Service};
 use crate::pki::identity_of;
 use crate::raft::peer::FRAME_BYTES_MAX;
 use crate::runtime::{self, Sleep};
+use crate::service::answer::{denied, overloaded};
 
 /// A question of a few fields: ids, a name, a date, the context.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
@@ -123,7 +124,7 @@ impl Call {
         let caller = caller.uri();
         let busy = |what: &str, most| {
             let text = format!("{what} are under way, at most {most}; nothing was accepted: end some, or wait");
-            Err(Status::resource_exhausted(text))
+            Err(overloaded(text))
         };
         let mut entries = lock(ledger);
         let (calls, feeds) = entries.callers.get(&caller).map_or((0, 0), |usage| (usage.calls, usage.feeds));
@@ -154,13 +155,13 @@ impl Call {
         let mut ledger = lock(&self.ledger);
         let people_is_full = self.is_person && ledger.people + bytes > BYTES_OF_PEOPLE_MAX;
         if ledger.all.bytes + bytes > BYTES_MAX || people_is_full {
-            return Err(Status::resource_exhausted(
+            return Err(overloaded(
                 "all callers together are sending more than this node holds at once; nothing was accepted: wait a little",
             ));
         }
         let usage = ledger.callers.entry(self.caller.clone()).or_default();
         if usage.bytes + bytes > most {
-            return Err(Status::resource_exhausted(format!(
+            return Err(overloaded(format!(
                 "this caller is sending more than {most} bytes at once; nothing was accepted: send less at a time"
             )));
         }
@@ -246,9 +247,7 @@ impl<S> Gated<S> {
         let caller = identity_of(request.extensions(), request.headers())?;
         let rule = rule(request.uri().path());
         if rule.is_for_nodes && matches!(caller, Identity::Person(_)) {
-            return Err(Status::permission_denied(
-                "this is for nodes: people and applications use the records service",
-            ));
+            return Err(denied("this is for nodes: people and applications use the records service"));
         }
         Ok((Arc::new(Call::open(&self.ledger, &caller, rule.is_feed)?), rule))
     }

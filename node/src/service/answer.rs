@@ -219,6 +219,11 @@ pub(super) fn not_accepted(text: impl Display) -> Status {
     answer(Reason::NotAccepted, text).into()
 }
 
+/// Too much waits or comes already. Nothing was accepted.
+pub(crate) fn overloaded(text: impl Display) -> Status {
+    answer(Reason::Overloaded, text).into()
+}
+
 /// The site is not in the state that this needs.
 pub(super) fn precondition(text: impl Display) -> Status {
     answer(Reason::Precondition, text).into()
@@ -244,7 +249,7 @@ pub(super) fn broken(error: &StoreError) -> Status {
 /// A proposal without an answer, as the caller is told.
 pub(super) fn failed(error: ProposalFailed) -> Status {
     match error {
-        ProposalFailed::Overloaded => answer(Reason::Overloaded, error).into(),
+        ProposalFailed::Overloaded => overloaded(error),
         ProposalFailed::NotAccepted(_) => not_accepted(error),
         ProposalFailed::Unknown(_) => outcome_unknown(error),
         ProposalFailed::Store(error) => broken(&error),
