@@ -45,50 +45,62 @@ const CERTIFICATE_WARNING_MS: i64 = 30 * DAY_MS;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Lets the nodes of this site in to the peer stream, and nobody else; of these none that was taken out of the site, whatever
-/// its certificate says. Members follow Raft's own rules: who leads may be somebody that this replica has not heard of yet. All
-/// other calls are for those who are known here.
+/// Lets the nodes of this site in to the peer stream, and nobody else; what each of them may call there depends on where it
+/// stands now, whatever its certificate says.
 struct SameSite(Arc<Shared>);
 
+/// Where a node of this site stands, as far as is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// In the membership in force of the group, or in the directory.
+    Member,
+    /// Neither: it is only about to join, or this replica has not heard of it yet.
+    Stranger,
+    /// Taken out for good. Who is still a member is no such one yet: a leader takes itself out.
+    Left,
+}
+
 impl SameSite {
-    /// Whether a node is in the directory or in the membership in force of one of the groups here.
-    fn is_known(&self, node: NodeId) -> bool {
-        let is_listed = self.0.place().nodes.get(&node).is_some_and(|entry| entry.present);
-        is_listed || self.0.hosted().any(|hosted| hosted.group.has_member(node))
+    fn standing(&self, node: NodeId, group: GroupId) -> Standing {
+        if self.0.group(group).is_some_and(|hosted| hosted.group.has_member(node)) {
+            return Standing::Member;
+        }
+        match self.0.place().nodes.get(&node) {
+            Some(entry) if entry.present => Standing::Member,
+            Some(_) => Standing::Left,
+            None => Standing::Stranger,
+        }
     }
 }
 
 impl Admit for SameSite {
     fn admit(&self, request: &Request<Streaming<Frame>>) -> Result<Option<NodeId>, Status> {
         match peer_identity(request)? {
-            Identity::Node { site, node } if site == self.0.site() => self.stays(node).map(|()| Some(node)),
+            Identity::Node { site, node } if site == self.0.site() => Ok(Some(node)),
             _ => Err(denied("only the nodes of this site speak here: use the records service")),
         }
     }
 
-    fn stays(&self, caller: NodeId) -> Result<(), Status> {
-        match self.0.place().nodes.get(&caller) {
-            Some(entry) if !entry.present => {
-                Err(denied(format!("{caller} left this site for good: a new node needs a new id")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn may_call(&self, caller: NodeId, _: GroupId, body: &Body) -> Result<(), String> {
-        may_call(caller, || self.is_known(caller), body)
+    fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String> {
+        may_call(caller, self.standing(caller, group), body)
     }
 }
 
-fn may_call(caller: NodeId, is_known: impl FnOnce() -> bool, body: &Body) -> Result<(), String> {
+fn may_call(caller: NodeId, standing: Standing, body: &Body) -> Result<(), String> {
+    // Who leads may be somebody that this replica has not heard of yet.
     let is_of_raft = matches!(
         body,
         Body::Append(_) | Body::Vote(_) | Body::PreVote(_) | Body::Transfer(_) | Body::Snapshot(_) | Body::Fetch(_)
     );
-    // A node that is only about to join asks this of everybody.
-    let asks_to_join = matches!(body, Body::App(app) if matches!(Call::from_bytes(&app.payload), Ok(Call::Joined(_))));
-    if !is_of_raft && !asks_to_join && !is_known() {
-        return Err(format!("{caller} is no member of this site, as far as is known here"));
+    // Who is about to join asks this of everybody, and so does who was away, to hear whether it was taken out meanwhile.
+    let asks_about_itself =
+        matches!(body, Body::App(app) if matches!(Call::from_bytes(&app.payload), Ok(Call::Joined(_))));
+    match standing {
+        _ if asks_about_itself => return Ok(()),
+        Standing::Member => {}
+        Standing::Stranger if is_of_raft => {}
+        Standing::Stranger => return Err(format!("{caller} is no member of this site, as far as is known here")),
+        Standing::Left => return Err(format!("{caller} left this site for good: a new node needs a new id")),
     }
     match body {
         // Every replica would stop at it, and again after each restart.
@@ -259,13 +271,16 @@ mod tests {
         let read_index = Body::ReadIndex(wire::ReadIndexRequest {});
         for body in [&app(&Call::Change(change)), &propose, &read_index, &Body::App(wire::App { payload: vec![0xff] })]
         {
-            let refused = may_call(node, || false, body).unwrap_err();
+            let refused = may_call(node, Standing::Stranger, body).unwrap_err();
             assert!(refused.contains("no member"), "{refused}");
-            assert_eq!(may_call(node, || true, body), Ok(()));
+            assert_eq!(may_call(node, Standing::Member, body), Ok(()));
         }
         for body in [&app(&Call::Joined(node)), &Body::Vote(wire::VoteRequest::default())] {
-            assert_eq!(may_call(node, || false, body), Ok(()));
+            assert_eq!(may_call(node, Standing::Stranger, body), Ok(()));
         }
+        let vote = Body::Vote(wire::VoteRequest::default());
+        assert!(may_call(node, Standing::Left, &vote).unwrap_err().contains("for good"));
+        assert_eq!(may_call(node, Standing::Left, &app(&Call::Joined(node))), Ok(()), "it may ask whether it left");
     }
 
     #[test]
@@ -273,7 +288,7 @@ mod tests {
         let forget = Command::Forget(Forget { shard: ShardId(1), peer: SiteId(2), author: None });
         let whole = vec![forget].to_bytes();
         let proposed = |command: Vec<u8>| {
-            may_call(NodeId(7), || true, &Body::Propose(wire::ProposeRequest { command, wait_ms: 1 }))
+            may_call(NodeId(7), Standing::Member, &Body::Propose(wire::ProposeRequest { command, wait_ms: 1 }))
         };
         assert_eq!(proposed(whole.clone()), Ok(()));
         let mut of_a_newer_version = whole.clone();

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub const SOMETIMES: &[&str] = &[
     // Edits.
     "an edit is stale",
+    "another request has the name of an accepted one",
     "a request is answered again",
     "a conflict opens",
     "a conflict is decided",

@@ -455,7 +455,8 @@ impl Country {
             let groups = member.map_or(site.groups.len(), |member| member.groups.len());
             eventually(&format!("{} of {code} serves", node.id), READY_WAIT, async || {
                 let Some(status) = self.status(code, node).await else { return false };
-                status.groups.len() == groups
+                status.health.is_empty()
+                    && status.groups.len() == groups
                     && status.groups.iter().all(|group| {
                         let planned = site.groups.iter().find(|(id, _)| id.to_string() == group.group);
                         !group.leader.is_empty()

@@ -406,11 +406,7 @@ pub trait Admit: Send + Sync + 'static {
     #[allow(clippy::result_large_err, reason = "tonic's own type, once per connection")]
     fn admit(&self, request: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status>;
 
-    /// Whether a node that was let in may still be here; if not, its stream ends. Asked before each call is served.
-    #[allow(clippy::result_large_err, reason = "tonic's own type, and rare")]
-    fn stays(&self, caller: NodeId) -> Result<(), Status>;
-
-    /// Whether it may make this call, or why not; then nothing is done.
+    /// Whether it may make this call now, or why not; then nothing is done. Asked before each call is served.
     fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String>;
 }
 
@@ -421,10 +417,6 @@ pub struct AdmitAll;
 impl Admit for AdmitAll {
     fn admit(&self, _: &Request<Streaming<wire::Frame>>) -> Result<Option<NodeId>, Status> {
         Ok(None)
-    }
-
-    fn stays(&self, _: NodeId) -> Result<(), Status> {
-        Ok(())
     }
 
     fn may_call(&self, _: NodeId, _: GroupId, _: &Body) -> Result<(), String> {
@@ -495,13 +487,7 @@ impl PeerService {
                     }
                 }
                 frame = calls.message(), if running.len() < SERVED_MAX => match frame {
-                    Ok(Some(frame)) => {
-                        if let Some(Err(gone)) = caller.map(|caller| self.admit.stays(caller)) {
-                            let _ = answers.send(Err(gone)).await;
-                            return;
-                        }
-                        running.push(self.clone().answer(caller, frame));
-                    }
+                    Ok(Some(frame)) => running.push(self.clone().answer(caller, frame)),
                     // The caller is gone: nobody waits for what still runs.
                     Ok(None) | Err(_) => return,
                 },

@@ -365,7 +365,11 @@ fn the_search_agrees_with_trying_every_order() {
         let mut places = (0..calls.len()).collect();
         drop_unseen(&mut calls, &mut places);
         let smaller = search(&Field, &calls, WORK_MAX);
-        assert_eq!(smaller == Verdict::Holds, expected, "seed {seed} without what nobody saw");
+        // That a write was stale tells that something came, which nobody need have seen.
+        let is_stale = |call: &Call<FieldCall, Answered>| matches!(call.answered, Some((_, Answered::Stale)));
+        if smaller == Verdict::Holds || !calls.iter().any(is_stale) {
+            assert_eq!(smaller == Verdict::Holds, expected, "seed {seed} without what nobody saw");
+        }
     }
     assert!(verdicts[0] > 300 && verdicts[1] > 1_500, "one-sided: {verdicts:?}");
 }
