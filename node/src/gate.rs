@@ -1,10 +1,10 @@
 //! What a call may cost before a service sees it: who may call what at all, how long a message may be, how much one caller and
 //! all of them may send and have open at once, and how long an answer may lie untaken.
 //!
-//! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods ([`rule`]). Promises: **memory is
+//! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods (`rule`). Promises: **memory is
 //! budgeted before it is reserved**: a message is handed on once all of it is here, so that who announces megabytes and sends
 //! five bytes costs five bytes; what is here counts on the caller's budget until it is answered. Calls that are for nodes alone
-//! are refused to people before anything of them is read. Who takes nothing of a feed for [`TAKEN_WITHIN`] is cut off, and what
+//! are refused to people before anything of them is read. Who takes nothing of a feed for `TAKEN_WITHIN` is cut off, and what
 //! the feed held is freed. Leaves to others: how many connections there are (`tls`), what a call means (`service`).
 //! Limits: what HTTP/2 itself holds for a connection (a window of a MiB, and headers) is not in the budget; connections are
 //! bounded instead. Calls that come without the door, in the simulator, do not pass here.

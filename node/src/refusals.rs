@@ -1,7 +1,7 @@
 //! Handshakes that did not end well, at the node's door and where it dials: each told once in the log, all of them counted.
 //!
 //! Owns: what is told and counted ([`Refusals`]), and a dialer that does so ([`Telling`]). Promises: of one peer, one reason and
-//! one side there is one line in [`SAID_AGAIN`], which says how many there were since; no more than [`SAID_MAX`] lines in that
+//! one side there is one line in `SAID_AGAIN`, which says how many there were since; no more than `SAID_MAX` lines in that
 //! time in all, whoever calls. Leaves to others: what is refused, and its words (`dinhba_client::handshake`).
 
 use std::collections::BTreeMap;
