@@ -89,7 +89,7 @@ fn nothing_is_taken_from_a_file_whose_structure_is_in_doubt() {
         doubts(&[b"{\"fields\":{\"note\":\"".as_slice(), &vec![b'x'; 3 << 20], b"\"}}\n"].concat(), "x.ndjson").len(),
         1
     );
-    for (what, bytes) in [("xls", &workbook::OLD_MARK[..]), ("half a workbook", b"PK\x03\x04....")] {
+    for (what, bytes) in [("xls", workbook::OLD_MARK), ("half a workbook", b"PK\x03\x04....".as_slice())] {
         assert_eq!(doubts(bytes, "people.xlsx").len(), 1, "{what}");
     }
 }
