@@ -7,6 +7,14 @@ use tonic::Code;
 use super::*;
 use crate::testing::{Fault, Memory, SHARD, context};
 
+/// The same person under another name, over what was read.
+fn renamed(read: &v1::Record, name: &str) -> EditBuilder {
+    let mut edit = EditBuilder::new(&context());
+    let part = edit.change(read);
+    edit.set(part, "name", "", name);
+    edit
+}
+
 fn birth() -> EditBuilder {
     let mut edit = EditBuilder::new(&context());
     let child = edit.create(RecordKind::Person);
@@ -140,12 +148,7 @@ async fn an_edit_of_a_record_that_moved_on_is_stale() {
     let session = client.session();
     let id = client.edit(&session, &birth()).await.unwrap().records[0];
     let read = client.get(&context(), id).await.unwrap();
-    let rename = |name: &str| {
-        let mut edit = EditBuilder::new(&context());
-        let part = edit.change(&read);
-        edit.set(part, "name", "", name);
-        edit
-    };
+    let rename = |name: &str| renamed(&read, name);
     client.edit(&session, &rename("Nguyễn/Thị/Hoa")).await.unwrap();
     let error = client.edit(&session, &rename("Nguyễn/Thị/Hồng")).await.unwrap_err();
     let Error::Stale(stale) = error else { panic!("{error}") };
@@ -210,12 +213,7 @@ async fn an_edit_of_a_stream_that_was_sent_twice_and_refused_then_is_left_open()
     let session = client.session();
     let id = client.edit(&session, &birth()).await.unwrap().records[0];
     let read = client.get(&context(), id).await.unwrap();
-    let rename = |name: &str| {
-        let mut edit = EditBuilder::new(&context());
-        let part = edit.change(&read);
-        edit.set(part, "name", "", name);
-        edit.build(session.next(), 0)
-    };
+    let rename = |name: &str| renamed(&read, name).build(session.next(), 0);
     client.edit_many(futures::stream::iter([rename("Nguyễn/Thị/Hoa")])).collect::<Vec<_>>().await;
     let stale = || [rename("Nguyễn/Thị/Hồng"), birth().build(session.next(), 0)];
     let answers = |stream: Vec<Result<Answered, Error>>| {
