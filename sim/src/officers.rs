@@ -98,7 +98,7 @@ struct Officer {
 /// What became of a request.
 enum Became {
     Accepted,
-    Stale,
+    Stale(Box<v1::Stale>),
     Refused,
     Unknown,
 }
@@ -181,7 +181,7 @@ impl Officer {
             }
             Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
-            Became::Stale | Became::Unknown => {}
+            Became::Stale(_) | Became::Unknown => {}
         }
     }
 
@@ -221,7 +221,10 @@ impl Officer {
         let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });
         match self.send(request, &edit, shard, work).await {
             Became::Accepted => self.answered(operation, Answered::Accepted),
-            Became::Stale => {
+            Became::Stale(told) => {
+                if let Some(lie) = lie(&told, &found, subject) {
+                    self.oracle.ledger().contradictions.push(format!("request {request}: {lie}"));
+                }
                 self.answered(operation, Answered::Stale);
                 // As an officer does: what is there now, a read shows.
                 let _ = self.read(record, subject).await;
@@ -245,23 +248,21 @@ impl Officer {
     async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Became {
         let (asked, mut unknown) = (self.now(), false);
         for _ in 0..ASKED_AGAIN_MAX {
-            let outcome = if self.plan.impatient {
-                // Each of the two may be under way when the other is refused.
-                let both = futures::join!(self.client.edit_again(request, edit), self.second.edit_again(request, edit));
-                better(both)
-            } else if unknown {
-                self.client.edit_again(request, edit).await
-            } else {
-                self.client.edit_as(request, edit).await
+            let (one, two) = (&self.client, &self.second);
+            let outcome = match (self.plan.impatient, unknown) {
+                (false, false) => one.edit_as(request, edit).await,
+                (false, true) => one.edit_again(request, edit).await,
+                (true, false) => better(futures::join!(one.edit_as(request, edit), two.edit_as(request, edit))),
+                (true, true) => better(futures::join!(one.edit_again(request, edit), two.edit_again(request, edit))),
             };
             match outcome {
                 Ok(accepted) => {
                     self.keep(request, &accepted, shard, work, asked);
                     return Became::Accepted;
                 }
-                Err(Error::Stale(_)) => {
+                Err(Error::Stale(told)) => {
                     self.not("stale");
-                    return Became::Stale;
+                    return Became::Stale(told);
                 }
                 Err(Error::Refused { code, text, .. }) => {
                     self.not(&format!("refused: {code:?}: {text}"));
@@ -322,6 +323,25 @@ fn better(both: (Result<Accepted, Error>, Result<Accepted, Error>)) -> Result<Ac
         Err(Error::Protocol(_)) => 5,
     };
     if rank(&both.0) <= rank(&both.1) { both.0 } else { both.1 }
+}
+
+/// What is untrue in the answer to an edit of one field that says what moved since `read`.
+fn lie(told: &v1::Stale, read: &v1::Record, subject: Subject) -> Option<String> {
+    let before = field_of(read, subject.name, "").map_or(&[][..], |field| &field.values);
+    let moved = match &told.fields[..] {
+        [moved] if told.more == 0 => moved,
+        fields => return Some(format!("one field was edited, {} of them moved", fields.len())),
+    };
+    if told.record != read.id || moved.field != subject.name || !moved.element.is_empty() {
+        return Some(format!(
+            "{} of {} was edited, and {} of {} moved",
+            subject.name, read.id, moved.field, told.record
+        ));
+    }
+    let dot = |dot: &v1::Dot| (dot.author.clone(), dot.number);
+    let before: BTreeSet<_> = before.iter().filter_map(|value| value.dot.as_ref()).map(dot).collect();
+    let is_same = before == moved.dots.iter().map(dot).collect();
+    is_same.then(|| format!("{} of {} moved and is as it was", subject.name, read.id))
 }
 
 /// The records that an officer of a run may meet.

@@ -433,12 +433,22 @@ impl Answer {
 }
 
 /// A field of an open conflict, or the rule that a merge broke.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKey {
     /// A legal field with several different current values.
     Field(FieldKey),
     /// A rule that does not hold.
     Rule(u16),
+}
+
+impl std::fmt::Debug for ConflictKey {
+    /// Without the key of an element: it may be the number of a card.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConflictKey::Field((field, _)) => write!(f, "Field({field})"),
+            ConflictKey::Rule(rule) => write!(f, "Rule({rule})"),
+        }
+    }
 }
 
 /// Set when a conflict is first seen.

@@ -1,6 +1,6 @@
 //! Search: by which terms a record is in the index, and who is found by what an officer types.
 //!
-//! A term is a keyed hash, so the index tells nothing. Terms find too much, never too little: whoever asks reads what a term
+//! A term is a keyed hash, so the index tells nothing. Terms find too much: whoever asks reads what a term
 //! points to and lets [`Search::matches`] decide before anything is shown. A person has, for each year in which it may be
 //! born, one term of its *whole name*, which is its letters in alphabetical order, so that the order of the words and what
 //! stands between them do not count; and one of its *call name*, by which alone people are asked for. With the personal
@@ -13,7 +13,8 @@
 //! A birth date is compared by the days that it may mean: one that is known as a month is found by each of its days, and one
 //! that is known to the day by its month and its year.
 //!
-//! Limits. The call name is the last word, and the one after a particle at the beginning (`H'Hen Niê`, `Y Bhăm Êban`). Slips of the ear and of the accents (`Kha` for `Kà`, `dĩ` for `vĩ`) are not forgiven: that is the business of who
+//! Limits. The call name is the last word, and the one after a particle at the beginning (`H'Hen Niê`, `Y Bhăm Êban`). Typed as one word with another (`nguyen mylinh` for
+//! `Nguyễn Thị Mỹ Linh`) it is found with the whole name only. Slips of the ear and of the accents (`Kha` for `Kà`, `dĩ` for `vĩ`) are not forgiven: that is the business of who
 //! looks for duplicates. A person without a birth date is found by number alone.
 
 use std::collections::BTreeSet;
@@ -350,10 +351,14 @@ fn particle_of(word: &str) -> Option<(&str, &str)> {
 /// What was typed, with the spaces that the name has: words that are one in the name are joined, and one that is several in
 /// it is taken apart (`Al-Rashid` and `alrashid`).
 fn respaced(name: &[String], typed: &[String]) -> Vec<String> {
-    /// How many words from `at` on are `whole` together; none if one of them alone is.
+    /// The words from `at` on that are `whole` together; none if one of them alone is.
     fn run<'a>(words: &'a [String], at: usize, whole: &str) -> Option<&'a [String]> {
-        let ends = at + 2..=words.len();
-        ends.map(|end| &words[at..end]).find(|some| some.concat() == whole)
+        let (mut rest, mut end) = (whole, at);
+        while !rest.is_empty() {
+            rest = rest.strip_prefix(words.get(end)?.as_str())?;
+            end += 1;
+        }
+        (end >= at + 2).then(|| &words[at..end])
     }
     let mut out = Vec::new();
     let mut at = 0;

@@ -64,10 +64,10 @@ pub struct Batch {
 }
 
 impl std::fmt::Debug for Batch {
-    /// Lengths only: values are personal data.
+    /// Lengths only: values are personal data, and the key of a conflict has the key of an element.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let length = |value: &Option<Vec<u8>>| value.as_ref().map(Vec::len);
-        f.debug_list().entries(self.writes.iter().map(|(key, value)| (key, length(value)))).finish()
+        f.debug_list().entries(self.writes.iter().map(|(key, value)| (key.len(), length(value)))).finish()
     }
 }
 

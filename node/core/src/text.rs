@@ -97,7 +97,7 @@ pub fn fold(text: &str) -> String {
     // Compatibility forms (full-width letters, no-break spaces) come apart too.
     let plain: Vec<char> = text.nfkd().filter(|&c| !is_combining_mark(c)).collect();
     let mut out = String::with_capacity(plain.len());
-    for word in plain.split_inclusive(|c| !c.is_alphanumeric()) {
+    for word in plain.split_inclusive(|&c| script(c).is_none()) {
         let is_latin = word.iter().any(|&c| script(c) == Some(Script::Latin));
         for &c in word {
             let lookalike = if is_latin { replacement(folding::LOOKALIKES, c) } else { None };

@@ -290,9 +290,10 @@ async fn a_disk_that_is_full_hangs_or_cannot_be_read_makes_its_node_ill() {
 
 /// A group that has stopped has neither a leader nor a step, and what is asked of it is refused in words that say so.
 async fn stopped_group_is_shown_as_one(site: &Watched, node: &NodePlan) {
-    let Some(status) = site.country.status(COMMUNE, node).await else { return };
+    let status = site.country.status(COMMUNE, node).await.expect("the node answers");
     let group = &status.groups[0];
     if group.role != "shutdown" {
+        println!("skipped: the node is not well, but its group goes on");
         return;
     }
     assert!(group.leader.is_empty() && !group.health.is_empty(), "{group:?}");

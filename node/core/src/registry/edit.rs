@@ -234,7 +234,7 @@ fn check_against_state(
     };
     if current.kind != part.record_kind {
         let text = format!("record {} is not of the kind that the edit says", part.record);
-        return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
+        return Ok(Err(Answer::refused(RefusalCode::Rule, text)));
     }
     let mut moved: Vec<Moved> = part
         .changes
@@ -263,7 +263,7 @@ fn check_against_state(
              keep long papers elsewhere and only refer to them here",
             part.record
         );
-        return Ok(Err(Answer::refused(RefusalCode::Invalid, text)));
+        return Ok(Err(Answer::refused(RefusalCode::Rule, text)));
     }
     Ok(match transition.breaks() {
         Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),

@@ -104,7 +104,7 @@ impl Transition {
     /// The size of the record after it, if that is above a bound and more than it was before.
     pub fn outgrows(&self, bytes_max: usize) -> Option<usize> {
         let new = self.new.as_ref()?;
-        // Most are far below; what the hint leaves out is less than all that it counts.
+        // Most are far below. What the hint leaves out of a record is at most three times what it counts.
         if new.bytes_hint() < bytes_max / 4 {
             return None;
         }

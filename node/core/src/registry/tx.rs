@@ -7,7 +7,7 @@ use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
 use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, ShardId};
-use crate::keys::{Keys, Range};
+use crate::keys::{Keys, Range, Space};
 use crate::record::Record;
 use crate::store::{Batch, StateView, StoreError};
 
@@ -24,7 +24,10 @@ pub struct Tx<'a> {
 /// A value that passed its checksum and still cannot be read: written by another version, or by a bug.
 #[must_use]
 pub fn corrupt(key: &[u8], error: Malformed) -> StoreError {
-    let place: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    // A conflict's key ends with the key of an element, which may be the number of a card.
+    let is_told = key.get(8) != Some(&(Space::Conflict as u8));
+    let place: String =
+        key.iter().take(if is_told { key.len() } else { 9 }).map(|byte| format!("{byte:02x}")).collect();
     StoreError::Corrupt { place: format!("key {place}"), detail: error.to_string() }
 }
 

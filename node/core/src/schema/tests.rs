@@ -68,6 +68,21 @@ fn what_is_sensitive_cannot_be_searched() {
     let sensitive: Vec<_> = FIELDS.iter().filter(|field| field.sensitivity == Sensitivity::Sensitive).collect();
     assert_eq!(sensitive.iter().map(|field| field.name).collect::<Vec<_>>(), ["ethnicity", "religion", "blood_group"]);
     assert!(sensitive.iter().all(|field| field.search == Search::No));
+
+    // The table says what the index does: its terms look at these fields and at no other.
+    let searchable = FIELDS.iter().filter(|field| field.search != Search::No).map(|field| field.id);
+    assert_eq!(searchable.collect::<BTreeSet<_>>(), BTreeSet::from(crate::search::SEARCHED));
+    let dot = crate::edit::Dot { actor: crate::ids::AuthorId([1; 16]), counter: 1 };
+    let typed = [("ethnicity", "kinh"), ("religion", "none"), ("blood_group", "a+")];
+    let changes = typed.map(|(name, typed)| crate::edit::Change {
+        field: id(name),
+        element: Vec::new(),
+        value: read(name, typed).unwrap().encode(),
+        overwrites: Vec::new(),
+    });
+    let mut record = crate::record::Record::new(RecordKind::Person);
+    crdts::CmRDT::apply(&mut record, crate::record::Write::new(dot, 0, &changes));
+    assert!(crate::search::terms(&record, &[7; 32]).is_empty());
 }
 
 #[test]

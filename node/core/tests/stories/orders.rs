@@ -10,6 +10,7 @@ use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::keys::Space;
 use dinhba_core::registry::ITEMS_MAX;
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use proptest::prelude::*;
@@ -197,8 +198,8 @@ fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) 
 
 /// What must not depend on the order: authors, records, conflicts, what is set aside, the index.
 fn told(office: &Office) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    const SPACES: [u8; 5] = [3, 6, 10, 11, 15];
-    let kept = office.state.0.iter().filter(|(key, _)| SPACES.contains(&key[8]));
+    let spaces = [Space::Author, Space::Record, Space::Conflict, Space::Poison, Space::Index].map(|space| space as u8);
+    let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&key[8]));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

@@ -252,14 +252,14 @@ fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
     let mut taken = (0..8).take_while(|number| match here.edit(attach(*number)) {
         Answer::Accepted(_) => true,
         Answer::Refused(refusal) => {
-            assert!(refusal.code == RefusalCode::Invalid && refusal.text.contains("may take 65536"), "{refusal:?}");
+            assert!(refusal.code == RefusalCode::Rule && refusal.text.contains("may take 65536"), "{refusal:?}");
             false
         }
         other => panic!("{other:?}"),
     });
     assert_eq!(taken.by_ref().count(), 3);
     let before = here.state.0.clone();
-    assert_eq!(refusal(here.edit(attach(9))).0, RefusalCode::Invalid);
+    assert_eq!(refusal(here.edit(attach(9))).0, RefusalCode::Rule);
     assert_eq!(here.state.0, before);
 
     // Another office filled it too meanwhile: both are taken, whichever came first, and it can be made smaller again.
