@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Statement, StatementBody};
+use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, Statement, StatementBody, Tip};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
@@ -120,7 +120,7 @@ pub(crate) struct Conversation {
     peer_is_child: bool,
     session: Session,
     outgoing: Outgoing,
-    /// Whose statements were refused: said once of each.
+    /// Whose signatures were refused: said once of each.
     refused: Mutex<BTreeSet<SiteId>>,
 }
 
@@ -203,7 +203,12 @@ impl Conversation {
             for effect in effects {
                 match effect {
                     Effect::Send(message) => self.send(&message)?,
-                    Effect::Merge(batch) => {
+                    Effect::Edits { mut batch, own } => {
+                        batch.seals.extend(own.into_iter().map(|tip| self.seal(tip)));
+                        self.send(&Message::Batch(batch))?;
+                    }
+                    Effect::Merge(mut batch) => {
+                        batch.seals.retain(|seal| self.holds(batch.shard, seal));
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
                         let merge = Command::Merge(Box::new(merge));
                         let twice = rarely("a batch is proposed twice").then(|| merge.clone());
@@ -238,7 +243,9 @@ impl Conversation {
                         }
                     }
                     Effect::Keep(mut statements) => {
-                        statements.retain(|statement| self.is_genuine(statement));
+                        statements.retain(|Statement { body, signature }| {
+                            self.is_signed(body.site, &body.to_bytes(), signature, "a statement")
+                        });
                         if !statements.is_empty() {
                             self.propose(Command::Keep(statements)).await?;
                         }
@@ -251,6 +258,13 @@ impl Conversation {
     }
 
     fn report(&self, merged: &dinhba_core::command::Merged) {
+        if let Some(author) = merged.unsealed {
+            tracing::error!(
+                shard = %merged.shard, %author, peer = %self.peer,
+                "the peer sends edits for which their author's site does not give its word: nothing more of this shard is \
+                 taken from it on this link. If it is a site of this country, look at its key in the directory",
+            );
+        }
         for author in &merged.parked {
             tracing::error!(shard = %merged.shard, %author, peer = %self.peer, "an author's chain broke: parked");
         }
@@ -280,23 +294,44 @@ impl Conversation {
         Statement { body, signature }
     }
 
-    /// Whether its site signed it; not if the directory does not list the site.
-    fn is_genuine(&self, statement: &Statement) -> bool {
-        let (site, place) = (statement.body.site, self.shared.place());
-        let is_first = || self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(site);
+    fn seal(&self, tip: Tip) -> Seal {
+        Seal { tip, signature: self.shared.signing_key.sign(&tip.signed_bytes()).to_bytes() }
+    }
+
+    /// Whether its author's site gave its word, and is one that may write this shard: it serves the shard's home, or a unit
+    /// above it.
+    fn holds(&self, shard: ShardId, seal: &Seal) -> bool {
+        let (site, place) = (seal.tip.author.site, self.shared.place());
+        let unit = place.sites.get(&site).map(|listed| listed.unit);
+        let may_write = self.hosted.shards().is_ok_and(|shards| {
+            let hosted = shards.iter().find(|hosted| hosted.info.shard == shard);
+            hosted.is_some_and(|hosted| unit.is_some_and(|unit| hosted.info.path.contains(&unit)))
+        });
+        if !may_write && self.is_first(site) {
+            tracing::error!(%site, %shard, peer = %self.peer, "edits of a site that does not write this shard");
+        }
+        may_write && self.is_signed(site, &seal.tip.signed_bytes(), &seal.signature, "edits")
+    }
+
+    fn is_first(&self, site: SiteId) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(site)
+    }
+
+    /// Whether a site signed it; not if the directory does not list the site.
+    fn is_signed(&self, site: SiteId, bytes: &[u8], signature: &[u8; 64], what: &str) -> bool {
+        let place = self.shared.place();
         let Some(listed) = place.sites.get(&site) else {
-            if is_first() {
-                tracing::warn!(%site, peer = %self.peer, "a statement of an unknown site");
+            if self.is_first(site) {
+                tracing::warn!(%site, peer = %self.peer, what, "signed by an unknown site");
             }
             return false;
         };
         let key = VerifyingKey::from_bytes(&listed.public_key);
-        let signature = Signature::from_bytes(&statement.signature);
-        let genuine = key.is_ok_and(|key| key.verify_strict(&statement.body.to_bytes(), &signature).is_ok());
-        if !genuine && is_first() {
-            tracing::error!(%site, peer = %self.peer, "a statement with a false signature");
+        let signed = key.is_ok_and(|key| key.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok());
+        if !signed && self.is_first(site) {
+            tracing::error!(%site, peer = %self.peer, what, "a false signature");
         }
-        genuine
+        signed
     }
 }
 

@@ -27,7 +27,7 @@ use crate::keys::Keys;
 use crate::place::PlaceEntry;
 use crate::registry::{Arrival, GroupState, ShardState, corrupt, read, read_range};
 use crate::store::{StateView, StoreError};
-use crate::sync::{Here, Skip};
+use crate::sync::{Here, Skip, position_of};
 use crate::{wire_enum, wire_struct};
 
 /// The longest frame: edits of [`PIECE_BYTES`] and one more command, or the directory of a country.
@@ -98,8 +98,10 @@ pub enum Content {
 pub struct Edits {
     /// The edits.
     pub items: Vec<Item>,
-    /// The neighbour each came from, if any, as runs: how many edits in a row, and whence.
+    /// The neighbour each came from, if any, as runs: how many edits in a row, and whence. What came in one batch is one run.
     pub sources: Vec<(u32, Option<SiteId>)>,
+    /// The words of the sites of those that came from neighbours: which of the items, from 0, and the signature.
+    pub seals: Vec<(u32, [u8; 64])>,
     /// The secrets of their sessions.
     pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
 }
@@ -166,7 +168,7 @@ pub struct ShardSummary {
 wire_struct! {
     Begin { site, number, previous }
     Piece { group, shard, after, to, hash, sealed }
-    Edits { items, sources, secrets }
+    Edits { items, sources, seals, secrets }
     Summary { site, node, taken_ms, groups, sealed }
     GroupSummary { group, level, applied, members, accesses, access_hash, shards }
     ShardSummary {
@@ -322,26 +324,30 @@ fn edits_after(
     let missing = |what| corrupt(&keys.arrival(shard, after + 1), Malformed { what });
     let state = here.shard(shard)?.ok_or_else(|| missing("archive: the shard is missing"))?;
     let start = Cursor { epoch: Epoch::default(), position: after, running: Hash::default() };
-    let (batch, scanned) = here.batch(&state, start, after, &Skip::default(), PIECE_BYTES)?;
+    let (batch, _, scanned) = here.batch(&state, start, after, &Skip::default(), PIECE_BYTES)?;
     // The stream may have grown since the summary was made. It grows by whole commands.
     let (to, mut items) = (scanned.min(last), batch.items);
     items.truncate(usize::try_from(to - after).unwrap_or(usize::MAX));
     let mut sources: Vec<(u32, Option<SiteId>)> = Vec::new();
-    let mut running = Hash::default();
+    let (mut running, mut is_ended) = (Hash::default(), true);
     for item in view.scan(&keys.arrival(shard, after + 1), &keys.arrival(shard, to + 1)) {
         let (key, value) = item?;
         let arrival = Arrival::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
         running = arrival.running;
         match sources.last_mut() {
-            Some((count, source)) if *source == arrival.from => *count += 1,
+            Some((count, source)) if *source == arrival.from && (source.is_none() || !is_ended) => *count += 1,
             _ => sources.push((1, arrival.from)),
         }
+        is_ended = arrival.last;
     }
+    let seals = read_range::<[u8; 64]>(view, (keys.seal(shard, after + 1), keys.seal(shard, to + 1)))?.into_iter();
+    let seals = seals.map(|(key, signature)| Ok(((position_of(&key)? - after - 1) as u32, signature)));
+    let seals: Vec<(u32, [u8; 64])> = seals.collect::<Result<_, StoreError>>()?;
     let count: u64 = sources.iter().map(|(count, _)| u64::from(*count)).sum();
     if to <= after || count != to - after || items.len() as u64 != count {
         return Err(missing("archive: an edit is missing"));
     }
-    Ok((to, running, Content::Edits(Edits { items, sources, secrets: batch.secrets })))
+    Ok((to, running, Content::Edits(Edits { items, sources, seals, secrets: batch.secrets })))
 }
 
 fn accesses_after(view: &dyn StateView, keys: Keys, after: u64, last: u64) -> Result<(u64, Hash, Content), StoreError> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::claims::{Case, Claims, Purpose};
-use crate::edit::{Dot, EditKind, Origin};
+use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
@@ -147,6 +147,39 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// The secrets of the sessions of these edits.
     pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
+    /// For each author, its word for the last of these edits, and so for all before it.
+    pub seals: Vec<Seal>,
+}
+
+/// An edit up to which its author's chain is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// Who numbered it.
+    pub author: Author,
+    /// Its number.
+    pub number: u64,
+    /// Its hash, and by the chain that of all before it.
+    pub hash: Hash,
+}
+
+impl Tip {
+    /// What a seal signs.
+    #[must_use]
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = b"dinhba 2026 seal ".to_vec();
+        self.encode(&mut bytes);
+        bytes
+    }
+}
+
+/// The word of a site that it wrote its author's chain up to a tip: nobody else can continue or fork it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// The tip.
+    pub tip: Tip,
+    /// The Ed25519 signature of the author's site over [`Tip::signed_bytes`]. Whoever receives it checks it at the door,
+    /// before anything is proposed.
+    pub signature: [u8; 64],
 }
 
 /// An edit on its way.
@@ -422,6 +455,9 @@ pub struct Merged {
     pub rewound: bool,
     /// Authors whose chain broke in this batch; nothing of them is taken until an edit comes that fits.
     pub parked: Vec<AuthorId>,
+    /// An author for one of whose edits no word of its site came, or whose bytes cannot be read: then nothing of the batch
+    /// was taken, and the neighbour's stream of this shard ends here.
+    pub unsealed: Option<AuthorId>,
 }
 
 impl Answer {
@@ -466,7 +502,9 @@ wire_struct! {
     EditCommand { shard, kind, origin, secret, parts }
     PartDraft { record, record_kind, create, valid_from, changes }
     MergeCommand { peer, batch, now_ms }
-    Batch { shard, start, end, items, secrets }
+    Batch { shard, start, end, items, secrets, seals }
+    Tip { author, number, hash }
+    Seal { tip, signature }
     Item { dot, bytes }
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }
@@ -480,7 +518,7 @@ wire_struct! {
     Stale { record, fields, more }
     Moved { key, dots }
     Refusal { code, text }
-    Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked }
+    Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked, unsealed }
     ConflictEntry { since_ms }
 }
 

@@ -17,6 +17,7 @@
 //! | `Poison` | shard author number | why the edit is set aside |
 //! | `Cursor` | shard site | how far the stream of a neighbour site has been taken |
 //! | `Statement` | shard site | the last signed statement of another site |
+//! | `Seal` | shard position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
@@ -56,6 +57,8 @@ pub enum Space {
     Cursor = 12,
     /// Signed statements of other sites.
     Statement = 13,
+    /// Words of author sites for the edits that came from neighbours.
+    Seal = 14,
     /// Search.
     Index = 15,
     /// The access log.
@@ -228,6 +231,12 @@ impl Keys {
     #[must_use]
     pub fn statements(self, shard: ShardId) -> Range {
         self.range(Space::Statement, &[&shard.0.to_be_bytes()])
+    }
+
+    /// The word of its author's site for the edit that came at `position`.
+    #[must_use]
+    pub fn seal(self, shard: ShardId, position: u64) -> Vec<u8> {
+        self.key(Space::Seal, &[&shard.0.to_be_bytes(), &position.to_be_bytes()])
     }
 
     /// A search term's pointer to a record.

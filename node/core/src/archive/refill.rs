@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
-use crate::command::{Epoch, LoggedAccess};
+use crate::command::{Epoch, Item, LoggedAccess};
 use crate::edit::{Author, Dot, Edit};
-use crate::encoding::Wire;
+use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
 use crate::place::PlaceEntry;
-use crate::registry::{Context, Entering, GroupState, ShardState, Tx, enter, keep_secret, next_access_hash, poison_of};
+use crate::registry::{
+    Context, Entering, GroupState, ShardState, Tx, end_batch, enter, keep_secret, next_access_hash, poison_of,
+};
 use crate::store::{Batch, StateView, StoreError};
 
 /// A new life of a site as the author of one shard; both random.
@@ -90,18 +92,22 @@ pub fn refill_edits(
     advance(&mut reached, piece).map_err(|why| misfit(piece, why))?;
     let secrets: BTreeMap<_, _> =
         edits.secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
-    let mut sources = edits.sources.into_iter().flat_map(|(count, from)| std::iter::repeat_n(from, count as usize));
-    let mut is_whole = true;
-    for item in edits.items {
-        let edit = Edit::from_bytes(&item.bytes).map_err(|error| misfit(piece, error.to_string()))?;
+    let read = |item: Item| Ok((Edit::from_bytes(&item.bytes)?, item.bytes));
+    let items: Result<Vec<(Edit, Vec<u8>)>, Malformed> = edits.items.into_iter().map(read).collect();
+    let mut items = items.map_err(|error| misfit(piece, error.to_string()))?;
+    let mut seals: BTreeMap<u32, [u8; 64]> = edits.seals.into_iter().collect();
+    let count = items.len();
+    items.truncate(up_to(&items, &edits.sources, until_ms));
+    let is_whole = items.len() == count;
+    let mut sources = edits.sources.iter().flat_map(|(count, from)| {
+        let ends = |at: u32| (from.is_none(), at + 1 == *count);
+        (0..*count).map(move |at| (*from, ends(at)))
+    });
+    for (at, (edit, bytes)) in (0..).zip(items) {
         let header = &edit.header;
         let (author, session) = (header.author.id(), header.origin.request.session);
-        if header.part == 0 && until_ms.is_some_and(|until| header.origin.received_ms > until) {
-            is_whole = false;
-            break;
-        }
-        let at = || format!("edit {} of {author}", header.number);
-        let secret = secrets.get(&(author, session)).ok_or_else(|| misfit(piece, format!("{}: no secret", at())))?;
+        let named = || format!("edit {} of {author}", header.number);
+        let secret = secrets.get(&(author, session)).ok_or_else(|| misfit(piece, format!("{}: no secret", named())))?;
         let (hash, id) = (edit.hash(secret), shard.info.shard);
         let is_next = match header.number {
             1 => header.previous == Hash::default(),
@@ -109,13 +115,19 @@ pub fn refill_edits(
         };
         let is_new = tx.locate(id, author, header.number, &hash)?.is_none();
         if header.author.shard != id || !is_next || !is_new || !keep_secret(&mut tx, id, (author, session), &secrets)? {
-            return Err(misfit(piece, format!("{} does not follow on those before it", at())));
+            return Err(misfit(piece, format!("{} does not follow on those before it", named())));
         }
-        let from = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
+        let (from, (is_own, is_last)) = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
         let (poison, now_ms) = (poison_of(&edit, group.level), header.origin.received_ms);
-        let (dot, bytes) = (Dot { actor: author, counter: header.number }, item.bytes);
+        let dot = Dot { actor: author, counter: header.number };
         let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
         enter(&mut tx, &mut shard, entering, now_ms)?;
+        if let Some(signature) = seals.remove(&at) {
+            tx.put(tx.keys().seal(id, shard.arrivals), &signature);
+        }
+        if is_last && !is_own {
+            end_batch(&mut tx, &shard)?;
+        }
     }
     if is_whole && (shard.arrivals, shard.running) != (piece.to, piece.hash) {
         return Err(misfit(
@@ -125,6 +137,25 @@ pub fn refill_edits(
     }
     tx.put_shard(&shard);
     Ok((tx.into_batch(), is_whole))
+}
+
+/// How many of the edits to put back: up to the first command that some site received after `until_ms`. What came from a
+/// neighbour in one batch is put back whole or not at all, since there are no seals within it; the rest comes again.
+fn up_to(items: &[(Edit, Vec<u8>)], sources: &[(u32, Option<SiteId>)], until_ms: Option<i64>) -> usize {
+    let is_late = |(edit, _): &(Edit, Vec<u8>)| {
+        edit.header.part == 0 && until_ms.is_some_and(|until| edit.header.origin.received_ms > until)
+    };
+    let mut at = 0;
+    for (count, from) in sources {
+        let run = items.get(at..).unwrap_or_default();
+        let run = &run[..run.len().min(*count as usize)];
+        match (run.iter().position(is_late), from) {
+            (Some(late), None) => return at + late,
+            (Some(_), Some(_)) => return at,
+            (None, _) => at += run.len(),
+        }
+    }
+    items.len()
 }
 
 /// Puts a piece of a group's access log back.

@@ -136,11 +136,12 @@ pub(crate) fn enter(
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
     shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
-    let arrival = Arrival { dot: name.clone(), from, running: shard.running, last: header.part + 1 == header.of };
+    let is_end = header.part + 1 == header.of;
+    let arrival = Arrival { dot: name.clone(), from, running: shard.running, last: from.is_none() && is_end };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
     tx.put(keys.edit(id, &name), &StoredEdit { position: shard.arrivals, hash, bytes });
     tx.put(keys.history_entry(id, header.record, shard.arrivals), &name);
-    if arrival.last {
+    if is_end {
         remember_request(tx, id, edit, (&name, hash), transition.is_some())?;
     }
     if let Some(poison) = poison {

@@ -2,16 +2,21 @@
 //! are harmless. Its commands enter whole if the edit before them is here, are passed over if they are here, and their
 //! edits are set aside if they cannot be folded. What does not chain parks its author only, and the neighbour is asked
 //! once to go by heads.
+//!
+//! Whoever numbered an edit gives its word for it, with a [`Seal`] over it or over a later edit that chains to it in the
+//! same batch. A batch with an edit for which nobody does, or whose bytes cannot be read, is taken in no part, and leaves
+//! nothing behind: an honest neighbour sends none, and nobody can make this site remember authors that there are not. The
+//! signatures were checked at the door.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fold::{Entering, enter, poison_of};
 use super::renew::leave;
-use super::{AuthorState, GroupState, Parked, ShardState, Tx};
-use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode};
-use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
+use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
+use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
+use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, Incarnation, SessionId, SiteId};
+use crate::ids::{AuthorId, Hash, SessionId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::store::StoreError;
 
@@ -20,6 +25,10 @@ pub const ITEMS_MAX: usize = 4_096;
 
 /// Secrets of one session of one author: more than one only if its site came back from a backup meanwhile.
 pub const SECRETS_MAX: usize = 16;
+
+/// Lives of one site as an author of one shard that are taken: a site begins a new one when its data came back from a
+/// backup. Beyond that, its key is in wrong hands.
+pub const LIVES_MAX: usize = 256;
 
 type Secrets = BTreeMap<(AuthorId, SessionId), [u8; 32]>;
 
@@ -41,21 +50,37 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         poisoned: 0,
         rewound: false,
         parked: Vec::new(),
+        unsealed: None,
     };
     let fits = begins || cursor == Some(batch.start);
     if sometimes("a batch is refused", !fits || batch.items.len() > ITEMS_MAX) {
         return Ok(Answer::Merged(merged));
     }
-    let Batch { items, secrets, end, .. } = batch;
+    let Batch { items, secrets, seals, end, .. } = batch;
     let secrets: Secrets = secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
-    let mut rest = items.as_slice();
-    while let Some(first) = rest.first() {
-        let (command, after) = take_command(rest, &shard, &secrets);
-        rest = after;
-        match command {
-            Ok(parts) => take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?,
-            Err(reason) => park(tx, &shard, (&first.dot, None), peer, reason, &mut merged)?,
+    let parts: Result<Vec<Part<'_>>, AuthorId> =
+        items.iter().map(|item| read_part(item, &shard, &secrets).ok_or(item.dot.actor)).collect();
+    let sealed = match parts {
+        Ok(parts) => unsealed(tx, &shard, &parts, &seals)?.map_or(Ok(parts), Err),
+        Err(author) => Err(author),
+    };
+    let mut rest = match sealed {
+        Ok(parts) => VecDeque::from(parts),
+        Err(author) => {
+            sometimes("a batch is not sealed", true);
+            merged.unsealed = Some(author);
+            return Ok(Answer::Merged(merged));
         }
+    };
+    let before = shard.arrivals;
+    while !rest.is_empty() {
+        match take_command(&mut rest) {
+            Ok(parts) => take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?,
+            Err((first, reason)) => park(tx, &shard, &first.edit, peer, reason, &mut merged)?,
+        }
+    }
+    if shard.arrivals > before {
+        keep_seals(tx, &shard, &seals)?;
     }
     tx.put_shard(&shard);
     merged.taken = true;
@@ -69,25 +94,67 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     Ok(Answer::Merged(merged))
 }
 
-/// A part of a command, read and hashed.
+/// An edit, read and hashed.
 struct Part<'b> {
     edit: Edit,
     hash: Hash,
     bytes: &'b [u8],
 }
 
-/// Reads the edits of one command from the front, or why they are none; returns what follows them.
-fn take_command<'b>(
-    items: &'b [Item],
+/// An author of the batch for one of whose edits nobody gives its word, or who has too many lives.
+fn unsealed(
+    tx: &Tx<'_>,
     shard: &ShardState,
-    secrets: &Secrets,
-) -> (Result<Vec<Part<'b>>, Parked>, &'b [Item]) {
+    parts: &[Part<'_>],
+    seals: &[Seal],
+) -> Result<Option<AuthorId>, StoreError> {
+    let mut sealed: BTreeSet<Hash> = seals.iter().map(|seal| seal.tip.hash).collect();
+    for part in parts.iter().rev() {
+        if !sealed.contains(&part.hash) && !is_armed("take-unsealed") {
+            return Ok(Some(part.edit.header.author.id()));
+        }
+        sealed.insert(part.edit.header.previous);
+    }
+    let mut new: BTreeMap<AuthorId, SiteId> = BTreeMap::new();
+    for author in parts.iter().map(|part| part.edit.header.author) {
+        if !new.contains_key(&author.id()) && tx.author(shard.info.shard, author.id())?.is_none() {
+            new.insert(author.id(), author.site);
+        }
+    }
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let known = tx.authors(shard.info.shard)?;
+    let lives = |site: SiteId| {
+        known.values().filter(|state| state.author.site == site).count()
+            + new.values().filter(|other| **other == site).count()
+    };
+    Ok(new.iter().find(|(_, site)| lives(**site) > LIVES_MAX).map(|(author, _)| *author))
+}
+
+/// Keeps the words of author sites, so that they go on with the edits; and lets this site's batches end here.
+fn keep_seals(tx: &mut Tx<'_>, shard: &ShardState, seals: &[Seal]) -> Result<(), StoreError> {
+    let id = shard.info.shard;
+    for Seal { tip, signature } in seals {
+        let Some(place) = tx.locate(id, tip.author.id(), tip.number, &tip.hash)? else { continue };
+        let stored: StoredEdit = tx.must(&tx.keys().edit(id, &place))?;
+        tx.put(tx.keys().seal(id, stored.position), signature);
+    }
+    end_batch(tx, shard)
+}
+
+/// Lets this site's batches end with the edit that came last.
+pub(crate) fn end_batch(tx: &mut Tx<'_>, shard: &ShardState) -> Result<(), StoreError> {
+    let key = tx.keys().arrival(shard.info.shard, shard.arrivals);
+    let arrival: Arrival = tx.must(&key)?;
+    tx.put(key, &Arrival { last: true, ..arrival });
+    Ok(())
+}
+
+/// Takes the edits of one command from the front, or its first edit and why they are none.
+fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Part<'b>, Parked)> {
     let mut parts: Vec<Part<'b>> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let read = match read_part(item, shard, secrets) {
-            Ok(part) => part,
-            Err(reason) => return (Err(reason), &items[index + 1..]),
-        };
+    while let Some(read) = rest.pop_front() {
         let header = &read.edit.header;
         let follows = parts.last().map_or(header.part == 0, |before| {
             let last = &before.edit.header;
@@ -98,33 +165,38 @@ fn take_command<'b>(
                 && (header.of, &header.origin) == (last.of, &last.origin)
         });
         if !follows {
-            // What does not follow may be the beginning of the next command.
-            return (Err(Parked::Chain), &items[index.max(1)..]);
+            return Err(match parts.is_empty() {
+                true => (read, Parked::Chain),
+                false => {
+                    // It may be the beginning of the next command.
+                    rest.push_front(read);
+                    (parts.swap_remove(0), Parked::Chain)
+                }
+            });
         }
         let is_last = header.part + 1 == header.of;
         parts.push(read);
         if is_last {
             // Taken here, it would fit no batch to the next site, and hold up the whole stream before it.
-            if parts.iter().map(|part| part.bytes.len()).sum::<usize>() > COMMAND_BYTES_MAX {
-                return (Err(Parked::Unreadable), &items[index + 1..]);
-            }
-            return (Ok(parts), &items[index + 1..]);
+            let is_too_large = parts.iter().map(|part| part.bytes.len()).sum::<usize>() > COMMAND_BYTES_MAX;
+            return if is_too_large { Err((parts.swap_remove(0), Parked::Unreadable)) } else { Ok(parts) };
         }
     }
-    (Err(Parked::Chain), &[])
+    // A command without its end.
+    Err((parts.swap_remove(0), Parked::Chain))
 }
 
-fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Result<Part<'b>, Parked> {
+fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Option<Part<'b>> {
     if item.bytes.len() > EDIT_BYTES_MAX {
-        return Err(Parked::Unreadable);
+        return None;
     }
-    let edit = Edit::from_bytes(&item.bytes).map_err(|_| Parked::Unreadable)?;
+    let edit = Edit::from_bytes(&item.bytes).ok()?;
     if edit.dot() != item.dot || edit.header.author.shard != shard.info.shard {
-        return Err(Parked::Unreadable);
+        return None;
     }
-    let secret = secrets.get(&(item.dot.actor, edit.header.origin.request.session)).ok_or(Parked::Chain)?;
+    let secret = secrets.get(&(item.dot.actor, edit.header.origin.request.session))?;
     let hash = edit.hash(secret);
-    Ok(Part { edit, hash, bytes: &item.bytes })
+    Some(Part { edit, hash, bytes: &item.bytes })
 }
 
 /// Takes a whole command: what of it is here is passed over, the rest enters.
@@ -146,7 +218,7 @@ fn take(
     };
     let secret_of = (dot.actor, header.origin.request.session);
     if !is_next || !keep_secret(tx, id, secret_of, secrets)? {
-        return park(tx, shard, (&dot, Some(header.author)), peer, Parked::Chain, merged);
+        return park(tx, shard, &first.edit, peer, Parked::Chain, merged);
     }
     for Part { edit, hash, bytes } in parts {
         let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
@@ -202,23 +274,22 @@ pub(crate) fn keep_secret(
 fn park(
     tx: &mut Tx<'_>,
     shard: &ShardState,
-    (dot, author): (&Dot, Option<Author>),
+    edit: &Edit,
     peer: SiteId,
     reason: Parked,
     merged: &mut Merged,
 ) -> Result<(), StoreError> {
-    let key = tx.keys().author(shard.info.shard, dot.actor);
+    let author = edit.dot().actor;
+    let key = tx.keys().author(shard.info.shard, author);
     let known: Option<AuthorState> = tx.get(&key)?;
     if known.as_ref().is_some_and(|state| state.parked.is_some()) {
         return Ok(());
     }
     sometimes("an author is parked", true);
-    merged.parked.push(dot.actor);
+    merged.parked.push(author);
     merged.rewound = true;
-    // Of an author of whom nothing could be read, only the neighbour that named it is known.
-    let unknown = Author { site: peer, shard: shard.info.shard, incarnation: Incarnation::default() };
     let state = known.unwrap_or(AuthorState {
-        author: author.unwrap_or(unknown),
+        author: edit.header.author,
         number: 0,
         hash: Hash::default(),
         from: Some(peer),

@@ -37,8 +37,8 @@ pub(crate) use family::Way;
 pub use family::branch_id;
 pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
-pub(crate) use merge::keep_secret;
-pub use merge::{ITEMS_MAX, SECRETS_MAX};
+pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
+pub(crate) use merge::{end_batch, keep_secret};
 pub use tx::{Tx, corrupt};
 
 /// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
@@ -160,7 +160,7 @@ impl AuthorState {
 /// Why an author's edits are not taken any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
-    /// An edit's bytes cannot be read, or it or its command is too large, so what follows cannot be chained.
+    /// Its command is too large, so what follows cannot be chained.
     Unreadable,
     /// The edit before it is not held, or its command is not whole.
     Chain,
@@ -192,7 +192,8 @@ pub struct Arrival {
     pub from: Option<SiteId>,
     /// The running hash up to here.
     pub running: Hash,
-    /// Whether it is the last of its command: only here may a batch end.
+    /// Whether a batch may end here: after a command of this site, or after all that came in one batch, for whose end there
+    /// are [`Seal`](crate::command::Seal)s.
     pub last: bool,
 }
 

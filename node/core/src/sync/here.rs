@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::ShardHello;
-use crate::command::{Batch, Cursor, Heads, Item, Statement, StatementBody};
-use crate::edit::{Dot, Edit, PARTS_MAX};
+use crate::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
+use crate::edit::{COMMAND_BYTES_MAX, Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::inject::rarely;
@@ -20,6 +20,10 @@ pub const BATCH_BYTES: usize = 48 * 1024;
 
 /// Positions scanned for one batch: bounds the time that one event takes.
 const SCAN_MAX: usize = 4_096;
+
+/// The most that a batch may have, if it has more than what came in one from a neighbour and must go on in one: a message
+/// and a log entry take as much.
+const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX;
 
 /// Edits in one batch; a command more may follow, and stays below what a receiver takes.
 const BATCH_ITEMS: usize = ITEMS_MAX - PARTS_MAX;
@@ -45,6 +49,33 @@ impl Skip {
             let number = self.0.entry(end.actor).or_default();
             *number = end.counter.max(*number);
         }
+    }
+}
+
+/// A stretch of the stream that becomes a batch.
+struct Stretch {
+    batch: Batch,
+    /// The edits to which no later one of the stretch chains, and where they stand in the stream.
+    tips: Vec<(Tip, u64)>,
+    secrets: BTreeMap<(AuthorId, SessionId), [u8; 32]>,
+    bytes: usize,
+}
+
+impl Stretch {
+    /// Adds an edit; not if its session has another secret here.
+    fn add(&mut self, edit: &Edit, stored: StoredEdit, position: u64, secret: [u8; 32]) -> bool {
+        let (dot, header) = (edit.dot(), &edit.header);
+        if *self.secrets.entry((dot.actor, header.origin.request.session)).or_insert(secret) != secret {
+            return false;
+        }
+        let tip = Tip { author: header.author, number: header.number, hash: stored.hash };
+        match self.tips.iter_mut().find(|(before, _)| before.author == tip.author && before.hash == header.previous) {
+            Some(before) => *before = (tip, position),
+            None => self.tips.push((tip, position)),
+        }
+        self.bytes += stored.bytes.len();
+        self.batch.items.push(Item { dot, bytes: stored.bytes });
+        true
     }
 }
 
@@ -195,8 +226,8 @@ impl Here<'_> {
         Ok(arrival.is_some_and(|arrival| arrival.running == cursor.running))
     }
 
-    /// The next batch of the stream after `scanned`, for a peer that stands at `start`, and how far was searched. It ends
-    /// at the end of a command, and is empty where nothing is news.
+    /// The next batch of the stream after `scanned`, for a peer that stands at `start`; the tips that this site itself must
+    /// seal in it; and how far was searched. It ends where a batch may end, and is empty where nothing is news.
     pub fn batch(
         &self,
         state: &ShardState,
@@ -204,38 +235,58 @@ impl Here<'_> {
         scanned: u64,
         skip: &Skip,
         bytes_max: usize,
-    ) -> Result<(Batch, u64), StoreError> {
+    ) -> Result<(Batch, Vec<Tip>, u64), StoreError> {
         let shard = state.info.shard;
-        let mut batch = Batch { shard, start, end: start, items: Vec::new(), secrets: Vec::new() };
-        let (mut bytes, mut scanned) = (0, scanned);
-        let mut secrets: BTreeMap<(AuthorId, SessionId), [u8; 32]> = BTreeMap::new();
+        let empty = Batch { shard, start, end: start, items: Vec::new(), secrets: Vec::new(), seals: Vec::new() };
+        let mut stretch = Stretch { batch: empty, tips: Vec::new(), secrets: BTreeMap::new(), bytes: 0 };
+        // The last place where a batch may end: how many items go up to there, and their tips.
+        let (mut items, mut tips, mut end, mut searched) = (0, Vec::new(), start, scanned);
         let (from, to) = self.keys.arrivals(shard, scanned.saturating_add(1));
         for (count, entry) in self.view.scan(&from, &to).enumerate() {
             let (key, value) = entry?;
             let arrival = Arrival::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+            let position = position_of(&key)?;
             if !skip.covers(&arrival.dot) {
                 let edit_key = self.keys.edit(shard, &arrival.dot);
                 let stored: StoredEdit = read(self.view, &edit_key)?
                     .ok_or_else(|| corrupt(&edit_key, Malformed { what: "stream: its edit is missing" }))?;
                 let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&edit_key, error))?;
-                let (dot, session) = (edit.dot(), edit.header.origin.request.session);
                 let secret = self.secret(shard, &edit, &stored.hash)?;
-                // A batch has one secret per session; a second one begins the next batch, at the command's first part.
-                if *secrets.entry((dot.actor, session)).or_insert(secret) != secret {
+                // A batch has one secret per session; a second one begins the next batch.
+                if !stretch.add(&edit, stored, position, secret) {
                     break;
                 }
-                bytes += stored.bytes.len();
-                batch.items.push(Item { dot, bytes: stored.bytes });
             }
-            scanned = position_of(&key)?;
-            batch.end = Cursor { epoch: start.epoch, position: scanned, running: arrival.running };
-            let is_full = bytes >= bytes_max || batch.items.len() >= BATCH_ITEMS || count >= SCAN_MAX;
-            if arrival.last && (is_full || (!batch.items.is_empty() && rarely("a batch of one command"))) {
+            let is_large = stretch.bytes > BATCH_BYTES_MAX || stretch.batch.items.len() > ITEMS_MAX;
+            if is_large && items > 0 {
                 break;
             }
+            if arrival.last {
+                items = stretch.batch.items.len();
+                tips.clone_from(&stretch.tips);
+                (end, searched) = (Cursor { epoch: start.epoch, position, running: arrival.running }, position);
+                let is_full = stretch.bytes >= bytes_max || items >= BATCH_ITEMS || count >= SCAN_MAX;
+                if is_full || (items > 0 && rarely("a batch of one command")) {
+                    break;
+                }
+            }
         }
+        let Stretch { mut batch, secrets, .. } = stretch;
+        batch.items.truncate(items);
+        batch.end = end;
         batch.secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
-        Ok((batch, scanned))
+        let mut own = Vec::new();
+        for (tip, position) in tips {
+            match read(self.view, &self.keys.seal(shard, position))? {
+                Some(signature) => batch.seals.push(Seal { tip, signature }),
+                None if tip.author.site == state.own.site => own.push(tip),
+                None => {
+                    let what = "stream: the seal of its author's site is missing";
+                    return Err(corrupt(&self.keys.seal(shard, position), Malformed { what }));
+                }
+            }
+        }
+        Ok((batch, own, searched))
     }
 
     /// The secret with which an edit has its hash.
@@ -275,8 +326,8 @@ impl Here<'_> {
     }
 }
 
-/// The position in the key of an arrival.
-fn position_of(key: &[u8]) -> Result<u64, StoreError> {
+/// The position in the key of an arrival or a seal.
+pub(crate) fn position_of(key: &[u8]) -> Result<u64, StoreError> {
     let bytes = crate::keys::suffix(key, 8).try_into();
     bytes.map(u64::from_be_bytes).map_err(|_| corrupt(key, Malformed { what: "key of an arrival" }))
 }

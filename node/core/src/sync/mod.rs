@@ -20,10 +20,11 @@ mod message;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(crate) use here::position_of;
 pub use here::{BATCH_BYTES, Here, Skip};
 pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
 
-use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody};
+use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
@@ -52,6 +53,10 @@ pub const HEADS_MAX: usize = 4_096;
 /// receivers a signature to check and a place in their logs: thousands of quiet shards must not add up to work.
 pub const STATEMENTS_EVERY_MS: u64 = 300_000;
 
+/// After this time a session ends in which a shard was refused since its edits were not sealed: by now this site may know
+/// the key that it did not know then.
+pub const REFUSED_AGAIN_MS: u64 = 600_000;
+
 /// The shortest time between two rounds of statements of a session: while edits flow, one round speaks for many of them.
 /// After a quiet time the next change is stated at once.
 pub const STATEMENTS_PAUSE_MS: u64 = 5_000;
@@ -76,7 +81,14 @@ pub enum Event {
 pub enum Effect {
     /// Say it to the peer.
     Send(Message),
-    /// Propose the batch; tell the answer as [`Event::Merged`]. Batches of one shard in order.
+    /// Seal these tips of this site's own edits, then send the batch.
+    Edits {
+        /// The batch, with the seals of others.
+        batch: Box<Batch>,
+        /// What this site wrote itself.
+        own: Vec<Tip>,
+    },
+    /// Check the seals and leave out those that are false, then propose the batch; tell the answer as [`Event::Merged`]. Batches of one shard in order.
     Merge(Batch),
     /// Propose the renewal of this author, then close; the next session goes on.
     Renew {
@@ -123,6 +135,9 @@ pub struct Session {
     /// When the last round of statements was, and the last one that repeated all; UTC milliseconds.
     stated_ms: Option<i64>,
     repeated_ms: Option<i64>,
+    /// When a shard was refused whose edits were not sealed, and the time of the last tick.
+    refused_ms: Option<i64>,
+    ticked_ms: Option<i64>,
     batch_bytes: usize,
 }
 
@@ -176,6 +191,8 @@ impl Session {
             moved: false,
             stated_ms: None,
             repeated_ms: None,
+            refused_ms: None,
+            ticked_ms: None,
             batch_bytes: BATCH_BYTES,
         }
     }
@@ -204,6 +221,13 @@ impl Session {
                 effects.push(Effect::Send(Message::Hello(Hello { shards })));
             }
             Event::Received(message) => self.receive(here, message, &mut effects)?,
+            Event::Merged(merged) if merged.unsealed.is_some() => {
+                // Others' shards go on; this one begins again at the next contact.
+                self.refused_ms = self.refused_ms.or(self.ticked_ms);
+                self.merging.remove(&merged.shard);
+                self.offered.remove(&merged.shard);
+                self.flows.remove(&merged.shard);
+            }
             Event::Merged(merged) => {
                 self.remember_taken(here, &merged)?;
                 effects.push(Effect::Send(if let (true, Some(cursor)) = (merged.taken, merged.cursor) {
@@ -217,6 +241,11 @@ impl Session {
                 self.pump_all(here, &mut effects)?;
             }
             Event::Tick(now_ms) => {
+                self.ticked_ms = Some(now_ms);
+                if self.refused_ms.is_some_and(|refused| now_ms.abs_diff(refused) >= REFUSED_AGAIN_MS) {
+                    effects.push(Effect::Close("a shard that was refused is tried again".to_owned()));
+                    return Ok(effects);
+                }
                 self.pump_all(here, &mut effects)?;
                 self.state(here, now_ms, &mut effects)?;
             }
@@ -242,6 +271,7 @@ impl Session {
                     self.greet(here, there, effects)?;
                 }
             }
+            Message::Batch(batch) if self.greeted.contains(&batch.shard) && !self.offered.contains(&batch.shard) => {}
             Message::Batch(batch) if !self.offered.contains(&batch.shard) => {
                 effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard)));
             }
@@ -471,7 +501,8 @@ impl Session {
             return Ok(());
         }
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
-            let (mut batch, scanned) = here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
+            let (mut batch, own, scanned) =
+                here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
             flow.scanned = scanned;
             // The receiver finds out by the edit after it, and asks for all again; twice it would not, until the next contact.
             if cfg!(feature = "faults") && is_chained(&batch) && rarely_once("an edit is left out of a batch") {
@@ -486,7 +517,7 @@ impl Session {
             }
             flow.sent = batch.end;
             flow.in_flight += 1;
-            effects.push(Effect::Send(Message::Batch(Box::new(batch))));
+            effects.push(Effect::Edits { batch: Box::new(batch), own });
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::memory::{Office, SHARD, command, create_command, request, value};
+use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use dinhba_core::archive::{Content, Piece};
 use dinhba_core::command::{Answer, ConflictKey, Renew};
 use dinhba_core::command::{Command, EditCommand};
@@ -116,6 +116,11 @@ impl Country {
                 Effect::Send(message) => {
                     // What goes over a link is bytes.
                     let message = Message::from_bytes(&message.to_bytes()).unwrap();
+                    self.links[link][slot].wire[end].push_back(message);
+                }
+                Effect::Edits { mut batch, own } => {
+                    seal(&mut batch, own);
+                    let message = Message::from_bytes(&Message::Batch(batch).to_bytes()).unwrap();
                     self.links[link][slot].wire[end].push_back(message);
                 }
                 Effect::Merge(batch) => {

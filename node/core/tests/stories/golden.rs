@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
-use crate::memory::{Office, SHARD, command, create_command, request, value};
+use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use crdts::CmRDT;
 use dinhba_core::command::{Answer, Batch, Command, Cursor, EditCommand, Renew};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind};
@@ -133,7 +133,7 @@ fn vectors() {
     family.parts.push(second);
     office.run(Command::Edit(Box::new(EditCommand { secret: [0x5e; 32], ..family })));
     let state = office.shard();
-    let batch = office.here().batch(&state, Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).unwrap().0;
+    let batch = office.batch(Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).0;
     say("author: site 1, shard 77, an incarnation", &state.own.to_bytes());
     say("its id", &state.own.id().0);
     let session = request(9, 1).session.0;
@@ -204,7 +204,7 @@ fn registry() {
     };
     peer.create(request(2, 1), "Lê//Bình");
     let state = peer.shard();
-    let batch = peer.here().batch(&state, Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).unwrap().0;
+    let batch = peer.batch(Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).0;
     let seen = vec![Dot { actor: office.shard().own.id(), counter: 1 }];
     let merge = |batch: Batch| {
         Command::Merge(Box::new(dinhba_core::command::MergeCommand { peer: SiteId(2), batch, now_ms: 3 }))
@@ -299,6 +299,12 @@ impl Transcript {
         for effect in self.sessions[end].handle(&self.offices[end].here(), event).unwrap() {
             match effect {
                 Effect::Send(message) => {
+                    let _ = writeln!(self.text, "{}    says {}", WHO[end], self.names.message(&message));
+                    self.wires[end].push_back(message);
+                }
+                Effect::Edits { mut batch, own } => {
+                    seal(&mut batch, own);
+                    let message = Message::Batch(batch);
                     let _ = writeln!(self.text, "{}    says {}", WHO[end], self.names.message(&message));
                     self.wires[end].push_back(message);
                 }

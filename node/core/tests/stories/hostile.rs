@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::memory::{Office, SHARD, create_command, request, value};
-use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Statement, StatementBody};
+use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
+use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Renew, Statement, StatementBody};
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Arrival, ITEMS_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
+    Arrival, ITEMS_MAX, LIVES_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
 };
 use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::sync::{Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, Session, ShardHello, Skip};
@@ -21,8 +21,7 @@ const PEER: SiteId = SiteId(2);
 const SECRET: [u8; 32] = [7; 32];
 
 fn stream(office: &Office) -> Batch {
-    let state = office.shard();
-    office.here().batch(&state, Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).unwrap().0
+    office.stream()
 }
 
 /// An office with edits of its own and of a neighbour, one author of which forked.
@@ -67,7 +66,7 @@ fn audit(office: &Office) {
     let mut copy = Office::new(9);
     let (mut start, mut scanned) = (Cursor::start(shard.epoch), 0);
     while scanned < shard.arrivals {
-        let (batch, position) = office.here().batch(&shard, start, scanned, &Skip::default(), usize::MAX).unwrap();
+        let (batch, position) = office.batch(start, scanned, &Skip::default(), usize::MAX);
         (start, scanned) = (batch.end, position);
         assert!(copy.merge(office.site, batch, 1).taken);
     }
@@ -252,6 +251,9 @@ proptest! {
                 batch.items[index] = Item { dot: edit.dot(), bytes: edit.to_bytes() };
             }
         }
+        // It gives its word for all of them.
+        batch.seals.clear();
+        seal_all(&mut batch);
         hear(&mut here, vec![Message::Batch(Box::new(batch.clone())), Message::Batch(Box::new(batch))]);
         here.raise();
         audit_raised(&here);
@@ -291,6 +293,7 @@ fn a_command_that_lacks_a_part_is_not_taken_and_the_next_author_is() {
     batch.items.pop();
     batch.items.extend(stream(&good).items);
     batch.secrets.extend(stream(&good).secrets);
+    seal_all(&mut batch);
     let merged = here.merge(PEER, batch, 1);
     assert_eq!((merged.taken, merged.folded, here.shard().persons), (true, 1, 1));
     assert_eq!(parked(&here), BTreeMap::from([(liar.shard().own.id(), Parked::Chain)]));
@@ -334,6 +337,7 @@ fn a_secret_that_a_liar_sent_first_does_not_spoil_the_authors_own() {
     for forged in 0..2 * SECRETS_MAX as u8 {
         let mut batch = honest.clone();
         batch.secrets[0].2 = [forged; 32];
+        seal_all(&mut batch);
         here.merge(SiteId(3), batch, 1);
     }
     assert_eq!(here.shard().arrivals, SECRETS_MAX as u64);
@@ -354,9 +358,111 @@ fn batches_and_edits_above_their_bounds_are_refused() {
     edit.changes[0].value = vec![b'x'; EDIT_BYTES_MAX];
     batch.items[0].bytes = edit.to_bytes();
     let before = here.shard().arrivals;
-    assert_eq!(here.merge(SiteId(3), batch, 1).parked, [liar.shard().own.id()]);
+    seal_all(&mut batch);
+    assert_eq!(here.merge(SiteId(3), batch, 1).unsealed, Some(liar.shard().own.id()));
     assert_eq!(here.shard().arrivals, before);
     audit(&here);
+}
+
+#[test]
+fn what_its_author_does_not_give_its_word_for_is_taken_in_no_part_and_leaves_nothing() {
+    let (mut here, peer) = office();
+    let mut author = Office::new(3);
+    for counter in 1..5 {
+        author.create(request(3, counter), "Lê//An");
+    }
+    let honest = stream(&author);
+    assert_eq!(honest.seals.len(), 1, "one word for four edits");
+    let before = here.state.0.clone();
+    let mut refused = |what: &str, change: &dyn Fn(&mut Batch)| {
+        let mut batch = honest.clone();
+        change(&mut batch);
+        let merged = here.merge(SiteId(4), batch, 1);
+        assert!(!merged.taken && merged.unsealed == Some(author.shard().own.id()), "{what}: {merged:?}");
+        assert_eq!(here.state.0, before, "{what}");
+    };
+    refused("no word", &|batch| batch.seals.clear());
+    refused("for another edit", &|batch| batch.seals[0].tip.hash = Hash([1; 32]));
+    refused("for all but the last", &|batch| {
+        seal_all(batch);
+        batch.seals.retain(|seal| seal.tip.number < 4);
+    });
+    refused("an edit that is changed", &|batch| {
+        let mut edit = Edit::from_bytes(&batch.items[3].bytes).unwrap();
+        edit.header.record_kind = RecordKind::Household;
+        batch.items[3].bytes = edit.to_bytes();
+    });
+    refused("an edit that cannot be read", &|batch| batch.items[1].bytes.truncate(9));
+    refused("a branch beside the chain that the word is for", &|batch| {
+        let mut edit = Edit::from_bytes(&batch.items[2].bytes).unwrap();
+        edit.changes[0].value = value(field::NAME, "Lê//Chi");
+        batch.items.insert(2, Item { dot: edit.dot(), bytes: edit.to_bytes() });
+    });
+    assert_eq!(here.merge(SiteId(4), honest, 1).folded, 4);
+    let _ = peer;
+    audit(&here);
+}
+
+#[test]
+fn a_site_has_so_many_lives_and_no_more() {
+    let mut here = Office::new(1);
+    let life = |number: u64| {
+        let mut author = Office::new(2);
+        author.skip_chance(number);
+        let author_of_life = author.shard().own;
+        let renew = Renew {
+            shard: SHARD,
+            author: author_of_life.id(),
+            incarnation: Incarnation(author.random()),
+            epoch: author.random(),
+        };
+        author.run(Command::Renew(renew));
+        author.create(request(2, number + 1), "Lê//An");
+        stream(&author)
+    };
+    for number in 0..LIVES_MAX as u64 {
+        assert_eq!(here.merge(PEER, life(number), 1).folded, 1, "{number}");
+    }
+    let before = here.state.0.clone();
+    assert!(here.merge(PEER, life(LIVES_MAX as u64), 1).unsealed.is_some());
+    assert_eq!(here.state.0, before);
+    // Another site's lives are its own.
+    let mut other = Office::new(3);
+    other.create(request(3, 1), "Lê//Chi");
+    assert_eq!(here.merge(SiteId(3), stream(&other), 1).folded, 1);
+}
+
+#[test]
+fn the_words_of_authors_go_on_with_their_edits_whoever_passes_them_on() {
+    let (mut author, mut between, mut third) = (Office::new(1), Office::new(2), Office::new(3));
+    let (mut start, mut scanned) = (Cursor::start(author.shard().epoch), 0);
+    for counter in 1..=12 {
+        author.create(request(1, counter), "Lê//An");
+        between.create(request(2, counter), "Lê//Bình");
+        if counter % 4 == 0 {
+            let (batch, position) = author.batch(start, scanned, &Skip::default(), usize::MAX);
+            (start, scanned) = (batch.end, position);
+            assert_eq!(between.merge(author.site, batch, 1).folded, 4);
+        }
+    }
+    // The smallest batches that there may be: one command of its own, but what came together stays together.
+    let (mut start, mut scanned, mut sizes) = (Cursor::start(between.shard().epoch), 0, Vec::new());
+    while scanned < between.shard().arrivals {
+        let (batch, position) = between.batch(start, scanned, &Skip::default(), 1);
+        (start, scanned) = (batch.end, position);
+        sizes.push(batch.items.len());
+        let items = batch.items.len() as u32;
+        assert_eq!(third.merge(between.site, batch, 1).folded, items);
+    }
+    assert_eq!(sizes, [1, 1, 1, 1, 4].repeat(3));
+    // From a backup too.
+    let mut archive = Vec::new();
+    third.back_up(&mut archive);
+    let restored = third.founded_from(&archive, None).unwrap();
+    let mut fourth = Office::new(4);
+    assert_eq!(fourth.merge(third.site, stream(&restored), 1).folded, 24);
+    audit(&restored);
+    audit(&fourth);
 }
 
 #[test]

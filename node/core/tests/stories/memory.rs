@@ -7,9 +7,10 @@ use dinhba_core::archive::{
 };
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Command, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, ShardInfo,
+    Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, Seal,
+    ShardInfo, Tip,
 };
-use dinhba_core::edit::{Change, EditKind, GROUNDS, Origin};
+use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{
     EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
@@ -18,8 +19,8 @@ use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
-use dinhba_core::store::{Batch, Scan, StateView, StoreError};
-use dinhba_core::sync::Here;
+use dinhba_core::store::{self, Scan, StateView, StoreError};
+use dinhba_core::sync::{Here, Skip};
 use dinhba_core::units::NoUnits;
 
 #[derive(Clone, Default)]
@@ -36,7 +37,7 @@ impl StateView for Memory {
 }
 
 impl Memory {
-    fn write(&mut self, batch: Batch) {
+    fn write(&mut self, batch: store::Batch) {
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value)),
@@ -103,6 +104,18 @@ impl Office {
         Here { view: &self.state, keys: self.keys() }
     }
 
+    /// A batch of this office's stream, sealed as the driver of a link does.
+    pub fn batch(&self, start: Cursor, scanned: u64, skip: &Skip, bytes_max: usize) -> (Batch, u64) {
+        let (mut batch, own, position) = self.here().batch(&self.shard(), start, scanned, skip, bytes_max).unwrap();
+        seal(&mut batch, own);
+        (batch, position)
+    }
+
+    /// All of its stream.
+    pub fn stream(&self) -> Batch {
+        self.batch(Cursor::start(self.shard().epoch), 0, &Skip::default(), usize::MAX).0
+    }
+
     pub fn keys(&self) -> Keys {
         self.context.keys()
     }
@@ -119,7 +132,7 @@ impl Office {
         read_range(&self.state, self.keys().records(SHARD)).unwrap()
     }
 
-    pub fn merge(&mut self, peer: SiteId, batch: dinhba_core::command::Batch, now_ms: i64) -> Merged {
+    pub fn merge(&mut self, peer: SiteId, batch: Batch, now_ms: i64) -> Merged {
         match self.run(Command::Merge(Box::new(MergeCommand { peer, batch, now_ms }))) {
             Answer::Merged(merged) => merged,
             other => panic!("a batch was answered by {other:?}"),
@@ -206,6 +219,24 @@ impl Office {
         let change = Change { field, element: Vec::new(), value: value(field, text), overwrites };
         self.edit(command(request, EditKind::Decision, record, false, vec![grounds, change]))
     }
+}
+
+/// Signatures are the door's business.
+pub fn seal(batch: &mut Batch, own: Vec<Tip>) {
+    batch.seals.extend(own.into_iter().map(|tip| Seal { tip, signature: [5; 64] }));
+}
+
+/// Seals every edit of a batch that can be read.
+pub fn seal_all(batch: &mut Batch) {
+    let secrets: BTreeMap<_, _> =
+        batch.secrets.iter().map(|(author, session, secret)| ((*author, *session), *secret)).collect();
+    let tips = batch.items.iter().filter_map(|item| {
+        let edit = Edit::from_bytes(&item.bytes).ok()?;
+        let secret = secrets.get(&(edit.dot().actor, edit.header.origin.request.session))?;
+        Some(Tip { author: edit.header.author, number: edit.header.number, hash: edit.hash(secret) })
+    });
+    let tips = tips.collect();
+    seal(batch, tips);
 }
 
 pub fn accepted(answer: Answer) -> Accepted {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::memory::{Office, PATH, SHARD, claims, request, value};
+use crate::memory::{Office, PATH, SHARD, claims, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
@@ -176,17 +176,16 @@ fn site(all: &[Forged], order: &[usize], batches: &[usize], raised: usize) -> Of
         let items = now.iter().map(|at| Item { dot: all[*at].edit.dot(), bytes: all[*at].edit.to_bytes() });
         let secrets: BTreeSet<_> = now.iter().map(|at| of(&all[*at].edit)).collect();
         let start = Cursor::start([1; 16]);
-        let merged = office.merge(
-            PEER,
-            Batch {
-                shard: SHARD,
-                start,
-                end: start,
-                items: items.collect(),
-                secrets: secrets.into_iter().map(|(author, session)| (author, session, SECRET)).collect(),
-            },
-            6,
-        );
+        let mut batch = Batch {
+            shard: SHARD,
+            start,
+            end: start,
+            items: items.collect(),
+            secrets: secrets.into_iter().map(|(author, session)| (author, session, SECRET)).collect(),
+            seals: Vec::new(),
+        };
+        seal_all(&mut batch);
+        let merged = office.merge(PEER, batch, 6);
         assert!(merged.taken && merged.parked.is_empty(), "{merged:?}");
     }
     office
