@@ -364,7 +364,7 @@ pub enum Answer {
 }
 
 /// Nothing more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nothing;
 
 /// An edit was accepted.
@@ -475,6 +475,8 @@ pub enum ConflictKey {
     Field(FieldKey),
     /// A rule that does not hold.
     Rule(u16),
+    /// Another record of the shard has the same personal number.
+    Number(Nothing),
 }
 
 impl std::fmt::Debug for ConflictKey {
@@ -483,6 +485,7 @@ impl std::fmt::Debug for ConflictKey {
         match self {
             ConflictKey::Field((field, _)) => write!(f, "Field({field})"),
             ConflictKey::Rule(rule) => write!(f, "Rule({rule})"),
+            ConflictKey::Number(_) => f.write_str("Number"),
         }
     }
 }
@@ -538,7 +541,7 @@ wire_enum! { Answer, "answer" {
     1 => Done, 2 => Accepted, 3 => Stale, 4 => Refused, 5 => Merged, 6 => Access,
 } }
 
-wire_enum! { ConflictKey, "conflict" { 1 => Field, 2 => Rule } }
+wire_enum! { ConflictKey, "conflict" { 1 => Field, 2 => Rule, 3 => Number } }
 
 impl RefusalCode {
     /// The word that tables and JSON print.

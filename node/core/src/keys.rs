@@ -19,6 +19,7 @@
 //! | `Statement` | shard site | the last signed statement of another site |
 //! | `Seal` | shard position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
+//! | `Number` | shard, keyed hash | the records of the shard with this personal number |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 
@@ -65,6 +66,8 @@ pub enum Space {
     Access = 16,
     /// The directory of units and sites.
     Place = 17,
+    /// Whose a personal number is.
+    Number = 18,
 }
 
 /// Builds the keys of one group.
@@ -237,6 +240,12 @@ impl Keys {
     #[must_use]
     pub fn seal(self, shard: ShardId, position: u64) -> Vec<u8> {
         self.key(Space::Seal, &[&shard.0.to_be_bytes(), &position.to_be_bytes()])
+    }
+
+    /// The records of a shard with one personal number, by its search term.
+    #[must_use]
+    pub fn number(self, shard: ShardId, number: &[u8; 16]) -> Vec<u8> {
+        self.key(Space::Number, &[&shard.0.to_be_bytes(), number])
     }
 
     /// A search term's pointer to a record.

@@ -54,6 +54,10 @@ pub fn rule_text(rule: u16) -> String {
     RuleId(rule).get().map_or_else(|| format!("rule {rule}"), |rule| format!("{}: {}", rule.name, rule.text))
 }
 
+/// What to do where two records of a shard have one personal number.
+pub const NUMBER_TWICE: &str = "number_twice: another record here has this personal number: find both by it, and correct the \
+                                one whose paper says another, or clear the number of the one that stands here twice";
+
 /// The counter of records of a kind.
 pub fn counter(shard: &mut ShardState, kind: RecordKind) -> &mut u64 {
     match kind {

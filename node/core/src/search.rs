@@ -233,6 +233,13 @@ pub fn place_proof(index_key: &[u8; 32], asked: &Term, place: &[u8]) -> Term {
     term(index_key, "place", &[asked, place].concat())
 }
 
+/// The terms of a record's personal numbers: one, unless it is disputed.
+#[must_use]
+pub fn personal_numbers(record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
+    let numbers = values(record, field::PERSONAL_NUMBER);
+    numbers.iter().filter_map(Value::number).map(|number| number_term(index_key, &number.to_string())).collect()
+}
+
 fn number_term(index_key: &[u8; 32], number: &str) -> Term {
     term(index_key, "number", number.as_bytes())
 }

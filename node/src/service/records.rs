@@ -417,6 +417,7 @@ impl RecordsService {
                     (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
                 }
                 ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
+                ConflictKey::Number(_) => (String::new(), String::new(), lens::NUMBER_TWICE.to_owned(), Vec::new()),
             };
             let conflict = v1::Conflict {
                 record: id.to_string(),

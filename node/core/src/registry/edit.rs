@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
-use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt};
+use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode, Stale,
@@ -250,7 +250,8 @@ fn check_against_state(
         moved.iter_mut().for_each(|moved| moved.dots.truncate(MOVED_DOTS_MAX));
         return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, more })));
     }
-    if command.kind == EditKind::Decision && conflicts_of(current).is_empty() {
+    let has_conflict = || Ok(!conflicts_of(current).is_empty() || numbers::is_open(tx, shard.info.shard, part.record)?);
+    if command.kind == EditKind::Decision && !has_conflict()? {
         let text = format!("record {} has no open conflict to decide", part.record);
         return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
     }

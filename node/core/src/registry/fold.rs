@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Way, grow, is_entangled, resolve};
-use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt};
+use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -14,7 +14,7 @@ use crate::ids::{Hash, RecordId, ShardId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write, are_disputed};
-use crate::schema::{FieldId, RecordKind};
+use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::store::StoreError;
 
@@ -46,13 +46,16 @@ pub(crate) struct Entering<'e> {
 struct Derived {
     conflicts: BTreeSet<ConflictKey>,
     terms: BTreeSet<Term>,
+    numbers: BTreeSet<Term>,
 }
 
 impl Derived {
     fn of(record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
         let is_searched = search::SEARCHED.iter().any(|field| touches(*field));
         let terms = if is_searched { search::terms(record, index_key) } else { BTreeSet::new() };
-        Derived { conflicts: conflicts_among(record, touches), terms }
+        let is_numbered = touches(field::PERSONAL_NUMBER);
+        let numbers = if is_numbered { search::personal_numbers(record, index_key) } else { BTreeSet::new() };
+        Derived { conflicts: conflicts_among(record, touches), terms, numbers }
     }
 }
 
@@ -117,7 +120,7 @@ impl Transition {
     pub fn breaks(&self) -> Option<u16> {
         self.after.conflicts.difference(&self.before.conflicts).find_map(|conflict| match conflict {
             ConflictKey::Rule(rule) => Some(*rule),
-            ConflictKey::Field(_) => None,
+            ConflictKey::Field(_) | ConflictKey::Number(_) => None,
         })
     }
 }
@@ -163,8 +166,7 @@ pub(crate) fn enter(
         None => by_edit(tx)?,
     };
     debug_assert_eq!(transition, by_edit(tx)?);
-    replace(tx, shard, header.record, transition, now_ms);
-    Ok(())
+    replace(tx, shard, header.record, transition, now_ms)
 }
 
 /// What an edit is, and what its record is.
@@ -217,7 +219,13 @@ fn remember_request(
 }
 
 /// Puts a record in the place of its former state, with everything that derives from it.
-fn replace(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, transition: Transition, now_ms: i64) {
+fn replace(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    id: RecordId,
+    transition: Transition,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let Transition { old, before, new, after } = transition;
     let (keys, home) = (tx.keys(), shard.info.shard);
     let digest = |bytes: &[u8]| {
@@ -266,6 +274,7 @@ fn replace(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, transition: Tr
             tx.delete(keys.index(&id.0, home, id));
         }
     }
+    numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
 }
 
 /// What an officer must decide about a record: legal fields with several different values, and rules that do not hold.
@@ -301,8 +310,8 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
             fold_in(new.get_or_insert_with(|| Record::new(kinds.record)), kinds, write);
         }
     }
-    replace(tx, shard, id, Transition::whole(tx.context, old, new), now_ms);
-    Ok(())
+    let transition = Transition::whole(tx.context, old, new);
+    replace(tx, shard, id, transition, now_ms)
 }
 
 /// Why an edit must be set aside in a group of this level, if it must.

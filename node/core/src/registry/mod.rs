@@ -13,6 +13,7 @@ mod edit;
 mod family;
 mod fold;
 mod merge;
+mod numbers;
 mod renew;
 mod tx;
 

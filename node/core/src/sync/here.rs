@@ -1,6 +1,6 @@
 //! What a session reads of its own site.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ShardHello;
 use crate::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
@@ -58,6 +58,8 @@ struct Stretch {
     /// The edits to which no later one of the stretch chains, and where they stand in the stream.
     tips: Vec<(Tip, u64)>,
     secrets: BTreeMap<(AuthorId, SessionId), [u8; 32]>,
+    /// The session of each item.
+    sessions: Vec<(AuthorId, SessionId)>,
     bytes: usize,
 }
 
@@ -65,9 +67,11 @@ impl Stretch {
     /// Adds an edit; not if its session has another secret here.
     fn add(&mut self, edit: &Edit, stored: StoredEdit, position: u64, secret: [u8; 32]) -> bool {
         let (dot, header) = (edit.dot(), &edit.header);
-        if *self.secrets.entry((dot.actor, header.origin.request.session)).or_insert(secret) != secret {
+        let session = (dot.actor, header.origin.request.session);
+        if *self.secrets.entry(session).or_insert(secret) != secret {
             return false;
         }
+        self.sessions.push(session);
         let tip = Tip { author: header.author, number: header.number, hash: stored.hash };
         match self.tips.iter_mut().find(|(before, _)| before.author == tip.author && before.hash == header.previous) {
             Some(before) => *before = (tip, position),
@@ -238,7 +242,8 @@ impl Here<'_> {
     ) -> Result<(Batch, Vec<Tip>, u64), StoreError> {
         let shard = state.info.shard;
         let empty = Batch { shard, start, end: start, items: Vec::new(), secrets: Vec::new(), seals: Vec::new() };
-        let mut stretch = Stretch { batch: empty, tips: Vec::new(), secrets: BTreeMap::new(), bytes: 0 };
+        let mut stretch =
+            Stretch { batch: empty, tips: Vec::new(), secrets: BTreeMap::new(), sessions: Vec::new(), bytes: 0 };
         // The last place where a batch may end: how many items go up to there, and their tips.
         let (mut items, mut tips, mut end, mut searched) = (0, Vec::new(), start, scanned);
         let (from, to) = self.keys.arrivals(shard, scanned.saturating_add(1));
@@ -271,8 +276,12 @@ impl Here<'_> {
                 }
             }
         }
-        let Stretch { mut batch, secrets, .. } = stretch;
+        let Stretch { mut batch, mut secrets, sessions, .. } = stretch;
         batch.items.truncate(items);
+        if items < sessions.len() {
+            let kept: BTreeSet<_> = sessions[..items].iter().collect();
+            secrets.retain(|session, _| kept.contains(session));
+        }
         batch.end = end;
         batch.secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
         let mut own = Vec::new();

@@ -338,7 +338,7 @@ fn change_or_decision(office: &Office, request: RequestId, record: RecordId, dic
     let current = office.record(record);
     let disputed = conflicts_of(&current).into_iter().find_map(|conflict| match conflict {
         ConflictKey::Field((field, _)) => Some(field),
-        ConflictKey::Rule(_) => None,
+        ConflictKey::Rule(_) | ConflictKey::Number(_) => None,
     });
     let (field, text) = match (dice % 3, disputed) {
         (_, Some(field)) if field == field::SEX => (field, "male".to_owned()),

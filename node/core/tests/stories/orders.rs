@@ -61,7 +61,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     ];
     let branches = prop::option::weighted(0.25, any::<Index>());
     let overwrites = prop::collection::vec(any::<Index>(), 0..4);
-    (0..AUTHORS, branches, 0..2_u8, 0..3_usize, any::<u8>(), overwrites, lie).prop_map(
+    (0..AUTHORS, branches, 0..2_u8, 0..4_usize, any::<u8>(), overwrites, lie).prop_map(
         |(author, branches_at, record, field, value, overwrites, lie)| Draft {
             author,
             branches_at,
@@ -100,7 +100,11 @@ fn forge(drafts: &[Draft]) -> Vec<Forged> {
         let (written, mut bytes): (FieldId, Vec<u8>) = match draft.field {
             0 => (field::SEX, value(field::SEX, ["male", "female"][usize::from(draft.value % 2)])),
             1 => (field::NAME, value(field::NAME, ["Lê//An", "Lê//Bình", "Lê//Chi"][usize::from(draft.value % 3)])),
-            _ => (field::NOTE, value(field::NOTE, &format!("note {}", draft.value))),
+            2 => (field::NOTE, value(field::NOTE, &format!("note {}", draft.value))),
+            _ => {
+                let number = ["001190000123", "001190000456"][usize::from(draft.value % 2)];
+                (field::PERSONAL_NUMBER, value(field::PERSONAL_NUMBER, number))
+            }
         };
         match draft.lie {
             Lie::OwnDot => drop(overwrites.insert(Dot { actor: author.id(), counter: number })),
@@ -197,7 +201,8 @@ fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) 
 
 /// What must not depend on the order: authors, records, conflicts, what is set aside, the index.
 fn told(office: &Office) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let spaces = [Space::Author, Space::Record, Space::Conflict, Space::Poison, Space::Index].map(|space| space as u8);
+    let spaces = [Space::Author, Space::Record, Space::Conflict, Space::Poison, Space::Index, Space::Number]
+        .map(|space| space as u8);
     let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&key[8]));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
