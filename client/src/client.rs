@@ -28,7 +28,7 @@ use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
-use crate::request::{Accepted, Context, EditBuilder, Find, Session, field_of};
+use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
@@ -581,7 +581,7 @@ pub(crate) fn decision(
     value: &str,
     grounds: &str,
 ) -> Result<EditBuilder, Error> {
-    if field_of(record, field, element).is_none() {
+    if field_of(record, field, &element_key(&record.kind, field, element)).is_none() {
         let text = format!("record {} has no field {field} with that element: look at its conflicts", record.id);
         return Err(Error::refusal(tonic::Code::NotFound, text));
     }
