@@ -453,7 +453,7 @@ pub struct Edit {
 pub struct Import {
     /// The file: a table (.csv, .tsv, .xlsx) or NDJSON; - for the standard input
     file: PathBuf,
-    /// Says everything that would be said, without a node, and sends nothing
+    /// Says what can be said without a node, and sends nothing
     #[arg(long, conflicts_with_all = ["rejected", "shard", "unit"])]
     check: bool,
     /// Writes the rejected rows, each with its reason, into a file that can be mended and imported by itself
@@ -496,7 +496,8 @@ quote without an end, a row with more or fewer cells than the header, an unknown
 
 A row with an `id` of its own (a number of the list) is registered once, and a later row of that id with other values is
 refused. A row without one is known by what it says: the same row again is found to be there, a changed one is another
-person. An id with @ in front is a name inside the file, by which other rows refer to it (household = @h1).
+person. An id with @ in front is a name inside the file, by which other rows refer to it (household = @h1); but @r-… of
+an extract is the row's own everywhere, and a record that is here already is not registered again.
 
 Run the same import again after a break or Ctrl-C: it takes only what is not there yet.";
 
@@ -593,10 +594,10 @@ fn request(text: &str) -> Result<RequestId, String> {
 }
 
 fn mark(text: &str) -> Result<Mark, String> {
-    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    let bytes =
-        digits.map(|pair| pair.filter(|pair| pair.len() == 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()));
-    bytes.collect::<Option<_>>().map(Mark).ok_or_else(|| "write it as it was printed: hex digits".to_owned())
+    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
+    let (pairs, rest) = digits.as_deref().unwrap_or(&[0]).as_chunks::<2>();
+    let bytes = rest.is_empty().then(|| Mark(pairs.iter().map(|[high, low]| high << 4 | low).collect()));
+    bytes.ok_or_else(|| "write it as it was printed: hex digits".to_owned())
 }
 
 /// Letters of a list's name: it is typed again with each import.
@@ -680,40 +681,14 @@ fn misuse(error: &clap::Error) -> Failure {
     Failure::Usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn asks_no_site(verb: &Verb) -> bool {
-    match verb {
-        Verb::Units { .. } | Verb::Fields { .. } | Verb::Generate(_) => true,
-        Verb::Import(import) => import.check,
-        Verb::Backup(Backup { look, .. }) => look.is_some(),
-        _ => false,
-    }
-}
-
 /// Does what is asked, writes to the standard output and error, and returns the exit code (see the module).
 pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
     sheet::Paper::take();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut desk = Desk { out: &mut out, err: &mut err, json: connection.json };
     let done = async {
-        if asks_no_site(&verb) {
-            connection.refuse_unused()?;
-        }
-        if let Verb::Generate(generate) = &verb {
-            return export::generate(generate, &mut desk);
-        }
-        if let Verb::Units { units } = &verb {
-            return export::units(units, &mut desk);
-        }
-        if let Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) = &verb {
-            return backup::verify(archive, &mut desk);
-        }
-        if let Verb::Import(import) = &verb
-            && import.check
-        {
-            return import::check(import, &mut desk);
-        }
-        if let Verb::Fields { kind } = &verb {
-            return fields::list(*kind, &mut desk);
+        if let Some(done) = verbs::here(&verb, &connection, &mut desk) {
+            return done;
         }
         let (client, context) = connection.open(&|name| std::env::var(name).ok())?;
         verbs::run(verb, &client, &context, &mut desk).await

@@ -8,8 +8,10 @@
 //! A refusal is believed only while no earlier attempt may still be under way, unless the request is refused by itself or for
 //! its caller's sake: the first attempt may be accepted after the second was refused, as when a record comes in between, or
 //! at a node that was stopped for an hour. An acceptance is always the last word. See `errors.proto`.
+//! A node that says when to ask again (`google.rpc.RetryInfo`) is not asked earlier, within the client's own deadline.
 //! Leaves to others: who the caller is (the [`Dial`]), what may be asked (the node).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +28,7 @@ use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
-use crate::request::{Accepted, Context, EditBuilder, Find, Session, field_of};
+use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
@@ -501,7 +503,7 @@ impl Client {
             request.set_timeout(limit);
             let told = match within(self.ambient(), limit, send(connection, request)).await {
                 Some(Ok(reply)) => {
-                    self.site.preferred.store(node, Ordering::Relaxed);
+                    self.prefer(node);
                     return Ok(reply.into_inner());
                 }
                 Some(Err(status)) => Told::from(&status),
@@ -509,9 +511,10 @@ impl Client {
             };
             let verdict = Verdict::of(&told);
             if verdict.is_definite(is_open) {
-                self.site.preferred.store(node, Ordering::Relaxed);
+                self.prefer(node);
                 return Err(Failure::Refused(told));
             }
+            rounds.heed(node, &told);
             if verdict == Verdict::Refused {
                 // What is still under way shows within the time of an attempt, if ever.
                 let waited = self.ambient().elapsed().saturating_sub(open_since);
@@ -578,7 +581,7 @@ pub(crate) fn decision(
     value: &str,
     grounds: &str,
 ) -> Result<EditBuilder, Error> {
-    if field_of(record, field, element).is_none() {
+    if field_of(record, field, &element_key(&record.kind, field, element)).is_none() {
         let text = format!("record {} has no field {field} with that element: look at its conflicts", record.id);
         return Err(Error::refusal(tonic::Code::NotFound, text));
     }
@@ -602,6 +605,8 @@ pub(crate) struct Rounds {
     /// Of the tried ones, those at which trying again does not help.
     lasting: usize,
     pause: Duration,
+    /// Before when a node does not want to be asked again; none for all nodes.
+    not_before: BTreeMap<Option<usize>, Duration>,
 }
 
 impl Rounds {
@@ -614,7 +619,22 @@ impl Rounds {
             tried: 0,
             lasting: 0,
             pause: client.limits.pause_min,
+            not_before: BTreeMap::new(),
         }
+    }
+
+    /// A node said when to ask again. What it does not take another node may take at once; what is too much for it, and for
+    /// those to whom it hands it on, is so at the others too.
+    pub(crate) fn heed(&mut self, node: usize, told: &Told) {
+        let Some(after) = told.retry_after() else { return };
+        let whom = if told.is_overload() { None } else { Some(node) };
+        self.not_before.insert(whom, self.client.ambient().elapsed().saturating_add(after));
+    }
+
+    /// How long to wait, as nodes said, before that one is asked.
+    fn wanted(&self, node: usize) -> Duration {
+        let until = [None, Some(node)].iter().filter_map(|whom| self.not_before.get(whom)).max();
+        until.map_or(Duration::ZERO, |until| until.saturating_sub(self.client.ambient().elapsed()))
     }
 
     /// The node that was tried last gave no answer.
@@ -628,19 +648,23 @@ impl Rounds {
         if nodes == 0 {
             return None;
         }
+        let node = (self.first + self.tried) % nodes;
+        let mut pause = self.wanted(node);
         if self.tried > 0 && self.tried.is_multiple_of(nodes) {
             if self.lasting == self.tried {
                 return None;
             }
-            let pause = jitter(self.client.ambient(), self.pause).min(self.left());
-            self.client.ambient().sleep(pause).await;
+            pause = pause.max(jitter(self.client.ambient(), self.pause));
             self.pause = (self.pause * 2).min(self.client.limits.pause_max);
+        }
+        let pause = pause.min(self.left());
+        if !pause.is_zero() {
+            self.client.ambient().sleep(pause).await;
         }
         let left = self.left();
         if left.is_zero() {
             return None;
         }
-        let node = (self.first + self.tried) % nodes;
         self.tried += 1;
         Some((node, left))
     }

@@ -6,13 +6,14 @@
 //! without a reason is the transport's, or that of something in between, and leaves the outcome open whatever its code.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use dinhba_core::ids::RequestId;
 use dinhba_proto::v1::{self, ERROR_DOMAIN, Reason, STALE_TYPE_URL};
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, ConnectError, Status};
-use tonic_types::pb::{BadRequest, ErrorInfo, Status as RichStatus};
+use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
 use crate::tls::DialError;
 
@@ -133,6 +134,13 @@ impl Told {
     /// What this client itself says of an attempt of which it does not know what became.
     pub(crate) fn nothing(text: &str) -> Self {
         Told { code: Code::Unknown, text: text.to_owned(), details: Vec::new(), is_unconnected: false, fault: None }
+    }
+
+    /// After how long the node wants to be asked again, if it says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.reason()?;
+        let info: RetryInfo = self.detail("type.googleapis.com/google.rpc.RetryInfo")?;
+        info.retry_delay?.try_into().ok()
     }
 
     /// Whether the node is only too busy.

@@ -11,6 +11,8 @@ use std::fmt;
 use std::io;
 
 use dinhba_core::date::InstantMs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{AlertDescription, CertificateError, Error, InconsistentKeys};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -28,7 +30,7 @@ impl Validity {
     #[must_use]
     pub fn of(pem: &str) -> Option<Self> {
         let mut common: Option<Validity> = None;
-        for der in rustls_pemfile::certs(&mut pem.as_bytes()) {
+        for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             let der = der.ok()?;
             let (_, certificate) = X509Certificate::from_der(&der).ok()?;
             let ms = |time: x509_parser::time::ASN1Time| InstantMs(time.timestamp().saturating_mul(1000));
@@ -227,12 +229,10 @@ impl Refusal {
         let (by, fault) = match cause {
             Some(Error::AlertReceived(alert)) => (By::Them, Fault::told(*alert)),
             Some(found) => (By::Us, Fault::found(found)),
+            // Whatever the link came to, another attempt may go better.
             None => match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                    (By::Them, Fault::Broken)
-                }
                 io::ErrorKind::TimedOut => (By::Us, Fault::Slow),
-                _ => (By::Us, Fault::Other(error.to_string())),
+                _ => (By::Them, Fault::Broken),
             },
         };
         Refusal { peer, by, fault, own, now }
@@ -312,5 +312,21 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text(&clock(self.now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_certificates_keys_and_clocks_last() {
+        let lasts = |error: io::Error| Refusal::of(&error, "a:1".to_owned(), None, InstantMs(0)).fault.lasts();
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NotConnected, TimedOut};
+        for kind in [ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NotConnected, TimedOut] {
+            assert!(!lasts(kind.into()), "{kind:?}: another attempt may go better");
+        }
+        assert!(!lasts(io::Error::other("what a system has no word for")));
+        assert!(lasts(io::Error::other(Error::AlertReceived(AlertDescription::UnknownCA))));
     }
 }

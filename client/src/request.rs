@@ -202,8 +202,7 @@ impl EditBuilder {
     /// # Panics
     /// If there is no such part.
     pub fn set(&mut self, part: usize, field: &str, element: &str, value: &str) -> &mut Self {
-        let known = RecordKind::named(&self.request.parts[part].kind).and_then(|kind| FieldId::named(kind, field));
-        let element = known.map_or_else(|| element.to_owned(), |known| schema::element(known, element));
+        let element = element_key(&self.request.parts[part].kind, field, element);
         let element = element.as_str();
         let seen = self.seen[part].as_ref().and_then(|record| field_of(record, field, element));
         let overwrites = seen.map(dots_of).unwrap_or_default();
@@ -250,6 +249,12 @@ impl EditBuilder {
     pub fn build(&self, request: RequestId, authored_ms: i64) -> v1::EditRequest {
         v1::EditRequest { request: Some(wire_request(request)), authored_ms, ..self.request.clone() }
     }
+}
+
+/// The key that a typed element means: a relation may be named in Vietnamese.
+pub(crate) fn element_key(kind: &str, field: &str, typed: &str) -> String {
+    let known = RecordKind::named(kind).and_then(|kind| FieldId::named(kind, field));
+    known.map_or_else(|| typed.to_owned(), |known| schema::element(known, typed))
 }
 
 /// The field of a record as it was read.

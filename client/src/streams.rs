@@ -198,6 +198,7 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             if verdict == Verdict::Uncertain {
                 self.unanswered.iter_mut().for_each(|unanswered| unanswered.sendings += 1);
             }
+            self.rounds.heed(node, &told);
             let why = self.client.failed(node, &told);
             self.rounds.failed(&why);
             self.cause.then(why);
@@ -221,6 +222,7 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
             return Err(Error::refused(told));
         }
         if let Some(line) = line {
+            self.rounds.heed(line.node, told);
             let why = self.client.failed(line.node, told);
             self.cause.then(why);
         }
@@ -307,7 +309,7 @@ impl Feed {
                 }
             };
             // A quiet feed is no broken one: the transport's own signs of life find that out.
-            match replies.next().await {
+            let told = match replies.next().await {
                 Some(Ok(reply)) => {
                     let entry = reply.entry.ok_or(Error::Protocol("a change without an entry"))?;
                     self.request.from = entry.position + 1;
@@ -316,14 +318,16 @@ impl Feed {
                     self.replies = Some((node, replies));
                     return Ok(entry);
                 }
-                Some(Err(status)) => drop(unless_refused(&self.client, node, &Told::from(&status))?),
-                None => drop(self.client.failed(node, &Told::nothing("the node ended the stream"))),
-            }
+                Some(Err(status)) => Told::from(&status),
+                None => Told::nothing("the node ended the stream"),
+            };
+            unless_refused(&self.client, node, &told)?;
             // A feed that held for a while was served: patience starts anew. One that breaks at once uses it up.
             let limits = self.client.limits();
             if self.client.ambient().elapsed().saturating_sub(self.opened) > limits.pause_max {
                 self.rounds = Rounds::start(&self.client, limits.deadline);
             }
+            self.rounds.heed(node, &told);
         }
     }
 }
@@ -433,6 +437,7 @@ impl Fetch {
                 None => Told::nothing("no answer in time"),
             };
             unless_refused(&self.client, node, &told)?;
+            self.rounds.heed(node, &told);
         }
     }
 
@@ -474,6 +479,7 @@ where
             None => Told::nothing("no answer in time"),
         };
         let why = unless_refused(client, node, &told)?;
+        rounds.heed(node, &told);
         rounds.failed(&why);
         cause.then(why);
     }

@@ -15,7 +15,7 @@ use prost::Message;
 use prost_types::Any;
 use tonic::body::Body;
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_types::pb::Status as RichStatus;
+use tonic_types::pb::{RetryInfo, Status as RichStatus};
 use tower::Service;
 use v1::records_server::{Records, RecordsServer};
 use v1::site_server::{Site, SiteServer};
@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     CutAfter,
     /// The node answers this and does nothing.
     Say(Code),
+    /// The same, and after how long it may be asked again.
+    Later(Code, Duration),
     /// Something in between answers this, which the node never saw.
     Fake(Code),
     /// The node does it and never answers.
@@ -63,6 +65,8 @@ pub(crate) struct Register {
     pub(crate) dials: usize,
     cut_stream: Option<usize>,
     is_quiet: bool,
+    /// The next edit of a stream is too much, and may come again after so long.
+    pub(crate) busy: Option<Duration>,
     /// Values that make an edit refused.
     pub(crate) poison: Option<String>,
     /// Why the nodes are not well, if they are not.
@@ -81,6 +85,10 @@ pub(crate) const SHARD: ShardId = ShardId(0x11);
 
 /// A status of a node.
 pub(crate) fn said(code: Code, text: &str) -> Status {
+    said_with(code, text, Vec::new())
+}
+
+fn said_with(code: Code, text: &str, details: Vec<Any>) -> Status {
     let reason = match code {
         Code::InvalidArgument => v1::Reason::Invalid,
         Code::PermissionDenied => v1::Reason::Denied,
@@ -91,7 +99,14 @@ pub(crate) fn said(code: Code, text: &str) -> Status {
         Code::ResourceExhausted => v1::Reason::Overloaded,
         _ => v1::Reason::OutcomeUnknown,
     };
-    node_status(code, text, reason, Vec::new())
+    node_status(code, text, reason, details)
+}
+
+/// After how long to ask again, as a node says it.
+fn retry_info(after: Duration) -> Any {
+    let retry_delay = prost_types::Duration::try_from(after).ok();
+    let value = RetryInfo { retry_delay }.encode_to_vec();
+    Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value }
 }
 
 impl Memory {
@@ -247,6 +262,9 @@ impl Service<http::Request<Body>> for Wire {
             match fault {
                 Fault::CutBefore => return Err("connection reset".into()),
                 Fault::Say(code) => return Ok(said(code, "as the test wants it").into_http()),
+                Fault::Later(code, after) => {
+                    return Ok(said_with(code, "as the test wants it", vec![retry_info(after)]).into_http());
+                }
                 Fault::Fake(code) => return Ok(Status::new(code, "nothing was accepted, says a proxy").into_http()),
                 Fault::CutStream(answers) => memory.register().cut_stream = Some(answers),
                 Fault::QuietStream => memory.register().is_quiet = true,
@@ -286,7 +304,9 @@ impl Records for Memory {
         let replies = request.into_inner().enumerate().map(move |(index, edit)| {
             let edit = edit?;
             let request = edit.request.clone();
-            let outcome = match memory.apply(edit) {
+            let busy = memory.register().busy.take();
+            let busy = busy.map(|after| said_with(Code::ResourceExhausted, "too much", vec![retry_info(after)]));
+            let outcome = match busy.map_or_else(|| memory.apply(edit), Err) {
                 Ok(reply) => v1::edit_many_reply::Outcome::Accepted(reply),
                 Err(status) => v1::edit_many_reply::Outcome::Refused(v1::Refused {
                     code: status.code() as i32,

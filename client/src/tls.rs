@@ -28,6 +28,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use http::HeaderValue;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -222,15 +223,17 @@ fn read_pem(path: &Path, label: &str) -> Result<String, DialError> {
 
 /// Certificates of a PEM text.
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = rustls_pemfile::certs(&mut pem.as_bytes()).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let found = found.map_err(|error| error.to_string())?;
     if found.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(found) }
 }
 
 /// The private key of a PEM text.
 pub fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let found = rustls_pemfile::private_key(&mut pem.as_bytes()).map_err(|error| error.to_string())?;
-    found.ok_or_else(|| "no private key in it".to_owned())
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| match error {
+        pem::Error::NoItemsFound => "no private key in it".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// The authorities of a PEM text.
@@ -299,7 +302,7 @@ impl Dial for TlsDialer {
             let tls = tls?;
             let (name, host_port) = split_name(&address);
             // The handshake is ours, so that its end is known; to tonic the way is a plain one.
-            let endpoint = endpoint("http", host_port, &address)?;
+            let endpoint = endpoint(host_port, &address)?;
             let bad = || DialError::Address { address: address.clone() };
             let name = name.or_else(|| endpoint.uri().host()).ok_or_else(bad)?;
             let name = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
@@ -411,7 +414,7 @@ impl Dial for LoopbackDialer {
         async move {
             // There is no certificate to compare a name with; both ends are this machine.
             let (_, host_port) = split_name(&address);
-            let endpoint = endpoint("http", host_port, &address)?;
+            let endpoint = endpoint(host_port, &address)?;
             if !endpoint.uri().host().is_some_and(is_loopback) {
                 return Err(DialError::NotLoopback { address }.into());
             }
@@ -426,9 +429,9 @@ impl Dial for LoopbackDialer {
     }
 }
 
-fn endpoint(scheme: &str, host_port: &str, address: &str) -> Result<Endpoint, DialError> {
+fn endpoint(host_port: &str, address: &str) -> Result<Endpoint, DialError> {
     let bad = || DialError::Address { address: address.to_owned() };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{host_port}")).map_err(|_| bad())?;
+    let endpoint = Endpoint::from_shared(format!("http://{host_port}")).map_err(|_| bad())?;
     let authority = endpoint.uri().authority().ok_or_else(bad)?;
     // A path, a user or an absent port would be ignored silently.
     if authority.as_str() != host_port || authority.port_u16().is_none_or(|port| port == 0) {

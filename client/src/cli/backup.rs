@@ -12,7 +12,7 @@ use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
-use super::{Desk, Exit, Failure, show};
+use super::{Desk, Exit, Failure};
 use crate::archive::{Archive, Backup, Writer};
 use crate::client::Client;
 use crate::error::Error;
@@ -64,7 +64,7 @@ fn backup_json(backup: &Backup) -> Json {
     let Backup { path, begin, summary, hash, bytes } = backup;
     json!({
         "file": path, "site": begin.site.to_string(), "number": begin.number, "node": summary.node.to_string(),
-        "taken_at": taken(backup).to_string(), "edits": summary.edits(), "bytes": bytes, "hash": show::hex(&hash.0),
+        "taken_at": taken(backup).to_string(), "edits": summary.edits(), "bytes": bytes, "hash": hash.to_string(),
     })
 }
 
@@ -85,7 +85,7 @@ pub(super) fn verify(dir: &Path, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
                 taken(backup).to_string(),
                 backup.summary.edits().to_string(),
                 backup.bytes.to_string(),
-                show::hex(&backup.hash.0),
+                backup.hash.to_string(),
             ]);
         }
         table.text()

@@ -114,12 +114,19 @@ pub(super) fn units(units: &[String], desk: &mut Desk<'_>) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
+/// The unit that is named by its id, or by its code and a day.
+pub(super) fn unit_typed(directory: &impl Resolve, unit: &str) -> Option<UnitId> {
+    let by_code = || {
+        let (code, day) = unit.split_once('@')?;
+        directory.unit(code, day.parse::<Date>().ok()?)
+    };
+    unit.parse().ok().or_else(by_code)
+}
+
 fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
-    let (code, day) = unit.split_once('@').unwrap_or((unit, ""));
     // A code alone means today's unit, or else the last one that had it.
-    let days = if day.is_empty() { vec![REFORM, BEFORE_REFORM] } else { day.parse::<Date>().into_iter().collect() };
-    let found = unit.parse().ok().or_else(|| days.into_iter().find_map(|day| directory.unit(code, day)));
-    found.ok_or_else(|| {
+    let alone = || [REFORM, BEFORE_REFORM].into_iter().find_map(|day| directory.unit(unit, day));
+    unit_typed(directory, unit).or_else(alone).ok_or_else(|| {
         Failure::usage(format!(
             "no unit is known as {unit}: write its code and a day (00001@2025-06-30), or its id (u-…)"
         ))
@@ -195,7 +202,8 @@ pub(super) struct Extract {
 }
 
 impl Extract {
-    pub(super) fn begin(path: &Path) -> io::Result<Self> {
+    /// What is written over: the file, and where it is written meanwhile.
+    pub(super) fn paths(path: &Path) -> (PathBuf, Option<PathBuf>) {
         // A link stays one: what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_replaced = fs::metadata(&path).map_or(true, |there| there.is_file());
@@ -204,6 +212,11 @@ impl Extract {
             name.push(".part");
             PathBuf::from(name)
         });
+        (path, part)
+    }
+
+    pub(super) fn begin(path: &Path) -> io::Result<Self> {
+        let (path, part) = Self::paths(path);
         let mut options = OpenOptions::new();
         // All of a unit's personal data.
         options.write(true).create(true).truncate(true).mode(0o600);

@@ -6,18 +6,20 @@
 //! accepted: after a break, run the same command again. In the end each row has a [`Fate`], and the sum of the fates is the
 //! number of rows.
 //!
+//! The file of rejected rows is begun before anything is asked: what cannot be written is found out while nothing has been
+//! done. What was done is said whatever becomes of that file afterwards.
+//!
 //! Limits: numbers are looked up at this site only, one logged search each; two officers who import the same number at the
 //! same moment are not told.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dinhba_core::date::Date;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
-use dinhba_core::units::{Directory, Resolve};
+use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,7 +34,7 @@ use crate::client::Client;
 use crate::draft::DraftRecord;
 use crate::error::Error;
 use crate::import::plan::{Plan, Planned};
-use crate::import::{Problem, Reading, Records, Titles, take_bytes};
+use crate::import::{Format, Problem, Reading, Records, Titles, take_bytes};
 use crate::request::{Context, EditBuilder, Find};
 use crate::streams::Answered;
 
@@ -46,6 +48,9 @@ const READ_AHEAD: usize = 16;
 const LOOKUPS_AT_ONCE: usize = 32;
 
 const AGAIN: &str = "run the same import again: it takes only what is not there yet";
+
+/// Names of files that hold a table, but not as text with commas.
+const OTHER_TABLES: [&str; 7] = ["xlsx", "xlsm", "xlsb", "xls", "ods", "tsv", "tab"];
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,12 +75,8 @@ enum Target {
 }
 
 fn unit_of(home: &str, directory: &Directory) -> Result<UnitId, String> {
-    let by_code = || {
-        let (code, day) = home.split_once('@')?;
-        directory.unit(code, day.parse::<Date>().ok()?)
-    };
     let text = "home is no known unit: write its code and a day on which it meant the unit (00001@2025-06-30)";
-    home.parse().ok().or_else(by_code).ok_or_else(|| text.to_owned())
+    export::unit_typed(directory, home).ok_or_else(|| text.to_owned())
 }
 
 impl Target {
@@ -173,14 +174,14 @@ pub(super) fn check(command: &Import, desk: &mut Desk<'_>) -> Result<Exit, Failu
     for problem in plan.problems() {
         said.add(problem, &ProgressBar::hidden(), desk);
     }
-    remark_on_ids(&plan, desk);
+    remark_on_ids(&plan, &records, desk);
     let (rows, good) = (plan.rows.len(), plan.good().count());
     desk.show(
         || format!("{rows} rows: {good} could be sent, {} bad; nothing was sent", rows - good),
         || {
             json!({
                 "rows": rows, "good": good, "bad": rows - good, "columns": columns, "without_id": plan.without_id,
-                "problems": said.json(), "problems_unlisted": said.unlisted,
+                "ids_as_numbers": records.ids_as_numbers(), "problems": said.json(), "problems_unlisted": said.unlisted,
             })
         },
     )?;
@@ -191,7 +192,14 @@ fn list_of(command: &Import) -> String {
     command.list.clone().unwrap_or_default()
 }
 
-fn remark_on_ids(plan: &Plan, desk: &mut Desk<'_>) {
+fn remark_on_ids(plan: &Plan, records: &Records, desk: &mut Desk<'_>) {
+    let numbers = records.ids_as_numbers();
+    if numbers > 0 {
+        desk.remark(&format!(
+            "the ids of {numbers} rows are numbers in the sheet: zeros in front of them are not there, whatever it shows, and \
+             such a row would be registered a second time from a file that has them (007, not 7)"
+        ));
+    }
     if plan.without_id > 0 {
         desk.remark(&format!(
             "{} persons have neither an id nor a personal number: mend such a row only before it is registered, since \
@@ -224,15 +232,10 @@ pub(super) async fn run(
     desk: &mut Desk<'_>,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Exit, Failure> {
-    if command.check {
-        return check(&command, desk);
-    }
-    if command.rejected.as_ref() == Some(&command.file) {
-        return Err(Failure::usage("--rejected names the file that is imported: give it another name"));
-    }
     let command = Arc::new(command);
     let reading = Arc::clone(&command);
     let records = Arc::new(blocking(move || read(&reading)).await??);
+    let mut rejected = command.rejected.as_deref().map(|path| begin_rejected(path, &command, &records)).transpose()?;
     let directory = Arc::new(export::directory()?);
     let target = match verbs::choose_shard(client, context, command.shard, command.unit.as_deref()).await? {
         Some(shard) => Target::One(shard),
@@ -257,15 +260,16 @@ pub(super) async fn run(
         () = &mut interrupted => { ending = Some(Ending::Interrupted); Vec::new() }
         known = look_up(client, context, &plan, &bar) => match known {
             Ok(known) => known,
-            Err(error) => { ending = Some(Ending::Broken(error)); Vec::new() }
+            Err(error) => { ending = Some(Ending::Broken(error.into())); Vec::new() }
         },
     };
-    for (at, reason) in known {
-        if command.allow_known_numbers && plan.rows[at as usize].exported.is_none() {
-            let line = plan.rows[at as usize].line;
-            done.warnings.add(Problem { line, reason: format!("{reason}; taken all the same") }, &bar, desk);
-        } else {
-            plan.reject(at, reason);
+    for (at, known) in known {
+        match known {
+            Known::Number(reason) if command.allow_known_numbers => {
+                let line = plan.rows[at as usize].line;
+                done.warnings.add(Problem { line, reason: format!("{reason}; taken all the same") }, &bar, desk);
+            }
+            Known::Number(reason) | Known::Record(reason) => plan.reject(at, reason),
         }
     }
     plan.hold_back();
@@ -273,7 +277,7 @@ pub(super) async fn run(
     for problem in plan.problems() {
         done.problems.add(problem, &bar, desk);
     }
-    remark_on_ids(&plan, desk);
+    remark_on_ids(&plan, &records, desk);
 
     let plan = Arc::new(plan);
     if ending.is_none() {
@@ -284,7 +288,7 @@ pub(super) async fn run(
             context: context.clone(),
             authored_ms: client.ambient().utc_ms(),
         };
-        ending = done.send(client, edits, interrupted, &bar, desk).await?;
+        ending = done.send(client, edits, interrupted, &bar, desk).await;
     }
     for (at, row) in plan.rows.iter().enumerate() {
         let is_refused = |other: &&u32| done.fates[**other as usize] == Fate::Refused;
@@ -295,14 +299,63 @@ pub(super) async fn run(
         }
     }
     bar.finish_and_clear();
-    let written = done.write_rejected(&command, &records, &plan)?;
-    done.summarize(desk, &plan, written, ending.as_ref())?;
+    let written = match rejected.take() {
+        Some(file) if done.rejected() > 0 => done.write_rejected(file, &records, &plan).map(Some),
+        _ => Ok(None),
+    };
+    done.summarize(desk, &plan, &records, &written, ending.as_ref())?;
     match ending {
         Some(Ending::Interrupted) => Ok(Exit::Interrupted),
-        Some(Ending::Broken(error)) => Err(go_on(error)),
-        None if done.rejected() > 0 || !done.problems.listed.is_empty() => Ok(Exit::BadRows),
-        None => Ok(Exit::Done),
+        Some(Ending::Broken(failure)) => Err(go_on(failure)),
+        None => match written {
+            Err(failure) => Err(failure),
+            Ok(_) if done.rejected() > 0 => Ok(Exit::BadRows),
+            Ok(_) if done.of(Fate::Unanswered) > 0 => Ok(Exit::Unknown),
+            Ok(_) => Ok(Exit::Done),
+        },
     }
+}
+
+/// A file of rejected rows that has a name, and is not written yet.
+struct Rejected {
+    path: PathBuf,
+    file: export::Extract,
+}
+
+/// Begins the file of rejected rows, unless its name is that of something that is read, or of another form.
+fn begin_rejected(path: &Path, command: &Import, records: &Records) -> Result<Rejected, Failure> {
+    if is_standard(path) {
+        return Err(Failure::usage("--rejected takes the name of a file"));
+    }
+    // Through which the standard input may be a file, too.
+    let input = if is_standard(&command.file) { Path::new("/dev/stdin") } else { &command.file };
+    let (written, part) = export::Extract::paths(path);
+    let is_written = |read: &Path| {
+        let Ok(read) = fs::canonicalize(read) else { return false };
+        written == read || part.as_ref().and_then(|part| fs::canonicalize(part).ok()).is_some_and(|part| part == read)
+    };
+    for (read, what) in [(Some(input), "that is imported"), (command.columns.as_deref(), "of --columns")] {
+        if read.is_some_and(is_written) {
+            return Err(Failure::Usage(format!(
+                "--rejected names the file {what}, or would be written over it: give it another name"
+            )));
+        }
+    }
+    let (form, name) = match records.rejected_format() {
+        Format::Ndjson => (Format::Ndjson, "NDJSON: name it .ndjson"),
+        Format::Csv => (Format::Csv, "a table with commas, also those of a workbook: name it .csv"),
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_other_table = OTHER_TABLES.iter().any(|other| extension.eq_ignore_ascii_case(other));
+    if is_other_table || Format::of(path).is_some_and(|named| named != form) {
+        return Err(Failure::Usage(format!(
+            "--rejected {}: the rejected rows of this file are written as {name}",
+            path.display()
+        )));
+    }
+    let file =
+        export::Extract::begin(path).map_err(|error| Failure::File { what: path.display().to_string(), error })?;
+    Ok(Rejected { path: path.to_owned(), file })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
@@ -318,18 +371,34 @@ fn bar(rows: u64, is_hidden: bool) -> ProgressBar {
 }
 
 /// The same error with what an import does about it.
-fn go_on(error: Error) -> Failure {
-    Failure::Client(match error {
-        Error::Unreachable { text, fault } => Error::Unreachable { text: format!("{text}; {AGAIN}"), fault },
-        Error::OutcomeUnknown { request, text } => Error::OutcomeUnknown { request, text: format!("{text}; {AGAIN}") },
-        error => error,
-    })
+pub(super) fn go_on(failure: Failure) -> Failure {
+    match failure {
+        // The fault is said first, and once.
+        Failure::Client(Error::Unreachable { text, fault: Some(fault) }) if text == fault.to_string() => {
+            Error::Unreachable { text: AGAIN.to_owned(), fault: Some(fault) }.into()
+        }
+        Failure::Client(Error::Unreachable { text, fault }) => {
+            Error::Unreachable { text: format!("{text}; {AGAIN}"), fault }.into()
+        }
+        Failure::Client(Error::OutcomeUnknown { request, text }) => {
+            Error::OutcomeUnknown { request, text: format!("{text}; {AGAIN}") }.into()
+        }
+        other => other,
+    }
 }
 
 /// Why an import ended before its last row.
 enum Ending {
     Interrupted,
-    Broken(Error),
+    Broken(Failure),
+}
+
+/// What a site knows of a row, and what to do.
+enum Known {
+    /// The record that it was exported as.
+    Record(String),
+    /// Another record with its personal number.
+    Number(String),
 }
 
 /// Asks the site about rows whose personal number or exported record it may know; what it says against them.
@@ -338,24 +407,27 @@ async fn look_up(
     context: &Context,
     plan: &Plan,
     bar: &ProgressBar,
-) -> Result<Vec<(u32, String)>, Error> {
+) -> Result<Vec<(u32, Known)>, Error> {
     let asked = plan.good().filter(|at| {
         let Planned { number, exported, .. } = &plan.rows[*at as usize];
         number.is_some() || exported.is_some()
     });
     let answers = stream::iter(asked).map(|at| async move {
-        let reason = known(client, context, plan, at).await;
+        let known = known(client, context, plan, at).await;
         bar.inc(1);
-        Ok(reason?.map(|reason| (at, reason)))
+        Ok(known?.map(|known| (at, known)))
     });
     answers.buffered(LOOKUPS_AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await
 }
 
-async fn known(client: &Client, context: &Context, plan: &Plan, at: u32) -> Result<Option<String>, Error> {
+async fn known(client: &Client, context: &Context, plan: &Plan, at: u32) -> Result<Option<Known>, Error> {
     let Planned { number, exported, .. } = &plan.rows[at as usize];
     if let Some(record) = exported {
         match client.get(context, *record).await {
-            Ok(_) => return Ok(Some(format!("was exported as {record}, which is here: change that record with edit"))),
+            Ok(_) => {
+                let text = format!("was exported as {record}, which is here: change that record with edit");
+                return Ok(Some(Known::Record(text)));
+            }
             Err(Error::Refused { code: Code::NotFound, .. }) => {}
             Err(error) => return Err(error),
         }
@@ -365,10 +437,10 @@ async fn known(client: &Client, context: &Context, plan: &Plan, at: u32) -> Resu
     let own = plan.record(at);
     let ids: Vec<RecordId> = found.records.iter().filter_map(|record| record.id.parse().ok()).collect();
     Ok(match ids.first() {
-        Some(other) if !ids.contains(&own) => Some(format!(
+        Some(other) if !ids.contains(&own) => Some(Known::Number(format!(
             "its personal number is that of {other}: if that is the same person, change the record with edit; if not, find \
              out whose number it is, or register both with --allow-known-numbers"
-        )),
+        ))),
         _ => None,
     })
 }
@@ -423,7 +495,7 @@ impl Done {
         mut interrupted: std::pin::Pin<&mut impl Future<Output = ()>>,
         bar: &ProgressBar,
         desk: &mut Desk<'_>,
-    ) -> Result<Option<Ending>, Failure> {
+    ) -> Option<Ending> {
         let plan = Arc::clone(&edits.plan);
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
         let reader = tokio::task::spawn_blocking(move || edits.read(&sender));
@@ -432,23 +504,23 @@ impl Done {
         loop {
             let answer = tokio::select! {
                 biased;
-                () = &mut interrupted => return Ok(Some(Ending::Interrupted)),
+                () = &mut interrupted => return Some(Ending::Interrupted),
                 answer = answers.next() => answer,
             };
             let answered = match answer {
                 None => break,
-                Some(Err(error)) => return Ok(Some(Ending::Broken(error))),
+                Some(Err(error)) => return Some(Ending::Broken(error.into())),
                 Some(Ok(answered)) => answered,
             };
-            let at = sent.next().filter(|at| plan.request(*at) == answered.request);
-            let at = at.ok_or(Error::Protocol("an answer to another row"))?;
+            let Some(at) = sent.next().filter(|at| plan.request(*at) == answered.request) else {
+                return Some(Ending::Broken(Error::Protocol("an answer to another row").into()));
+            };
             if let Err(reason) = self.count(at, &plan, answered) {
                 self.problems.add(Problem { line: plan.rows[at as usize].line, reason }, bar, desk);
             }
             bar.inc(1);
         }
-        reader.await.map_err(|error| Failure::Other(error.to_string()))?;
-        Ok(None)
+        reader.await.err().map(|error| Ending::Broken(Failure::Other(error.to_string())))
     }
 
     fn count(&mut self, at: u32, plan: &Plan, answered: Answered) -> Result<(), String> {
@@ -493,14 +565,9 @@ impl Done {
         self.of(Fate::Bad) + self.of(Fate::Refused)
     }
 
-    /// The file of rejected rows, if one is wanted and there are any.
-    fn write_rejected<'a>(
-        &self,
-        command: &'a Import,
-        records: &Records,
-        plan: &Plan,
-    ) -> Result<Option<&'a PathBuf>, Failure> {
-        let Some(path) = command.rejected.as_ref().filter(|_| self.rejected() > 0) else { return Ok(None) };
+    /// Writes the rejected rows.
+    fn write_rejected(&self, to: Rejected, records: &Records, plan: &Plan) -> Result<PathBuf, Failure> {
+        let Rejected { path, mut file } = to;
         let of_file = |error| Failure::File { what: path.display().to_string(), error };
         let reason = |at: usize| {
             let refused = || self.refusals.get(&(at as u32)).cloned();
@@ -508,23 +575,22 @@ impl Done {
         };
         // A row that was refused may be mended into another record.
         let find = |name: &str| plan.row(name).filter(|at| reason(*at as usize).is_none()).map(|at| plan.record(at));
-        let mut file = export::Extract::begin(path).map_err(of_file)?;
         records.write_rejected(&mut file, &reason, &find).map_err(of_file)?;
         file.finish().map_err(of_file)?;
-        Ok(Some(path))
+        Ok(path)
     }
 
     fn summarize(
         &self,
         desk: &mut Desk<'_>,
         plan: &Plan,
-        written: Option<&PathBuf>,
+        records: &Records,
+        written: &Result<Option<PathBuf>, Failure>,
         ending: Option<&Ending>,
     ) -> Result<(), Failure> {
         let [bad, accepted, already_there, refused, unanswered] =
             [Fate::Bad, Fate::Accepted, Fate::AlreadyThere, Fate::Refused, Fate::Unanswered].map(|fate| self.of(fate));
         let rows = plan.rows.len();
-        assert_eq!(bad + accepted + already_there + refused + unanswered, rows, "each row has one fate");
         let lines_there: Vec<u64> = (self.fates.iter().zip(&plan.rows))
             .filter(|(fate, _)| **fate == Fate::AlreadyThere)
             .map(|(_, row)| row.line)
@@ -543,11 +609,14 @@ impl Done {
                 text.push_str(&format!("\nalready there: lines {}{more}", said.join(", ")));
             }
             match (self.rejected() > 0, written) {
-                (true, Some(path)) => text.push_str(&format!(
+                (true, Ok(Some(path))) => text.push_str(&format!(
                     "\nthe rejected rows are in {}: mend them there, and import that file",
                     path.display()
                 )),
-                (true, None) => text.push_str(
+                (true, Err(failure)) => {
+                    text.push_str(&format!("\nthe rejected rows could not be written: {failure}; {AGAIN}"));
+                }
+                (true, Ok(None)) => text.push_str(
                     "\nmend the rejected rows, and import the file again: what is there stays as it is; --rejected FILE \
                      writes them into a file of their own",
                 ),
@@ -561,9 +630,12 @@ impl Done {
         let object = || {
             json!({
                 "rows": rows, "accepted": accepted, "already_there": already_there, "refused": refused, "bad": bad,
-                "unanswered": unanswered, "already_there_lines": lines_there, "without_id": plan.without_id, "problems": self.problems.json(),
+                "unanswered": unanswered, "already_there_lines": lines_there, "without_id": plan.without_id,
+                "ids_as_numbers": records.ids_as_numbers(), "problems": self.problems.json(),
                 "problems_unlisted": self.problems.unlisted, "warnings": self.warnings.json(),
-                "rejected_file": written, "interrupted": matches!(ending, Some(Ending::Interrupted)),
+                "warnings_unlisted": self.warnings.unlisted, "rejected_file": written.as_ref().ok().and_then(Option::as_ref),
+                "rejected_failure": written.as_ref().err().map(ToString::to_string),
+                "interrupted": matches!(ending, Some(Ending::Interrupted)),
             })
         };
         desk.show(text, object)

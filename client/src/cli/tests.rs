@@ -62,7 +62,10 @@ async fn say_with(client: &Client, words: &[&str]) -> Said {
     let top = Top::try_parse_from(std::iter::once("dinhba").chain(words.iter().copied())).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json };
-    let done = verbs::run(top.verb, client, &context(), &mut desk).await;
+    let done = match verbs::here(&top.verb, &top.connection, &mut desk) {
+        Some(done) => done,
+        None => verbs::run(top.verb, client, &context(), &mut desk).await,
+    };
     let exit = done.unwrap_or_else(|failure| desk.fail(&failure));
     Said { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -323,7 +326,7 @@ async fn a_page_says_how_to_go_on_and_the_last_says_nothing() {
     assert_eq!((said["records"].as_array().unwrap().len(), &said["next"]), (2, &json!("02")));
     let said = say(&memory, &["households", household]).await;
     assert!(said.exit == Exit::Done && said.err.contains("none is known"), "{}", said.err);
-    for bad in ["0", "xy", "ơơ"] {
+    for bad in ["0", "xy", "ơơ", "+1"] {
         assert!(parse(&format!("members {household} --after {bad}")).is_err(), "{bad}");
     }
 }
@@ -337,6 +340,9 @@ async fn a_relation_is_named_in_either_language() {
     let changes = |at: usize| memory.register().applied[at].parts[0].changes[0].clone();
     assert_eq!((changes(0).element.as_str(), changes(1).element.as_str()), ("mother", "mother"));
     assert_eq!(changes(1).overwrites.len(), 1);
+    let said = say(&memory, &["resolve", &id, "relative[mẹ]", "name=Lò Thị Ín", "--grounds", "Giấy khai sinh"]).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert_eq!((changes(2).element.as_str(), changes(2).overwrites.len()), ("mother", 1));
 }
 
 #[tokio::test]
@@ -503,6 +509,93 @@ async fn bad_rows_are_told_by_line_and_mended() {
 }
 
 #[tokio::test]
+async fn rejected_rows_never_take_the_place_of_what_is_read() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("place"));
+    let table = "id,name,born\n1,Lê/Văn/An,31/02/1990\n";
+    let (file, columns) =
+        (scrap.file("people.csv", table), scrap.file("columns.csv", "column,field\nborn,birth_date\n"));
+    let link = scrap.0.join("link.csv").display().to_string();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let same = format!("{}/./people.csv", scrap.0.display());
+    let untouched = |said: &Said| {
+        assert_eq!(said.exit, Exit::Usage, "{}{}", said.out, said.err);
+        assert!(said.err.contains("--rejected names"), "{}", said.err);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), table);
+    };
+    for rejected in [&file, &same, &link, &columns] {
+        untouched(&say(&memory, &["import", &file, "--columns", &columns, "--rejected", rejected]).await);
+    }
+    // Nor where it is written until it is whole.
+    let part = scrap.file("rejected.csv.part", "id,name\n1,\n");
+    let rejected = scrap.0.join("rejected.csv").display().to_string();
+    untouched(&say(&memory, &["import", &part, "--rejected", &rejected]).await);
+    assert_eq!(std::fs::read_to_string(&part).unwrap(), "id,name\n1,\n");
+    assert!(memory.register().calls.is_empty(), "not even asked");
+}
+
+#[tokio::test]
+async fn rejected_rows_are_written_under_a_name_of_their_form() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("form"));
+    let table = scrap.file("people.csv", "id,name\n1,Lê/Văn/An\n2,\n");
+    let lines = scrap.file("people.ndjson", TWO_HOUSEHOLDS);
+    let path = |name: &str| scrap.0.join(name).display().to_string();
+    for (file, name) in [(&table, "r.ndjson"), (&table, "r.xlsx"), (&table, "r.tsv"), (&lines, "r.csv")] {
+        let said = say(&memory, &["import", file, "--rejected", &path(name)]).await;
+        assert!(said.exit == Exit::Usage && said.err.contains("--rejected"), "{name}: {}", said.err);
+        assert!(!scrap.0.join(name).exists());
+    }
+    assert_eq!(say(&memory, &["import", &table, "--rejected", "-"]).await.exit, Exit::Usage);
+    assert!(memory.register().calls.is_empty(), "not even asked");
+    for (file, name) in [(&table, "r.csv"), (&table, "r.txt"), (&table, "r"), (&lines, "r.ndjson")] {
+        let said = say(&memory, &["import", file, "--rejected", &path(name)]).await;
+        assert_eq!(said.exit, Exit::BadRows, "{name}: {}", said.err);
+        assert!(scrap.0.join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_done_is_said_whatever_becomes_of_the_rejected_rows() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("full"));
+    let file = scrap.file("people.csv", "id,name\n1,Lê/Văn/An\n2,\n");
+    let absent = scrap.0.join("absent/r.csv").display().to_string();
+    assert_eq!(say(&memory, &["import", &file, "--rejected", &absent]).await.exit, Exit::Other);
+    assert!(memory.register().calls.is_empty(), "what cannot be written is found out before anything is asked");
+    let said = say(&memory, &["import", &file, "--rejected", "/dev/full"]).await;
+    assert_eq!(said.exit, Exit::Other);
+    assert!(said.out.starts_with("2 rows: 1 accepted, 0 already there, 0 refused, 1 bad"), "{}", said.out);
+    assert!(said.err.contains("/dev/full: No space left"), "{}", said.err);
+    let said = say(&memory, &["import", &file, "--rejected", "/dev/full", "--json"]).await;
+    assert_eq!((said.json()["already_there"].clone(), said.json()["rejected_file"].clone()), (json!(1), Json::Null));
+}
+
+#[tokio::test]
+async fn rows_of_which_nothing_is_known_are_to_be_sent_again() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("unanswered"));
+    let shard = SHARD.to_string();
+    let file = scrap.file("people.csv", "id,name\n1,Lê/Văn/An\n");
+    assert_eq!(say(&memory, &["import", &file, "--shard", &shard]).await.exit, Exit::Done);
+    // Refused, but after a sending that may be under way.
+    let file = scrap.file("people.csv", "id,name\n1,Lê/Văn/Anh\n");
+    memory.faults("a", [Fault::CutStream(0)]);
+    let said = say_with(&memory.client(&["a"]), &["import", &file, "--shard", &shard]).await;
+    assert_eq!(said.exit, Exit::Unknown, "{}{}", said.out, said.err);
+    assert!(
+        said.out.starts_with("1 rows: 0 accepted, 0 already there, 0 refused, 0 bad, 1 not answered"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn a_fault_of_certificates_is_said_once() {
+    let fault = crate::tls::DialError::Misfit("the key does not match".to_owned());
+    let error = Error::Unreachable { text: fault.to_string(), fault: Some(Box::new(fault)) };
+    let text = import::go_on(error.into()).to_string();
+    assert_eq!(text.matches("the key does not match").count(), 1, "{text}");
+    assert!(text.contains("run the same import again"), "{text}");
+}
+
+#[tokio::test]
 async fn nothing_is_sent_of_a_file_that_is_doubted_and_it_is_said_by_line() {
     let (memory, scrap) = (Memory::default(), Scrap::new("doubted"));
     let rows = "id,name,birth_date,note\n1,Lê/Thị/Hoa,1990-01-01,\"chưa rõ\n2,Vũ/Văn/Ba,1991-02-02,\n";
@@ -563,9 +656,29 @@ async fn a_personal_number_that_another_record_has_is_told_before_anything_is_se
     let said = say(&memory, &["import", &file, "--allow-known-numbers", "--json"]).await;
     assert_eq!(said.exit, Exit::Done, "{}", said.err);
     assert_eq!((said.json()["accepted"].clone(), said.json()["warnings"][0]["line"].clone()), (json!(3), json!(2)));
+    assert_eq!(said.json()["warnings_unlisted"], json!(0));
     // From now on the rows are there, whoever else has their number.
     let said = say(&memory, &["import", &file]).await;
     assert!(said.out.starts_with("4 rows: 0 accepted, 4 already there"), "{}{}", said.out, said.err);
+}
+
+#[tokio::test]
+async fn a_known_number_may_be_taken_of_an_extract_too_but_no_record_that_is_here() {
+    let (memory, scrap) = (Memory::default(), Scrap::new("extract-number"));
+    let words = ["edit", "--create", "person", "name=Lê/Văn/An", "personal_number=001090000001", "--json"];
+    let known = say(&memory, &words).await.json()["records"][0].as_str().unwrap().to_owned();
+    let row = |id: &str| {
+        format!(r#"{{"id":"@{id}","fields":{{"name":"Lê/Văn/An","personal_number":"001090000001"}}}}"#) + "\n"
+    };
+    let file = scrap.file("people.ndjson", &row("r-0000000000000000000000000000000a"));
+    let said = say(&memory, &["import", &file]).await;
+    assert!(said.exit == Exit::BadRows && said.err.contains("--allow-known-numbers"), "{}", said.err);
+    let said = say(&memory, &["import", &file, "--allow-known-numbers", "--json"]).await;
+    assert_eq!((said.exit, said.json()["accepted"].clone()), (Exit::Done, json!(1)), "{}{}", said.out, said.err);
+    assert_eq!(said.json()["warnings"][0]["line"], json!(1));
+    let file = scrap.file("people.ndjson", &row(&known));
+    let said = say(&memory, &["import", &file, "--allow-known-numbers"]).await;
+    assert!(said.exit == Exit::BadRows && said.err.contains("which is here"), "{}", said.err);
 }
 
 #[tokio::test]

@@ -1,19 +1,35 @@
 //! What each verb does: parse, ask, show.
 
-use dinhba_core::date::Date;
 use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, UnitId};
-use dinhba_core::units::{Directory, Resolve};
+use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::StreamExt;
 use serde_json::json;
 
 use super::{
-    Backup, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, export, fields, import, show, status,
+    Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, export, fields, import,
+    show, status,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
 use crate::request::{self, Accepted, Context, EditBuilder};
 
+/// Does what asks no site; none of the other verbs.
+pub(super) fn here(verb: &Verb, connection: &Connection, desk: &mut Desk<'_>) -> Option<Result<Exit, Failure>> {
+    let unused = connection.refuse_unused();
+    Some(match verb {
+        Verb::Generate(generate) => unused.and_then(|()| export::generate(generate, desk)),
+        Verb::Units { units } => unused.and_then(|()| export::units(units, desk)),
+        Verb::Fields { kind } => unused.and_then(|()| fields::list(*kind, desk)),
+        Verb::Import(import) if import.check => unused.and_then(|()| import::check(import, desk)),
+        Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {
+            unused.and_then(|()| backup::verify(archive, desk))
+        }
+        _ => return None,
+    })
+}
+
+/// Does what asks a site.
 pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let limits = client.limits();
     let client = &match &verb {
@@ -85,16 +101,11 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             export::export(client, context, shard, &output, desk).await?;
         }
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
-        Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {
-            return backup::verify(&archive, desk);
-        }
         Verb::Backup(Backup { archive, .. }) => {
             let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;
             backup::take(&archive, client, context, desk).await?;
         }
-        Verb::Generate(command) => return export::generate(&command, desk),
-        Verb::Units { units } => return export::units(&units, desk),
-        Verb::Fields { kind } => return fields::list(kind, desk),
+        Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } => unreachable!("what asks no site is done here"),
         Verb::Site(command) => administer(client, context, desk, command).await?,
     }
     Ok(Exit::Done)
@@ -228,10 +239,12 @@ pub(super) async fn choose_shard(
 
 /// The shard of a unit, by its id, by code and day, or by the code that the site uses today.
 pub(super) fn shard_of(reply: &v1::StatusReply, unit: &str) -> Option<ShardId> {
-    let id: Option<UnitId> = unit.parse().ok().or_else(|| {
-        let (code, day) = unit.split_once('@')?;
-        Directory::vietnam().ok()?.unit(code, day.parse::<Date>().ok()?)
-    });
+    // A code alone is the site's own word: the lists, which are long, need not be read for it.
+    let id = match unit.parse::<UnitId>() {
+        Ok(id) => Some(id),
+        Err(_) if unit.contains('@') => export::unit_typed(&Directory::vietnam().ok()?, unit),
+        Err(_) => None,
+    };
     let id = id.map(|id| id.to_string());
     let mut shards = reply.groups.iter().flat_map(|group| &group.shards);
     let found = shards.find(|shard| match &id {

@@ -96,6 +96,54 @@ async fn a_node_that_is_too_busy_is_not_dialed_again() {
 }
 
 #[tokio::test]
+async fn what_a_node_says_of_when_to_ask_again_is_heeded() {
+    let after = Duration::from_millis(200);
+    let timed = async |nodes: &[&str], fault: Fault| {
+        let memory = Memory::default();
+        memory.faults("a", [fault]);
+        let client = memory.client(nodes);
+        let began = std::time::Instant::now();
+        client.edit(&client.session(), &birth()).await.unwrap();
+        began.elapsed()
+    };
+    for code in [Code::Unavailable, Code::ResourceExhausted, Code::Unknown] {
+        assert!(timed(&["a"], Fault::Later(code, after)).await >= after, "{code:?}");
+    }
+    // Another node may take at once what this one does not; what is too much for the site is so everywhere.
+    let long = Duration::from_millis(500);
+    assert!(timed(&["a", "b"], Fault::Later(Code::Unavailable, long)).await < long);
+    assert!(timed(&["a", "b"], Fault::Later(Code::ResourceExhausted, after)).await >= after);
+}
+
+#[tokio::test]
+async fn a_stream_of_edits_waits_as_long_as_a_node_says() {
+    let (memory, after) = (Memory::default(), Duration::from_millis(200));
+    memory.faults("a", [Fault::Later(Code::ResourceExhausted, after)]);
+    let client = memory.client(&["a", "b"]);
+    let began = std::time::Instant::now();
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(births(&client.session(), 3))).collect().await;
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(began.elapsed() >= after, "{:?}", began.elapsed());
+    memory.register().busy = Some(after);
+    let began = std::time::Instant::now();
+    let answers: Vec<_> = client.edit_many(futures::stream::iter(births(&client.session(), 3))).collect().await;
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(began.elapsed() >= after, "of an answer in the stream: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_own_deadline() {
+    let memory = Memory::default();
+    memory.faults("a", vec![Fault::Later(Code::ResourceExhausted, Duration::from_secs(3600)); 100]);
+    let client = memory.client(&["a"]);
+    let began = std::time::Instant::now();
+    let error = client.edit(&client.session(), &birth()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(memory.register().calls.len(), 1);
+}
+
+#[tokio::test]
 async fn a_definite_refusal_is_not_repeated() {
     let memory = Memory::default();
     memory.faults("a", [Fault::Say(Code::PermissionDenied)]);

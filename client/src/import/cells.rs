@@ -6,7 +6,7 @@
 
 use csv::StringRecord;
 
-use super::Problem;
+use super::{COLUMNS_MAX, Problem, too_many_columns};
 
 /// What may stand between cells; of separators that fit a header alike, the first is taken.
 pub(super) const SEPARATORS: [u8; 4] = *b",;\t|";
@@ -52,6 +52,9 @@ impl<'a> Rows<'a> {
                 _ => self.plain()?.to_owned(),
             };
             row.cells.push_field(&cell);
+            if row.cells.len() > COLUMNS_MAX {
+                return Err(too_many_columns(row.line));
+            }
             match self.peek() {
                 Some(byte) if byte == self.separator => self.at += 1,
                 None => return Ok(row),

@@ -1,14 +1,16 @@
 //! What the columns of a table are, by its header and by a table of names that the caller may give.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use csv::StringRecord;
 use dinhba_core::ids::RecordId;
-use dinhba_core::schema::{self, ELEMENT_BYTES_MAX, FieldId, RecordKind, Repeat, Shape, Type, fields};
+use dinhba_core::schema::{self, ELEMENT_BYTES_MAX, FieldId, RecordKind, Repeat, Shape, Type, field, fields};
 use dinhba_core::text::{fold, tidy};
 
 use super::cells::{Rows, SEPARATORS};
-use super::{Problem, text};
+use super::{COLUMNS_MAX, DOUBTS_MAX, LOST, Problem, text, too_many_columns};
 use crate::draft::{DraftRecord, map_references};
 
 /// The column in which a file of rejected rows says why; reading passes over it.
@@ -20,38 +22,83 @@ const TYPING_ERRORS_MAX: usize = 2;
 /// Where the texts of a column or key go.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Column {
-    pub(super) name: String,
+    /// How it is written: the field's name, or the label of fields that have several names.
+    pub(super) name: Cow<'static, str>,
     pub(super) element: String,
+    /// The field that it is in a record of each kind, in their order.
+    fields: Meant,
 }
 
-/// What an empty text says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Empty {
-    Nothing,
-    Clears,
+/// What a name or a label means in each kind of record.
+type Meant = [Option<FieldId>; RecordKind::ALL.len()];
+
+/// A label that both kinds of record have may mean a field of another name in each.
+fn labels() -> &'static BTreeMap<String, (&'static str, Meant)> {
+    static LABELS: LazyLock<BTreeMap<String, (&'static str, Meant)>> = LazyLock::new(|| {
+        let mut labels: BTreeMap<String, (&'static str, Meant)> = BTreeMap::new();
+        for (at, field) in (0..).zip(RecordKind::ALL).flat_map(|(at, kind)| fields(kind).map(move |field| (at, field)))
+        {
+            let (written, meant) = labels.entry(folded(field.label)).or_insert((field.name, Meant::default()));
+            if *written != field.name {
+                *written = field.label;
+            }
+            meant[at] = Some(field.id);
+        }
+        labels
+    });
+    &LABELS
+}
+
+/// A name and the element key behind it.
+fn split(title: &str) -> (&str, String) {
+    match title.trim().strip_suffix(']').and_then(|title| title.split_once('[')) {
+        Some((name, element)) => (name.trim(), tidy(element).to_lowercase()),
+        None => (title.trim(), String::new()),
+    }
+}
+
+fn folded(name: &str) -> String {
+    fold(name).replace(' ', "_")
 }
 
 impl Column {
     /// By the name or the label of a field, perhaps with an element key behind it; none if no kind of record has it.
     pub(super) fn named(title: &str) -> Option<Self> {
-        let title = tidy(title);
-        let (name, element) = match title.strip_suffix(']').and_then(|title| title.split_once('[')) {
-            Some((name, element)) => (name.trim(), element.trim().to_lowercase()),
-            None => (title.as_str(), String::new()),
-        };
-        let folded = fold(name).replace(' ', "_");
-        let known = RecordKind::ALL.into_iter().flat_map(fields);
-        let known = known.into_iter().find(|f| f.name == folded || fold(f.label).replace(' ', "_") == folded);
-        let name = match known {
-            Some(field) => field.name.to_owned(),
-            None => FieldId::named(RecordKind::Person, name)?.to_string(),
-        };
-        Some(Column { name, element })
+        Self::by_name(title).or_else(|| {
+            let (name, element) = split(title);
+            let folded = folded(name);
+            let of_label = || labels().get(&folded).map(|(written, fields)| (Cow::Borrowed(*written), *fields));
+            let (name, fields) = Self::meant(&folded).or_else(of_label)?;
+            Some(Column { name, element, fields })
+        })
     }
 
-    fn known(&self) -> impl Iterator<Item = &'static dinhba_core::schema::Field> {
-        let name = self.name.clone();
-        RecordKind::ALL.into_iter().flat_map(fields).filter(move |field| field.name == name)
+    /// By the name of a field as it is, which most keys are: folding each key of each row takes long.
+    fn by_name(title: &str) -> Option<Self> {
+        let (name, element) = split(title);
+        let (name, fields) = Self::meant(name)?;
+        Some(Column { name, element, fields })
+    }
+
+    /// What a name means; also that of a field that this version does not know (`field-99`).
+    fn meant(name: &str) -> Option<(Cow<'static, str>, Meant)> {
+        let fields = RecordKind::ALL.map(|kind| FieldId::named(kind, name));
+        let known = fields.into_iter().flatten().next()?.get();
+        Some((known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(known.name)), fields))
+    }
+
+    fn field(&self, kind: RecordKind) -> Option<FieldId> {
+        RecordKind::ALL.into_iter().zip(self.fields).find(|(of, _)| *of == kind).and_then(|(_, field)| field)
+    }
+
+    fn known(&self) -> impl Iterator<Item = &'static schema::Field> {
+        self.fields.into_iter().flatten().filter_map(FieldId::get)
+    }
+
+    /// Whether a record may get one value from this and one from the other.
+    fn meets(&self, other: &Column) -> bool {
+        let is_same = |(one, two): (Option<FieldId>, Option<FieldId>)| one.is_some() && one == two;
+        self.element == other.element && self.fields.into_iter().zip(other.fields).any(is_same)
     }
 
     /// Whether each line of a cell is an element of the field.
@@ -67,14 +114,16 @@ impl Column {
     pub(super) fn is_digits(&self) -> bool {
         let is_digits =
             |ty: &Type| matches!(ty, Type::Number | Type::Text { shape: Shape::Digits { .. } | Shape::Phone, .. });
-        self.known().any(|field| is_digits(&field.ty))
+        let is_file = |id: FieldId| [field::RESIDENCE_FILE_NUMBER, field::HOUSEHOLD_FILE_NUMBER].contains(&id);
+        self.known().any(|field| is_digits(&field.ty) || is_file(field.id))
     }
 
-    pub(super) fn put(&self, record: &mut DraftRecord, text: &str, empty: Empty) -> Result<(), String> {
-        if text.trim().is_empty() && empty == Empty::Nothing {
+    /// Gives a record what a text says of this; an empty one says nothing.
+    pub(super) fn put(&self, record: &mut DraftRecord, text: &str) -> Result<(), String> {
+        if text.trim().is_empty() {
             return Ok(());
         }
-        let field = FieldId::named(record.kind, &self.name);
+        let field = self.field(record.kind);
         let field = field.ok_or_else(|| format!("{} is no field of a {}", self.name, record.kind))?;
         if !self.takes_lines() {
             record.put(field, &schema::element(field, &self.element), tidy(text));
@@ -89,22 +138,32 @@ impl Column {
         Ok(())
     }
 
-    /// A cell with each reference that `find` knows replaced by it.
-    pub(super) fn relink(&self, kind: RecordKind, cell: &str, find: &dyn Fn(&str) -> Option<RecordId>) -> String {
-        let Some(field) = FieldId::named(kind, &self.name) else { return cell.to_owned() };
+    /// A text with each reference that `find` knows replaced by it; in a table it puts nothing in doubt.
+    pub(super) fn relink(&self, kind: RecordKind, text: &str, find: &dyn Fn(&str) -> Option<RecordId>) -> String {
+        let Some(field) = self.field(kind) else { return on_one_line(text) };
         let relink = |text: &str| {
             let replace = |name: &str| Some(find(name).map_or_else(|| name.to_owned(), |id| format!("@{id}")));
             map_references(field, text, replace).unwrap_or_else(|| text.to_owned())
         };
         if !self.takes_lines() {
-            return relink(cell);
+            return relink(&on_one_line(text));
         }
-        let line = |line: &str| match element_of(line) {
+        let lines: Vec<String> = text.lines().map(on_one_line).filter(|line| !line.is_empty()).collect();
+        if lines.len() > 1 && lines.iter().any(|line| element_of(line).is_none()) {
+            // A sheet may hold it, where each row stands by itself.
+            return format!("{LOST}{}", lines.join(" "));
+        }
+        let line = |line: &String| match element_of(line) {
             Some((element, text)) => format!("{element}:{}", relink(text)),
-            None => line.to_owned(),
+            None => line.clone(),
         };
-        cell.lines().map(line).collect::<Vec<_>>().join("\n")
+        lines.iter().map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A text as a cell of one line; what puts a whole file in doubt is marked as lost.
+pub(super) fn on_one_line(text: &str) -> String {
+    tidy(text).replace(['\0', '\u{feff}'], LOST)
 }
 
 /// The key and the text of a line of a field that repeats.
@@ -132,6 +191,11 @@ pub(super) enum Role {
 
 impl Role {
     fn named(title: &str, titles: &Titles) -> Option<Self> {
+        if titles.0.is_empty()
+            && let Some(column) = Column::by_name(title)
+        {
+            return Some(Role::Field(column));
+        }
         let folded = fold(title);
         match titles.0.get(&folded) {
             Some(meant) => Role::of_schema(meant),
@@ -156,10 +220,19 @@ impl Role {
             Role::Kind => "kind".to_owned(),
             Role::Id => "id".to_owned(),
             Role::Home => "home".to_owned(),
-            Role::Field(Column { name, element }) if element.is_empty() => name.clone(),
-            Role::Field(Column { name, element }) => format!("{name}[{element}]"),
+            Role::Field(Column { name, element, .. }) if element.is_empty() => name.clone().into_owned(),
+            Role::Field(Column { name, element, .. }) => format!("{name}[{element}]"),
             Role::Ignored | Role::Unnamed => return None,
         })
+    }
+
+    /// Whether a record may get one value from this and one from the other.
+    fn meets(&self, other: &Role) -> bool {
+        match (self, other) {
+            (Role::Field(one), Role::Field(two)) => one.meets(two),
+            (Role::Ignored | Role::Unnamed, _) => false,
+            (one, two) => one == two,
+        }
     }
 }
 
@@ -225,6 +298,7 @@ pub(super) fn separator_of(text: &str, titles: &Titles) -> u8 {
             let is_known = |title: &&str| !matches!(Role::named(title, titles), None | Some(Role::Unnamed));
             (row.cells.iter().filter(is_known).count(), row.cells.len())
         }
+        Some(Err(problem)) if problem == too_many_columns(problem.line) => (0, COLUMNS_MAX + 1),
         _ => (0, 0),
     };
     // Of equals the last one wins.
@@ -233,6 +307,9 @@ pub(super) fn separator_of(text: &str, titles: &Titles) -> u8 {
 
 /// The columns of a header, and what is doubtful about them.
 pub(super) fn columns_of(line: u64, header: &StringRecord, titles: &Titles) -> Result<Vec<Role>, Vec<Problem>> {
+    if header.len() > COLUMNS_MAX {
+        return Err(vec![too_many_columns(line)]);
+    }
     let (mut roles, mut problems) = (Vec::new(), Vec::new());
     let mut doubt = |text: String| problems.push(Problem { line, reason: text });
     for (title, column) in header.iter().zip(1..) {
@@ -244,8 +321,7 @@ pub(super) fn columns_of(line: u64, header: &StringRecord, titles: &Titles) -> R
             ));
             Role::Ignored
         });
-        let is_twice = !matches!(role, Role::Ignored | Role::Unnamed) && roles.contains(&role);
-        if is_twice {
+        if roles.iter().any(|before| role.meets(before)) {
             doubt(format!("column {column} is {} a second time", role.title().unwrap_or_default()));
         }
         roles.push(role);
@@ -262,6 +338,7 @@ pub(super) fn columns_of(line: u64, header: &StringRecord, titles: &Titles) -> R
         let words = absent.iter().map(|title| title.as_str()).collect::<Vec<_>>().join("; ");
         doubt(format!("has no column that --columns or --ignore-column names: {words}"));
     }
+    problems.truncate(DOUBTS_MAX);
     if problems.is_empty() { Ok(roles) } else { Err(problems) }
 }
 

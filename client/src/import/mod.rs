@@ -10,18 +10,21 @@
 //! per element (`relative[father]`) does too. An empty cell says nothing about a field.
 //!
 //! A row without `kind` is a person. Its `id` is its own (a number of the list, a file number), or, with `@` in front, a name
-//! inside the file to which other rows refer. All text comes out in normal form NFC.
+//! inside the file to which other rows refer; `@r-…`, which an extract gives, is its own too. A label means the field of the
+//! row's kind. All text comes out in normal form NFC.
 //!
 //! **Nothing is taken from a file whose structure is in doubt**: [`Records::read`] gives the rows of the whole file or says
 //! what is doubtful, by line. Doubtful is what may make one row of two or half a row of one: a quote without an end or
 //! inside a cell; a line break in a cell whose field does not repeat, or without a key on each line; more or fewer cells than
 //! the header has; a last row without a line end, which may be cut; an unknown or doubled column, something in a column
-//! without a title, a header that comes again; mixed or lone line ends, NUL, an encoding that does not name itself; merged
+//! without a title, more than 256 columns, a header that comes again; mixed or lone line ends, NUL, an encoding that does not name itself; merged
 //! cells, several sheets; a line that is no whole object. Whether a text is a value of its field concerns its row alone, and
 //! is left to `plan`.
 //!
-//! Limits: the file is held in memory, at most [`FILE_BYTES_MAX`] and [`ROWS_MAX`]; a workbook is unpacked before its size is
-//! known. Rows are only ever created.
+//! What could not be read, here or wherever the file comes from, stands as U+FFFD and is refused with its row.
+//!
+//! Limits: the file is held in memory, at most [`FILE_BYTES_MAX`] and [`ROWS_MAX`], and a table's cells beside it, in at most
+//! twice as many bytes; a workbook is unpacked before its size is known. Rows are only ever created.
 
 mod cells;
 mod columns;
@@ -43,7 +46,7 @@ use dinhba_core::schema::RecordKind;
 use dinhba_core::text::{fold, tidy};
 
 use self::cells::Rows;
-use self::columns::{Empty, REJECTED, Role, columns_of, element_of, separator_of};
+use self::columns::{REJECTED, Role, columns_of, element_of, on_one_line, separator_of};
 use crate::draft::DraftRecord;
 
 pub use columns::Titles;
@@ -53,8 +56,18 @@ pub use write::{Format, Writer, write};
 /// office's computer can hold some times over.
 pub const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Rows of a file: a district's; a few hundred bytes each are remembered.
+/// Rows of a file: a district's. Beside its cells, some 250 bytes are remembered of each.
 pub const ROWS_MAX: usize = 1_000_000;
+
+/// Columns of a table: the fields of all records, and one for each relative of a large family, some times over.
+const COLUMNS_MAX: usize = 256;
+
+/// Bytes of a table's cells, with the place of each: twice those of the largest file, so that a district's rows have room
+/// for a cell of every field, and rows of nothing but separators take no more.
+const TABLE_BYTES_MAX: usize = 2 * FILE_BYTES_MAX;
+
+/// Stands for what could not be read, here or wherever a file comes from. It is never taken for a value.
+const LOST: &str = "\u{fffd}";
 
 /// Doubts that are said at once: a file with more is wrong as a whole.
 const DOUBTS_MAX: usize = 20;
@@ -89,6 +102,10 @@ impl std::fmt::Display for Problem {
 
 fn too_large() -> Problem {
     Problem::of_file(format!("is larger than {} MiB: split it", FILE_BYTES_MAX / (1024 * 1024)))
+}
+
+fn too_many_columns(line: u64) -> Problem {
+    Problem::at(line, format!("has more than {COLUMNS_MAX} columns: leave out those that hold nothing of a record"))
 }
 
 /// What the caller says of a file.
@@ -130,6 +147,15 @@ struct Line {
 struct Table {
     roles: Vec<Role>,
     lines: Vec<Line>,
+    /// Of all cells, with the place of each.
+    bytes: usize,
+    /// Rows whose id is a number in a sheet.
+    ids_as_numbers: u64,
+}
+
+/// What cells take in memory.
+fn bytes_of(cells: &StringRecord) -> usize {
+    cells.as_slice().len() + cells.len() * size_of::<usize>()
 }
 
 enum Content {
@@ -191,6 +217,24 @@ impl Records {
         }
     }
 
+    /// The form in which rejected rows are written: objects as objects, and every table as text.
+    #[must_use]
+    pub fn rejected_format(&self) -> Format {
+        match &self.0 {
+            Content::Table(_) => Format::Csv,
+            Content::Objects { .. } => Format::Ndjson,
+        }
+    }
+
+    /// Rows whose id is a number in a sheet, which has no leading zeros whatever it shows: as text it would be another id.
+    #[must_use]
+    pub fn ids_as_numbers(&self) -> u64 {
+        match &self.0 {
+            Content::Table(table) => table.ids_as_numbers,
+            Content::Objects { .. } => 0,
+        }
+    }
+
     /// Every row with its line: the record that stands there, or why there is none.
     pub fn rows(&self) -> Box<dyn Iterator<Item = (u64, Result<DraftRecord, String>)> + '_> {
         match &self.0 {
@@ -228,12 +272,7 @@ impl Records {
                 let mut out = io::BufWriter::new(out);
                 for (place, (_, text)) in lines_of(text).enumerate() {
                     if let Some(reason) = rejected(place) {
-                        let kind = serde_json::from_str::<serde_json::Value>(text).ok();
-                        let kind = kind.as_ref().and_then(|object| object["kind"].as_str()).map(kind_of);
-                        let kind = kind.and_then(Result::ok).unwrap_or(RecordKind::Person);
-                        if let Some(object) = objects::rejected(text, &reason, kind, titles, find) {
-                            writeln!(out, "{object}")?;
-                        }
+                        writeln!(out, "{}", objects::rejected(text, &reason, titles, find))?;
                     }
                 }
                 out.flush()
@@ -284,7 +323,7 @@ fn table_of(text: &str, reading: &Reading) -> Result<Table, Vec<Problem>> {
         let text = format!("the title of column {} runs over several lines: has its quote an end?", column + 1);
         return Err(one(Problem::at(header.line, text)));
     }
-    let mut table = Table { roles: columns_of(header.line, &header.cells, &reading.titles)?, lines: Vec::new() };
+    let mut table = Table::of(columns_of(header.line, &header.cells, &reading.titles)?);
     let (mut doubts, mut last) = (Vec::new(), (header.line, header.is_ended));
     for row in rows {
         if doubts.len() >= DOUBTS_MAX {
@@ -316,6 +355,10 @@ fn table_of(text: &str, reading: &Reading) -> Result<Table, Vec<Problem>> {
 }
 
 impl Table {
+    fn of(roles: Vec<Role>) -> Self {
+        Table { roles, lines: Vec::new(), bytes: 0, ids_as_numbers: 0 }
+    }
+
     /// Why a row of cells may not be the row that was meant.
     fn doubt(&self, cells: &StringRecord, header: &StringRecord) -> Option<String> {
         let (here, wanted) = (cells.len(), self.roles.len());
@@ -347,6 +390,10 @@ impl Table {
         if self.lines.len() >= ROWS_MAX {
             return Err(vec![Problem::of_file(format!("has more than {ROWS_MAX} rows: split it"))]);
         }
+        self.bytes += bytes_of(&line.cells);
+        if self.bytes > TABLE_BYTES_MAX {
+            return Err(vec![too_large()]);
+        }
         self.lines.push(line);
         Ok(())
     }
@@ -364,13 +411,14 @@ impl Table {
         let mut record = start(cell(Role::Kind).as_deref(), cell(Role::Id), cell(Role::Home))?;
         for (cell, role) in line.cells.iter().zip(&self.roles) {
             if let Role::Field(column) = role {
-                column.put(&mut record, cell, Empty::Nothing)?;
+                column.put(&mut record, cell)?;
             }
         }
         finish(record)
     }
 
-    /// The cells of the columns that have a title, with each reference that `find` knows replaced by it.
+    /// The cells of the columns that have a title, with each reference that `find` knows replaced by it, and nothing in them
+    /// that puts a table of text in doubt.
     fn relinked<'a>(
         &'a self,
         line: &'a Line,
@@ -380,7 +428,7 @@ impl Table {
         let kind = kind.and_then(Result::ok).unwrap_or(RecordKind::Person);
         line.cells.iter().zip(&self.roles).filter_map(move |(cell, role)| match role {
             Role::Field(column) => Some(column.relink(kind, cell, find)),
-            Role::Kind | Role::Id | Role::Home => Some(cell.to_owned()),
+            Role::Kind | Role::Id | Role::Home => Some(on_one_line(cell)),
             Role::Ignored | Role::Unnamed => None,
         })
     }
@@ -404,8 +452,20 @@ fn finish(mut record: DraftRecord) -> Drafted {
     record.sort();
     let twice =
         record.fields.windows(2).find(|pair| (pair[0].field, &pair[0].element) == (pair[1].field, &pair[1].element));
-    match twice {
-        Some(pair) => Err(format!("{} stands there twice", pair[0].field)),
+    if let Some(pair) = twice {
+        return Err(format!("{} stands there twice", pair[0].field));
+    }
+    match lost(&record) {
+        Some(name) => Err(format!("{name} holds {LOST}, which stands for what could not be read: type it anew")),
         None => Ok(record),
     }
+}
+
+/// Where a record holds what could not be read.
+fn lost(record: &DraftRecord) -> Option<String> {
+    let is_lost = |text: &str| text.contains(LOST);
+    let field = record.fields.iter().find(|entry| is_lost(&entry.text) || is_lost(&entry.element));
+    let others = [("id", Some(record.id.as_str())), ("home", record.home.as_deref())];
+    let other = others.into_iter().find(|(_, text)| text.is_some_and(is_lost)).map(|(name, _)| name.to_owned());
+    other.or_else(|| field.map(|entry| entry.field.to_string()))
 }

@@ -75,18 +75,12 @@ fn is_own(id: &str) -> bool {
     !(id.is_empty() || id.starts_with(TEMPORARY)) || existing(id).is_some()
 }
 
-fn first_16(hasher: &blake3::Hasher) -> [u8; 16] {
-    let mut first = [0; 16];
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    first
-}
-
 fn hash_of(what: &str, parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 imported row");
     for part in [what.as_bytes()].iter().chain(parts) {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
     }
-    first_16(&hasher)
+    *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
 /// A counter starts at 1.

@@ -2,15 +2,16 @@
 //!
 //! A sheet knows what text does not: whether a cell is a number or a date. A date becomes what `schema::parse` reads, in a
 //! column of dates; a number in a column of digits has lost its leading zeros, and a date elsewhere was a text that the
-//! spreadsheet took for one: both are errors of their row, and nothing is guessed.
+//! spreadsheet took for one: both are errors of their row, and nothing is guessed. So is a formula whose result the file
+//! does not hold, as programs write it that compute nothing. A number as an id is taken, and counted.
 
 use std::io::Cursor;
 
-use calamine::{DataRef, Reader, SheetType, Xlsx};
+use calamine::{DataRef, Reader, SheetType, Xlsx, XlsxCellFormulaMetadataRecord as Found};
 use csv::StringRecord;
 
 use super::columns::{Role, Titles, columns_of};
-use super::{Line, Problem, Table};
+use super::{COLUMNS_MAX, LOST, Line, Problem, Table, too_many_columns};
 
 /// How a workbook begins: it is a ZIP archive.
 pub(super) const MARK: &[u8] = b"PK\x03\x04";
@@ -72,8 +73,8 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&str>, titles: &Titles) -> Resul
 
 fn has_content(book: &mut Workbook<'_>, name: &str) -> Result<bool, ()> {
     let mut cells = book.worksheet_cells_reader(name).map_err(drop)?;
-    while let Some(cell) = cells.next_cell().map_err(drop)? {
-        if !is_blank(cell.get_value()) {
+    while let Some(found) = cells.next_cell_with_formula_metadata().map_err(drop)? {
+        if Cell::of(&found).is_some() {
             return Ok(true);
         }
     }
@@ -99,7 +100,18 @@ enum Cell {
 }
 
 impl Cell {
-    fn of(value: &DataRef<'_>) -> Self {
+    /// What was found in a sheet; none if nothing stands there.
+    fn of(found: &Found<'_>) -> Option<Self> {
+        // A result that is an empty text is one.
+        if found.formula.is_some() && matches!(found.value, DataRef::Empty) {
+            return Some(Cell::Wrong(
+                "is a formula whose result the file does not hold: open it in a spreadsheet, and save it",
+            ));
+        }
+        (!is_blank(&found.value)).then(|| Cell::with(&found.value))
+    }
+
+    fn with(value: &DataRef<'_>) -> Self {
         match value {
             DataRef::Empty => Cell::Text(String::new()),
             DataRef::String(text) => Cell::Text(text.clone()),
@@ -131,9 +143,9 @@ impl Cell {
     /// What a file of rejected rows shows of a cell that is wrong: it is never taken for a value.
     fn shown(&self) -> String {
         match self {
-            Cell::Text(text) | Cell::Date(text) => format!("?{text}"),
-            Cell::Number(number) => format!("?{number}"),
-            Cell::Wrong(_) => "?".to_owned(),
+            Cell::Text(text) | Cell::Date(text) => format!("{LOST}{text}"),
+            Cell::Number(number) => format!("{LOST}{number}"),
+            Cell::Wrong(_) => LOST.to_owned(),
         }
     }
 
@@ -170,23 +182,22 @@ fn rows(book: &mut Workbook<'_>, name: &str, titles: &Titles) -> Result<Table, O
     let mut row: Vec<(u32, Cell)> = Vec::new();
     let (mut at, mut bytes) = (0, 0);
     loop {
-        let cell = cells.next_cell().map_err(|_| None)?;
-        let position = cell.as_ref().map(|cell| cell.get_position());
+        let found = cells.next_cell_with_formula_metadata().map_err(|_| None)?;
+        let position = found.as_ref().map(|found| found.pos);
         if position.is_none_or(|(line, _)| line != at) {
             finish_row(u64::from(at) + 1, std::mem::take(&mut row), titles, &mut table).map_err(Some)?;
+            bytes = 0;
         }
-        let (Some(cell), Some((line, column))) = (cell, position) else { break };
+        let (Some(found), Some((line, column))) = (found, position) else { break };
         let is_in_order = line > at || (line == at && row.last().is_none_or(|(last, _)| *last < column));
         if !is_in_order {
             return Err(None);
         }
         at = line;
-        if !is_blank(cell.get_value()) {
-            let cell = Cell::of(cell.get_value());
-            if let Cell::Text(text) = &cell {
-                bytes += text.len();
-            }
-            if bytes > super::FILE_BYTES_MAX {
+        if let Some(cell) = Cell::of(&found) {
+            // Those of one row, which may be all there are.
+            bytes += size_of::<(u32, Cell)>() + if let Cell::Text(text) = &cell { text.len() } else { 0 };
+            if bytes > super::TABLE_BYTES_MAX {
                 return Err(Some(vec![super::too_large()]));
             }
             row.push((column, cell));
@@ -207,14 +218,16 @@ fn finish_row(
     }
     let Some(table) = table else {
         let mut header = StringRecord::new();
+        if cells.last().is_some_and(|(column, _)| *column as usize >= COLUMNS_MAX) {
+            return Err(vec![too_many_columns(line)]);
+        }
         for (column, cell) in cells {
             while (header.len() as u32) < column {
                 header.push_field("");
             }
             header.push_field(&cell.text(&Role::Ignored).unwrap_or_else(|(shown, _)| shown));
         }
-        let roles = columns_of(line, &header, titles)?;
-        *table = Some(Table { roles, lines: Vec::new() });
+        *table = Some(Table::of(columns_of(line, &header, titles)?));
         return Ok(());
     };
     let mut found = Line { line, cells: StringRecord::new(), problem: None };
@@ -230,6 +243,7 @@ fn finish_row(
             }
             Some(Role::Ignored) => found.cells.push_field(""),
             Some(role) => {
+                table.ids_as_numbers += u64::from(*role == Role::Id && matches!(cell, Cell::Number(_)));
                 let text = cell.text(role).unwrap_or_else(|(shown, reason)| {
                     found.problem.get_or_insert_with(|| format!("{} {reason}", role.title().unwrap_or_default()));
                     shown
