@@ -161,7 +161,7 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
             let record: Record = read(state, &keys.record(SHARD, edit.header.record))?.context("a record")?;
             let began = Busy::begin();
             for change in &edit.changes {
-                lens::validate(edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
+                lens::validate(edit.header.level, edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
             }
             let (edit_bytes, record_bytes, hash) = (edit.to_bytes(), record.to_bytes(), edit.hash(&command.secret));
             let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key, member));

@@ -73,10 +73,12 @@ pub enum Role {
     Registrar,
     /// Checks what was done in a unit, and changes nothing.
     Auditor,
+    /// A role of a newer version, in an edit that came from elsewhere; its code. It may do nothing here.
+    Unknown(u8),
 }
 
 impl Role {
-    /// All roles, in the order of their bytes.
+    /// All that this version knows, in the order of their bytes.
     pub const ALL: [Role; 3] = [Role::Operator, Role::Registrar, Role::Auditor];
 
     /// The role's name, as in identities and on the command line.
@@ -86,6 +88,7 @@ impl Role {
             Role::Operator => "operator",
             Role::Registrar => "registrar",
             Role::Auditor => "auditor",
+            Role::Unknown(_) => "unknown",
         }
     }
 }
@@ -205,11 +208,13 @@ macro_rules! purposes {
         /// A code is never re-used.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Purpose {
-            $($(#[$doc])* $variant = $code,)*
+            $($(#[$doc])* $variant,)*
+            /// A purpose of a newer version, in an edit that came from elsewhere; its code.
+            Unknown(u8),
         }
 
         impl Purpose {
-            /// All purposes, in the order of their codes.
+            /// All that this version knows, in the order of their codes.
             pub const ALL: &[Purpose] = &[$(Purpose::$variant),*];
 
             /// The purpose's name, as in requests and on the command line.
@@ -217,6 +222,16 @@ macro_rules! purposes {
             pub fn name(self) -> &'static str {
                 match self {
                     $(Purpose::$variant => $name,)*
+                    Purpose::Unknown(_) => "unknown",
+                }
+            }
+
+            /// The code that stands for the purpose in encoded edits and access log entries.
+            #[must_use]
+            pub fn code(self) -> u8 {
+                match self {
+                    $(Purpose::$variant => $code,)*
+                    Purpose::Unknown(code) => code,
                 }
             }
         }
@@ -250,12 +265,6 @@ impl Purpose {
     /// All names, as error messages list them.
     const NAMES: &str = "registration, correction, verification, residence, issuance, adjudication, subject, \
                          inspection, statistics, maintenance";
-
-    /// The code that stands for the purpose in encoded edits and access log entries.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        self as u8
-    }
 
     /// The purpose that `code` stands for. Code 0 is what an unset field reads as: missing.
     pub fn from_code(code: u8) -> Result<Self, ClaimsError> {
@@ -315,14 +324,15 @@ impl FromStr for Case {
 }
 
 wire_struct! { Claims { subject, role, unit, evidence } }
-wire_code! { Role, "role" { 1 => Operator, 2 => Registrar, 3 => Auditor } }
+wire_code! { open Role { 1 => Operator, 2 => Registrar, 3 => Auditor } }
 
 impl Wire for Purpose {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.code());
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Purpose::from_code(u8::decode(input)?).map_err(|_| Malformed { what: "purpose" })
+        let code = u8::decode(input)?;
+        Ok(Purpose::from_code(code).unwrap_or(Purpose::Unknown(code)))
     }
 }
 

@@ -14,11 +14,12 @@
 //!
 //! The hash covers one *hiding commitment* per change instead of the change: a proof can show the header and some
 //! changes and withhold the others. Salts derive from one secret per (author, session), which travels once.
-//! Unknown extensions and fields are kept as they are and hashed; unknown kinds are not applied but set aside.
+//! Codes, extensions and fields that this version does not know are kept as they came, hashed and passed on; an edit with such a
+//! code or field is not folded but set aside, until the level rises to one that has it.
 
 use crdts::OrdDot;
 
-use crate::claims::{Case, Claims, Purpose};
+use crate::claims::{Case, Claims, Purpose, Role};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, ShardId, SiteId, first_16};
 use crate::schema::{FieldId, RecordKind};
@@ -108,9 +109,11 @@ pub enum EditKind {
     Reject,
     /// Reserved: a block of personal numbers.
     Grant,
+    /// A kind of a newer version; its code.
+    Unknown(u8),
 }
 
-wire_code! { EditKind, "edit kind" {
+wire_code! { open EditKind {
     1 => Change, 2 => Decision, 3 => Proposal, 4 => Confirmation, 5 => Move, 6 => Hold, 7 => Release, 8 => Reject, 9 => Grant,
 } }
 
@@ -133,6 +136,7 @@ impl EditKind {
             EditKind::Release => "release",
             EditKind::Reject => "reject",
             EditKind::Grant => "grant",
+            EditKind::Unknown(_) => "unknown",
         }
     }
 }
@@ -314,6 +318,16 @@ impl Edit {
     pub fn commitment(&self, secret: &[u8; 32], index: u32, change: &Change) -> [u8; 32] {
         let salt = blake3::keyed_hash(secret, &(self.header.number, index).to_bytes());
         *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
+    }
+
+    /// Whether this version knows its kind, its record's kind, and as what and why its caller acted.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        let Header { kind, record_kind, origin, .. } = &self.header;
+        kind.is_known()
+            && !matches!(record_kind, RecordKind::Unknown(_))
+            && !matches!(origin.claims.role, Role::Unknown(_))
+            && !matches!(origin.purpose, Purpose::Unknown(_))
     }
 
     /// The grounds given, as bytes of text.

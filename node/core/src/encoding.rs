@@ -392,6 +392,20 @@ macro_rules! wire_enum {
 /// Gives an enum without fields its canonical encoding: one byte.
 #[macro_export]
 macro_rules! wire_code {
+    // A code of a newer version is kept as it came.
+    (open $name:ident { $($tag:literal => $variant:ident),* $(,)? }) => {
+        impl $crate::encoding::Wire for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(match self { $($name::$variant => $tag,)* $name::Unknown(code) => *code });
+            }
+            fn decode(input: &mut $crate::encoding::Reader<'_>) -> Result<Self, $crate::encoding::Malformed> {
+                Ok(match <u8 as $crate::encoding::Wire>::decode(input)? {
+                    $($tag => $name::$variant,)*
+                    code => $name::Unknown(code),
+                })
+            }
+        }
+    };
     ($name:ident, $what:literal { $($tag:literal => $variant:ident),* $(,)? }) => {
         impl $crate::encoding::Wire for $name {
             fn encode(&self, out: &mut Vec<u8>) {
@@ -418,7 +432,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { RecordKind, "kind of record" { 1 => Person, 2 => Household } }
+wire_code! { open RecordKind { 1 => Person, 2 => Household } }
 
 #[cfg(test)]
 mod tests {

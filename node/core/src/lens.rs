@@ -11,7 +11,7 @@ use crate::text::check;
 pub const GROUNDS_BYTES_MAX: usize = 2_000;
 
 /// Whether a change may stand in a record of this kind; the text names the field and what to do, never the value.
-pub fn validate(kind: RecordKind, change: &Change) -> Result<(), String> {
+pub fn validate(level: u16, kind: RecordKind, change: &Change) -> Result<(), String> {
     if change.field == GROUNDS {
         let text = std::str::from_utf8(&change.value).map_err(|_| "grounds: not UTF-8 text".to_owned())?;
         if change.value.len() > GROUNDS_BYTES_MAX || !change.overwrites.is_empty() {
@@ -19,7 +19,7 @@ pub fn validate(kind: RecordKind, change: &Change) -> Result<(), String> {
         }
         return check(text, GROUNDS_BYTES_MAX).map_err(|error| format!("grounds: {error}"));
     }
-    validate_value(kind, change.field, &change.element, &change.value).map_err(|invalid| invalid.to_string())
+    validate_value(level, kind, change.field, &change.element, &change.value).map_err(|invalid| invalid.to_string())
 }
 
 /// Whether bytes are a civil date, or empty.
@@ -62,6 +62,7 @@ pub const NUMBER_TWICE: &str = "number_twice: another record here has this perso
 pub fn counter(shard: &mut ShardState, kind: RecordKind) -> &mut u64 {
     match kind {
         RecordKind::Person => &mut shard.persons,
-        RecordKind::Household => &mut shard.households,
+        // No edit of an unknown kind is folded.
+        RecordKind::Household | RecordKind::Unknown(_) => &mut shard.households,
     }
 }

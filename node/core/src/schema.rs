@@ -31,8 +31,8 @@ pub use fields::{FIELDS, field};
 pub use rules::{Completeness, Lookup, RULES, Rule, RuleId, completeness, rules};
 pub use value::{Content, Value, display, parse};
 
-/// The version of this schema. A field says since when it is there.
-pub const SCHEMA_VERSION: u16 = 1;
+/// The feature level of this schema's first fields. A field says from which level on it is there.
+pub const LEVEL_FIRST: u16 = 1;
 /// Bytes of a value of a known field: no text of the schema needs more, and a record of all fields stays small.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a value of a field from a newer schema: more than any field should need, less than hurts a thin link.
@@ -42,16 +42,17 @@ pub const ELEMENT_BYTES_MAX: usize = 48;
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum RecordKind {
     /// A person.
-    Person = 1,
+    Person,
     /// A household.
-    Household = 2,
+    Household,
+    /// A kind of a newer version, in an edit that came from elsewhere; its code.
+    Unknown(u8),
 }
 
 impl RecordKind {
-    /// Both, in order.
+    /// All that this version knows, in order.
     pub const ALL: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
 
     /// Its word on the wire, in files and on the command line.
@@ -60,6 +61,7 @@ impl RecordKind {
         match self {
             RecordKind::Person => "person",
             RecordKind::Household => "household",
+            RecordKind::Unknown(_) => "unknown",
         }
     }
 
@@ -72,7 +74,7 @@ impl RecordKind {
     /// The kind of that number.
     #[must_use]
     pub fn from_u8(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|&kind| kind as u8 == number)
+        <Self as crate::encoding::Wire>::from_bytes(&[number]).ok().filter(|kind| Self::ALL.contains(kind))
     }
 }
 
@@ -344,7 +346,7 @@ pub struct Field {
     pub repeat: Repeat,
     /// When a record without it is incomplete.
     pub required: Required,
-    /// The first schema version that has it.
+    /// The first feature level that has it.
     pub since: u16,
 }
 
@@ -438,6 +440,14 @@ pub enum Invalid {
         /// Why.
         error: NumberError,
     },
+    /// A field that there is not yet.
+    #[error("{field} is no field of feature level {level}: leave it out, or raise the level once every node knows it")]
+    Field {
+        /// The field.
+        field: FieldId,
+        /// The level.
+        level: u16,
+    },
     /// None of the codes.
     #[error("{at} must be one of: {}", codes::names(.choices))]
     Code {
@@ -496,22 +506,13 @@ fn relations(field: FieldId) -> String {
     format!(", one of: spouse, {}", forms.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether a record of `kind` may hold `bytes` in `field` under `element`. Empty bytes clear it. A field that this version
-/// does not know passes as it is, up to [`UNKNOWN_BYTES_MAX`].
+/// Whether a record of `kind` may hold `bytes` in `field` under `element` at a feature level. Empty bytes clear it. A field
+/// above the level is none: every version that works at this level says so, those that know it too.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn validate(kind: RecordKind, field: FieldId, element: &[u8], bytes: &[u8]) -> Result<(), Invalid> {
-    let Some(known) = field.get() else {
-        let at = At { field, part: None };
-        if element.len() > ELEMENT_BYTES_MAX {
-            return Err(Invalid::Element { field });
-        }
-        if bytes.len() > UNKNOWN_BYTES_MAX {
-            return Err(Invalid::TooLarge { at, bytes_max: UNKNOWN_BYTES_MAX });
-        }
-        return Ok(());
-    };
+pub fn validate(level: u16, kind: RecordKind, field: FieldId, element: &[u8], bytes: &[u8]) -> Result<(), Invalid> {
+    let known = field.get().filter(|known| known.since <= level).ok_or(Invalid::Field { field, level })?;
     if known.kind != kind {
         return Err(Invalid::Kind { field, kind });
     }

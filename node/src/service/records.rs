@@ -16,7 +16,7 @@ use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Arrival, FormError, FormPlace, Poison, ShardState, StoredEdit, check_form, corrupt, read, read_range,
+    Arrival, FormError, FormPlace, LEVEL_MAX, Poison, ShardState, StoredEdit, check_form, corrupt, read, read_range,
 };
 use dinhba_core::schema::RecordKind;
 use dinhba_core::store::{StateView, StoreError};
@@ -244,7 +244,7 @@ impl RecordsService {
             are_whole.push(problems.len() == before);
         }
         // Whether the group's level allows it only the group can say.
-        for FormError { place, text, .. } in check_form(u16::MAX, kind, request_id, &parts) {
+        for FormError { place, text, .. } in check_form(LEVEL_MAX, kind, request_id, &parts) {
             let field = match place {
                 FormPlace::Edit => "parts".to_owned(),
                 FormPlace::Grounds => "grounds".to_owned(),

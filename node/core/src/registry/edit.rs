@@ -182,7 +182,7 @@ pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartD
             if before.is_some_and(|before| (before.field, &before.element) >= (change.field, &change.element)) {
                 invalid(place, "the changes of a part must be in the order of their fields, each field once");
             }
-            if let Err(error) = lens::validate(part.record_kind, change) {
+            if let Err(error) = lens::validate(level, part.record_kind, change) {
                 // The grounds are the same in each part.
                 let place = if change.field == GROUNDS { FormPlace::Grounds } else { place };
                 invalid(place, &error);

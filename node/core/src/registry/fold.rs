@@ -314,16 +314,17 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     replace(tx, shard, id, transition, now_ms)
 }
 
-/// Why an edit must be set aside in a group of this level, if it must.
+/// Why an edit must be set aside in a group of this level, if it must. A function of the two alone, and the same in every
+/// version that knows the level: what came later is above it, for those that know it too.
 pub(crate) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
     let header = &edit.header;
     if header.level > level {
         return Some(Poison::Level);
     }
-    if !header.kind.is_known() {
+    if !edit.is_known() {
         return Some(Poison::Kind);
     }
-    let valid = edit.changes.iter().all(|change| lens::validate(header.record_kind, change).is_ok());
+    let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());
     (!valid).then_some(Poison::Value)
 }
 
@@ -333,13 +334,13 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
     if level == group.level {
         return Ok(Answer::Done(Nothing));
     }
-    if level != group.level + 1 || level > LEVEL_MAX {
-        let text = format!(
-            "the level can rise by one, to {} at most; this group is at {}, these nodes know up to {LEVEL_MAX}",
-            group.level + 1,
-            group.level
-        );
+    if level != group.level.saturating_add(1) {
+        let text = format!("the level can rise by one: this group is at {}", group.level);
         return Ok(Answer::refused(RefusalCode::Level, text));
+    }
+    // Others know it, and go on: this replica must not.
+    if level > LEVEL_MAX {
+        return Err(newer(tx, level));
     }
     group.level = level;
     tx.put_group(&group);
@@ -351,15 +352,14 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
             let edit_key = tx.keys().edit(home, &dot);
             let stored: StoredEdit = tx.must(&edit_key)?;
             let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&edit_key, error))?;
-            if poison == Poison::Level && edit.header.level <= level {
-                match poison_of(&edit, level) {
-                    Some(other) => tx.put(key, &other),
-                    None => {
-                        sometimes("an edit that was set aside is folded", true);
-                        tx.delete(key);
-                        shard.poisoned -= 1;
-                        waiting.insert(edit.header.record);
-                    }
+            match poison_of(&edit, level) {
+                Some(same) if same == poison => {}
+                Some(other) => tx.put(key, &other),
+                None => {
+                    sometimes("an edit that was set aside is folded", true);
+                    tx.delete(key);
+                    shard.poisoned -= 1;
+                    waiting.insert(edit.header.record);
                 }
             }
         }
@@ -369,6 +369,14 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
         tx.put_shard(&shard);
     }
     Ok(Answer::Done(Nothing))
+}
+
+/// The state or the log is of a level above what this version knows.
+pub(super) fn newer(tx: &Tx<'_>, level: u16) -> StoreError {
+    StoreError::Newer {
+        place: tx.context.group.to_string(),
+        detail: format!("it is at feature level {level}, and this version knows up to {LEVEL_MAX}"),
+    }
 }
 
 /// The dot in the key of an edit that is set aside.

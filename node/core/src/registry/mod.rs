@@ -274,7 +274,11 @@ fn too_many() -> Answer {
 
 /// One command's answer. Until the group is formed, only `Form` is taken.
 fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
-    let Some(group) = tx.group()? else {
+    let group = tx.group()?;
+    if let Some(level) = group.as_ref().map(|group| group.level).filter(|level| *level > LEVEL_MAX) {
+        return Err(fold::newer(tx, level));
+    }
+    let Some(group) = group else {
         return match command {
             Command::Form(form) => tx.form(&form),
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),

@@ -1,9 +1,7 @@
 //! The table of fields. The numbers in brackets are those of the 26 fields of article 9, Law 26/2023/QH15.
 
 use super::codes;
-use super::{
-    Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, SCHEMA_VERSION, Search, Sensitivity, Shape,
-};
+use super::{Class, Field, FieldId, Form, LEVEL_FIRST, Part, RecordKind, Repeat, Required, Search, Sensitivity, Shape};
 use super::{Struct, Tense, Type};
 
 /// The ids of all fields, by name.
@@ -191,7 +189,7 @@ const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) 
         search: Search::No,
         repeat: Repeat::Once,
         required: Required::Never,
-        since: SCHEMA_VERSION,
+        since: LEVEL_FIRST,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, seal_all, value};
 use dinhba_core::archive::{Content, Edits, Piece};
-use dinhba_core::claims::Role;
+use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
     AccessEntry, Adopt, Answer, Batch, Command, ConflictEntry, ConflictKey, Cursor, EditCommand, Item, Looked, Moved,
     Nothing, PartDraft, Raise, RefusalCode, ShardInfo, Stale,
@@ -13,8 +13,9 @@ use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{EvidenceId, Incarnation, NodeId, RecordId, RequestId, ShardId, UnitId};
 use dinhba_core::place::{NodeEntry, PlaceEntry};
-use dinhba_core::registry::{COMMANDS_MAX, apply, branch_id, read, read_range};
-use dinhba_core::schema::{FieldId, field};
+use dinhba_core::registry::{COMMANDS_MAX, GroupState, LEVEL_MAX, Poison, apply, branch_id, read, read_range};
+use dinhba_core::schema::{FieldId, RecordKind, field};
+use dinhba_core::store::StoreError;
 use dinhba_core::sync::Skip;
 
 fn refusal(answer: Answer) -> (RefusalCode, String) {
@@ -244,11 +245,9 @@ fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
     let (mut here, mut there) = (Office::new(1), Office::new(2));
     let record = here.create(request(1, 1), "Lê//An");
     there.merge(here.site, stream(&here), 1);
-    let paper = |number: u64| {
-        let element = format!("paper-{number}").into_bytes();
-        Change { field: FieldId(900), element, value: vec![b'x'; 20 * 1024], overwrites: vec![] }
+    let attach = |number: u64| {
+        command(request(1, 10 + number), EditKind::Change, record, false, papers(&format!("paper-{number}"), 16))
     };
-    let attach = |number: u64| command(request(1, 10 + number), EditKind::Change, record, false, vec![paper(number)]);
     let mut taken = (0..8).take_while(|number| match here.edit(attach(*number)) {
         Answer::Accepted(_) => true,
         Answer::Refused(refusal) => {
@@ -264,16 +263,17 @@ fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
 
     // Another office filled it too meanwhile: both are taken, whichever came first, and it can be made smaller again.
     for number in 4..7 {
-        let edit = command(request(2, number), EditKind::Change, record, false, vec![paper(10 + number)]);
+        let papers = papers(&format!("paper-{}", 10 + number), 16);
+        let edit = command(request(2, number), EditKind::Change, record, false, papers);
         accepted(there.edit(edit));
     }
     here.merge(there.site, stream(&there), 1);
     there.merge(here.site, stream(&here), 1);
     assert_eq!(here.shard().state_digest, there.shard().state_digest);
     assert!(here.record(record).to_bytes().len() > 100_000);
-    let element = b"paper-0".to_vec();
-    let overwrites = here.record(record).dots(&(FieldId(900), element.clone()));
-    let smaller = Change { field: FieldId(900), element, value: vec![b'x'; 10], overwrites };
+    let element = b"paper-0-00".to_vec();
+    let overwrites = here.record(record).dots(&(field::DOCUMENT, element.clone()));
+    let smaller = Change { field: field::DOCUMENT, element, value: value(field::DOCUMENT, "kind=x"), overwrites };
     accepted(here.edit(command(request(1, 30), EditKind::Change, record, false, vec![smaller])));
 }
 
@@ -404,15 +404,78 @@ fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
     assert_eq!(here.shard().state_digest, there.shard().state_digest);
 }
 
+/// The last edit of a stream, as a newer version of its site would have written it.
+fn as_newer(batch: &mut Batch, change: impl FnOnce(&mut Edit)) {
+    let item = batch.items.last_mut().unwrap();
+    let mut edit = Edit::from_bytes(&item.bytes).unwrap();
+    change(&mut edit);
+    item.bytes = edit.to_bytes();
+    batch.seals.clear();
+    seal_all(batch);
+}
+
 #[test]
-fn fields_of_a_newer_schema_are_kept_as_they_are() {
-    let (mut here, mut there) = (Office::new(1), Office::new(2));
-    let record = here.create(request(1, 1), "Lê//An");
-    let unknown = FieldId(900);
-    let change = Change { field: unknown, element: vec![], value: vec![1, 2, 3], overwrites: vec![] };
-    accepted(here.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, vec![change])))));
-    there.merge(here.site, stream(&here), 1);
-    assert_eq!(there.record(record).values(&(unknown, vec![]))[0].value, [1, 2, 3]);
+fn what_only_a_newer_version_knows_is_kept_as_it_came_passed_on_and_set_aside() {
+    let mut author = Office::new(1);
+    let record = author.create(request(1, 1), "Lê//An");
+    accepted(author.set(request(1, 2), record, field::SEX, "male"));
+    let field_of_tomorrow = |edit: &mut Edit| edit.changes[0].field = FieldId(900);
+    let cases: [(&str, Poison, &dyn Fn(&mut Edit)); 7] = [
+        ("a field above the level", Poison::Level, &|edit| {
+            edit.header.level = 9;
+            field_of_tomorrow(edit);
+        }),
+        ("a field that its level does not have", Poison::Value, &field_of_tomorrow),
+        ("a kind", Poison::Kind, &|edit| edit.header.kind = EditKind::Unknown(77)),
+        ("a kind of record", Poison::Kind, &|edit| edit.header.record_kind = RecordKind::Unknown(77)),
+        ("a role", Poison::Kind, &|edit| edit.header.origin.claims.role = Role::Unknown(77)),
+        ("a purpose", Poison::Kind, &|edit| edit.header.origin.purpose = Purpose::Unknown(77)),
+        ("an extension", Poison::Level, &|edit| {
+            edit.header.level = 9;
+            edit.header.extensions = vec![(5, vec![1, 2])];
+        }),
+    ];
+    for (what, reason, change) in cases {
+        let (mut here, mut there) = (Office::new(2), Office::new(3));
+        let mut batch = stream(&author);
+        as_newer(&mut batch, change);
+        let bytes = batch.items[1].bytes.clone();
+        let merged = here.merge(author.site, batch, 1);
+        assert_eq!((merged.folded, merged.poisoned, merged.parked.len()), (1, 1, 0), "{what}");
+        assert!(here.record(record).values(&(field::SEX, vec![])).is_empty(), "{what}");
+        let reasons: Vec<(Vec<u8>, Poison)> = read_range(&here.state, here.keys().poisons(SHARD)).unwrap();
+        assert_eq!(reasons[0].1, reason, "{what}");
+        assert_eq!(stream(&here).items[1].bytes, bytes, "{what}: byte for byte");
+        assert_eq!(there.merge(here.site, stream(&here), 1).poisoned, 1, "{what}");
+        here.raise();
+        assert_eq!(here.shard().poisoned, 1, "{what}: the next level has it no more than this one");
+    }
+    let unknown = Change { field: FieldId(900), element: vec![], value: vec![1], overwrites: vec![] };
+    let edit = command(request(1, 3), EditKind::Change, record, false, vec![unknown]);
+    let (code, text) = refusal(author.edit(edit));
+    assert!(code == RefusalCode::Invalid && text.contains("no field of feature level 1"), "{text}");
+}
+
+#[test]
+fn a_replica_stops_at_a_level_above_its_own_and_changes_nothing() {
+    let mut office = Office::new(1);
+    office.create(request(1, 1), "Lê//An");
+    let entry = |level| vec![Command::Raise(Raise { level, now_ms: 1 })].to_bytes();
+    for level in 2..=LEVEL_MAX {
+        assert!(matches!(office.run(Command::Raise(Raise { level, now_ms: 1 })), Answer::Done(_)));
+    }
+    let stops = |office: &Office, level| apply(&office.state, &office.context, &[(99, entry(level))]);
+    assert!(matches!(stops(&office, LEVEL_MAX + 1), Err(StoreError::Newer { .. })));
+    let (answers, batch) = stops(&office, LEVEL_MAX + 2).unwrap();
+    let (code, text) = refusal(Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0));
+    assert!(code == RefusalCode::Level && text.contains("rise by one"), "{text}");
+    assert!(batch.writes.is_empty());
+    // A state that a newer version left behind.
+    let key = office.keys().group();
+    let mut group: GroupState = read(&office.state, &key).unwrap().unwrap();
+    group.level = LEVEL_MAX + 1;
+    office.state.0.insert(key, group.to_bytes());
+    assert!(matches!(stops(&office, 1), Err(StoreError::Newer { .. })));
 }
 
 #[test]
@@ -610,15 +673,27 @@ fn an_entry_of_too_many_commands_is_refused_whole_and_the_next_is_taken() {
     office.create(request(1, 1), "Lê//An");
 }
 
-/// A command of `parts` persons, each with a field of a newer schema that fills most of an edit.
+/// So many documents with long texts, of some 1,100 bytes each.
+fn papers(name: &str, count: usize) -> Vec<Change> {
+    let long = |chars: usize| "ế".repeat(chars);
+    let text = format!("kind={}; number={}; issued_by={}", long(100), long(50), long(200));
+    let paper = |number: usize| Change {
+        field: field::DOCUMENT,
+        element: format!("{name}-{number:02}").into_bytes(),
+        value: value(field::DOCUMENT, &text),
+        overwrites: vec![],
+    };
+    (0..count).map(paper).collect()
+}
+
+/// A command of `parts` persons, each with papers that fill most of an edit.
 fn large(request: RequestId, parts: u32) -> EditCommand {
     let mut edit = create_command(request, "Lê//An");
     let part = edit.parts.remove(0);
     edit.parts =
         (0..parts).map(|place| PartDraft { record: RecordId::derive(request, place), ..part.clone() }).collect();
     for part in &mut edit.parts {
-        let filler = |field| Change { field, element: vec![], value: vec![b'x'; 60 * 1024], overwrites: vec![] };
-        part.changes.push(filler(FieldId(900)));
+        part.changes.extend(papers("paper", 54));
     }
     edit
 }
