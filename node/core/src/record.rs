@@ -145,6 +145,15 @@ impl Record {
         self.clock.get(author)
     }
 
+    /// Whether it was overwritten under this name before it came.
+    pub(crate) fn awaits(&self, name: impl FnOnce() -> Dot) -> bool {
+        // Asked of every edit that comes, while hardly a record awaits any.
+        !self.pending.is_empty() && {
+            let name = name();
+            self.pending.iter().any(|(_, dot)| *dot == name)
+        }
+    }
+
     fn remove(&mut self, key: &FieldKey, dot: &Dot) {
         if let Some(values) = self.fields.get_mut(key) {
             values.retain(|tagged| tagged.dot != *dot);
