@@ -355,8 +355,7 @@ impl Tree {
         let mut ends: Vec<u64> = all.iter().map(|(_, state)| state.number).collect();
         starts.sort_unstable();
         ends.sort_unstable();
-        let mut tree =
-            Tree { branches: Vec::with_capacity(all.len()), by_id: BTreeMap::new(), starts, ends };
+        let mut tree = Tree { branches: Vec::with_capacity(all.len()), by_id: BTreeMap::new(), starts, ends };
         for (at, (id, state)) in all.into_iter().enumerate() {
             let trunk = state.trunk.as_ref().and_then(|trunk| tree.by_id.get(&trunk.actor)).copied().unwrap_or(0);
             let (jump, depth) = match tree.branches.get(trunk) {

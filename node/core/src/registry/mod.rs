@@ -19,8 +19,7 @@ mod tx;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{
-    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Nothing, RefusalCode, ShardInfo, Statement,
-    StatementBody,
+    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Nothing, RefusalCode, ShardInfo, Statement, StatementBody,
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;

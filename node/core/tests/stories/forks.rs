@@ -7,10 +7,10 @@ use crate::memory::{Office, SHARD, request, value};
 use dinhba_core::command::{Batch, Cursor, Item, Merged};
 use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Hash, RecordId, RequestId};
+use dinhba_core::ids::{Hash, RecordId, RequestId, SiteId};
 use dinhba_core::registry::{alias_id, authors};
 use dinhba_core::schema::field;
-use dinhba_core::sync::Skip;
+use dinhba_core::sync::{Effect, Event, Hello, Message, Session, Skip};
 
 const SECRET: [u8; 32] = [7; 32];
 const RECORDS: u64 = 500;
@@ -56,9 +56,10 @@ fn forged(edits: &[Edit], number: u64, request: RequestId) -> Edit {
 fn send(office: &mut Office, edits: &[Edit]) -> Merged {
     let start = Cursor::start([9; 16]);
     let items = edits.iter().map(|edit| Item { dot: edit.dot(), bytes: edit.to_bytes() }).collect();
-    let sessions: BTreeSet<_> = edits.iter().map(|edit| (edit.dot().actor, edit.header.origin.request.session)).collect();
+    let sessions: BTreeSet<_> =
+        edits.iter().map(|edit| (edit.dot().actor, edit.header.origin.request.session)).collect();
     let secrets = sessions.into_iter().map(|(author, session)| (author, session, SECRET)).collect();
-    office.merge(dinhba_core::ids::SiteId(3), Batch { shard: SHARD, start, end: start, items, secrets }, 2)
+    office.merge(SiteId(3), Batch { shard: SHARD, start, end: start, items, secrets }, 2)
 }
 
 fn ends(office: &Office) -> usize {
@@ -113,7 +114,8 @@ fn branches_that_grow_from_branches_are_the_same_from_either_end() {
             edit.header.record = edits[0].header.record;
             (edit.header.number, edit.header.previous) = (5 + tooth, previous);
             // What it overwrites is on its way, where it has one.
-            edit.changes[0].overwrites = (5..5 + tooth).map(|number| Dot { actor: edit.dot().actor, counter: number }).collect();
+            edit.changes[0].overwrites =
+                (5..5 + tooth).map(|number| Dot { actor: edit.dot().actor, counter: number }).collect();
             comb.push(edit);
         }
         previous = comb[comb.len() - 1].hash(&SECRET);
@@ -131,6 +133,40 @@ fn branches_that_grow_from_branches_are_the_same_from_either_end() {
     assert_eq!(district.here().heads(SHARD).unwrap(), other.here().heads(SHARD).unwrap());
     let values = district.record(edits[0].header.record).dots(&(field::NOTE, vec![]));
     let last: Vec<u64> = values.iter().map(|dot| dot.counter).filter(|number| *number < 5 + TEETH).collect();
-    assert_eq!(last.len() as u64, TEETH + 1, "each tooth stands beside the others; of the spine, which replaced itself, the end");
+    assert_eq!(
+        last.len() as u64,
+        TEETH + 1,
+        "each tooth stands beside the others; of the spine, which replaced itself, the end"
+    );
     assert_eq!(last.iter().filter(|number| **number == 4 + TEETH).count(), 2, "the end, and what grew beside it");
+}
+
+#[test]
+fn a_site_whose_neighbour_knows_a_shorter_branch_of_its_own_chain_begins_a_new_life() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let record = commune.create(request(1, 1), "Lê//An");
+    let mut copy = commune.clone();
+    copy.skip_chance(100);
+    copy.set(request(7, 1), record, field::NOTE, "of the copy");
+    for counter in 2..5 {
+        commune.set(request(1, counter), record, field::SEX, ["male", "female"][counter as usize % 2]);
+    }
+    district.merge(commune.site, stream(&commune), 1);
+    district.merge(commune.site, stream(&copy), 1);
+    let (own, heads) = (commune.shard().own.id(), district.here().heads(SHARD).unwrap());
+    assert_eq!(heads[&own], commune.here().heads(SHARD).unwrap()[&own], "of the longest branch they know the same,");
+    assert_eq!(heads.len(), 2, "and the other is called by no id that the commune has ever met");
+    let [mut here, mut there] = [&district, &commune].map(|peer| Session::new(peer.site, false, [SHARD].into()));
+    let hello = there.handle(&district.here(), Event::Opened).unwrap().remove(0);
+    here.handle(&commune.here(), Event::Opened).unwrap();
+    let Effect::Send(Message::Hello(Hello { shards })) = hello else { panic!("{hello:?}") };
+    let heard = here.handle(&commune.here(), Event::Received(Message::Hello(Hello { shards }))).unwrap();
+    assert_eq!(heard, [Effect::Renew { shard: SHARD, author: own }]);
+
+    // Should such an edit come in another way, the life is left all the same.
+    let merged = commune.merge(district.site, stream(&district), 2);
+    assert_eq!((merged.folded, merged.known), (1, 4));
+    assert_ne!(commune.shard().own.id(), own);
+    assert_eq!(commune.here().heads(SHARD).unwrap(), heads);
+    assert_eq!(commune.shard().state_digest, district.shard().state_digest);
 }

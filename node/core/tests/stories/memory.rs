@@ -68,7 +68,15 @@ pub struct Office {
 impl Office {
     pub fn new(site: u64) -> Self {
         let context = Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32] };
-        let mut office = Office { site: SiteId(site), state: Memory::default(), context, written: 0, read: 0, index: 0, chance: site };
+        let mut office = Office {
+            site: SiteId(site),
+            state: Memory::default(),
+            context,
+            written: 0,
+            read: 0,
+            index: 0,
+            chance: site,
+        };
         office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());

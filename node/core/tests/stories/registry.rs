@@ -456,7 +456,11 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
     }
     let heads = restored.here().heads(SHARD).unwrap();
     assert_eq!(heads.values().map(|(number, _)| *number).collect::<BTreeSet<_>>(), BTreeSet::from([2, 3]));
-    assert_eq!((heads[&old_author].0, heads[&alias.actor]), (3, (2, phone.receipt.hash)), "the longest has its author's id");
+    assert_eq!(
+        (heads[&old_author].0, heads[&alias.actor]),
+        (3, (2, phone.receipt.hash)),
+        "the longest has its author's id"
+    );
     assert_eq!(heads, district.here().heads(SHARD).unwrap());
     assert_eq!(restored.shard().state_digest, district.shard().state_digest);
     assert_eq!(restored.shard().edits_digest, district.shard().edits_digest);
