@@ -170,3 +170,35 @@ fn a_site_whose_neighbour_knows_a_shorter_branch_of_its_own_chain_begins_a_new_l
     assert_eq!(commune.here().heads(SHARD).unwrap(), heads);
     assert_eq!(commune.shard().state_digest, district.shard().state_digest);
 }
+
+#[test]
+fn an_edit_is_replaced_under_its_alias_where_no_fork_is_known_whatever_came_first_or_is_parked_under_that_id() {
+    let (mut commune, mut other) = (Office::new(1), Office::new(4));
+    let record = commune.create(request(1, 1), "Lê//An");
+    commune.set(request(1, 2), record, field::NOTE, "replaced");
+    let replaced = Edit::from_bytes(&stream(&commune).items[1].bytes).unwrap();
+    let hash = stream(&commune).secrets.iter().map(|(.., secret)| replaced.hash(secret)).next().unwrap();
+    let alias = Dot { actor: alias_id(replaced.dot().actor, &hash), counter: 2 };
+    // As a site writes that knows another edit with that number.
+    other.merge(commune.site, stream(&commune), 1);
+    other.set(request(4, 1), record, field::NOTE, "the last word");
+    let mut edit = Edit::from_bytes(&stream(&other).items[2].bytes).unwrap();
+    edit.changes[0].overwrites = vec![alias.clone()];
+
+    let sites = [(false, false), (false, true), (true, false), (true, true)].map(|(is_parked, comes_first)| {
+        let mut site = Office::new(2);
+        if is_parked {
+            let (start, item) = (Cursor::start([9; 16]), Item { dot: alias.clone(), bytes: vec![0xff] });
+            let batch = Batch { shard: SHARD, start, end: start, items: vec![item], secrets: Vec::new() };
+            assert_eq!(site.merge(SiteId(3), batch, 1).parked, [alias.actor]);
+        }
+        if comes_first {
+            send(&mut site, std::slice::from_ref(&edit));
+        }
+        site.merge(commune.site, stream(&commune), 1);
+        send(&mut site, std::slice::from_ref(&edit));
+        assert_eq!(site.record(record).dots(&(field::NOTE, vec![])), [edit.dot()], "{is_parked} {comes_first}");
+        (site.shard().state_digest, site.here().heads(SHARD).unwrap())
+    });
+    assert!(sites.iter().all(|site| *site == sites[0]));
+}
