@@ -21,7 +21,7 @@ pub const SOMETIMES: &[&str] = &[
     "an author is parked",
     "a parked author goes on",
     "a chain branches",
-    "a branch is renamed",
+    "an edit is called otherwise",
     "a record is folded anew",
     "an incarnation is left in a merge",
     "an incarnation is renewed",

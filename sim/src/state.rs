@@ -21,7 +21,7 @@ pub struct ShardCopy {
     pub state: ShardState,
     /// Its authors.
     pub authors: Vec<AuthorState>,
-    /// Its edits, by their names at this site, with their hashes.
+    /// Its edits, by where they lie at this site, with their hashes.
     pub edits: BTreeMap<Dot, (Hash, Edit)>,
     /// Its records as they are stored: key suffix and canonical bytes.
     pub records: BTreeMap<Vec<u8>, Record>,

@@ -338,7 +338,7 @@ pub struct Digest(pub [u8; 32]);
 pub struct Receipt {
     /// The shard.
     pub shard: ShardId,
-    /// The first of the command's edits.
+    /// The first of the command's edits, as its author numbered it, whatever it is called later.
     pub first: Dot,
     /// How many there are, numbered on from `first`.
     pub count: u32,

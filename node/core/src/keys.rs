@@ -6,15 +6,15 @@
 //! | `Position` | | the applied log id and membership (kept by the Raft adapter) |
 //! | `Group` | | [`GroupState`](crate::registry::GroupState) |
 //! | `Shard` | shard | [`ShardState`](crate::registry::ShardState) |
-//! | `Author` | shard author | [`AuthorState`](crate::registry::AuthorState): the heads |
-//! | `Edit` | shard author number | [`StoredEdit`](crate::registry::StoredEdit) |
+//! | `Author` | shard author branch | [`AuthorState`](crate::registry::AuthorState): how far a branch goes |
+//! | `Edit` | shard branch number | [`StoredEdit`](crate::registry::StoredEdit) |
 //! | `Arrival` | shard position | [`Arrival`](crate::registry::Arrival): the order in which edits came |
 //! | `Record` | shard record | [`Record`](crate::record::Record) |
-//! | `History` | shard record position | the dot of an edit of the record |
+//! | `History` | shard record position | where an edit of the record lies |
 //! | `Request` | session counter | [`Receipt`](crate::command::Receipt) |
 //! | `Secret` | shard author session | the secrets that salt the commitments: one, unless a backup was restored in mid-session |
 //! | `Conflict` | shard record conflict | when it was first seen |
-//! | `Poison` | shard author number | why the edit is set aside |
+//! | `Poison` | shard branch number | why the edit is set aside |
 //! | `Cursor` | shard site | how far the stream of a neighbour site has been taken |
 //! | `Statement` | shard site | the last signed statement of another site |
 //! | `Seal` | shard position | the signature of its author's site over the edit that came at this position |
@@ -22,6 +22,9 @@
 //! | `Number` | shard, keyed hash | the records of the shard with this personal number |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
+//!
+//! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
+//! edit lies, here and nowhere else.
 
 use crate::edit::Dot;
 use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
@@ -36,7 +39,7 @@ pub enum Space {
     Group = 1,
     /// Hosted shards.
     Shard = 2,
-    /// Heads.
+    /// How far authors' chains are held.
     Author = 3,
     /// The edit log.
     Edit = 4,
@@ -124,22 +127,34 @@ impl Keys {
         self.range(Space::Shard, &[])
     }
 
-    /// An author's head.
+    /// The first branch of an author.
     #[must_use]
     pub fn author(self, shard: ShardId, author: AuthorId) -> Vec<u8> {
-        self.key(Space::Author, &[&shard.0.to_be_bytes(), &author.0])
+        self.branch(shard, author, author)
     }
 
-    /// All heads of a shard.
+    /// A branch of an author.
+    #[must_use]
+    pub fn branch(self, shard: ShardId, author: AuthorId, branch: AuthorId) -> Vec<u8> {
+        self.key(Space::Author, &[&shard.0.to_be_bytes(), &author.0, &branch.0])
+    }
+
+    /// All branches of an author.
+    #[must_use]
+    pub fn branches(self, shard: ShardId, author: AuthorId) -> Range {
+        self.range(Space::Author, &[&shard.0.to_be_bytes(), &author.0])
+    }
+
+    /// All branches of all authors of a shard.
     #[must_use]
     pub fn authors(self, shard: ShardId) -> Range {
         self.range(Space::Author, &[&shard.0.to_be_bytes()])
     }
 
-    /// An edit.
+    /// The edit that lies at a place.
     #[must_use]
-    pub fn edit(self, shard: ShardId, dot: &Dot) -> Vec<u8> {
-        self.key(Space::Edit, &[&shard.0.to_be_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
+    pub fn edit(self, shard: ShardId, place: &Dot) -> Vec<u8> {
+        self.key(Space::Edit, &[&shard.0.to_be_bytes(), &place.actor.0, &place.counter.to_be_bytes()])
     }
 
     /// An arrival; positions count from 1.
@@ -206,10 +221,10 @@ impl Keys {
         }
     }
 
-    /// Why an edit is set aside.
+    /// Why the edit at a place is set aside.
     #[must_use]
-    pub fn poison(self, shard: ShardId, dot: &Dot) -> Vec<u8> {
-        self.key(Space::Poison, &[&shard.0.to_be_bytes(), &dot.actor.0, &dot.counter.to_be_bytes()])
+    pub fn poison(self, shard: ShardId, place: &Dot) -> Vec<u8> {
+        self.key(Space::Poison, &[&shard.0.to_be_bytes(), &place.actor.0, &place.counter.to_be_bytes()])
     }
 
     /// All edits of a shard that are set aside.

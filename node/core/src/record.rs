@@ -7,8 +7,9 @@
 //! replicas).
 //!
 //! `clock` says, per author, the last edit of this record that is folded in: an author's edits arrive in the order of
-//! its chain, so one number per author is enough. Edits of different authors may arrive in any order: a write may name a
-//! dot that is not here yet, and `pending` remembers it until it comes.
+//! its chain, so one number per author is enough; an edit that goes by an alias has an entry of its own. Edits of
+//! different authors may arrive in any order: a write may name a dot that is not here yet, and `pending` remembers it until
+//! it comes.
 //!
 //! The bytes: most fields of a record were written by few edits, so these are named once and each value points to its own.
 //!
@@ -143,6 +144,15 @@ impl Record {
     #[must_use]
     pub fn seen(&self, author: &AuthorId) -> u64 {
         self.clock.get(author)
+    }
+
+    /// Whether it was overwritten under this name before it came.
+    pub(crate) fn awaits(&self, name: impl FnOnce() -> Dot) -> bool {
+        // Asked of every edit that comes, while hardly a record awaits any.
+        !self.pending.is_empty() && {
+            let name = name();
+            self.pending.iter().any(|(_, dot)| *dot == name)
+        }
     }
 
     fn remove(&mut self, key: &FieldKey, dot: &Dot) {

@@ -3,17 +3,16 @@
 use dinhba_core::command::Receipt;
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
-use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId};
 use dinhba_core::lens;
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::text::is_nfc;
-use dinhba_proto::v1::{self, Reason};
+use dinhba_proto::v1;
 use tonic::Status;
 
-use super::answer::{answer, details_of};
+use super::answer::details_of;
 use super::site::unit_words;
 use crate::node::Shared;
 use crate::runtime;
@@ -188,8 +187,8 @@ pub(super) fn status_to_refused(status: &Status) -> v1::Refused {
     v1::Refused { code: status.code() as i32, message: status.message().to_owned(), details: details_of(status) }
 }
 
-/// An edit as history and the change feed show it, under its present name: on a branch of a forked chain that is not the one
-/// in its header.
+/// An edit as history and the change feed show it, under its present name: where others have its number, that is not the
+/// dot in its header.
 pub(super) fn entry_to_wire(
     shared: &Shared,
     name: &Dot,
@@ -245,10 +244,4 @@ pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, &'static s
         return Err("grounds: send text in Unicode normal form NFC");
     }
     Ok(Some(Change { field: GROUNDS, element: Vec::new(), value: grounds.as_bytes().to_vec(), overwrites: Vec::new() }))
-}
-
-/// An edit from its stored bytes.
-pub(super) fn stored_edit(stored: &StoredEdit) -> Result<Edit, Status> {
-    let unreadable = |error| answer(Reason::Damaged, format!("a stored edit cannot be read: {error}")).into();
-    Edit::from_bytes(&stored.bytes).map_err(unreadable)
 }

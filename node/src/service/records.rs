@@ -16,7 +16,8 @@ use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Arrival, FormError, FormPlace, LEVEL_MAX, Poison, ShardState, StoredEdit, check_form, corrupt, read, read_range,
+    Arrival, FormError, FormPlace, LEVEL_MAX, Names, Poison, ShardState, StoredEdit, check_form, corrupt, read,
+    read_range,
 };
 use dinhba_core::schema::RecordKind;
 use dinhba_core::store::{StateView, StoreError};
@@ -36,7 +37,7 @@ use super::answer::{
 };
 use super::convert::{
     change_from_wire, change_path, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
-    record_to_wire, request_from_wire, request_to_wire, status_to_refused, stored_edit, values_to_wire,
+    record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire,
 };
 use super::{Caller, all_groups_here, context_from_wire, group_here, id, keep, person, ready, whole_place};
 use crate::hosted::{Hosted, Kind, ProposalFailed};
@@ -349,10 +350,10 @@ impl RecordsService {
         Ok(record_to_wire(&self.0, &place.shard, record, &found))
     }
 
-    /// Who is known to hold an edit: this site, and those whose statements cover it.
-    fn held_by(&self, held: &[(SiteId, Skip)], dot: &Dot) -> Vec<String> {
+    /// Who is known to hold the edit that lies here at a place: this site, and those whose statements cover it.
+    fn held_by(&self, held: &[(SiteId, Skip)], lies: &Dot) -> Vec<String> {
         let place = self.0.place();
-        let others = held.iter().filter(|(_, held)| held.covers(dot)).map(|(site, _)| *site);
+        let others = held.iter().filter(|(_, held)| held.covers(lies)).map(|(site, _)| *site);
         let tiers: BTreeSet<_> = others
             .chain([self.0.site()])
             .filter_map(|site| self.0.tier_of(&place, site))
@@ -361,31 +362,31 @@ impl RecordsService {
         tiers.into_iter().map(|(_, name)| name.to_owned()).collect()
     }
 
-    fn entries(&self, hosted: &Hosted, shard: ShardId, dots: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
+    /// The edits that lie at these places.
+    fn entries(&self, hosted: &Hosted, shard: ShardId, places: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
         let keys = hosted.keys();
         let found = hosted.look(|view| {
             let here = Here { view, keys };
             let holds = |said: Statement| Ok((said.body.site, here.known_to_hold(shard, &said.body.heads)?));
             let held: Result<Vec<_>, StoreError> = here.statements(shard)?.into_iter().map(holds).collect();
-            let mut found = Vec::with_capacity(dots.len());
-            for dot in dots {
-                let key = keys.edit(shard, dot);
+            let (mut names, mut found) = (Names::new(view, keys, shard), Vec::with_capacity(places.len()));
+            for place in places {
+                let key = keys.edit(shard, place);
                 let stored: StoredEdit = read(view, &key)?
                     .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
-                let poison: Option<Poison> = read(view, &keys.poison(shard, dot))?;
-                found.push((dot.clone(), stored, poison));
+                let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+                let name = names.of(&edit.dot(), &stored.hash)?;
+                let poison: Option<Poison> = read(view, &keys.poison(shard, place))?;
+                found.push((place, name, stored, edit, poison));
             }
             Ok((held?, found))
         });
         let (held, found) = found.map_err(|error| broken(&error))?;
-        found
-            .into_iter()
-            .map(|(name, stored, poison)| {
-                let edit: Edit = stored_edit(&stored)?;
-                let held_by = self.held_by(&held, &name);
-                Ok(entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by))
-            })
-            .collect()
+        let entries = found.into_iter().map(|(place, name, stored, edit, poison)| {
+            let held_by = self.held_by(&held, place);
+            entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by)
+        });
+        Ok(entries.collect())
     }
 
     /// The conflicts of one shard.
@@ -436,7 +437,7 @@ impl RecordsService {
 
     /// The next entries of a shard's change feed.
     fn feed(&self, hosted: &Hosted, shard: ShardId, from: u64) -> Result<Vec<v1::Entry>, Status> {
-        let dots = hosted
+        let places = hosted
             .look(|view| {
                 let (from, to) = hosted.keys().arrivals(shard, from);
                 view.scan(&from, &to)
@@ -448,7 +449,7 @@ impl RecordsService {
                     .collect::<Result<Vec<Dot>, StoreError>>()
             })
             .map_err(|error| broken(&error))?;
-        self.entries(hosted, shard, &dots)
+        self.entries(hosted, shard, &places)
     }
 
     /// The next page of an extract, and where the one after it begins.
@@ -617,12 +618,12 @@ impl Records for RecordsService {
         let record: RecordId = id("record", &request.get_ref().record)?;
         let place = self.find_logged(&caller, Looked::History, record).await?;
         let shard = place.shard.info.shard;
-        let dots = place
+        let places = place
             .hosted
             .look(|view| read_range::<Dot>(view, place.hosted.keys().history(shard, record)))
             .map_err(|error| broken(&error))?;
-        let dots: Vec<Dot> = dots.into_iter().map(|(_, dot)| dot).collect();
-        Ok(Response::new(v1::HistoryReply { entries: self.entries(place.hosted, shard, &dots)? }))
+        let places: Vec<Dot> = places.into_iter().map(|(_, place)| place).collect();
+        Ok(Response::new(v1::HistoryReply { entries: self.entries(place.hosted, shard, &places)? }))
     }
 
     async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {

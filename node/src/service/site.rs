@@ -10,7 +10,7 @@ use dinhba_core::command::{AccessEntry, Answer, Command, Forget, Heads, Looked, 
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
-use dinhba_core::registry::{LEVEL_MAX, ShardState, authors};
+use dinhba_core::registry::{LEVEL_MAX, ShardState, authors, tips};
 use dinhba_core::sync::{Here, proves_in_step};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
@@ -157,10 +157,9 @@ impl SiteService {
             persons: state.persons,
             households: state.households,
             edits: state.arrivals,
-            heads: known
-                .iter()
-                .filter(|(_, author)| author.number > 0)
-                .map(|(id, author)| Head {
+            heads: tips(&known)
+                .into_iter()
+                .map(|(id, (_, author))| Head {
                     author: id.0.to_vec(),
                     site: author.author.site.to_string(),
                     number: author.number,

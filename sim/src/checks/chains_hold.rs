@@ -49,13 +49,13 @@ fn broken(copy: &ShardCopy) -> Vec<String> {
 
 /// Chains that branch though their site never lost a number that it had given.
 fn forked<'c>(copy: &'c ShardCopy, may_fork: &'c BTreeSet<SiteId>) -> impl Iterator<Item = String> + 'c {
-    let branches = copy.authors.iter().filter(|author| author.forked || author.trunk.is_some());
+    let branches = copy.authors.iter().filter(|author| author.trunk.is_some());
     let wrong = branches.filter(|author| !may_fork.contains(&author.author.site));
     wrong.map(|author| format!("the chain of {} branches, whose disk was never lost", author.author.site))
 }
 
 fn author_id(copy: &ShardCopy, author: &dinhba_core::registry::AuthorState) -> dinhba_core::ids::AuthorId {
-    // A branch is named by the hash of its first edit.
+    // A branch lies under an id of its own, as its edits do.
     let first = author.trunk.as_ref().map(|trunk| trunk.counter + 1);
     let head = copy.edits.iter().find(|(dot, (hash, _))| dot.counter == author.number && *hash == author.hash);
     match (first, head) {

@@ -97,9 +97,8 @@ impl Check for NeverBack {
             let site = &world.country.sites()[world.country.machines()[node].site];
             let state = engine(&world.country, node);
             for shard in site.groups.iter().filter(|(id, _)| *id == group).flat_map(|(_, shards)| shards) {
-                // Branches are renamed when a fork is seen: only the unbranched names have to stay.
                 let Ok(authors) = registry::authors(&*state, Keys(group), *shard) else { continue };
-                for (id, author) in authors.iter().filter(|(_, author)| author.trunk.is_none() && !author.forked) {
+                for (id, author) in &authors {
                     let before = self.heads.insert((node, *shard, *id), (life, author.number));
                     if let Some((life_before, number)) = before
                         && life_before == life

@@ -21,7 +21,7 @@ pub struct NothingLost;
 
 /// The fields of records that do not follow from the edits.
 fn misfolded(copy: &ShardCopy) -> Vec<String> {
-    if copy.state.poisoned > 0 || copy.authors.iter().any(|author| author.trunk.is_some() || author.forked) {
+    if copy.state.poisoned > 0 || copy.authors.iter().any(|author| author.trunk.is_some()) {
         return Vec::new();
     }
     let mut written: BTreeMap<(Vec<u8>, FieldKey), BTreeSet<Dot>> = BTreeMap::new();

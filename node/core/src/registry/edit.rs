@@ -90,11 +90,10 @@ fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<
 fn edits_of(tx: &Tx<'_>, receipt: &Receipt) -> Result<Vec<Edit>, StoreError> {
     let Receipt { shard, ref first, count, mut hash } = *receipt;
     let missing = || corrupt(&tx.keys().author(shard, first.actor), Malformed { what: "receipt: it names no edit" });
-    let author = tx.author(shard, first.actor)?.ok_or_else(missing)?.author.id();
     let mut edits = Vec::with_capacity(count as usize);
     for number in (first.counter..first.counter + u64::from(count)).rev() {
-        let name = tx.locate(shard, author, number, &hash)?.ok_or_else(missing)?;
-        let key = tx.keys().edit(shard, &name);
+        let place = tx.locate(shard, first.actor, number, &hash)?.ok_or_else(missing)?;
+        let key = tx.keys().edit(shard, &place);
         let stored: StoredEdit = tx.must(&key)?;
         let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
         hash = edit.header.previous;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crdts::CmRDT;
 
-use super::family::{Way, grow, is_entangled, resolve};
+use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
 use crate::edit::{Dot, Edit, EditKind, Header};
@@ -134,39 +134,55 @@ pub(crate) fn enter(
 ) -> Result<(), StoreError> {
     let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
     let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
-    let name = grow(tx, shard, (&dot, header), hash, from, now_ms)?;
+    let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
 
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
     shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
     let is_end = header.part + 1 == header.of;
-    let arrival = Arrival { dot: name.clone(), from, running: shard.running, last: from.is_none() && is_end };
+    let arrival = Arrival { dot: place.clone(), from, running: shard.running, last: from.is_none() && is_end };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
-    tx.put(keys.edit(id, &name), &StoredEdit { position: shard.arrivals, hash, bytes });
-    tx.put(keys.history_entry(id, header.record, shard.arrivals), &name);
+    tx.put(keys.edit(id, &place), &StoredEdit { position: shard.arrivals, hash, bytes });
+    tx.put(keys.history_entry(id, header.record, shard.arrivals), &place);
     if is_end {
-        remember_request(tx, id, edit, (&name, hash), transition.is_some())?;
+        remember_request(tx, id, edit, hash, transition.is_some())?;
     }
-    if let Some(poison) = poison {
+    if let Some(poison) = &poison {
         shard.poisoned += 1;
-        tx.put(keys.poison(id, &name), &poison);
-        // What other edits overwrite may mean this one, whether it is folded or not.
-        return if name == dot { Ok(()) } else { refold(tx, shard, header.record, now_ms) };
+        tx.put(keys.poison(id, &place), poison);
     }
-    let is_apart = name != dot || is_entangled(tx, id, edit, &name)?;
+    if let Some(other) = renamed {
+        let record = held_at(tx, id, other)?.edit.header.record;
+        if record != header.record {
+            refold(tx, shard, record, now_ms)?;
+        }
+    }
+    // An edit that is made here replaces what is shown here, and nobody can have named its alias before.
+    let old = if transition.is_some() { None } else { tx.record(id, header.record)? };
+    let is_awaited = old.as_ref().is_some_and(|(record, _)| record.awaits(|| alias(&dot, &hash)));
+    let is_apart = name != dot || is_awaited || (poison.is_none() && is_entangled(tx, id, edit, aside)?);
     if sometimes("a record is folded anew", is_apart) {
+        // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
         return refold(tx, shard, header.record, now_ms);
     }
-    let by_edit = |tx: &Tx<'_>| -> Result<Transition, StoreError> {
-        let old = tx.record(id, header.record)?;
-        Ok(Transition::by_edit(tx.context, old, Kinds::of(header), Write::of(edit, name.clone())))
+    if poison.is_some() {
+        return Ok(());
+    }
+    let by_edit = |tx: &Tx<'_>, old| {
+        let write = Write::of(edit, name.clone());
+        Transition::by_edit(tx.context, old, Kinds::of(header), write)
     };
-    let transition = match transition {
-        Some(transition) => transition,
-        None => by_edit(tx)?,
-    };
-    debug_assert_eq!(transition, by_edit(tx)?);
+    let transition = transition.unwrap_or_else(|| by_edit(tx, old));
+    debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
     replace(tx, shard, header.record, transition, now_ms)
+}
+
+/// The edit that lies at a place.
+fn held_at(tx: &Tx<'_>, shard: ShardId, place: Dot) -> Result<Held, StoreError> {
+    let key = tx.keys().edit(shard, &place);
+    let stored: StoredEdit = tx.must(&key)?;
+    let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+    Ok(Held { place, hash: stored.hash, edit })
 }
 
 /// What an edit is, and what its record is.
@@ -194,25 +210,19 @@ fn fold_in(record: &mut Record, kinds: Kinds, mut write: Write) {
     record.apply(write);
 }
 
-/// The first acceptance of a request that comes here is the one that a retry is told.
+/// The first acceptance of a request that comes here is the one that a retry is told. It names its edits as they were
+/// numbered, whatever they are called by then.
 fn remember_request(
     tx: &mut Tx<'_>,
     shard: ShardId,
     edit: &Edit,
-    (name, hash): (&Dot, Hash),
+    hash: Hash,
     is_surely_first: bool,
 ) -> Result<(), StoreError> {
     let key = tx.keys().request(edit.header.origin.request);
     if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
-        let number = name.counter - u64::from(edit.header.part);
-        let first = match edit.dot() == *name {
-            true => Dot { actor: name.actor, counter: number },
-            // The chain may have forked within the command.
-            false => {
-                let way = Way::down_from(&tx.authors(shard)?, name.clone());
-                way.at(number).unwrap_or_else(|| name.clone())
-            }
-        };
+        let Dot { actor, counter } = edit.dot();
+        let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
     }
     Ok(())
@@ -296,17 +306,14 @@ fn conflicts_among(record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeS
 pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let old = tx.record(home, id)?;
-    let mut edits: Vec<(Dot, Edit)> = Vec::new();
-    for (_, dot) in tx.range::<Dot>(tx.keys().history(home, id))? {
-        let key = tx.keys().edit(home, &dot);
-        let stored: StoredEdit = tx.must(&key)?;
-        edits.push((dot, Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?));
-    }
-    resolve(tx, home, &mut edits)?;
+    let places = tx.range::<Dot>(tx.keys().history(home, id))?;
+    let held: Result<Vec<Held>, _> = places.into_iter().map(|(_, place)| held_at(tx, home, place)).collect();
+    let mut held = held?;
+    let names = resolve(tx, home, &mut held)?;
     let mut new: Option<Record> = None;
-    for (dot, edit) in &edits {
-        if tx.get::<Poison>(&tx.keys().poison(home, dot))?.is_none() {
-            let (kinds, write) = (Kinds::of(&edit.header), Write::of(edit, dot.clone()));
+    for (Held { place, edit, .. }, name) in held.iter().zip(names) {
+        if tx.get::<Poison>(&tx.keys().poison(home, place))?.is_none() {
+            let (kinds, write) = (Kinds::of(&edit.header), Write::of(edit, name));
             fold_in(new.get_or_insert_with(|| Record::new(kinds.record)), kinds, write);
         }
     }
@@ -348,10 +355,7 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
         let home = shard.info.shard;
         let mut waiting = BTreeSet::new();
         for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
-            let dot = poison_dot(&key)?;
-            let edit_key = tx.keys().edit(home, &dot);
-            let stored: StoredEdit = tx.must(&edit_key)?;
-            let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&edit_key, error))?;
+            let edit = held_at(tx, home, poison_place(&key)?)?.edit;
             match poison_of(&edit, level) {
                 Some(same) if same == poison => {}
                 Some(other) => tx.put(key, &other),
@@ -379,8 +383,8 @@ pub(super) fn newer(tx: &Tx<'_>, level: u16) -> StoreError {
     }
 }
 
-/// The dot in the key of an edit that is set aside.
-fn poison_dot(key: &[u8]) -> Result<Dot, StoreError> {
+/// The place in the key of an edit that is set aside.
+fn poison_place(key: &[u8]) -> Result<Dot, StoreError> {
     let suffix = crate::keys::suffix(key, 8);
     let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
     let (actor, counter) =

@@ -14,7 +14,7 @@ use super::fold::{Entering, enter, poison_of};
 use super::renew::leave;
 use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
-use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
+use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, SessionId, SiteId};
 use crate::inject::{is_armed, sometimes};
@@ -124,10 +124,11 @@ fn unsealed(
     if new.is_empty() {
         return Ok(None);
     }
-    let known = tx.authors(shard.info.shard)?;
+    let known = tx.range::<AuthorState>(tx.keys().authors(shard.info.shard))?;
+    // Branches are of the life that they grew in.
+    let known: BTreeSet<Author> = known.into_iter().map(|(_, state)| state.author).collect();
     let lives = |site: SiteId| {
-        known.values().filter(|state| state.author.site == site).count()
-            + new.values().filter(|other| **other == site).count()
+        known.iter().filter(|author| author.site == site).count() + new.values().filter(|other| **other == site).count()
     };
     Ok(new.iter().find(|(_, site)| lives(**site) > LIVES_MAX).map(|(author, _)| *author))
 }
@@ -223,7 +224,7 @@ fn take(
     for Part { edit, hash, bytes } in parts {
         let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
         // Bounded: each double would double again on every way that it takes.
-        let again = is_armed("apply-twice") && !tx.author(id, dot.actor)?.is_some_and(|root| root.forked);
+        let again = is_armed("apply-twice") && !tx.author(id, dot.actor)?.is_some_and(|root| root.aside > 0);
         if sometimes("an edit comes again", is_known) && !again {
             merged.known += 1;
             continue;
@@ -295,7 +296,7 @@ fn park(
         from: Some(peer),
         parked: None,
         trunk: None,
-        forked: false,
+        aside: 0,
     });
     tx.put(key, &AuthorState { parked: Some(reason), ..state });
     Ok(())

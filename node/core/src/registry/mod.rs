@@ -6,7 +6,7 @@
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
 //! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
-//! and digests; `family` names them where an author's chain branches.
+//! and digests; `family` says where they lie and what they are called where an author's chain branches.
 
 mod access;
 mod edit;
@@ -20,8 +20,7 @@ mod tx;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{
-    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Heads, Nothing, RefusalCode, ShardInfo, Statement,
-    StatementBody,
+    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Nothing, RefusalCode, ShardInfo, Statement, StatementBody,
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;
@@ -34,8 +33,8 @@ use crate::{wire_code, wire_struct};
 
 pub use access::next_access_hash;
 pub use edit::{FormError, FormPlace, check_form};
-pub(crate) use family::Way;
-pub use family::branch_id;
+pub use family::{Names, alias_id, heads, tips};
+pub(crate) use family::{is_head_of, way_down};
 pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
@@ -131,7 +130,7 @@ impl ShardState {
     }
 }
 
-/// A head: how far an author's chain, or one of its branches, is held.
+/// How far an author's chain, or one of its branches, is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorState {
     /// Who.
@@ -142,20 +141,12 @@ pub struct AuthorState {
     pub hash: Hash,
     /// The neighbour from which its edits come; none for this site itself.
     pub from: Option<SiteId>,
-    /// Set when its chain broke.
+    /// Set in the author's first branch when its chain broke.
     pub parked: Option<Parked>,
-    /// The edit from which this branch of the author's chain grew; none for the chain's beginning.
+    /// Where the edit lies from which this branch grew; none for the author's first branch.
     pub trunk: Option<Dot>,
-    /// Whether the chain goes on in several branches from here; nothing is added to this one.
-    pub forked: bool,
-}
-
-impl AuthorState {
-    /// The number below its first edit: where this branch grew from another, or 0.
-    #[must_use]
-    pub(crate) fn below(&self) -> u64 {
-        self.trunk.as_ref().map_or(0, |trunk| trunk.counter)
-    }
+    /// The highest number on the author's other branches; 0 if there are none. Kept in its first branch alone.
+    pub aside: u64,
 }
 
 /// Why an author's edits are not taken any more.
@@ -187,7 +178,7 @@ impl std::fmt::Debug for StoredEdit {
 /// One position of this site's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// The edit.
+    /// Where the edit lies.
     pub dot: Dot,
     /// The neighbour it came from; it is not sent back there.
     pub from: Option<SiteId>,
@@ -212,7 +203,7 @@ pub enum Poison {
 wire_struct! {
     GroupState { site, level, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
-    AuthorState { author, number, hash, from, parked, trunk, forked }
+    AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }
 }
@@ -378,7 +369,8 @@ impl Tx<'_> {
 /// word of an earlier life comes late. Lives have no order of their own, but a later one may hold edits of an earlier one,
 /// and never the other way round: of two in which the site wrote nothing, the one that comes later counts.
 /// Dates do not decide: a clock that was a year ahead for an hour must not silence its site for a year. Single heads do
-/// not either, since a branch ends where a fork becomes known; but the sum of their numbers never falls then.
+/// not either, since the end of a branch goes by another alias once an edit follows; but the sum of their numbers never
+/// falls then.
 #[must_use]
 pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
     let said = |statement: &Statement| {
@@ -395,35 +387,25 @@ pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
     !is_of_an_earlier_life
 }
 
-/// A shard's heads: every branch of every author with at least one edit here.
-pub fn heads(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Heads, StoreError> {
-    Ok(authors(view, keys, shard)?
-        .into_iter()
-        .filter(|(_, state)| state.number > 0)
-        .map(|(id, state)| (id, (state.number, state.hash)))
-        .collect())
-}
+/// Branches of authors, by what they lie under.
+pub type Authors = BTreeMap<AuthorId, AuthorState>;
 
-/// All authors of a shard by the names of their branches, those whose first edit was refused included.
-pub fn authors(
-    view: &dyn StateView,
-    keys: Keys,
-    shard: ShardId,
-) -> Result<BTreeMap<AuthorId, AuthorState>, StoreError> {
+/// All branches of all authors of a shard, those whose first edit was refused included.
+pub fn authors(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Authors, StoreError> {
     let (from, to) = keys.authors(shard);
     let mut authors = BTreeMap::new();
     for item in view.scan(&from, &to) {
         let (key, value) = item?;
         let state = AuthorState::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-        authors.insert(author_of(&key), state);
+        authors.insert(branch_of(&key), state);
     }
     Ok(authors)
 }
 
-/// The author, or the branch of one, in the key of its state.
-fn author_of(key: &[u8]) -> AuthorId {
+/// The branch in the key of its state.
+fn branch_of(key: &[u8]) -> AuthorId {
     let mut id = AuthorId::default();
-    id.0.iter_mut().zip(crate::keys::suffix(key, 8)).for_each(|(to, from)| *to = *from);
+    id.0.iter_mut().zip(crate::keys::suffix(key, 24)).for_each(|(to, from)| *to = *from);
     id
 }
 

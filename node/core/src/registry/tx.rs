@@ -131,15 +131,15 @@ impl<'a> Tx<'a> {
         self.put(self.keys().shard(shard.info.shard), shard);
     }
 
-    /// The head of an author: number and hash, zero if it has no edit here.
+    /// The end of an author's first branch: number and hash, zero if it has no edit here.
     pub fn head(&self, shard: ShardId, author: crate::ids::AuthorId) -> Result<(u64, Hash), StoreError> {
         let state: Option<AuthorState> = self.get(&self.keys().author(shard, author))?;
         Ok(state.map_or((0, Hash::default()), |state| (state.number, state.hash)))
     }
 
-    /// An edit that is held.
-    pub fn edit(&self, shard: ShardId, dot: &Dot) -> Result<Option<StoredEdit>, StoreError> {
-        self.get(&self.keys().edit(shard, dot))
+    /// The edit that lies at a place.
+    pub fn edit(&self, shard: ShardId, place: &Dot) -> Result<Option<StoredEdit>, StoreError> {
+        self.get(&self.keys().edit(shard, place))
     }
 
     /// A record with its bytes.

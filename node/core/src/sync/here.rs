@@ -10,7 +10,8 @@ use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::inject::rarely;
 use crate::keys::Keys;
 use crate::registry::{
-    Arrival, AuthorState, ITEMS_MAX, ShardState, StoredEdit, Way, authors, corrupt, heads, read, read_range, supersedes,
+    Arrival, AuthorState, Authors, ITEMS_MAX, ShardState, StoredEdit, authors, corrupt, heads, is_head_of, read,
+    read_range, supersedes, tips, way_down,
 };
 use crate::store::{StateView, StoreError};
 
@@ -28,28 +29,48 @@ const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX;
 /// Edits in one batch; a command more may follow, and stays below what a receiver takes.
 const BATCH_ITEMS: usize = ITEMS_MAX - PARTS_MAX;
 
-/// The edits of the stream that the peer has: per branch of an author, as this site names it, up to a number.
+/// The edits of the stream that the peer has: per branch, as it lies here, up to a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skip(BTreeMap<AuthorId, u64>);
 
 impl Skip {
-    /// Whether the peer has this edit, by the name that it has here.
+    /// Whether the peer has the edit that lies here.
     #[must_use]
-    pub fn covers(&self, dot: &Dot) -> bool {
-        dot.counter <= self.up_to(dot.actor)
+    pub fn covers(&self, place: &Dot) -> bool {
+        place.counter <= self.up_to(place.actor)
     }
 
-    pub(super) fn up_to(&self, branch: AuthorId) -> u64 {
+    fn up_to(&self, branch: AuthorId) -> u64 {
         self.0.get(&branch).copied().unwrap_or(0)
     }
 
     /// Adds an edit and what is below it down to the author's first.
-    pub(super) fn add(&mut self, authors: &BTreeMap<AuthorId, AuthorState>, dot: Dot) {
-        for end in Way::down_from(authors, dot).ends() {
+    pub(super) fn add(&mut self, authors: &Authors, place: Dot) {
+        for end in way_down(authors, place) {
             let number = self.0.entry(end.actor).or_default();
-            *number = end.counter.max(*number);
+            if *number >= end.counter {
+                // What is below was added with it.
+                return;
+            }
+            *number = end.counter;
         }
     }
+
+    /// What it has of an author's edits: where it ends on each branch.
+    pub(super) fn ends_of(&self, authors: &Authors, author: AuthorId) -> Vec<Dot> {
+        let ends = branches_of(authors, author).map(|(branch, state)| (self.up_to(branch), branch, state));
+        let begun = ends.filter(|(number, _, state)| *number > state.below());
+        begun.map(|(counter, actor, _)| Dot { actor, counter }).collect()
+    }
+}
+
+/// An author's branches; none of an alias.
+fn branches_of(authors: &Authors, author: AuthorId) -> impl Iterator<Item = (AuthorId, &AuthorState)> {
+    let root = authors.get(&author).filter(|root| root.trunk.is_none());
+    let of_author = move |(id, state): &(&AuthorId, &AuthorState)| {
+        **id == author || root.is_some_and(|root| state.trunk.is_some() && state.author == root.author)
+    };
+    authors.iter().filter(move |_| root.is_some()).filter(of_author).map(|(id, state)| (*id, state))
 }
 
 /// A stretch of the stream that becomes a batch.
@@ -112,64 +133,67 @@ impl Here<'_> {
         Ok(Some(ShardHello { shard, epoch: state.epoch, heads: self.heads(shard)?, cursor }))
     }
 
-    pub(super) fn authors(&self, shard: ShardId) -> Result<BTreeMap<AuthorId, AuthorState>, StoreError> {
+    pub(super) fn authors(&self, shard: ShardId) -> Result<Authors, StoreError> {
         authors(self.view, self.keys, shard)
     }
 
-    /// This site's name of the edit that the peer calls (`branch`, `number`), if it is held: names differ while the
-    /// sites know different branches.
+    /// Where the edit at the end of a peer's head lies, if it is held. The head may be called by an alias that the edit has
+    /// there and not here, or the other way round: sites may know different branches.
     pub(super) fn locate(
         &self,
         shard: ShardId,
-        authors: &BTreeMap<AuthorId, AuthorState>,
-        branch: AuthorId,
+        authors: &Authors,
+        id: AuthorId,
         (number, hash): (u64, Hash),
     ) -> Result<Option<Dot>, StoreError> {
-        if number == 0 {
-            return Ok(None);
-        }
-        let known = authors.get(&branch);
-        let others = authors.iter().filter(|(_, state)| {
-            known.is_none_or(|known| state.author == known.author && (known.forked || known.trunk.is_some()))
-        });
-        for candidate in std::iter::once(branch).chain(others.map(|(id, _)| *id)) {
-            if self.hash(shard, candidate, number)? == Some(hash) {
-                return Ok(Some(Dot { actor: candidate, counter: number }));
+        // Whoever is parked without an edit may bear any id.
+        let is_author = |state: &AuthorState| state.trunk.is_none() && state.number > 0;
+        let author = if authors.get(&id).is_some_and(is_author) {
+            id
+        } else {
+            let mut roots = authors.iter().filter(|(_, state)| is_author(state));
+            let Some((author, _)) = roots.find(|(author, _)| is_head_of(**author, id, &hash)) else { return Ok(None) };
+            *author
+        };
+        for (branch, state) in branches_of(authors, author).filter(|(_, state)| state.holds(number)) {
+            let held = if number == state.number { Some(state.hash) } else { self.hash(shard, branch, number)? };
+            if held == Some(hash) {
+                return Ok(Some(Dot { actor: branch, counter: number }));
             }
         }
         Ok(None)
     }
 
-    /// What a peer with these heads has. Of a branch whose head is not held here, `of_unknown` tells up to which edit.
+    /// What a peer with these heads has. Of a head whose edit is not held here, `of_unknown` tells up to which edits.
     pub(super) fn covered(
         &self,
         shard: ShardId,
+        authors: &Authors,
         heads: &Heads,
-        of_unknown: impl Fn(AuthorId, u64) -> Result<Option<Dot>, StoreError>,
+        of_unknown: impl Fn(AuthorId, u64) -> Result<Vec<Dot>, StoreError>,
     ) -> Result<Skip, StoreError> {
-        let authors = self.authors(shard)?;
         let mut skip = Skip::default();
-        for (branch, head) in heads {
-            let held = match self.locate(shard, &authors, *branch, *head)? {
-                Some(dot) => Some(dot),
-                None => of_unknown(*branch, head.0)?,
+        for (id, head) in heads {
+            let held = match self.locate(shard, authors, *id, *head)? {
+                Some(place) => vec![place],
+                None => of_unknown(*id, head.0)?,
             };
-            if let Some(dot) = held {
-                skip.add(&authors, dot);
-            }
+            held.into_iter().for_each(|place| skip.add(authors, place));
         }
         Ok(skip)
     }
 
     /// The edits of a shard that a site with these heads is known to hold, for people. A site that is ahead on somebody
-    /// else's branch is taken to hold what is here of it. Where it names an edit of this site, or one with a number that
-    /// is held, that is not held, it is on another branch, and nothing of this one is known to be common until a session
-    /// has looked.
+    /// else's longest branch is taken to hold what is here of it. Where it names an edit of this site, or one with a number
+    /// that is held, that is not held, it is on another branch, and nothing of this one is known to be common until a
+    /// session has looked.
     pub fn known_to_hold(&self, shard: ShardId, heads: &Heads) -> Result<Skip, StoreError> {
         let authors = self.authors(shard)?;
-        self.covered(shard, heads, |actor, counter| {
-            let is_ahead = |state: &&AuthorState| state.from.is_some() && !state.forked && state.number < counter;
-            Ok(authors.get(&actor).filter(is_ahead).map(|_| Dot { actor, counter }))
+        let tips = tips(&authors);
+        self.covered(shard, &authors, heads, |id, counter| {
+            let is_ahead = |(_, state): &&(AuthorId, &AuthorState)| state.from.is_some() && state.number < counter;
+            let tip = tips.get(&id).filter(is_ahead);
+            Ok(tip.map(|(branch, state)| Dot { actor: *branch, counter: state.number }).into_iter().collect())
         })
     }
 
@@ -194,20 +218,24 @@ impl Here<'_> {
         Ok(true)
     }
 
-    /// The hash of an edit that is held.
-    fn hash(&self, shard: ShardId, author: AuthorId, number: u64) -> Result<Option<Hash>, StoreError> {
-        let dot = Dot { actor: author, counter: number };
-        let stored: Option<StoredEdit> = read(self.view, &self.keys.edit(shard, &dot))?;
+    /// The hash of the edit that lies at a place, if any does.
+    fn hash(&self, shard: ShardId, branch: AuthorId, number: u64) -> Result<Option<Hash>, StoreError> {
+        let place = Dot { actor: branch, counter: number };
+        let stored: Option<StoredEdit> = read(self.view, &self.keys.edit(shard, &place))?;
         Ok(stored.map(|stored| stored.hash))
     }
 
     /// The hashes of the edits `from..=to` on the way down from `tip`, as far as it reaches.
     pub(super) fn hashes(&self, shard: ShardId, tip: Dot, from: u64, to: u64) -> Result<Vec<Hash>, StoreError> {
-        let way = Way::down_from(&self.authors(shard)?, tip);
+        let authors = self.authors(shard)?;
+        let mut way: Vec<Dot> = way_down(&authors, tip).collect();
         let mut hashes = Vec::new();
         for number in from.max(1)..=to {
-            let hash = match way.at(number) {
-                Some(dot) => self.hash(shard, dot.actor, number)?,
+            while way.last().is_some_and(|end| end.counter < number) {
+                way.pop();
+            }
+            let hash = match way.last() {
+                Some(end) => self.hash(shard, end.actor, number)?,
                 None => None,
             };
             match hash {
@@ -262,7 +290,7 @@ impl Here<'_> {
                     break;
                 }
             }
-            let is_large = stretch.bytes > BATCH_BYTES_MAX || stretch.batch.items.len() > ITEMS_MAX;
+            let is_large = stretch.bytes > bytes_max.max(BATCH_BYTES_MAX) || stretch.batch.items.len() > ITEMS_MAX;
             if is_large && items > 0 {
                 break;
             }

@@ -61,7 +61,7 @@ pub struct Again {
     pub heads: Heads,
 }
 
-/// Asks for the hashes of the edits `from..=to` on the way to the head that the listener said of a branch.
+/// Asks for the hashes of the edits `from..=to` on the way to the head that the listener said of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The shard.

@@ -8,10 +8,13 @@
 //! from the beginning. Either way it leaves out what the receiver is known to have: by its heads at the beginning of the
 //! session, and by what it sent since.
 //!
-//! Heads are compared as (number, hash). Of a head that a site does not hold though it holds as many edits of that
-//! branch, the peer must be on another branch: the site asks for hashes until it knows the last common edit, then both
-//! send each other what is above it. A site whose peer knows an edit of its own present incarnation that it does not
-//! know itself was restored from a backup: it renews its incarnation and starts the session again.
+//! Heads are compared as (number, hash). Where an author's chain branches, its longest branch goes by the author's id and
+//! the others by aliases, which tell their author to whoever knows it (`registry::family`). Of an author of whom a site
+//! holds as many edits as the peer, but not the peer's last, the peer must be on another branch: the site asks for hashes
+//! until it knows the last common edit, then both send each other what is above it. Of a shorter branch that a site does
+//! not know, nothing is known to be common but what other heads cover: some edits may come twice. A site whose peer knows
+//! an edit of its own present incarnation that it does not know itself, on whichever branch, was restored from a backup:
+//! it renews its incarnation and starts the session again.
 //!
 //! Left to others: who may speak (the connection's certificate), signatures (the driver), hints for urgent edits.
 
@@ -29,7 +32,7 @@ use crate::edit::{Dot, Edit};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
 use crate::inject::{is_armed, rarely, rarely_once, sometimes};
-use crate::registry::AuthorState;
+use crate::registry::{AuthorState, is_head_of};
 use crate::store::StoreError;
 
 /// Batches on the way at once per shard: enough to hide a round trip, few enough to waste on a mismatch.
@@ -340,7 +343,7 @@ impl Session {
         };
         let authors = here.authors(merged.shard)?;
         for (actor, counter) in sent {
-            let fits = |state: &&AuthorState| state.parked.is_none() && !state.forked && state.number >= counter;
+            let fits = |root: &&AuthorState| root.parked.is_none() && root.aside < counter && root.number >= counter;
             if authors.get(&actor).filter(fits).is_some() {
                 flow.skip.add(&authors, Dot { actor, counter });
             }
@@ -354,17 +357,17 @@ impl Session {
         let Some(state) = here.shard(shard)? else { return Ok(()) };
         let (authors, own) = (here.authors(shard)?, state.own.id());
         let mut differing = Vec::new();
-        for (branch, head) in &there.heads {
-            if head.0 == 0 || here.locate(shard, &authors, *branch, *head)?.is_some() {
+        for (id, head) in &there.heads {
+            if head.0 == 0 || here.locate(shard, &authors, *id, *head)?.is_some() {
                 continue;
             }
-            if *branch == own {
+            if is_head_of(own, *id, &head.1) {
                 effects.push(Effect::Renew { shard, author: own });
                 return Ok(());
             }
-            let said = self.said.get(&shard).and_then(|said| said.get(branch));
+            let said = self.said.get(&shard).and_then(|said| said.get(id));
             if said.is_some_and(|said| head.0 <= said.0) {
-                differing.push((*branch, head.0));
+                differing.push((*id, head.0));
             }
         }
         self.waiting.insert(shard, Waiting { there, common: BTreeMap::new(), passed_over: false });
@@ -372,10 +375,10 @@ impl Session {
         self.flow_if_settled(here, shard, effects)
     }
 
-    /// The edit that this site has said to be its head of a branch, by its present name.
-    fn said_tip(&self, here: &Here<'_>, (shard, branch): (ShardId, AuthorId)) -> Result<Option<Dot>, StoreError> {
-        match self.said.get(&shard).and_then(|said| said.get(&branch)) {
-            Some(head) => here.locate(shard, &here.authors(shard)?, branch, *head),
+    /// Where the edit lies that this site has said to be the end of a head.
+    fn said_tip(&self, here: &Here<'_>, (shard, id): (ShardId, AuthorId)) -> Result<Option<Dot>, StoreError> {
+        match self.said.get(&shard).and_then(|said| said.get(&id)) {
+            Some(head) => here.locate(shard, &here.authors(shard)?, id, *head),
             None => Ok(None),
         }
     }
@@ -437,11 +440,11 @@ impl Session {
         let Some(state) = here.shard(shard)? else { return Ok(()) };
         cap(&mut there.heads, &common);
         // Where the peer is ahead of what this site has said, it finds out itself if the branches differ.
-        let said = |branch, number| {
-            let tip = self.said_tip(here, (shard, branch))?;
-            Ok(tip.filter(|tip| tip.counter < number))
+        let said = |id, number| {
+            let tip = self.said_tip(here, (shard, id))?;
+            Ok(tip.into_iter().filter(|tip| tip.counter < number).collect())
         };
-        let skip = here.covered(shard, &there.heads, said)?;
+        let skip = here.covered(shard, &here.authors(shard)?, &there.heads, said)?;
         let sent = match there.cursor {
             Some(cursor) if here.fits(&state, &cursor)? && here.has_taken(shard, &cursor, &skip)? => cursor,
             kept => {
@@ -477,10 +480,9 @@ impl Session {
             effects.push(Effect::Close(format!("the peer keeps refusing batches of shard {shard}")));
             return Ok(());
         }
-        // Of a branch where the peer is ahead, it has what it had before.
-        let before = &flow.skip;
-        flow.skip =
-            here.covered(shard, &again.heads, |actor, _| Ok(Some(Dot { actor, counter: before.up_to(actor) })))?;
+        // Of an author where the peer is ahead, it has what it had before.
+        let (authors, before) = (here.authors(shard)?, &flow.skip);
+        flow.skip = here.covered(shard, &authors, &again.heads, |id, _| Ok(before.ends_of(&authors, id)))?;
         flow.sent = Cursor::start(state.epoch);
         flow.scanned = 0;
         flow.in_flight = 0;

@@ -12,7 +12,7 @@ use dinhba_core::edit::{Change, Dot, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write, are_disputed};
-use dinhba_core::registry::{authors, branch_id};
+use dinhba_core::registry::{alias_id, authors};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Session, Skip};
 
@@ -148,7 +148,7 @@ fn vectors() {
         say("  its hash", &edit.hash(&[0x5e; 32]).0);
     }
     let hash = Edit::from_bytes(&batch.items[1].bytes).unwrap().hash(&[0x5e; 32]);
-    say("the branch of this author that begins with the second", &branch_id(state.own.id(), &hash).0);
+    say("the alias of this author for the second", &alias_id(state.own.id(), &hash).0);
     say("a batch of both", &batch.to_bytes());
     say("message: batch", &Message::Batch(Box::new(batch.clone())).to_bytes());
     say("message: ack", &Message::Ack(Ack { shard: SHARD, cursor: batch.end }).to_bytes());

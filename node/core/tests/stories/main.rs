@@ -1,6 +1,7 @@
-//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours; scripts.
+//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; scripts.
 
 mod convergence;
+mod forks;
 mod golden;
 mod hostile;
 mod memory;

@@ -1,5 +1,6 @@
 //! Sites made of nothing but their folded state, in memory.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use dinhba_core::archive::{
@@ -23,16 +24,18 @@ use dinhba_core::store::{self, Scan, StateView, StoreError};
 use dinhba_core::sync::{Here, Skip};
 use dinhba_core::units::NoUnits;
 
+/// The state, and how many values were read of it.
 #[derive(Clone, Default)]
-pub struct Memory(pub BTreeMap<Vec<u8>, Vec<u8>>);
+pub struct Memory(pub BTreeMap<Vec<u8>, Vec<u8>>, Cell<u64>);
 
 impl StateView for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.1.set(self.1.get() + 1);
         Ok(self.0.get(key).cloned())
     }
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Scan<'a> {
         let range = self.0.range(from.to_vec()..to.to_vec());
-        Box::new(range.map(|(key, value)| Ok((key.clone(), value.clone()))))
+        Box::new(range.inspect(|_| self.1.set(self.1.get() + 1)).map(|(key, value)| Ok((key.clone(), value.clone()))))
     }
 }
 
@@ -56,6 +59,9 @@ pub struct Office {
     pub site: SiteId,
     pub state: Memory,
     pub context: Context,
+    /// What the last command wrote and read.
+    pub written: usize,
+    pub read: u64,
     index: u64,
     chance: u64,
 }
@@ -63,7 +69,15 @@ pub struct Office {
 impl Office {
     pub fn new(site: u64) -> Self {
         let context = Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32] };
-        let mut office = Office { site: SiteId(site), state: Memory::default(), context, index: 0, chance: site };
+        let mut office = Office {
+            site: SiteId(site),
+            state: Memory::default(),
+            context,
+            written: 0,
+            read: 0,
+            index: 0,
+            chance: site,
+        };
         office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());
@@ -95,7 +109,9 @@ impl Office {
     pub fn run(&mut self, command: Command) -> Answer {
         self.index += 1;
         let entry = (self.index, vec![command].to_bytes());
+        self.state.1.set(0);
         let (answers, batch) = apply(&self.state, &self.context, &[entry]).unwrap();
+        (self.written, self.read) = (batch.writes.len(), self.state.1.get());
         self.state.write(batch);
         Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0)
     }

@@ -9,9 +9,9 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Hash, Incarnation, RecordId, SiteId};
-use dinhba_core::keys::Space;
-use dinhba_core::registry::ITEMS_MAX;
+use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::keys::{Space, suffix};
+use dinhba_core::registry::{AuthorState, ITEMS_MAX, Poison, StoredEdit, alias_id, authors, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -29,7 +29,8 @@ struct Draft {
     record: u8,
     field: usize,
     value: u8,
-    overwrites: Vec<Index>,
+    /// Edits of before, and whether by their aliases.
+    overwrites: Vec<(Index, bool)>,
     lie: Lie,
 }
 
@@ -60,7 +61,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         8 => Just(Lie::None),
     ];
     let branches = prop::option::weighted(0.25, any::<Index>());
-    let overwrites = prop::collection::vec(any::<Index>(), 0..4);
+    let overwrites = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..4);
     (0..AUTHORS, branches, 0..2_u8, 0..4_usize, any::<u8>(), overwrites, lie).prop_map(
         |(author, branches_at, record, field, value, overwrites, lie)| Draft {
             author,
@@ -94,7 +95,11 @@ fn forge(drafts: &[Draft]) -> Vec<Forged> {
             parent.map_or((1, Hash::default()), |at| (all[at].edit.header.number + 1, all[at].hash));
         let mut overwrites: BTreeSet<Dot> = BTreeSet::new();
         if !all.is_empty() {
-            overwrites.extend(draft.overwrites.iter().map(|at| all[at.index(all.len())].edit.dot()));
+            overwrites.extend(draft.overwrites.iter().map(|(at, by_alias)| {
+                let Forged { edit, hash, .. } = &all[at.index(all.len())];
+                let Dot { actor, counter } = edit.dot();
+                Dot { actor: if *by_alias { alias_id(actor, hash) } else { actor }, counter }
+            }));
         }
         let (mut kind, mut level, mut record_kind) = (EditKind::Change, 1, RecordKind::Person);
         let (written, mut bytes): (FieldId, Vec<u8>) = match draft.field {
@@ -199,12 +204,26 @@ fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) 
     (edit.header.author.id(), edit.header.origin.request.session)
 }
 
-/// What must not depend on the order: authors, records, conflicts, what is set aside, the index.
-fn told(office: &Office) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let spaces = [Space::Author, Space::Record, Space::Conflict, Space::Poison, Space::Index, Space::Number]
-        .map(|space| space as u8);
+/// What must not depend on the order: records, conflicts, the index, byte for byte; heads; where the branches of authors
+/// end, and what is set aside, which lie wherever they came.
+fn told(office: &Office) -> impl PartialEq + std::fmt::Debug + use<> {
+    let spaces = [Space::Record, Space::Conflict, Space::Index, Space::Number].map(|space| space as u8);
     let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&key[8]));
-    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let kept: BTreeMap<Vec<u8>, Vec<u8>> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let ends = authors(&office.state, office.keys(), SHARD).unwrap().into_values();
+    let ends: BTreeSet<_> = ends
+        .map(|AuthorState { author, number, hash, from, parked, .. }| (author, number, hash, from, parked.is_some()))
+        .collect();
+    let aside = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap().into_iter();
+    let aside: BTreeMap<Hash, Poison> = aside
+        .map(|(key, poison)| {
+            let (actor, counter) = suffix(&key, 8).split_first_chunk().unwrap();
+            let place = Dot { actor: AuthorId(*actor), counter: u64::from_be_bytes(counter.try_into().unwrap()) };
+            let edit: StoredEdit = read(&office.state, &office.keys().edit(SHARD, &place)).unwrap().unwrap();
+            (edit.hash, poison)
+        })
+        .collect();
+    (kept, office.here().heads(SHARD).unwrap(), ends, aside)
 }
 
 proptest! {

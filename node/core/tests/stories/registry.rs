@@ -13,7 +13,9 @@ use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{EvidenceId, Incarnation, NodeId, RecordId, RequestId, ShardId, UnitId};
 use dinhba_core::place::{NodeEntry, PlaceEntry};
-use dinhba_core::registry::{COMMANDS_MAX, GroupState, LEVEL_MAX, Poison, apply, branch_id, read, read_range};
+use dinhba_core::registry::{
+    COMMANDS_MAX, GroupState, LEVEL_MAX, Names, Poison, alias_id, apply, authors, read, read_range, tips,
+};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
 use dinhba_core::sync::Skip;
@@ -507,15 +509,24 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
     let retry = accepted(restored.edit(add_phone));
     assert!(retry.replayed);
     assert_eq!(retry.receipt.hash, phone.receipt.hash, "the edit is the same,");
-    let branch = branch_id(old_author, &phone.receipt.hash);
-    assert_eq!(retry.receipt.first, Dot { actor: branch, counter: 2 }, "its name is another");
+    assert_eq!(retry.receipt.first, fork, "and so is what its author called it,");
+    let alias = Dot { actor: alias_id(old_author, &phone.receipt.hash), counter: 2 };
     for office in [&restored, &district] {
+        assert_eq!(office.record(record).dots(&(field::MOBILE_NUMBER, vec![])), [alias.clone()], "though not its name");
+        let name = Names::new(&office.state, office.keys(), SHARD).of(&fork, &phone.receipt.hash).unwrap();
+        assert_eq!(name, alias);
+        assert_eq!(office.record(record).dots(&(field::NOTE, vec![])), [Dot { actor: old_author, counter: 3 }]);
         for field in [field::SEX, field::NOTE, field::MOBILE_NUMBER] {
             assert_eq!(office.record(record).values(&(field, vec![])).len(), 1);
         }
     }
     let heads = restored.here().heads(SHARD).unwrap();
-    assert_eq!(heads.values().map(|(number, _)| *number).collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
+    assert_eq!(heads.values().map(|(number, _)| *number).collect::<BTreeSet<_>>(), BTreeSet::from([2, 3]));
+    assert_eq!(
+        (heads[&old_author].0, heads[&alias.actor]),
+        (3, (2, phone.receipt.hash)),
+        "the longest has its author's id"
+    );
     assert_eq!(heads, district.here().heads(SHARD).unwrap());
     assert_eq!(restored.shard().state_digest, district.shard().state_digest);
     assert_eq!(restored.shard().edits_digest, district.shard().edits_digest);
@@ -542,7 +553,8 @@ fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
     };
     assert!(!holds(&district, &restored, mine, 2), "it has another edit of that name");
     restored.merge(district.site, stream(&district), 2);
-    let (first, _) = restored.here().heads(SHARD).unwrap().into_iter().find(|(_, head)| head.0 == 3).unwrap();
+    let known = authors(&restored.state, restored.keys(), SHARD).unwrap();
+    let first = tips(&known)[&mine].0;
     assert!(holds(&district, &restored, first, 3) && holds(&district, &restored, mine, 1), "whatever it calls them");
     assert_eq!(lacks(&district, &restored), 1, "two branches above number 1, one of them there under an older name");
     accepted(restored.set(request(7, 2), record, field::NOTE, "by phone"));
