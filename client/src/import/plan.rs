@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::lens::rule_text;
 use dinhba_core::number::PersonNumber;
+use dinhba_core::registry::LEVEL_MAX;
 use dinhba_core::schema::{FieldId, RecordKind, field, parse, rules, validate};
 use dinhba_core::units::Directory;
 
@@ -243,7 +244,8 @@ impl Plan {
             // Rules compare whom a row refers to; what it says, does not hold that: see above.
             let value = read(&|name| existing(name).unwrap_or(RecordId(hash_of("name", &[called(name).as_bytes()]))))?;
             let bytes = value.encode();
-            validate(record.kind, entry.field, entry.element.as_bytes(), &bytes).map_err(|error| error.to_string())?;
+            validate(LEVEL_MAX, record.kind, entry.field, entry.element.as_bytes(), &bytes)
+                .map_err(|error| error.to_string())?;
             if entry.field == field::PERSONAL_NUMBER {
                 number = value.number();
             }
