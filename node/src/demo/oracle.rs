@@ -235,11 +235,12 @@ impl Oracle {
     #[must_use]
     pub fn examine(&self, shard: ShardId, copy: &Copy) -> Findings {
         let mut findings = Findings { digest: digest(copy), ..Findings::default() };
-        let renamed: BTreeMap<Dot, Dot> =
-            copy.entries.iter().filter_map(|(dot, entry)| Some((entry.numbered_as?, *dot))).collect();
+        // Where a chain forked, several were numbered alike.
+        let renamed: BTreeMap<(Dot, RequestId), Dot> =
+            copy.entries.iter().filter_map(|(dot, entry)| Some(((entry.numbered_as?, entry.request), *dot))).collect();
         let mut known: BTreeSet<Dot> = BTreeSet::new();
         for (told, sent) in self.acknowledged.iter().filter(|(_, sent)| sent.shard == shard) {
-            let dot = renamed.get(told).unwrap_or(told);
+            let dot = renamed.get(&(*told, sent.request)).unwrap_or(told);
             let Some(entry) = copy.entries.get(dot) else {
                 findings.problems.insert(Problem::Missing(*told));
                 continue;

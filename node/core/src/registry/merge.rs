@@ -224,7 +224,7 @@ fn take(
     for Part { edit, hash, bytes } in parts {
         let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
         // Bounded: each double would double again on every way that it takes.
-        let again = is_armed("apply-twice") && !tx.author(id, dot.actor)?.is_some_and(|root| root.aside > 0);
+        let again = is_armed("apply-twice") && tx.author(id, dot.actor)?.is_none_or(|root| root.aside == 0);
         if sometimes("an edit comes again", is_known) && !again {
             merged.known += 1;
             continue;

@@ -72,7 +72,7 @@ fn a_forged_fork_costs_two_records_however_long_the_chain_is_and_wherever_it_com
     let (commune, mut district, edits) = long_chain();
     for (count, number) in std::iter::once(5).chain((1..=50).map(|at| 39 * at)).enumerate() {
         let edit = forged(&edits, number, request(99, count as u64 + 1));
-        assert_eq!(send(&mut district, &[edit.clone()]).folded, 1);
+        assert_eq!(send(&mut district, std::slice::from_ref(&edit)).folded, 1);
         let (written, read) = (district.written, district.read);
         assert!(written <= WRITES_MAX, "{written} writes for fork {count} at {number}");
         assert!(read <= READS_MAX + ends(&district) as u64 * 3, "{read} reads for fork {count} at {number}");

@@ -512,7 +512,8 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
     assert_eq!(retry.receipt.first, fork, "and so is what its author called it,");
     let alias = Dot { actor: alias_id(old_author, &phone.receipt.hash), counter: 2 };
     for office in [&restored, &district] {
-        assert_eq!(office.record(record).dots(&(field::MOBILE_NUMBER, vec![])), [alias.clone()], "though not its name");
+        let dots = office.record(record).dots(&(field::MOBILE_NUMBER, vec![]));
+        assert_eq!(dots, std::slice::from_ref(&alias), "though not its name");
         let name = Names::new(&office.state, office.keys(), SHARD).of(&fork, &phone.receipt.hash).unwrap();
         assert_eq!(name, alias);
         assert_eq!(office.record(record).dots(&(field::NOTE, vec![])), [Dot { actor: old_author, counter: 3 }]);
