@@ -230,8 +230,16 @@ pub(super) fn precondition(text: impl Display) -> Status {
 }
 
 /// It may have been done.
-pub(super) fn outcome_unknown(text: impl Display) -> Status {
+pub(crate) fn outcome_unknown(text: impl Display) -> Status {
     answer(Reason::OutcomeUnknown, text).into()
+}
+
+/// A part of what was asked was done before this came in the way: from then on nobody may be told that nothing changed.
+pub(super) fn in_part(status: Status) -> Status {
+    outcome_unknown(format!(
+        "a part of it was done; do it again, and see the status for what is so: {}",
+        status.message()
+    ))
 }
 
 /// The node contradicts itself.
