@@ -333,7 +333,7 @@ impl RecordsService {
                 records,
             }),
             Answer::Stale(moved) => Err(stale(&moved)),
-            Answer::Refused(refusal) => Err(refused(&refusal)),
+            Answer::Refused(refusal) => Err(refused("parts", &refusal)),
             other => Err(bug(format!("an edit was answered with {other:?}"))),
         }
     }
