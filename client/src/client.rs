@@ -294,9 +294,19 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn history(&self, context: &Context, record: RecordId) -> Result<Vec<v1::Entry>, Error> {
-        let message = v1::HistoryRequest { context: context.wire(), record: record.to_string() };
-        let reply = self.read(message, |transport, request| async move { records(transport).history(request).await });
-        Ok(reply.await?.entries)
+        let (mut entries, mut from) = (Vec::new(), 0);
+        loop {
+            let message = v1::HistoryRequest { context: context.wire(), record: record.to_string(), from };
+            let page =
+                self.read(message, |transport, request| async move { records(transport).history(request).await });
+            let v1::HistoryReply { entries: page, next } = page.await?;
+            entries.extend(page);
+            match next {
+                0 => return Ok(entries),
+                next if next > from => from = next,
+                _ => return Err(Error::Protocol("a page of a history that leads nowhere")),
+            }
+        }
     }
 
     /// Open conflicts, oldest first, and whether there are more; of one shard or of all that the caller may see.

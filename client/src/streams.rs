@@ -215,10 +215,11 @@ impl<S: Stream<Item = v1::EditRequest> + Send + Unpin> Many<S> {
         self.unanswered.iter().find(|unanswered| unanswered.sendings > 0).map(|oldest| oldest.request)
     }
 
-    /// The line is of no use any more; all that is unanswered will be sent again.
+    /// The line is of no use any more; all that is unanswered will be sent again. Whatever ended it is no answer to an edit
+    /// that was sent: the node may have accepted that before.
     fn broken(&mut self, told: &Told) -> Result<(), Error> {
         let line = self.line.take();
-        if Verdict::of(told).is_definite(self.oldest_open().is_some()) {
+        if self.oldest_open().is_none() && Verdict::of(told).is_definite(false) {
             return Err(Error::refused(told));
         }
         if let Some(line) = line {
@@ -491,5 +492,37 @@ fn unless_refused(client: &Client, node: usize, told: &Told) -> Result<Cause, Er
     match Verdict::of(told).is_definite(false) {
         true => Err(Error::refused(told)),
         false => Ok(client.failed(node, told)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::ids::SessionId;
+    use dinhba_proto::v1::Reason;
+    use tonic::Code;
+
+    use super::*;
+    use crate::error::node_status;
+    use crate::testing::Memory;
+
+    #[tokio::test]
+    async fn what_ends_a_stream_is_no_answer_to_the_edits_that_were_sent() {
+        let client = Memory::default().client(&["a"]);
+        let rounds = Rounds::start(&client, client.limits().deadline);
+        let mut many = Many {
+            client,
+            edits: stream::empty(),
+            is_complete: true,
+            unanswered: VecDeque::new(),
+            line: None,
+            rounds,
+            cause: Cause::plain(NO_ADDRESS),
+            is_over: false,
+        };
+        let told = Told::from(&node_status(Code::InvalidArgument, "it cannot be read", Reason::Invalid, Vec::new()));
+        assert!(matches!(many.broken(&told), Err(Error::Refused { .. })), "nothing was sent");
+        let request = RequestId { session: SessionId([1; 16]), counter: 1 };
+        many.unanswered.push_back(Unanswered { edit: v1::EditRequest::default(), request, sendings: 1 });
+        assert!(many.broken(&told).is_ok(), "it is sent again, and the outcome is not known until then");
     }
 }

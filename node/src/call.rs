@@ -34,7 +34,8 @@ pub struct Joined {
     pub formed: bool,
     /// Whether the one who answers takes part itself, or will when the site is founded.
     pub running: bool,
-    /// Whether it was removed for good, as the one who answers knows. Once so, always so.
+    /// Whether it was removed for good and is out, as the one who answers knows: the directory says so, and no membership in
+    /// force there has it any more. Once so, always so.
     pub left: bool,
 }
 
@@ -62,7 +63,21 @@ pub enum ChangeKind {
     Lead,
 }
 
-/// The members of a group as its leader has them after a change: the answer to [`Call::Change`].
+/// What became of a change at the leader: the answer to [`Call::Change`]. That there is no answer but a refusal of the call
+/// itself means that nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It is so, and these are the members.
+    Done(Members),
+    /// It was refused; nothing was changed.
+    Refused(String),
+    /// The one who was asked does not lead; nothing was changed.
+    NotLeader(String),
+    /// It may have been carried out, or in part.
+    Unknown(String),
+}
+
+/// The members of a group as its leader has them after a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
     /// Who votes.
@@ -77,7 +92,20 @@ wire_struct! {
     Change { kind, node, address }
 }
 wire_enum! { Call, "call" { 1 => Joined, 2 => Change } }
+wire_enum! { Changed, "outcome of a change" { 1 => Done, 2 => Refused, 3 => NotLeader, 4 => Unknown } }
 wire_code! { ChangeKind, "change of members" { 1 => Add, 2 => Promote, 3 => Remove, 4 => Lead } }
+
+impl From<Result<Members, ChangeError>> for Changed {
+    fn from(carried: Result<Members, ChangeError>) -> Self {
+        match carried {
+            Ok(members) => Changed::Done(members),
+            Err(error @ ChangeError::Refused(_)) => Changed::Refused(error.to_string()),
+            Err(error @ ChangeError::NotLeader { .. }) => Changed::NotLeader(error.to_string()),
+            // A replica may stop between the steps of a change.
+            Err(error @ (ChangeError::Unknown(_) | ChangeError::Stopped(_))) => Changed::Unknown(error.to_string()),
+        }
+    }
+}
 
 impl Change {
     /// Carries the change out at the leader, which `group` must be. It goes on if the caller gives up: a change of voters
@@ -167,4 +195,20 @@ impl Change {
 /// The members in force, as the replica here has them.
 async fn members(group: &Group) -> Result<BTreeMap<NodeId, (String, bool)>, ChangeError> {
     group.members().await.map_err(|error| ChangeError::Stopped(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_is_told_so_to_the_node_that_asked() {
+        let told = |error: ChangeError| Changed::from_bytes(&Changed::from(Err(error)).to_bytes()).unwrap();
+        let text = || "why".to_owned();
+        assert!(matches!(told(ChangeError::Refused(text())), Changed::Refused(why) if why.contains("why")));
+        assert!(matches!(told(ChangeError::NotLeader { leader: None }), Changed::NotLeader(_)));
+        for error in [ChangeError::Unknown(text()), ChangeError::Stopped(text())] {
+            assert!(matches!(told(error), Changed::Unknown(why) if why.contains("why")));
+        }
+    }
 }

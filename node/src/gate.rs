@@ -1,11 +1,15 @@
 //! What a call may cost before a service sees it: who may call what at all, how long a message may be, how much one caller and
-//! all of them may send and have open at once, and how long an answer may lie untaken.
+//! all of them may send and have open at once, how long a message may take to come, and how long a page of a feed may lie
+//! untaken. (Other answers are one message of at most 4 MiB, and bounded with the calls.)
 //!
 //! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods (`rule`). Promises: **memory is
 //! budgeted before it is reserved**: a message is handed on once all of it is here, so that who announces megabytes and sends
-//! five bytes costs five bytes; what is here counts on the caller's budget until it is answered. Calls that are for nodes alone
-//! are refused to people before anything of them is read. Who takes nothing of a feed for `TAKEN_WITHIN` is cut off, and what
-//! the feed held is freed. Leaves to others: how many connections there are (`tls`), what a call means (`service`).
+//! five bytes costs five bytes; what is here counts on the caller's budget until it is answered, or in a stream of messages until
+//! the next one begins. A service that keeps more of them than one counts them itself: many edits by [`Budget`], the peer service
+//! by its own bound. Calls that are for nodes alone are refused to people before anything of them is read, and people cannot use
+//! up what nodes need of bytes and calls. Who sends nothing of a message that is due, or takes nothing of a feed, is cut off after
+//! `BYTES_WITHIN` and `TAKEN_WITHIN`, and what was held is freed. Leaves to others: how many connections there are (`tls`), what
+//! a call means (`service`).
 //! Limits: what HTTP/2 itself holds for a connection (a window of a MiB, and headers) is not in the budget; connections are
 //! bounded instead. Calls that come without the door, in the simulator, do not pass here.
 
@@ -31,7 +35,7 @@ use tower::{Layer, Service};
 use crate::pki::identity_of;
 use crate::raft::peer::FRAME_BYTES_MAX;
 use crate::runtime::{self, Sleep};
-use crate::service::answer::{denied, overloaded};
+use crate::service::answer::{denied, outcome_unknown, overloaded};
 
 /// A question of a few fields: ids, a name, a date, the context.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
@@ -49,40 +53,50 @@ const BYTES_OF_PEOPLE_MAX: usize = 64 << 20;
 const BYTES_MAX: usize = 128 << 20;
 /// Calls of one caller under way: an application's threads, several times; a few kB each.
 const CALLS_OF_ONE_MAX: usize = 1024;
-/// Calls of all under way.
+/// Calls of all people together, and of all callers: what is above it is for nodes, of which each has a stream or two for each
+/// of its groups.
+const CALLS_OF_PEOPLE_MAX: usize = 6144;
 const CALLS_MAX: usize = 8192;
 /// Of these, streams that stay open (watch, export, backup, many edits) of one person or application: each holds a page or a few
 /// hundred kB of edits.
 const FEEDS_OF_ONE_MAX: usize = 32;
 /// The same of all.
 const FEEDS_MAX: usize = 256;
-/// Within a message the next bytes come within this, or never.
+/// Within a message the next bytes come within this, or never; so does the only message of a call that is no stream of them.
 const BYTES_WITHIN: Duration = Duration::from_secs(30);
-/// Who takes nothing of a feed for so long is gone, or will ask again: a page crosses the thinnest link in seconds.
+/// Who takes nothing of a feed for so long is gone, or will ask again: a piece crosses the thinnest link in seconds.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// A feed is handed on in pieces of this, whatever its pages are: who takes it steadily over 64 kbit/s has two seconds for each.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// What a method asks of its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rule {
     is_for_nodes: bool,
     message_bytes_max: usize,
+    /// Whether the answer stays open for as long as the caller likes.
     is_feed: bool,
+    /// Whether more than one message may come, each when it likes.
+    is_stream: bool,
 }
 
 /// The rule for the method at `path`.
 fn rule(path: &str) -> Rule {
-    let people = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: false };
-    let nodes = |message_bytes_max| Rule { is_for_nodes: true, message_bytes_max, is_feed: false };
-    let feed = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: true };
+    let people = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: false, is_stream: false };
+    let nodes = |message_bytes_max| Rule { is_for_nodes: true, ..people(message_bytes_max) };
+    let feed = |message_bytes_max| Rule { is_feed: true, ..people(message_bytes_max) };
+    let stream = |rule| Rule { is_stream: true, ..rule };
     match path {
-        "/dinhba.peer.v1.Peer/Stream" => nodes(FRAME_BYTES_MAX),
-        "/dinhba.v1.Link/Session" => nodes(MESSAGE_BYTES_MAX),
+        "/dinhba.peer.v1.Peer/Stream" => stream(nodes(FRAME_BYTES_MAX)),
+        "/dinhba.v1.Link/Session" => stream(nodes(MESSAGE_BYTES_MAX)),
         "/dinhba.v1.Link/Locate" => nodes(LOCATE_BYTES_MAX),
         "/dinhba.v1.Records/Edit" => people(EDIT_BYTES_MAX),
-        "/dinhba.v1.Records/EditMany" => feed(EDIT_BYTES_MAX),
+        "/dinhba.v1.Records/EditMany" => stream(feed(EDIT_BYTES_MAX)),
         "/dinhba.v1.Records/Watch" | "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
         // Where an archive stands, for each shard of the site.
         "/dinhba.v1.Site/Backup" => feed(MESSAGE_BYTES_MAX),
+        "/grpc.health.v1.Health/Watch" => feed(QUESTION_BYTES_MAX),
+        _ if path.starts_with("/grpc.reflection.") => stream(feed(QUESTION_BYTES_MAX)),
         _ if path.starts_with("/dinhba.peer.") || path.starts_with("/dinhba.v1.Link/") => nodes(QUESTION_BYTES_MAX),
         _ => people(QUESTION_BYTES_MAX),
     }
@@ -100,7 +114,8 @@ struct Usage {
 #[derive(Debug, Default)]
 struct Ledger {
     callers: BTreeMap<String, Usage>,
-    people: usize,
+    /// Of people: bytes and calls.
+    people: Usage,
     all: Usage,
 }
 
@@ -131,8 +146,9 @@ impl Call {
         if calls >= CALLS_OF_ONE_MAX {
             return busy("many calls of this caller", CALLS_OF_ONE_MAX);
         }
-        if entries.all.calls >= CALLS_MAX {
-            return busy("many calls of all", CALLS_MAX);
+        let calls_max = if is_person { CALLS_OF_PEOPLE_MAX } else { CALLS_MAX };
+        if entries.all.calls >= CALLS_MAX || is_person && entries.people.calls >= CALLS_OF_PEOPLE_MAX {
+            return busy("many calls of all", calls_max);
         }
         if is_feed && feeds >= FEEDS_OF_ONE_MAX {
             return busy("many streams of this caller", FEEDS_OF_ONE_MAX);
@@ -144,16 +160,24 @@ impl Call {
         usage.calls += 1;
         usage.feeds += usize::from(is_feed);
         entries.all.calls += 1;
+        entries.people.calls += usize::from(is_person);
         entries.all.feeds += usize::from(is_feed);
         drop(entries);
         Ok(Call { ledger: Arc::clone(ledger), caller, is_person, is_feed, bytes: AtomicUsize::new(0) })
     }
 
-    /// Counts bytes that are here.
+    /// Counts bytes that are here, until they are released.
     fn charge(&self, bytes: usize) -> Result<(), Status> {
+        self.count(bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts bytes until they are taken off.
+    fn count(&self, bytes: usize) -> Result<(), Status> {
         let most = if self.is_person { BYTES_OF_PERSON_MAX } else { BYTES_OF_NODE_MAX };
         let mut ledger = lock(&self.ledger);
-        let people_is_full = self.is_person && ledger.people + bytes > BYTES_OF_PEOPLE_MAX;
+        let people_is_full = self.is_person && ledger.people.bytes + bytes > BYTES_OF_PEOPLE_MAX;
         if ledger.all.bytes + bytes > BYTES_MAX || people_is_full {
             return Err(overloaded(
                 "all callers together are sending more than this node holds at once; nothing was accepted: wait a little",
@@ -167,8 +191,7 @@ impl Call {
         }
         usage.bytes += bytes;
         ledger.all.bytes += bytes;
-        ledger.people += if self.is_person { bytes } else { 0 };
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        ledger.people.bytes += if self.is_person { bytes } else { 0 };
         Ok(())
     }
 
@@ -182,7 +205,7 @@ impl Call {
 
     fn take_off(&self, ledger: &mut Ledger, bytes: usize) {
         ledger.all.bytes -= bytes;
-        ledger.people -= if self.is_person { bytes } else { 0 };
+        ledger.people.bytes -= if self.is_person { bytes } else { 0 };
         if let Some(usage) = ledger.callers.get_mut(&self.caller) {
             usage.bytes -= bytes;
         }
@@ -194,6 +217,7 @@ impl Drop for Call {
         let mut ledger = lock(&self.ledger);
         self.take_off(&mut ledger, self.bytes.load(Ordering::Relaxed));
         ledger.all.calls -= 1;
+        ledger.people.calls -= usize::from(self.is_person);
         ledger.all.feeds -= usize::from(self.is_feed);
         if let Some(usage) = ledger.callers.get_mut(&self.caller) {
             usage.calls -= 1;
@@ -202,6 +226,31 @@ impl Drop for Call {
                 ledger.callers.remove(&self.caller);
             }
         }
+    }
+}
+
+/// The budget of a call's sender, for a service that keeps messages of a stream while the next ones come.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(Arc<Call>);
+
+impl Budget {
+    /// Counts bytes on it until what is returned is dropped.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Status> {
+        self.0.count(bytes)?;
+        Ok(Held { call: Arc::clone(&self.0), bytes })
+    }
+}
+
+/// A part of a [`Budget`] that is in use.
+#[derive(Debug)]
+pub(crate) struct Held {
+    call: Arc<Call>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.call.take_off(&mut lock(&self.call.ledger), self.bytes);
     }
 }
 
@@ -267,13 +316,16 @@ where
         self.inner.poll_ready(task)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let (call, rule) = match self.admit(&request) {
             Ok(admitted) => admitted,
             Err(status) => return std::future::ready(Ok(status.into_http())).boxed(),
         };
         let Patience { bytes_within, taken_within } = self.patience;
-        let whole = |body| Body::new(Whole::new(body, rule.message_bytes_max, bytes_within, Arc::clone(&call)));
+        if rule.is_stream {
+            request.extensions_mut().insert(Budget(Arc::clone(&call)));
+        }
+        let whole = |body| Body::new(Whole::new(body, rule, bytes_within, Arc::clone(&call)));
         let answering = self.inner.call(request.map(whole));
         async move {
             Ok(answering.await?.map(|body| match rule.is_feed {
@@ -288,7 +340,7 @@ where
 /// A request's body, of which whole messages are handed on.
 struct Whole {
     body: Body,
-    message_bytes_max: usize,
+    rule: Rule,
     call: Arc<Call>,
     /// What is here of the present message, with the five bytes in front of it.
     part: BytesMut,
@@ -302,15 +354,15 @@ impl Whole {
     /// The five bytes in front of a message: whether it is compressed, and its length.
     const HEADER: usize = 5;
 
-    fn new(body: Body, message_bytes_max: usize, within: Duration, call: Arc<Call>) -> Self {
-        Whole { body, message_bytes_max, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None }
+    fn new(body: Body, rule: Rule, within: Duration, call: Arc<Call>) -> Self {
+        Whole { body, rule, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None }
     }
 
     /// Moves bytes to the present message; it, if that makes it whole.
     fn advance(&mut self) -> Result<Option<Bytes>, Status> {
         if self.part.len() < Self::HEADER {
             if self.part.is_empty() && !self.rest.is_empty() {
-                // The one before it has been answered, or is under way elsewhere.
+                // The one before it has been answered, or is counted by who keeps it.
                 self.call.release();
             }
             let missing = self.rest.len().min(Self::HEADER - self.part.len());
@@ -318,7 +370,7 @@ impl Whole {
         }
         let Some(&[_, a, b, c, d]) = self.part.first_chunk() else { return Ok(None) };
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-        let limit = self.message_bytes_max;
+        let limit = self.rule.message_bytes_max;
         if length > limit {
             // As the transport would say it, so that it is put into our words in one place.
             return Err(Status::out_of_range(format!(
@@ -359,7 +411,7 @@ impl http_body::Body for Whole {
                     self.part = BytesMut::new();
                     return Poll::Ready(Some(Err(Status::internal("Unexpected EOF decoding stream."))));
                 }
-                Poll::Pending if self.part.is_empty() => return Poll::Pending,
+                Poll::Pending if self.part.is_empty() && self.rule.is_stream => return Poll::Pending,
                 Poll::Pending => {
                     let within = self.within;
                     let silence = self.silence.get_or_insert_with(|| runtime::sleep(within));
@@ -368,7 +420,7 @@ impl http_body::Body for Whole {
                     }
                     self.part = BytesMut::new();
                     let text = format!("the rest of the message did not come within {} s", within.as_secs());
-                    return Poll::Ready(Some(Err(Status::deadline_exceeded(text))));
+                    return Poll::Ready(Some(Err(outcome_unknown(text))));
                 }
             }
         }
@@ -430,12 +482,27 @@ async fn feed(
             () = frames.closed() => return,
         };
         let Some(frame) = frame else { return };
-        match runtime::timeout(within, frames.send(frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return,
-            Err(_) => return is_cut.store(true, Ordering::Release),
+        for piece in pieces(frame) {
+            match runtime::timeout(within, frames.send(piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => return is_cut.store(true, Ordering::Release),
+            }
         }
     }
+}
+
+/// A frame in pieces, so that it shows whether it is being taken.
+fn pieces(frame: Result<Frame<Bytes>, Status>) -> impl Iterator<Item = Result<Frame<Bytes>, Status>> {
+    let (mut data, mut other) = match frame.map(Frame::into_data) {
+        Ok(Ok(data)) => (data, None),
+        Ok(Err(frame)) => (Bytes::new(), Some(Ok(frame))),
+        Err(status) => (Bytes::new(), Some(Err(status))),
+    };
+    std::iter::from_fn(move || match data.is_empty() {
+        true => other.take(),
+        false => Some(Ok(Frame::data(data.split_to(data.len().min(PIECE_BYTES))))),
+    })
 }
 
 impl http_body::Body for Fed {
@@ -447,7 +514,7 @@ impl http_body::Body for Fed {
         if frame.is_none() && self.is_cut.swap(false, Ordering::AcqRel) {
             let text = format!("nothing was taken for {} s: ask again", self.within.as_secs());
             let mut trailers = http::HeaderMap::new();
-            Status::unavailable(text).add_header(&mut trailers)?;
+            outcome_unknown(text).add_header(&mut trailers)?;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         Poll::Ready(frame)
@@ -554,7 +621,8 @@ mod tests {
         assert_eq!(response.headers()["length"], "300005");
         drop(response);
         let ledger = lock(&gate.ledger);
-        assert!(ledger.callers.is_empty() && ledger.all.bytes == 0 && ledger.all.calls == 0 && ledger.people == 0);
+        assert!(ledger.callers.is_empty() && ledger.all.bytes == 0 && ledger.all.calls == 0);
+        assert!(ledger.people.bytes == 0 && ledger.people.calls == 0);
     }
 
     #[tokio::test]
@@ -632,8 +700,62 @@ mod tests {
         let (sender, body) = body();
         sender.unbounded_send(header(100)).unwrap();
         let response = reading(&gate).oneshot(request(&person("lan"), EDIT, body)).await.unwrap();
-        assert_eq!(refusal(&response).0, Code::DeadlineExceeded);
+        assert_eq!(refusal(&response).0, Code::Unknown);
         drop(sender);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_only_message_does_not_come_ends_and_a_stream_may_wait() {
+        let gate = hasty();
+        for path in
+            [EDIT, WATCH, "/dinhba.v1.Site/Backup", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+        {
+            let (sender, body) = body();
+            let reading = reading(&gate).oneshot(request(&person("lan"), path, body));
+            let response = runtime::timeout(50 * HASTE, reading).await.expect(path).unwrap();
+            assert_eq!(refusal(&response).0, Code::Unknown, "{path}");
+            drop(sender);
+        }
+        for (caller, path) in [
+            (person("lan"), "/dinhba.v1.Records/EditMany"),
+            (person("lan"), "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+            (node(), "/dinhba.peer.v1.Peer/Stream"),
+            (node(), "/dinhba.v1.Link/Session"),
+        ] {
+            let (sender, body) = body();
+            let reading = reading(&gate).oneshot(request(&caller, path, body));
+            assert!(runtime::timeout(3 * HASTE, reading).await.is_err(), "{path}");
+            drop(sender);
+        }
+    }
+
+    #[test]
+    fn people_cannot_use_up_the_calls_and_what_stays_open_is_a_feed() {
+        let gate = Gate::default();
+        let call = |caller: &Identity| Call::open(&gate.ledger, caller, false);
+        let people: Vec<_> = (0..CALLS_MAX).map_while(|at| call(&person(&format!("p{}", at / 500))).ok()).collect();
+        assert_eq!(people.len(), CALLS_OF_PEOPLE_MAX);
+        assert!(call(&node()).is_ok());
+        drop(people);
+        assert!(lock(&gate.ledger).people.calls == 0 && call(&person("lan")).is_ok());
+        for path in
+            ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", WATCH]
+        {
+            assert!(rule(path).is_feed, "{path}");
+        }
+        assert!(!rule("/grpc.health.v1.Health/Check").is_feed);
+    }
+
+    #[test]
+    fn what_a_service_keeps_of_a_stream_counts_on_its_senders_budget() {
+        let gate = Gate::default();
+        let budget = || Budget(Arc::new(Call::open(&gate.ledger, &person("lan"), true).unwrap()));
+        // As many streams as it likes: the budget is one.
+        let held: Vec<_> = (0..100).map_while(|_| budget().hold(1 << 20).ok()).collect();
+        assert_eq!(held.len(), BYTES_OF_PERSON_MAX >> 20);
+        assert!(budget().hold(1).unwrap_err().message().contains("send less at a time"));
+        drop(held);
+        assert!(budget().hold(1).is_ok() && lock(&gate.ledger).callers.is_empty());
     }
 
     #[tokio::test]
@@ -653,6 +775,12 @@ mod tests {
             sender.unbounded_send(vec![1; 1000].into()).unwrap();
             assert_eq!(next().await.unwrap().unwrap().data_ref().map(Bytes::len), Some(1000));
         }
+        // A page that is taken slowly is taken.
+        sender.unbounded_send(vec![1; 10 * PIECE_BYTES].into()).unwrap();
+        for _ in 0..10 {
+            runtime::sleep(HASTE / 2).await;
+            assert_eq!(next().await.unwrap().unwrap().data_ref().map(Bytes::len), Some(PIECE_BYTES));
+        }
         for _ in 0..10 {
             sender.unbounded_send(vec![1; 1000].into()).unwrap();
         }
@@ -660,6 +788,6 @@ mod tests {
         assert!(sender.is_closed(), "what the feed held is freed");
         assert!(next().await.unwrap().unwrap().is_data());
         let trailers = next().await.unwrap().unwrap().into_trailers().unwrap();
-        assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::Unavailable);
+        assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::Unknown);
     }
 }

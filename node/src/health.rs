@@ -193,6 +193,18 @@ async fn keep_disk(shared: Arc<Shared>, every: Duration) {
     }
 }
 
+/// Whether a node was removed, if it can tell by itself: by whether its id is spent, and by whether each group has it as a
+/// member and follows a leader that proves that proposals pass.
+fn knows_whether_removed(is_spent: bool, seats: impl Iterator<Item = (bool, bool)>) -> Option<bool> {
+    let seats: Vec<(bool, bool)> = seats.collect();
+    if is_spent && seats.iter().all(|(is_member, _)| !is_member) {
+        return Some(true);
+    }
+    // Of a group that took it out no leader would prove anything to it.
+    let is_at_work = seats.iter().any(|(is_member, is_well)| *is_member && *is_well);
+    (is_at_work || seats.iter().all(|(_, is_well)| *is_well)).then_some(false)
+}
+
 /// An error if there is no room to speak of. What is left is written to all the same: only health counts it.
 fn room(shared: &Shared) -> Result<(), StoreError> {
     let dir = &shared.config.node.data_dir;
@@ -204,13 +216,19 @@ fn room(shared: &Shared) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the site has taken this node out. Its own directory may say so; one that was away then has to ask.
+/// Whether the site has taken this node out: its id is spent, and no membership in force has it any more. What it knows itself
+/// may say so; one that was away then has to ask. A removal that was begun and not carried out leaves a voter, which its site
+/// may need.
 async fn was_removed(shared: &Shared) -> bool {
     let here = shared.config.node.id;
-    if shared.place().nodes.get(&here).is_some_and(|entry| !entry.present) {
-        return true;
+    let seats = shared.hosted().map(|hosted| {
+        let (is_member, is_well) = (hosted.group.status().members.contains_key(&here), hosted.group.health().is_ok());
+        (is_member, is_well)
+    });
+    let is_spent = shared.place().nodes.get(&here).is_some_and(|entry| !entry.present);
+    if let Some(left) = knows_whether_removed(is_spent, seats) {
+        return left;
     }
-    // Who follows a leader that proves that proposals pass has no need to ask.
     let Some(sick) = shared.hosted().find(|hosted| hosted.group.health().is_err()) else { return false };
     let configured = shared.config.site.members.iter().map(|member| (member.id, member.address.to_string()));
     let members = sick.group.status().members.into_iter().map(|(node, (address, _))| (node, address));
@@ -225,4 +243,23 @@ async fn was_removed(shared: &Shared) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_still_votes_has_not_left() {
+        let knows = |is_spent, seats: &[(bool, bool)]| knows_whether_removed(is_spent, seats.iter().copied());
+        // Registered as gone, and the change of members was refused or is still to come: it is needed.
+        assert_eq!(knows(true, &[(true, true)]), Some(false));
+        assert_eq!(knows(true, &[(false, false), (true, true)]), Some(false));
+        assert_eq!(knows(true, &[(false, false), (false, true)]), Some(true));
+        // Its leader may have gone on without it, and it has not heard.
+        assert_eq!(knows(true, &[(true, false)]), None);
+        assert_eq!(knows(false, &[(true, false)]), None);
+        assert_eq!(knows(false, &[(true, false), (true, true)]), Some(false));
+        assert_eq!(knows(false, &[(true, true)]), Some(false));
+    }
 }

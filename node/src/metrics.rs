@@ -176,6 +176,7 @@ pub struct Metrics {
     log_flush_entries: Histogram,
     store_errors: Family<KindLabel, Counter>,
     handshakes_refused: Family<RefusedLabel, Counter>,
+    acts_refused: Counter,
     certificate_expiry_seconds: Family<NoLabel, Seconds>,
     healthy: Gauge,
     disk_proved_seconds: Seconds,
@@ -234,6 +235,9 @@ impl Metrics {
         let handshakes_refused = Family::default();
         let help = "Handshakes that did not end well: called or calling, by whom refused, why";
         registry.register("handshakes_refused", help, handshakes_refused.clone());
+        let acts_refused = Counter::default();
+        let help = "Calls of what operators do by those who may not";
+        registry.register("acts_refused", help, acts_refused.clone());
         let certificate_expiry_seconds = Family::default();
         let help = "Until the node's own certificate expires; below 0 since when it has";
         registry.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry_seconds.clone());
@@ -262,6 +266,7 @@ impl Metrics {
             log_flush_entries,
             store_errors,
             handshakes_refused,
+            acts_refused,
             certificate_expiry_seconds,
             healthy,
             disk_proved_seconds,
@@ -367,6 +372,11 @@ impl Metrics {
     /// A handshake did not end well. All three are fixed words.
     pub fn handshake_refused(&self, side: &'static str, by: &'static str, reason: &'static str) {
         self.handshakes_refused.get_or_create(&RefusedLabel { side, by, reason }).inc();
+    }
+
+    /// Somebody asked for what operators do, and may not.
+    pub fn act_refused(&self) {
+        self.acts_refused.inc();
     }
 
     /// How long the node's own certificate is still valid, in milliseconds; below 0 since when it is not.

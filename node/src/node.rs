@@ -24,7 +24,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft_rt::watch::{WatchReceiver, WatchSender};
 
-use crate::call::{Call, Joined};
+use crate::call::{Call, Changed, Joined};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::hosted::{Hosted, PROPOSE_WAIT, Parts};
@@ -231,13 +231,15 @@ impl Shared {
         let known = async || {
             let place = self.place();
             let entry = place.nodes.get(&node);
-            let (mut formed, mut joined, left) = (false, entry.is_some(), entry.is_some_and(|entry| !entry.present));
+            let is_spent = entry.is_some_and(|entry| !entry.present);
+            let (mut formed, mut joined, mut is_member) = (false, entry.is_some(), false);
             for hosted in self.hosted() {
                 let members = hosted.group.members().await.map_err(|error| error.to_string())?;
                 formed |= !members.is_empty();
+                is_member |= members.contains_key(&node);
                 joined |= members.get(&node).is_some_and(|(_, votes)| *votes);
             }
-            Ok::<_, String>(Joined { joined, formed, running: true, left })
+            Ok::<_, String>(Joined { joined, formed, running: true, left: is_spent && !is_member })
         };
         let first = known().await?;
         if first.joined || !first.formed {
@@ -287,8 +289,8 @@ impl App for Calls {
                 Call::Joined(node) => Ok(shared.joined(node).await?.to_bytes()),
                 Call::Change(change) => {
                     let hosted = shared.group(group).ok_or("the group does not run here")?;
-                    let members = change.carry_out(&hosted.group).await.map_err(|error| error.to_string())?;
-                    Ok(members.to_bytes())
+                    // No error: whoever asked must hear whether something may have been changed.
+                    Ok(Changed::from(change.carry_out(&hosted.group).await).to_bytes())
                 }
             }
         }

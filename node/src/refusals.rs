@@ -1,8 +1,10 @@
-//! Handshakes that did not end well, at the node's door and where it dials: each told once in the log, all of them counted.
+//! What was refused at the node's door, and where it dials: handshakes that did not end well, and calls of what operators do by
+//! those who may not. Each is told once in the log, all of them are counted.
 //!
 //! Owns: what is told and counted ([`Refusals`]), and a dialer that does so ([`Telling`]). Promises: of one peer, one reason and
 //! one side there is one line in `SAID_AGAIN`, which says how many there were since; no more than `SAID_MAX` lines in that
-//! time in all, whoever calls. Leaves to others: what is refused, and its words (`dinhba_client::handshake`).
+//! time of each side, whoever calls, and then one that says that there are no more. Who showed no certificate that holds is one
+//! peer by address, whatever names it invents. Leaves to others: what is refused, and its words (`dinhba_client::handshake`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use dinhba_client::handshake::{By, Refusal};
 use dinhba_client::tls::DialError;
 use dinhba_client::transport::{Dial, Transport, TransportError};
+use dinhba_core::claims::Claims;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -19,7 +22,7 @@ use crate::runtime::{self, Instant};
 
 /// A peer that comes again and again is told of again after this: often enough to be found in today's log.
 const SAID_AGAIN: Duration = Duration::from_secs(60 * 60);
-/// Peers and reasons that are remembered: far more than a site has nodes and officers with a fault at once.
+/// Peers and reasons that are remembered, of each side: far more than a site has nodes and officers with a fault at once.
 const SAID_MAX: usize = 256;
 
 /// At which end of a connection this node is.
@@ -40,8 +43,8 @@ impl Side {
     }
 }
 
-/// At which side, whether by us, why, whom.
-type Key = (Side, bool, &'static str, String);
+/// Whether by us, why, whom.
+type Key = (bool, &'static str, String);
 
 struct Said {
     at: Instant,
@@ -49,37 +52,28 @@ struct Said {
     again: u64,
 }
 
-/// What was told of, and the figures.
-pub struct Refusals {
-    metrics: Metrics,
-    said: Mutex<BTreeMap<Key, Said>>,
+/// Things of one kind, each of which is told once in [`SAID_AGAIN`].
+struct Sayings<K> {
+    what: &'static str,
+    kept: Mutex<Kept<K>>,
 }
 
-impl Refusals {
-    /// None yet; they are counted in `metrics`.
-    #[must_use]
-    pub fn new(metrics: Metrics) -> Self {
-        Refusals { metrics, said: Mutex::default() }
-    }
+struct Kept<K> {
+    said: BTreeMap<K, Said>,
+    /// When it was told that there are too many.
+    full_at: Option<Instant>,
+}
 
-    /// One more.
-    pub fn note(&self, side: Side, refusal: &Refusal) {
-        let (by_us, reason) = (refusal.by == By::Us, refusal.fault.word());
-        let by = if by_us { "us" } else { "them" };
-        self.metrics.handshake_refused(side.word(), by, reason);
-        let Some(again) = self.to_say((side, by_us, reason, refusal.peer.clone())) else { return };
-        let (peer, detail) = (&refusal.peer, refusal.lasting());
-        match side {
-            Side::Door => tracing::warn!(peer, by, reason, again, detail, "a caller did not get in"),
-            Side::Dial => tracing::warn!(peer, by, reason, again, detail, "a node could not be called"),
-        }
+impl<K: Ord> Sayings<K> {
+    fn new(what: &'static str) -> Self {
+        Sayings { what, kept: Mutex::new(Kept { said: BTreeMap::new(), full_at: None }) }
     }
 
     /// How many were not told of since the last line, if there is to be one now.
-    fn to_say(&self, key: Key) -> Option<u64> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+    fn to_say(&self, key: K) -> Option<u64> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = runtime::now();
-        if let Some(before) = said.get_mut(&key) {
+        if let Some(before) = kept.said.get_mut(&key) {
             if now - before.at < SAID_AGAIN {
                 before.again += 1;
                 return None;
@@ -88,15 +82,66 @@ impl Refusals {
             *before = Said { at: now, again: 0 };
             return Some(again);
         }
-        if said.len() >= SAID_MAX {
-            said.retain(|_, before| now - before.at < SAID_AGAIN);
+        if kept.said.len() >= SAID_MAX {
+            kept.said.retain(|_, before| now - before.at < SAID_AGAIN);
         }
         // Beyond that the figures must do.
-        if said.len() >= SAID_MAX {
+        if kept.said.len() >= SAID_MAX {
+            if kept.full_at.is_none_or(|at| now - at >= SAID_AGAIN) {
+                kept.full_at = Some(now);
+                tracing::warn!(what = self.what, most = SAID_MAX, "too many to be told of one by one: see the metrics");
+            }
             return None;
         }
-        said.insert(key, Said { at: now, again: 0 });
+        kept.said.insert(key, Said { at: now, again: 0 });
         Some(0)
+    }
+}
+
+/// What was told of, and the figures.
+pub struct Refusals {
+    metrics: Metrics,
+    door: Sayings<Key>,
+    dial: Sayings<Key>,
+    acts: Sayings<String>,
+}
+
+impl Refusals {
+    /// None yet; they are counted in `metrics`.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Refusals {
+            metrics,
+            door: Sayings::new("callers that did not get in"),
+            dial: Sayings::new("nodes that could not be called"),
+            acts: Sayings::new("callers of what operators do"),
+        }
+    }
+
+    /// One more handshake. `whose` is for whom there is one line: the peer as far as it is known who it is.
+    pub fn note(&self, side: Side, whose: &str, refusal: &Refusal) {
+        let (by_us, reason) = (refusal.by == By::Us, refusal.fault.word());
+        let by = if by_us { "us" } else { "them" };
+        self.metrics.handshake_refused(side.word(), by, reason);
+        let sayings = match side {
+            Side::Door => &self.door,
+            Side::Dial => &self.dial,
+        };
+        let Some(again) = sayings.to_say((by_us, reason, whose.to_owned())) else { return };
+        let (peer, detail) = (&refusal.peer, refusal.lasting());
+        match side {
+            Side::Door => tracing::warn!(peer, by, reason, again, detail, "a caller did not get in"),
+            Side::Dial => tracing::warn!(peer, by, reason, again, detail, "a node could not be called"),
+        }
+    }
+
+    /// Somebody asked for what operators do, and may not.
+    pub(crate) fn note_act(&self, claims: &Claims) {
+        self.metrics.act_refused();
+        let Claims { subject, role, unit, .. } = claims;
+        if let Some(again) = self.acts.to_say(subject.to_string()) {
+            tracing::warn!(%subject, %role, %unit, again, "somebody who may not asked for what operators do");
+        }
     }
 }
 
@@ -120,7 +165,7 @@ impl Dial for Telling {
         async move {
             dialing.await.inspect_err(|error| {
                 if let Some(DialError::Handshake(refusal)) = DialError::in_chain(&**error) {
-                    refusals.note(Side::Dial, refusal);
+                    refusals.note(Side::Dial, &refusal.peer, refusal);
                 }
             })
         }
@@ -131,7 +176,9 @@ impl Dial for Telling {
 #[cfg(test)]
 mod tests {
     use dinhba_client::handshake::Fault;
+    use dinhba_core::claims::Role;
     use dinhba_core::date::InstantMs;
+    use dinhba_core::ids::{EvidenceId, UnitId};
 
     use super::*;
 
@@ -143,12 +190,12 @@ mod tests {
     fn each_peer_and_reason_is_told_once_and_all_are_counted() {
         let metrics = Metrics::new();
         let refusals = Refusals::new(metrics.clone());
-        let key = |peer: &str| (Side::Door, true, "other_authority", peer.to_owned());
-        assert_eq!(refusals.to_say(key("a")), Some(0));
-        assert_eq!(refusals.to_say(key("a")), None);
-        assert_eq!(refusals.to_say(key("b")), Some(0));
+        let key = |peer: &str| (true, "other_authority", peer.to_owned());
+        assert_eq!(refusals.door.to_say(key("a")), Some(0));
+        assert_eq!(refusals.door.to_say(key("a")), None);
+        assert_eq!(refusals.door.to_say(key("b")), Some(0));
         for _ in 0..20 {
-            refusals.note(Side::Door, &refusal("c", Fault::Authority));
+            refusals.note(Side::Door, "c", &refusal("c", Fault::Authority));
         }
         assert!(
             metrics
@@ -156,7 +203,32 @@ mod tests {
                 .contains("dinhba_handshakes_refused_total{side=\"door\",by=\"us\",reason=\"other_authority\"} 20")
         );
         // A crowd fills no log.
-        let told = (0..10_000).filter(|peer| refusals.to_say(key(&peer.to_string())).is_some()).count();
+        let told = (0..10_000).filter(|peer| refusals.door.to_say(key(&peer.to_string())).is_some()).count();
         assert!(told < SAID_MAX, "{told}");
+        assert!(refusals.door.kept.lock().unwrap().full_at.is_some(), "and it is said that there are more");
+        // It silences nothing but itself.
+        assert_eq!(refusals.dial.to_say(key("a")), Some(0));
+    }
+
+    #[test]
+    fn who_invents_names_is_one_peer_and_is_told_of_once() {
+        let refusals = Refusals::new(Metrics::new());
+        for name in 0..1000 {
+            refusals.note(Side::Door, "192.0.2.7", &refusal(&format!("192.0.2.7 (n-{name})"), Fault::Authority));
+        }
+        assert_eq!(refusals.door.kept.lock().unwrap().said.len(), 1);
+    }
+
+    #[test]
+    fn who_asks_again_and_again_for_what_operators_do_is_told_of_once() {
+        let refusals = Refusals::new(Metrics::new());
+        let claims = |name| Claims::new(name, Role::Registrar, UnitId(3), EvidenceId::default()).unwrap();
+        for _ in 0..9 {
+            refusals.note_act(&claims("lan"));
+        }
+        refusals.note_act(&claims("hoa"));
+        assert_eq!(refusals.acts.kept.lock().unwrap().said.len(), 2);
+        assert_eq!(refusals.acts.to_say(claims("lan").subject.to_string()), None);
+        assert!(refusals.metrics.page().contains("dinhba_acts_refused_total 10"));
     }
 }

@@ -4,8 +4,8 @@
 //! ([`Door::server`]), and the node's dialer ([`Door::dialer`]); listening.
 //! Promises: without a certificate of the authority, valid now, nobody gets past the handshake, and who did not is told of and
 //! counted (`refusals`); without TLS the node listens on loopback addresses alone, whatever a name resolves to; the node's own
-//! certificate, key and configuration fit each other, or it does not start. Nobody keeps others out by being slow or many
-//! (`porter`).
+//! certificate, key and configuration fit each other, or it does not start. No one machine and no one caller keeps others
+//! out by being slow or many, and people do not keep nodes out (`porter`, which says what many machines can do).
 //! Leaves to others: who the caller is (`pki::peer_identity`), what it may do, the gRPC services, and the limit on a message.
 //! Limits: certificates are read at start, so a renewed one needs a restart; there is no revocation list; that a caller's
 //! certificate ends is not seen on a connection that stays open.

@@ -47,6 +47,18 @@ secretive! {
     peer::Proposed { index; answer }
 }
 
+impl Debug for v1::Refused {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let details: Vec<(&str, Hidden)> =
+            self.details.iter().map(|any| (any.type_url.as_str(), Hidden(any.value.len()))).collect();
+        f.debug_struct("Refused")
+            .field("code", &self.code)
+            .field("message", &self.message)
+            .field("details", &details)
+            .finish()
+    }
+}
+
 impl Debug for peer::AppendRequest {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let entries: Vec<Hidden> = self.entries.iter().map(|entry| Hidden(entry.len())).collect();
@@ -100,6 +112,12 @@ mod tests {
             ..Default::default()
         };
         let moved = v1::Moved { element: secret(), ..Default::default() };
+        let detail = prost_types::Any { type_url: "a.type/of.ours".to_owned(), value: bytes() };
+        let refused = v1::Refused { code: 10, message: "stale".to_owned(), details: vec![detail] };
+        let answered = v1::EditManyReply {
+            outcome: Some(v1::edit_many_reply::Outcome::Refused(refused.clone())),
+            ..Default::default()
+        };
         let command = peer::Entry { payload: Some(peer::entry::Payload::Command(bytes())), ..Default::default() };
         let append = peer::AppendRequest { entries: vec![bytes()], ..Default::default() };
         vec![
@@ -107,11 +125,13 @@ mod tests {
             format!("{:?}", v1::FindReply { records: vec![record.clone()], ..Default::default() }),
             format!("{:?}", v1::ExportReply { records: vec![record], watch_from: 1 }),
             format!("{edit:?}"),
-            format!("{:?}", v1::HistoryReply { entries: vec![entry.clone()] }),
+            format!("{:?}", v1::HistoryReply { entries: vec![entry.clone()], next: 0 }),
             format!("{:?}", v1::WatchReply { entry: Some(entry) }),
             format!("{:?}", v1::ConflictsReply { conflicts: vec![conflict], more: false }),
             format!("{:?}", v1::Stale { fields: vec![moved], ..Default::default() }),
             format!("{find:?}"),
+            format!("{refused:?}"),
+            format!("{answered:?}"),
             format!("{:?}", v1::LinkFrame { message: bytes(), ..Default::default() }),
             format!("{:?}", v1::BackupReply { frame: bytes() }),
             format!("{:?}", peer::App { payload: bytes() }),

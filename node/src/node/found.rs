@@ -129,13 +129,18 @@ fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
     }
 }
 
-/// Writes this node into the directory when it has joined, or listens elsewhere than before.
+/// Writes this node into the directory when it has joined, or listens elsewhere than before. Not if it is to leave: its id is
+/// spent, and what is proposed in vain is an entry of the log all the same.
 pub(super) async fn register_node(shared: &Shared) -> anyhow::Result<()> {
     let (config, place) = (&shared.config, shared.place());
     let Some(first) = shared.site_group() else { return Ok(()) };
     let is_member = first.group.status().members.contains_key(&config.node.id);
     let entry = NodeEntry { node: config.node.id, address: config.node.advertise.to_string(), present: true };
-    if is_member && first.state()?.is_some() && place.nodes.get(&entry.node) != Some(&entry) {
+    let known = place.nodes.get(&entry.node);
+    if known.is_some_and(|known| !known.present) {
+        return Ok(());
+    }
+    if is_member && first.state()?.is_some() && known != Some(&entry) {
         done(first, Command::Place(vec![PlaceEntry::Node(entry)])).await?;
     }
     Ok(())

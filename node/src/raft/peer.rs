@@ -19,6 +19,7 @@ use dinhba_client::tls::{lasting, named, node_name};
 use dinhba_client::transport::{Dial, Line};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::{self as wire, peer_client::PeerClient, peer_server};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use prost::Message;
@@ -41,8 +42,10 @@ const CALLS_MAX: usize = 4096;
 /// Frames written and not yet sent: beyond this callers wait, within their deadlines.
 const OUTGOING_MAX: usize = 64;
 
-/// Calls of one peer that are served at a time; the rest wait in the transport's window.
+/// Calls of one peer that are served at a time, and their bytes, but for the last of them: what the door lets one node send. The
+/// rest wait in the transport's window.
 const SERVED_MAX: usize = 1024;
+const SERVED_BYTES_MAX: usize = 32 << 20;
 
 /// How long connecting may take: a few round trips of a bad link.
 const DIAL_WAIT: Duration = Duration::from_secs(5);
@@ -477,17 +480,22 @@ impl PeerService {
         mut calls: Streaming<wire::Frame>,
         answers: mpsc::Sender<Result<wire::Frame, Status>>,
     ) {
-        let mut running = FuturesUnordered::new();
+        let (mut running, mut bytes) = (FuturesUnordered::new(), 0);
         loop {
             tokio::select! {
                 biased;
-                Some(answer) = running.next() => {
+                Some((answer, length)) = running.next() => {
+                    bytes -= length;
                     if answers.send(Ok(answer)).await.is_err() {
                         return;
                     }
                 }
-                frame = calls.message(), if running.len() < SERVED_MAX => match frame {
-                    Ok(Some(frame)) => running.push(self.clone().answer(caller, frame)),
+                frame = calls.message(), if running.len() < SERVED_MAX && bytes < SERVED_BYTES_MAX => match frame {
+                    Ok(Some(frame)) => {
+                        let length = frame.encoded_len();
+                        bytes += length;
+                        running.push(self.clone().answer(caller, frame).map(move |answer| (answer, length)));
+                    }
                     // The caller is gone: nobody waits for what still runs.
                     Ok(None) | Err(_) => return,
                 },

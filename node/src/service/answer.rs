@@ -3,7 +3,9 @@
 //!
 //! A status has a message for people, a code, and in its details a `google.rpc.Status`: an `ErrorInfo` with a [`Reason`],
 //! and what the reason brings. It travels in HTTP/2 headers, of which a client takes 8 KiB at worst (C core and Java; ours
-//! takes 16), so all of it is bounded here, whatever the caller sent. Nothing in it is a value of a record.
+//! takes 16), so all of it is bounded here, whatever the caller sent. Nothing in it is a value of a record that the caller did
+//! not send: what is wrong with a request may quote it, and a stale edit is told the keys of the elements that it named, one of
+//! which may be the number of a card. So details go to the caller alone, and into no log.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -230,8 +232,16 @@ pub(super) fn precondition(text: impl Display) -> Status {
 }
 
 /// It may have been done.
-pub(super) fn outcome_unknown(text: impl Display) -> Status {
+pub(crate) fn outcome_unknown(text: impl Display) -> Status {
     answer(Reason::OutcomeUnknown, text).into()
+}
+
+/// A part of what was asked was done before this came in the way: from then on nobody may be told that nothing changed.
+pub(super) fn in_part(status: Status) -> Status {
+    outcome_unknown(format!(
+        "a part of it was done; do it again, and see the status for what is so: {}",
+        status.message()
+    ))
 }
 
 /// The node contradicts itself.
@@ -256,8 +266,8 @@ pub(super) fn failed(error: ProposalFailed) -> Status {
     }
 }
 
-/// A refusal that all replicas agree on.
-pub(super) fn refused(refusal: &Refusal) -> Status {
+/// A refusal that all replicas agree on; `field` of the request is what it is about, if it breaks a rule.
+pub(super) fn refused(field: &str, refusal: &Refusal) -> Status {
     let reason = match refusal.code {
         RefusalCode::Denied => Reason::Denied,
         RefusalCode::Unknown => Reason::NotFound,
@@ -267,7 +277,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         RefusalCode::Rule => Reason::RuleBroken,
     };
     match reason {
-        Reason::Invalid | Reason::RuleBroken => wrongs(reason, vec![Problem::new("parts", &refusal.text)]),
+        Reason::Invalid | Reason::RuleBroken => wrongs(reason, vec![Problem::new(field, &refusal.text)]),
         _ => answer(reason, &refusal.text).into(),
     }
 }
@@ -349,6 +359,12 @@ pub(crate) fn unread(status: Status) -> Status {
 /// The details of a status, for a reply that carries it inside a stream.
 pub(super) fn details_of(status: &Status) -> Vec<Any> {
     RichStatus::decode(status.details()).map(|rich| rich.details).unwrap_or_default()
+}
+
+/// The reason that a status gives.
+#[cfg(test)]
+pub(super) fn reason_of(status: &Status) -> Option<Reason> {
+    Reason::from_str_name(&tonic_types::StatusExt::get_details_error_info(status)?.reason)
 }
 
 #[cfg(test)]

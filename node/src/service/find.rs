@@ -7,7 +7,7 @@
 //! An answer is a page. Where it ended is a [`Mark`], which the caller brings back to go on; it is good for the same
 //! question only, so nobody walks the index with it, and at any node of the site.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
 use dinhba_core::command::{AccessEntry, Looked};
@@ -26,7 +26,7 @@ use tonic::Status;
 
 use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
 use super::convert::record_to_wire;
-use super::records::{RecordsService, SHARDS_ASKED_MAX, index_key};
+use super::records::{Asked, PAGE_BYTES, RecordsService, SHARDS_ASKED_MAX, Verdicts, index_key};
 use super::{Caller, id};
 use crate::hosted::Hosted;
 use crate::runtime;
@@ -37,6 +37,22 @@ const FOUND_MAX: usize = 50;
 /// Entries of the index that one page looks at: the people of a large province who were born in one year and have one
 /// given name. What is beyond is looked at when the caller goes on.
 const LOOKED_AT_MAX: usize = 2_000;
+
+/// What is left of a page. It ends by bytes too, beside its number of records: what a message takes is bounded.
+struct Left {
+    /// Entries of the index to look at.
+    entries: usize,
+    /// Stored bytes of the records that are shown; the last of them may have more.
+    bytes: usize,
+}
+
+impl Left {
+    const ALL: Left = Left { entries: LOOKED_AT_MAX, bytes: PAGE_BYTES };
+
+    fn is_used_up(&self) -> bool {
+        self.entries == 0 || self.bytes == 0
+    }
+}
 
 /// Entries of the access log in one command: some 30 kB, so that others' reads need not wait for it.
 const LOGGED_AT_ONCE: usize = 100;
@@ -85,8 +101,8 @@ struct Question<'a> {
     /// As what it stands in the access log, and under which subject.
     looked: Looked,
     subject: [u8; 16],
-    /// The group in whose log it stands already.
-    logged: Option<GroupId>,
+    /// The groups in whose logs it stands already.
+    logged: BTreeSet<GroupId>,
     terms: Vec<Term>,
     /// Whether a shard is looked at.
     within: &'a (dyn Fn(&ShardState) -> bool + Sync),
@@ -113,14 +129,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whom a question means, from a mark on: as many as there is room for, having looked at no more than what is left. And
-    /// where the page ended, if there may be more.
+    /// Whom a question means, from a mark on: as many as there is room for in what is left. And where the page ended, if there
+    /// may be more.
     fn page(
         &self,
         question: &Question<'_>,
         from: Option<&Mark>,
         room: usize,
-        left: &mut usize,
+        left: &mut Left,
     ) -> Result<(Vec<Found>, Option<Mark>), StoreError> {
         let (mut found, mut last) = (Vec::new(), None);
         let first = from.map_or(0, |mark| usize::from(mark.term));
@@ -133,14 +149,15 @@ impl Walk<'_> {
                     continue;
                 }
                 for item in self.view.scan(&start, &to) {
-                    if found.len() == room || *left == 0 {
+                    if found.len() == room || left.is_used_up() {
                         return Ok((found, last));
                     }
-                    *left -= 1;
+                    left.entries -= 1;
                     let (shard, id) = index_key(&item?.0)?;
                     // A question has at most a hundred terms.
                     last = Some(Mark { group: self.keys.0, term: number as u16, shard, record: id });
-                    if let Some(record) = self.look_at(question, number, shard, id)? {
+                    if let Some((record, bytes)) = self.look_at(question, number, shard, id)? {
+                        left.bytes = left.bytes.saturating_sub(bytes);
                         found.push(Found { shard, id, record });
                     }
                 }
@@ -157,20 +174,22 @@ impl Walk<'_> {
         }
     }
 
-    /// The record to which the question's term of that number points, if it is meant and no earlier term points to it.
+    /// The record to which the question's term of that number points, if it is meant and no earlier term points to it; and how
+    /// many bytes of it are stored.
     fn look_at(
         &self,
         question: &Question<'_>,
         number: usize,
         shard: ShardId,
         id: RecordId,
-    ) -> Result<Option<Record>, StoreError> {
+    ) -> Result<Option<(Record, usize)>, StoreError> {
         if !self.may.contains_key(&shard) {
             return Ok(None);
         }
         let key = self.keys.record(shard, id);
-        let record: Option<Record> = read(self.view, &key)?;
-        let record = record.ok_or_else(|| corrupt(&key, Malformed { what: "index: its record is missing" }))?;
+        let stored = self.view.get(&key)?;
+        let stored = stored.ok_or_else(|| corrupt(&key, Malformed { what: "index: its record is missing" }))?;
+        let record = Record::from_bytes(&stored).map_err(|error| corrupt(&key, error))?;
         if !(question.matches)(id, &record) {
             return Ok(None);
         }
@@ -178,7 +197,7 @@ impl Walk<'_> {
             let pointing = search::terms(&record, self.index_key);
             question.terms[..number].iter().any(|term| pointing.contains(term))
         };
-        Ok((!came).then_some(record))
+        Ok((!came).then_some((record, stored.len())))
     }
 }
 
@@ -208,7 +227,7 @@ impl RecordsService {
         let question = Question {
             looked: Looked::Find,
             subject: search.hash(&index_key, &unit),
-            logged: None,
+            logged: BTreeSet::new(),
             terms: search.terms(&index_key),
             within: &within,
             matches: &|_, record| search.matches(record),
@@ -230,7 +249,7 @@ impl RecordsService {
         let question = Question {
             looked: Looked::Members,
             subject: household.0,
-            logged: Some(place),
+            logged: BTreeSet::from([place]),
             terms: vec![search::members_term(&self.index_key(), household)],
             within: &|_| true,
             matches: &|_, _| true,
@@ -250,15 +269,31 @@ impl RecordsService {
             return Err(wrong_field("person", format!("{person} is a household: ask for the members of it")));
         }
         let named = search::households_of(&record);
-        let first = if request.after.is_empty() { self.those(caller, &named).await? } else { Vec::new() };
-        let question = Question {
+        let mut question = Question {
             looked: Looked::Households,
             subject: person.0,
-            logged: Some(place),
+            logged: BTreeSet::from([place]),
             terms: vec![search::headed_term(&self.index_key(), person)],
             within: &|_| true,
             matches: &|household, _| !named.contains(&household),
         };
+        let mut first = Vec::new();
+        if request.after.is_empty() {
+            // Where a household is that is not in the person's group only that group can say, once this replica is up to date.
+            let is_here = |household: &RecordId| {
+                Ok::<_, Status>(self.find_record(*household)?.is_some_and(|found| found.hosted.id() == place))
+            };
+            let mut are_here = named.iter().map(is_here);
+            if !are_here.try_fold(true, |all, is_here| Ok::<_, Status>(all && is_here?))? {
+                for asked in self.asked(caller, Action::Find, question.within)? {
+                    let group = asked.hosted.id();
+                    if !question.logged.contains(&group) && self.ask(caller, &question, &asked).await?.is_none() {
+                        question.logged.insert(group);
+                    }
+                }
+            }
+            first = self.those(caller, &named).await?;
+        }
         self.page(caller, &question, &request.after, first).await
     }
 
@@ -272,50 +307,46 @@ impl RecordsService {
     ) -> Result<v1::FindReply, Status> {
         let index_key = self.index_key();
         let from = Mark::open(after, &question.subject, &index_key)?;
-        let (mut records, mut refusal, mut next, mut left) = (first, None, None, LOOKED_AT_MAX);
-        for hosted in self.0.hosted() {
+        let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
+        let mut left = Left { bytes: PAGE_BYTES.saturating_sub(shown), ..Left::ALL };
+        let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
+        for asked in self.asked(caller, Action::Find, question.within)? {
+            let Asked { hosted, hosts, may, .. } = &asked;
             if from.is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
             }
-            let mut shards = hosted.shards().map_err(|error| broken(&error))?;
-            let hosts = shards.len();
-            shards.retain(|shard| (question.within)(shard));
-            let only = if let [one] = shards.as_slice() { Some(one.info.shard) } else { None };
-            if shards.is_empty() {
-                continue;
-            }
-            if records.len() >= FOUND_MAX || left == 0 {
+            if records.len() >= FOUND_MAX || left.is_used_up() {
                 next = Some(Mark::before(hosted.id()));
                 break;
             }
-            if question.logged != Some(hosted.id())
-                && let Some(denial) =
-                    self.log_or_denial(caller, question.looked, hosted, only, question.subject).await?
-            {
-                refusal = Some(denial);
+            let is_logged = question.logged.contains(&hosted.id());
+            let denial = if is_logged { None } else { self.ask(caller, question, &asked).await? };
+            if !verdicts.may(denial) {
                 continue;
             }
-            let may = |shard: &ShardState| caller.may(Action::Find, &shard.info.path).is_ok();
-            let may: BTreeMap<ShardId, ShardState> =
-                shards.into_iter().filter(may).map(|shard| (shard.info.shard, shard)).collect();
             let from = from.as_ref().filter(|mark| mark.group == hosted.id());
             let (room, keys) = (FOUND_MAX - records.len(), hosted.keys());
-            let is_all = may.len() == hosts;
+            let is_all = may.len() == *hosts;
             let page = hosted.look(|view| {
-                Walk { view, keys, index_key: &index_key, may: &may, is_all }.page(question, from, room, &mut left)
+                Walk { view, keys, index_key: &index_key, may, is_all }.page(question, from, room, &mut left)
             });
             let (found, end) = page.map_err(|error| broken(&error))?;
-            records.extend(self.show(caller, hosted, &may, found).await?);
+            records.extend(self.show(caller, hosted, may, found).await?);
             if end.is_some() {
                 next = end;
                 break;
             }
         }
-        if let (true, None, Some(refusal)) = (records.is_empty(), next, refusal) {
-            return Err(refusal);
+        if records.is_empty() && next.is_none() {
+            verdicts.refuse_who_may_look_nowhere()?;
         }
         let next = next.map(|mark| mark.seal(&question.subject, &index_key)).unwrap_or_default();
         Ok(v1::FindReply { records, next })
+    }
+
+    /// Writes a question into the access log of a group; the denial, if it may not be put there.
+    async fn ask(&self, caller: &Caller, question: &Question<'_>, asked: &Asked<'_>) -> Result<Option<Status>, Status> {
+        self.log_or_denial(caller, question.looked, asked.hosted, asked.only, question.subject).await
     }
 
     /// Records by their ids, where they are here and may be seen; what of them is shown is logged.
@@ -498,7 +529,7 @@ mod tests {
         Question {
             looked: Looked::Find,
             subject: [9; 16],
-            logged: None,
+            logged: BTreeSet::new(),
             terms: vec![TERMS[0]],
             within: &|_| true,
             matches: &|_, _| true,
@@ -510,7 +541,7 @@ mod tests {
         question: &Question<'_>,
         shards: &[u64],
         from: Option<&Mark>,
-        left: &mut usize,
+        left: &mut Left,
     ) -> (Vec<u8>, Option<Mark>) {
         let may = shards.iter().map(|number| (ShardId(*number), shard(*number))).collect();
         let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may, is_all: shards.len() == 2 };
@@ -518,25 +549,39 @@ mod tests {
         (found.iter().map(|found| found.id.0[0]).collect(), mark)
     }
 
+    fn left(entries: usize) -> Left {
+        Left { entries, ..Left::ALL }
+    }
+
     #[test]
     fn what_a_caller_may_not_see_does_not_crowd_out_what_it_may() {
         let (state, question) = (state(), question());
-        assert_eq!(page(&state, &question, &[2], None, &mut 9), (vec![201], None));
-        assert_eq!(page(&state, &question, &[], None, &mut 9), (vec![], None));
+        assert_eq!(page(&state, &question, &[2], None, &mut left(9)), (vec![201], None));
+        assert_eq!(page(&state, &question, &[], None, &mut left(9)), (vec![], None));
         // With many shards the whole index is walked.
         let many: Vec<u64> = (2..30).collect();
-        assert_eq!(page(&state, &question, &many, None, &mut 1000), (vec![201], None));
+        assert_eq!(page(&state, &question, &many, None, &mut left(1000)), (vec![201], None));
     }
 
     #[test]
     fn pages_show_everybody_once_whatever_ends_them() {
         let (state, mut question) = (state(), question());
         question.matches = &|id, _| id.0[0] % 2 == 1;
-        for (shards, left) in [(vec![1, 2], 1000), (vec![1, 2], 7), (vec![1, 2], 50), ((1..30).collect(), 13)] {
+        let all = Left::ALL.bytes;
+        // Of as many bytes as these a page has two records.
+        let two = 2 * Record::new(RecordKind::Person).to_bytes().len() - 1;
+        for (shards, entries, bytes) in [
+            (vec![1, 2], 1000, all),
+            (vec![1, 2], 7, all),
+            (vec![1, 2], 50, all),
+            ((1..30).collect(), 13, all),
+            (vec![1, 2], 1000, two),
+            ((1..30).collect(), 13, 1),
+        ] {
             let (mut seen, mut from, mut pages) = (Vec::new(), None, 0);
             loop {
-                let (some, next) = page(&state, &question, &shards, from.as_ref(), &mut { left });
-                assert!(some.len() <= FOUND_MAX);
+                let (some, next) = page(&state, &question, &shards, from.as_ref(), &mut Left { entries, bytes });
+                assert!(some.len() <= if bytes == all { FOUND_MAX } else { 2 });
                 seen.extend(some);
                 pages += 1;
                 from = next;
@@ -545,7 +590,7 @@ mod tests {
                 }
             }
             assert_eq!(seen, (0..=201).filter(|number| number % 2 == 1).collect::<Vec<u8>>());
-            assert!(pages > 1, "left {left}");
+            assert!(pages > 1, "left {entries}, {bytes}");
         }
     }
 

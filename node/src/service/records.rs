@@ -25,7 +25,7 @@ use dinhba_core::sync::{Here, Skip};
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft_rt::watch::WatchReceiver;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,12 +40,16 @@ use super::convert::{
     record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire,
 };
 use super::{Caller, all_groups_here, context_from_wire, group_here, id, keep, person, ready, whole_place};
-use crate::hosted::{Hosted, Kind, ProposalFailed};
+use crate::gate::Budget;
+use crate::hosted::{Hosted, Kind, PROPOSE_WAIT, ProposalFailed};
 use crate::node::Shared;
-use crate::runtime;
+use crate::runtime::{self, watch};
 
-/// Conflicts in one work list.
+/// Conflicts in one work list...
 const CONFLICTS_MAX: usize = 500;
+
+/// ...and their bytes as they are shown, but for the last of them: a quarter of what a message takes.
+const CONFLICTS_BYTES_MAX: usize = 1 << 20;
 
 /// Entries of the access log in one page.
 const ACCESS_PAGE: usize = 500;
@@ -53,9 +57,9 @@ const ACCESS_PAGE: usize = 500;
 /// Records in one message of an extract.
 const EXPORT_PAGE: usize = 100;
 
-/// Stored bytes of the records in one message of an extract, but for the last of them: as text, with names and labels, they
+/// Stored bytes of the records or edits in one answer or page, but for the last of them: as text, with names and labels, they
 /// grow several times, and a message takes 4 MiB.
-const EXPORT_BYTES: usize = 256 * 1024;
+pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
 /// A site of no more shards looks for a record in one after the other: a district's communes. Beyond, a walk costs less.
 pub(super) const SHARDS_ASKED_MAX: usize = 16;
@@ -65,8 +69,11 @@ const EDITS_AT_ONCE: usize = 128;
 /// Bytes of a stream's edits under way: four of the largest, and all that are usual.
 const EDIT_BYTES_AT_ONCE: usize = 2 << 20;
 
-/// Entries of the change feed read at once.
+/// Entries of the change feed read at once; also bounded by [`PAGE_BYTES`].
 const WATCH_PAGE: usize = 100;
+
+/// Edits in one page of a history; also bounded by [`PAGE_BYTES`]. Most records never have more.
+const HISTORY_PAGE: usize = 200;
 
 /// The service; clones are the same.
 #[derive(Clone)]
@@ -78,7 +85,73 @@ pub(super) struct Place<'a> {
     pub(super) shard: ShardState,
 }
 
+/// A group that is asked for several records, as one caller may see it.
+pub(super) struct Asked<'a> {
+    pub(super) hosted: &'a Hosted,
+    /// How many shards it has.
+    pub(super) hosts: usize,
+    /// The only one of them that the question is about, if it is one.
+    pub(super) only: Option<ShardId>,
+    /// Those of them that the question is about and the caller may see.
+    pub(super) may: BTreeMap<ShardId, ShardState>,
+}
+
+/// What the groups that were asked said of whether the caller may look.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    may_look: bool,
+    denial: Option<Status>,
+}
+
+impl Verdicts {
+    /// Takes what one of them said; whether the caller may look there.
+    pub(super) fn may(&mut self, denial: Option<Status>) -> bool {
+        self.may_look |= denial.is_none();
+        let may = denial.is_none();
+        self.denial = denial.or(self.denial.take());
+        may
+    }
+
+    /// The denial, if nobody said yes: who may see nothing here is not told what there is either. Who may look somewhere and
+    /// finds nothing has an answer.
+    pub(super) fn refuse_who_may_look_nowhere(self) -> Result<(), Status> {
+        match self.denial {
+            Some(denial) if !self.may_look => Err(denial),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Those that may be seen somewhere; if that is none, all of them: an attempt is logged where it was made.
+fn worth_asking<T>(all: Vec<T>, may_see: impl Fn(&T) -> bool) -> Vec<T> {
+    match all.iter().any(&may_see) {
+        true => all.into_iter().filter(may_see).collect(),
+        false => all,
+    }
+}
+
 impl RecordsService {
+    /// The groups that a question about `wanted` shards is put to. Those in which the caller may see nothing are not asked: a
+    /// refused look in their access logs would tell of one that nobody wanted.
+    pub(super) fn asked(
+        &self,
+        caller: &Caller,
+        action: Action,
+        wanted: impl Fn(&ShardState) -> bool,
+    ) -> Result<Vec<Asked<'_>>, Status> {
+        let mut all = Vec::new();
+        for hosted in self.0.hosted() {
+            let mut shards = hosted.shards().map_err(|error| broken(&error))?;
+            let hosts = shards.len();
+            shards.retain(&wanted);
+            let Some(first) = shards.first() else { continue };
+            let only = (shards.len() == 1).then_some(first.info.shard);
+            let may = shards.into_iter().filter(|shard| caller.may(action, &shard.info.path).is_ok());
+            all.push(Asked { hosted, hosts, only, may: may.map(|shard| (shard.info.shard, shard)).collect() });
+        }
+        Ok(worth_asking(all, |asked| !asked.may.is_empty()))
+    }
+
     /// Writes one read into the access log of each group that it touches, before anything is read.
     async fn log(
         &self,
@@ -154,20 +227,25 @@ impl RecordsService {
         if found.is_none() {
             // What is not here may be with another node, and what may not be seen here may be there.
             all_groups_here(&self.0).await?;
-            let (mut denial, mut may_look) = (None, false);
-            for hosted in self.0.hosted() {
+            let action = if looked == Looked::History { Action::History } else { Action::Read };
+            let (mut verdicts, mut asked) = (Verdicts::default(), BTreeSet::new());
+            for Asked { hosted, .. } in self.asked(caller, action, |_| true)? {
                 // This replica may lag: the entry's place in the log is also the barrier that brings it up to date.
-                match self.log_or_denial(caller, looked, hosted, None, record.0).await? {
-                    None => (found, may_look) = (self.find_record(record)?, true),
-                    denied => denial = denied,
+                if verdicts.may(self.log_or_denial(caller, looked, hosted, None, record.0).await?) {
+                    found = self.find_record(record)?;
                 }
+                asked.insert(hosted.id());
                 if found.is_some() {
                     break;
                 }
             }
-            // Who may see nothing here is not told what there is either.
-            if let (false, Some(denial)) = (may_look, denial) {
-                return Err(denial);
+            verdicts.refuse_who_may_look_nowhere()?;
+            // That it is nowhere must hold for the other groups too; one that has it logs the attempt below.
+            for hosted in self.0.hosted().filter(|hosted| !asked.contains(&hosted.id())) {
+                if found.is_none() {
+                    hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
+                    found = self.find_record(record)?;
+                }
             }
         }
         let place = found.ok_or_else(|| no_record(record))?;
@@ -334,7 +412,7 @@ impl RecordsService {
                 records,
             }),
             Answer::Stale(moved) => Err(stale(&moved)),
-            Answer::Refused(refusal) => Err(refused(&refusal)),
+            Answer::Refused(refusal) => Err(refused("parts", &refusal)),
             other => Err(bug(format!("an edit was answered with {other:?}"))),
         }
     }
@@ -362,19 +440,26 @@ impl RecordsService {
         tiers.into_iter().map(|(_, name)| name.to_owned()).collect()
     }
 
-    /// The edits that lie at these places.
+    /// The edits that lie at these places, or the first of them: as many as a page takes.
     fn entries(&self, hosted: &Hosted, shard: ShardId, places: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
         let keys = hosted.keys();
         let found = hosted.look(|view| {
             let here = Here { view, keys };
             let holds = |said: Statement| Ok((said.body.site, here.known_to_hold(shard, &said.body.heads)?));
             let held: Result<Vec<_>, StoreError> = here.statements(shard)?.into_iter().map(holds).collect();
-            let (mut names, mut found) = (Names::new(view, keys, shard), Vec::with_capacity(places.len()));
+            let (mut names, mut found, mut bytes) = (Names::new(view, keys, shard), Vec::new(), 0);
             for place in places {
+                if bytes >= PAGE_BYTES {
+                    break;
+                }
                 let key = keys.edit(shard, place);
                 let stored: StoredEdit = read(view, &key)?
                     .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
                 let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+                bytes += stored.bytes.len();
                 let name = names.of(&edit.dot(), &stored.hash)?;
                 let poison: Option<Poison> = read(view, &keys.poison(shard, place))?;
                 found.push((place, name, stored, edit, poison));
@@ -452,6 +537,24 @@ impl RecordsService {
         self.entries(hosted, shard, &places)
     }
 
+    /// Waits until the state of a group moves here; not, if the node stops. An error once it surely does not follow its group any
+    /// more: who waits for what comes would wait in silence.
+    async fn has_moved(&self, hosted: &Hosted, moved: &mut watch::Receiver<u64>) -> Result<bool, Status> {
+        loop {
+            if self.0.is_stopping() {
+                return Ok(false);
+            }
+            ready(&self.0)?;
+            if let Some(why) = hosted.group.status().stopped {
+                return Err(not_accepted(format!("{} has stopped on this node: {why}; ask another one", hosted.id())));
+            }
+            match runtime::timeout(self.0.rhythm(), WatchReceiver::changed(moved)).await {
+                Ok(changed) => return Ok(changed.is_ok()),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The next page of an extract, and where the one after it begins.
     fn export_page(
         &self,
@@ -469,7 +572,7 @@ impl RecordsService {
                     bytes += value.len();
                     let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
                     page.push((key, record));
-                    if page.len() == EXPORT_PAGE || bytes >= EXPORT_BYTES {
+                    if page.len() == EXPORT_PAGE || bytes >= PAGE_BYTES {
                         return Ok((page, true));
                     }
                 }
@@ -481,6 +584,59 @@ impl RecordsService {
             page.iter().map(|(key, record)| Ok(record_to_wire(&self.0, shard, record_key(key)?, record))).collect();
         Ok((records.map_err(|error| broken(&error))?, next))
     }
+}
+
+/// Positions and names of the edits of a record from a position on: those of a page, and one more.
+fn history_from(
+    view: &dyn StateView,
+    keys: Keys,
+    shard: ShardId,
+    record: RecordId,
+    from: u64,
+) -> Result<Vec<(u64, Dot)>, StoreError> {
+    let to = keys.history(shard, record).1;
+    view.scan(&keys.history_entry(shard, record, from), &to)
+        .take(HISTORY_PAGE + 1)
+        .map(|item| {
+            let (key, value) = item?;
+            let dot = Dot::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+            Ok((u64::from_be_bytes(chunk(&key, 24)?), dot))
+        })
+        .collect()
+}
+
+/// How many of `lengths` fit into so many bytes, the last of them perhaps not wholly: so there is at least one, if any.
+fn that_fit(lengths: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+    let begins = lengths.scan(0, |end: &mut usize, length| {
+        let begin = *end;
+        *end += length;
+        Some(begin)
+    });
+    begins.take_while(|begin| *begin < bytes_max).count()
+}
+
+/// The answers to what comes, in its order, several at a time under way. What cannot be read ends it, after the answers to all
+/// that came before.
+fn answered_in_turn<T, R, F>(
+    requests: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    answer: impl Fn(T) -> F + Send + 'static,
+) -> BoxStream<'static, Result<R, Status>>
+where
+    F: Future<Output = R> + Send + 'static,
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let up_to_an_error = requests.scan(false, |is_over, request| {
+        let was_over = std::mem::replace(is_over, request.is_err());
+        std::future::ready((!was_over).then_some(request))
+    });
+    up_to_an_error
+        .map(move |request| match request {
+            Ok(request) => answer(request).map(Ok).boxed(),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        })
+        .buffered(EDITS_AT_ONCE)
+        .boxed()
 }
 
 fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
@@ -557,27 +713,36 @@ impl Records for RecordsService {
     ) -> Result<Response<Self::EditManyStream>, Status> {
         ready(&self.0)?;
         let claims = person(&request)?;
-        let service = self.clone();
+        let (service, budget) = (self.clone(), request.extensions().get::<Budget>().cloned());
         let decide = move |(request, room): (v1::EditRequest, OwnedSemaphorePermit)| {
             let (service, claims) = (service.clone(), claims.clone());
+            // As one of many streams it may be too much. That is said of this edit alone.
+            let held = budget.as_ref().map(|budget| budget.hold(room.num_permits())).transpose();
             async move {
-                let _until_answered = room;
                 let name = request_from_wire(request.request.clone()).map(request_to_wire).ok();
-                let outcome = match service.edit_one(&claims, request).await {
+                let outcome = match held {
+                    Ok(until_answered) => {
+                        let outcome = service.edit_one(&claims, request).await;
+                        drop((until_answered, room));
+                        outcome
+                    }
+                    Err(status) => Err(status),
+                };
+                let outcome = match outcome {
                     Ok(reply) => v1::edit_many_reply::Outcome::Accepted(reply),
                     Err(status) => v1::edit_many_reply::Outcome::Refused(status_to_refused(&status)),
                 };
-                Ok(v1::EditManyReply { request: name, outcome: Some(outcome) })
+                v1::EditManyReply { request: name, outcome: Some(outcome) }
             }
         };
         let room = Arc::new(Semaphore::new(EDIT_BYTES_AT_ONCE));
         let find_room = move |request: v1::EditRequest| {
             let bytes = request.encoded_len().min(EDIT_BYTES_AT_ONCE);
             let room = Arc::clone(&room).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
-            async move { Ok((request, room.await.map_err(|_| Status::internal("the room for edits was closed"))?)) }
+            async move { Ok((request, room.await.map_err(|_| bug("the room for edits was closed"))?)) }
         };
-        let edits = request.into_inner().map_err(unread).and_then(find_room).map_ok(decide);
-        Ok(Response::new(edits.try_buffered(EDITS_AT_ONCE).boxed()))
+        let edits = request.into_inner().map_err(unread).and_then(find_room);
+        Ok(Response::new(answered_in_turn(edits, decide)))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
@@ -618,12 +783,12 @@ impl Records for RecordsService {
         let record: RecordId = id("record", &request.get_ref().record)?;
         let place = self.find_logged(&caller, Looked::History, record).await?;
         let shard = place.shard.info.shard;
-        let places = place
-            .hosted
-            .look(|view| read_range::<Dot>(view, place.hosted.keys().history(shard, record)))
-            .map_err(|error| broken(&error))?;
-        let places: Vec<Dot> = places.into_iter().map(|(_, place)| place).collect();
-        Ok(Response::new(v1::HistoryReply { entries: self.entries(place.hosted, shard, &places)? }))
+        let (hosted, from) = (place.hosted, request.get_ref().from);
+        let found = hosted.look(|view| history_from(view, hosted.keys(), shard, record, from));
+        let (positions, places): (Vec<u64>, Vec<Dot>) = found.map_err(|error| broken(&error))?.into_iter().unzip();
+        let entries = self.entries(hosted, shard, &places[..places.len().min(HISTORY_PAGE)])?;
+        let next = positions.get(entries.len()).copied().unwrap_or_default();
+        Ok(Response::new(v1::HistoryReply { entries, next }))
     }
 
     async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
@@ -635,29 +800,23 @@ impl Records for RecordsService {
             Some(shard) => drop(self.place_of(shard).await?),
             None => all_groups_here(&self.0).await?,
         }
-        let (mut conflicts, mut refusal) = (Vec::new(), None);
-        for hosted in self.0.hosted() {
-            let shards = hosted.shards().map_err(|error| broken(&error))?;
-            let wanted: Vec<ShardState> =
-                shards.into_iter().filter(|shard| only.is_none_or(|only| only == shard.info.shard)).collect();
-            if wanted.is_empty() {
+        let (mut conflicts, mut verdicts) = (Vec::new(), Verdicts::default());
+        let wanted = |shard: &ShardState| only.is_none_or(|only| only == shard.info.shard);
+        for Asked { hosted, may, .. } in self.asked(&caller, Action::Resolve, wanted)? {
+            if !verdicts.may(self.log_or_denial(&caller, Looked::Conflicts, hosted, only, [0; 16]).await?) {
                 continue;
             }
-            if let Some(denial) = self.log_or_denial(&caller, Looked::Conflicts, hosted, only, [0; 16]).await? {
-                refusal = Some(denial);
-                continue;
-            }
-            for shard in wanted.iter().filter(|shard| caller.may(Action::Resolve, &shard.info.path).is_ok()) {
+            for shard in may.values() {
                 let at = (hosted.id(), shard.info.shard);
                 conflicts.extend(self.conflicts_of(hosted, shard)?.into_iter().map(|listed| (at, listed)));
             }
         }
-        if let (true, Some(refusal)) = (conflicts.is_empty(), refusal) {
-            return Err(refusal);
-        }
+        verdicts.refuse_who_may_look_nowhere()?;
         conflicts.sort_by_key(|(_, (_, conflict))| conflict.since_ms);
-        let more = conflicts.len() > CONFLICTS_MAX;
-        conflicts.truncate(CONFLICTS_MAX);
+        let lengths = conflicts.iter().map(|(_, (_, conflict))| conflict.encoded_len());
+        let shown = that_fit(lengths.take(CONFLICTS_MAX), CONFLICTS_BYTES_MAX);
+        let more = conflicts.len() > shown;
+        conflicts.truncate(shown);
         // What the list shows of a record is a look at it.
         for hosted in self.0.hosted() {
             let here = conflicts.iter().filter(|((group, _), _)| *group == hosted.id());
@@ -692,11 +851,11 @@ impl Records for RecordsService {
             async move {
                 loop {
                     let entries = service.feed(&hosted, shard, from)?;
-                    if let Some(last) = entries.last() {
+                    if let Some(next) = entries.last().map(|last| last.position + 1) {
                         service.log_page(&caller, &hosted, shard, &entries).await?;
-                        return Ok::<_, Status>(Some((stream::iter(entries.clone()), (last.position + 1, moved))));
+                        return Ok::<_, Status>(Some((stream::iter(entries), (next, moved))));
                     }
-                    if service.0.is_stopping() || WatchReceiver::changed(&mut moved).await.is_err() {
+                    if !service.has_moved(&hosted, &mut moved).await? {
                         return Ok(None);
                     }
                 }
@@ -783,6 +942,66 @@ mod tests {
 
     use super::*;
     use crate::raft::test_support::MemoryState;
+
+    #[tokio::test]
+    async fn what_cannot_be_read_ends_a_stream_after_the_answers_to_what_came_before() {
+        let unreadable = || Err(unread(Status::out_of_range("Error, decoded message length too large")));
+        // The caller goes on waiting: its side of the stream stays open.
+        let requests = stream::iter([Ok(1), Ok(2), unreadable(), Ok(3)]).chain(stream::pending());
+        let answers = answered_in_turn(requests, |request: u64| async move {
+            runtime::sleep(std::time::Duration::from_millis(20 * request)).await;
+            request
+        });
+        let answers: Vec<Result<u64, Status>> = answers.take(3).collect().await;
+        assert!(matches!(answers[..], [Ok(1), Ok(2), Err(_)]), "{answers:?}");
+    }
+
+    #[test]
+    fn who_may_look_somewhere_is_told_that_there_is_nothing_and_who_may_look_nowhere_is_denied() {
+        let told = |groups: &[bool]| {
+            let mut verdicts = Verdicts::default();
+            for may in groups {
+                assert_eq!(verdicts.may((!may).then(|| denied("not there"))), *may);
+            }
+            verdicts.refuse_who_may_look_nowhere().is_ok()
+        };
+        assert!(told(&[true]) && told(&[false, true]) && told(&[true, false]) && told(&[]));
+        assert!(!told(&[false]) && !told(&[false, false]));
+        // Where nothing may be seen nothing is asked, unless that is everywhere.
+        assert_eq!(worth_asking(vec![false, true], |may| *may), [true]);
+        assert_eq!(worth_asking(vec![false, false], |may| *may), [false, false]);
+    }
+
+    #[test]
+    fn a_page_ends_by_bytes_and_holds_at_least_one() {
+        assert_eq!(that_fit([10, 10, 10].into_iter(), 15), 2);
+        assert_eq!(that_fit([100, 1].into_iter(), 15), 1);
+        assert_eq!(that_fit([1, 1].into_iter(), 15), 2);
+        assert_eq!(that_fit([].into_iter(), 15), 0);
+    }
+
+    #[test]
+    fn a_history_goes_on_where_a_page_ended() {
+        let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
+        let (shard, record) = (ShardId(1), RecordId([7; 16]));
+        let dot = |counter| Dot { actor: AuthorId([1; 16]), counter };
+        let count = HISTORY_PAGE as u64 * 2 + 5;
+        let mut batch = Batch::default();
+        (1..=count).for_each(|at| batch.put(keys.history_entry(shard, record, 3 * at), dot(at).to_bytes()));
+        batch.put(keys.history_entry(shard, RecordId([8; 16]), 1), dot(1).to_bytes());
+        state.apply(batch).unwrap();
+        let (mut seen, mut from, mut pages) = (Vec::new(), 0, 0);
+        loop {
+            let mut page = history_from(&state, keys, shard, record, from).unwrap();
+            let next = page.get(HISTORY_PAGE).map(|(position, _)| *position);
+            page.truncate(HISTORY_PAGE);
+            seen.extend(page.into_iter().map(|(_, dot)| dot.counter));
+            pages += 1;
+            let Some(next) = next else { break };
+            from = next;
+        }
+        assert_eq!((seen, pages), ((1..=count).collect(), 3));
+    }
 
     #[test]
     fn a_record_is_found_where_it_is_whether_or_not_its_shard_is_listed() {

@@ -24,16 +24,16 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::{
-    broken, bug, denied, elsewhere, failed, no_shard, not_accepted, not_found, outcome_unknown, precondition, refused,
-    wrong,
+    broken, bug, denied, elsewhere, failed, in_part, no_shard, not_accepted, not_found, outcome_unknown, precondition,
+    refused, wrong,
 };
-use super::{Caller, backup, group_here, id, ready, started, whole_place};
-use crate::call::{CHANGE_WAIT, Change, ChangeKind, Members};
+use super::{Caller, all_groups_here, backup, group_here, id, ready, started, whole_place};
+use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
 use crate::node::Shared;
 use crate::raft::group::{Role, Status as ReplicaStatus};
-use crate::raft::peer::Body;
+use crate::raft::peer::{Body, CallError};
 use crate::runtime;
 
 /// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
@@ -246,54 +246,61 @@ impl SiteService {
         started(&self.0)?;
         let caller = Caller::resolve(request, context)?;
         let may = caller.may(Action::Administer, &self.0.path(self.0.config.site.unit));
-        may.inspect_err(|_| {
-            let Claims { subject, role, unit, .. } = &caller.claims;
-            tracing::warn!(%subject, %role, %unit, "somebody who may not asked for what operators do");
-        })?;
+        may.inspect_err(|_| self.0.refusals.note_act(&caller.claims))?;
         Ok(caller)
     }
 
-    /// Carries a change out at the leader of every group, or of one; gives the members that each has then.
-    async fn change(&self, change: &Change, only: Option<GroupId>) -> Result<BTreeMap<GroupId, Members>, Status> {
+    /// Carries a change out at the leader of every group, or of one; gives the members that each has then. If something of it
+    /// has been done already, no error says that nothing changed.
+    async fn change(
+        &self,
+        change: &Change,
+        only: Option<GroupId>,
+        mut has_begun: bool,
+    ) -> Result<BTreeMap<GroupId, Members>, Status> {
         let mut changed = BTreeMap::new();
         for hosted in self.0.hosted().filter(|hosted| only.is_none_or(|only| only == hosted.id())) {
-            if let Some(why) = hosted.group.status().stopped {
-                return Err(stopped(hosted, &why));
-            }
-            let (leader, address) = hosted
-                .group
-                .leader()
-                .ok_or_else(|| not_accepted(format!("{} has no leader now: wait until it has one", hosted.id())))?;
-            if leader == self.0.config.node.id {
-                let members = change.carry_out(&hosted.group).await.map_err(|error| {
-                    precondition(format!("{}: {error}; see the status for what was done", hosted.id()))
-                })?;
-                changed.insert(hosted.id(), members);
-                continue;
-            }
-            let frame = Body::App(AppFrame { payload: change.to_call() });
-            match self.0.pool.call(leader.0, &address, hosted.id(), frame, CHANGE_WAIT).await {
-                Ok(Body::AppAnswer(answer)) => {
-                    let members = Members::from_bytes(&answer.payload);
-                    let members = members.map_err(|error| {
-                        bug(format!("{}: the leader's answer: {error}; see the status", hosted.id()))
-                    })?;
-                    changed.insert(hosted.id(), members);
-                }
-                Ok(Body::Failure(failure)) => {
-                    let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
-                    return Err(precondition(text));
-                }
-                Ok(other) => {
-                    let text = format!("{}: the leader answered {other:?}; see the status", hosted.id());
-                    return Err(bug(text));
-                }
-                Err(error) => {
-                    return Err(outcome_unknown(format!("{}: {error}; see the status for what was done", hosted.id())));
-                }
-            }
+            let members = self.change_one(hosted, change).await;
+            let members = members.map_err(|status| if has_begun { in_part(status) } else { status })?;
+            changed.insert(hosted.id(), members);
+            has_begun = true;
         }
         Ok(changed)
+    }
+
+    /// Carries a change out at the leader of a group.
+    async fn change_one(&self, hosted: &Hosted, change: &Change) -> Result<Members, Status> {
+        if let Some(why) = hosted.group.status().stopped {
+            return Err(stopped(hosted, &why));
+        }
+        let (leader, address) = hosted
+            .group
+            .leader()
+            .ok_or_else(|| not_accepted(format!("{} has no leader now: wait until it has one", hosted.id())))?;
+        if leader == self.0.config.node.id {
+            return members_of(hosted.id(), change.carry_out(&hosted.group).await.into());
+        }
+        let frame = Body::App(AppFrame { payload: change.to_call() });
+        match self.0.pool.call(leader.0, &address, hosted.id(), frame, CHANGE_WAIT).await {
+            Ok(Body::AppAnswer(answer)) => {
+                let changed = Changed::from_bytes(&answer.payload).map_err(|error| {
+                    bug(format!("{}: the leader's answer: {error}; see the status for what was done", hosted.id()))
+                })?;
+                members_of(hosted.id(), changed)
+            }
+            // So a node of an older version tells of whatever came in its way.
+            Ok(Body::Failure(failure)) => {
+                let text = format!("{}: {}; see the status for what was done", hosted.id(), failure.detail);
+                Err(outcome_unknown(text))
+            }
+            Ok(other) => Err(bug(format!("{}: the leader answered {other:?}; see the status", hosted.id()))),
+            Err(CallError::NotSent(why)) => {
+                Err(not_accepted(format!("{}: the leader cannot be reached: {why}", hosted.id())))
+            }
+            Err(CallError::Lost(why)) => {
+                Err(outcome_unknown(format!("{}: {why}; see the status for what was done", hosted.id())))
+            }
+        }
     }
 
     /// The groups after a change: as this replica has them, but with the members that the leaders have, since the one that was
@@ -363,9 +370,19 @@ impl SiteService {
         let Some(first) = self.0.site_group() else { return Ok(()) };
         let entry = PlaceEntry::Node(NodeEntry { node, address, present });
         match first.propose(Command::Place(vec![entry])).await.map_err(failed)?.0 {
-            Answer::Refused(refusal) => Err(refused(&refusal)),
+            Answer::Refused(refusal) => Err(refused("node", &refusal)),
             _ => Ok(()),
         }
+    }
+}
+
+/// What became of a change at the leader of a group, as the caller is told.
+fn members_of(group: GroupId, changed: Changed) -> Result<Members, Status> {
+    match changed {
+        Changed::Done(members) => Ok(members),
+        Changed::Refused(why) => Err(precondition(format!("{group}: {why}"))),
+        Changed::NotLeader(why) => Err(not_accepted(format!("{group}: {why}; nothing was changed, try again"))),
+        Changed::Unknown(why) => Err(outcome_unknown(format!("{group}: {why}; see the status for what was done"))),
     }
 }
 
@@ -374,11 +391,11 @@ fn stopped(hosted: &Hosted, why: &str) -> Status {
     precondition(format!("{} has stopped on this node, and nothing was done: {why}", hosted.id()))
 }
 
-/// Whether a group would be without voters if the node left.
-fn is_only_voter(hosted: &Hosted, node: NodeId) -> bool {
-    let members = hosted.group.status().members;
+/// Whether a group would be without voters if the node left, by the membership that this replica has.
+async fn is_only_voter(hosted: &Hosted, node: NodeId) -> Result<bool, Status> {
+    let members = hosted.group.members().await.map_err(not_accepted)?;
     let mut voters = members.iter().filter(|(_, (_, votes))| *votes).map(|(voter, _)| *voter);
-    voters.next() == Some(node) && voters.next().is_none()
+    Ok(voters.next() == Some(node) && voters.next().is_none())
 }
 
 /// A unit's code and name.
@@ -441,12 +458,13 @@ impl Site for SiteService {
         }
         let target = format!("{node} at {address}");
         let doing = async {
+            all_groups_here(&self.0).await?;
             if let Some(entry) = self.0.place().nodes.get(&node).filter(|entry| !entry.present) {
                 let text = format!("{} left this site for good: start the node with a new id", entry.node);
                 return Err(precondition(text));
             }
             self.log_act(&caller, Looked::AddNode, node.0.into(), None).await?;
-            let changed = self.change(&Change { kind: ChangeKind::Add, node, address }, None).await?;
+            let changed = self.change(&Change { kind: ChangeKind::Add, node, address }, None, false).await?;
             Ok(self.shown(&changed))
         };
         Self::told(&caller, Looked::AddNode, &target, doing.await)
@@ -456,12 +474,13 @@ impl Site for SiteService {
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let node: NodeId = id("node", &request.into_inner().node)?;
         let doing = async {
+            all_groups_here(&self.0).await?;
             if !self.is_member(node) {
                 return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
             }
             self.log_act(&caller, Looked::PromoteNode, node.0.into(), None).await?;
             let change = Change { kind: ChangeKind::Promote, node, address: String::new() };
-            let changed = self.change(&change, None).await?;
+            let changed = self.change(&change, None, false).await?;
             Ok(self.shown(&changed))
         };
         Self::told(&caller, Looked::PromoteNode, &node.to_string(), doing.await)
@@ -471,20 +490,25 @@ impl Site for SiteService {
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let node: NodeId = id("node", &request.into_inner().node)?;
         let doing = async {
+            all_groups_here(&self.0).await?;
             // A mistyped id must neither be spent nor look like a node that is gone.
             if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
                 return Err(not_found(format!("{node} never was a node of this site: see the status for its nodes")));
             }
-            if let Some(hosted) = self.0.hosted().find(|hosted| is_only_voter(hosted, node)) {
-                let text = format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
-                return Err(precondition(text));
-            }
             self.log_act(&caller, Looked::RemoveNode, node.0.into(), None).await?;
+            // The entries in the logs have brought this replica up to date: so these are the leaders' members, a moment ago.
+            for hosted in self.0.hosted() {
+                if is_only_voter(hosted, node).await? {
+                    let text =
+                        format!("{node} is the only voter of {}: add and promote another node first", hosted.id());
+                    return Err(precondition(text));
+                }
+            }
             let address = self.0.place().nodes.get(&node).map(|entry| entry.address.clone()).unwrap_or_default();
             // First the directory: from now on the id is spent, whatever becomes of the change.
             self.register(node, address, false).await?;
             let change = Change { kind: ChangeKind::Remove, node, address: String::new() };
-            let changed = self.change(&change, None).await?;
+            let changed = self.change(&change, None, true).await?;
             Ok(self.shown(&changed))
         };
         Self::told(&caller, Looked::RemoveNode, &node.to_string(), doing.await)
@@ -501,7 +525,7 @@ impl Site for SiteService {
             }
             self.log_act(&caller, Looked::TransferLeader, node.0.into(), Some(group)).await?;
             let change = Change { kind: ChangeKind::Lead, node, address: String::new() };
-            let changed = self.change(&change, Some(group)).await?;
+            let changed = self.change(&change, Some(group), false).await?;
             self.wait_for(group, |status| status.leader == Some(node)).await;
             Ok(self.shown(&changed))
         };
@@ -512,8 +536,8 @@ impl Site for SiteService {
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let doing = async {
             self.log_act(&caller, Looked::Snapshot, 0, None).await?;
-            for hosted in self.0.hosted() {
-                snapshot_of(hosted).await?;
+            for (done, hosted) in self.0.hosted().enumerate() {
+                snapshot_of(hosted).await.map_err(|status| if done == 0 { status } else { in_part(status) })?;
             }
             Ok(SnapshotReply { groups: self.groups_status() })
         };
@@ -525,12 +549,16 @@ impl Site for SiteService {
         let level = u16::try_from(request.into_inner().level)
             .map_err(|_| wrong("level", format!("level: at most {LEVEL_MAX}")))?;
         let doing = async {
+            all_groups_here(&self.0).await?;
             self.log_act(&caller, Looked::RaiseLevel, level.into(), None).await?;
-            for hosted in self.0.hosted() {
+            for (done, hosted) in self.0.hosted().enumerate() {
                 let raise = Command::Raise(Raise { level, now_ms: runtime::utc_ms() });
-                if let Answer::Refused(refusal) = hosted.propose(raise).await.map_err(failed)?.0 {
-                    return Err(refused(&refusal));
-                }
+                let raised = match hosted.propose(raise).await {
+                    Ok((Answer::Refused(refusal), _)) => Err(refused("level", &refusal)),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(failed(error)),
+                };
+                raised.map_err(|status| if done == 0 { status } else { in_part(status) })?;
             }
             Ok(RaiseLevelReply { level: u32::from(level) })
         };
@@ -572,7 +600,7 @@ impl Site for SiteService {
             self.log_act(&caller, Looked::ReleaseAuthor, about, Some(hosted.id())).await?;
             let forget = Command::Forget(Forget { shard, peer, author: Some(AuthorId(author)) });
             match hosted.propose(forget).await.map_err(failed)?.0 {
-                Answer::Refused(refusal) => Err(refused(&refusal)),
+                Answer::Refused(refusal) => Err(refused("author", &refusal)),
                 _ => Ok(ReleaseAuthorReply {}),
             }
         };
@@ -595,8 +623,34 @@ async fn snapshot_of(hosted: &Hosted) -> Result<(), Status> {
         return Err(outcome_unknown(format!("{}: it is still being written: see the status", hosted.id())));
     }
     let Some(target) = target else { return Ok(()) };
-    hosted.group.purge(target).await.map_err(|error| failed(&error.to_string()))?;
+    let purged = hosted.group.purge(target).await;
+    purged.map_err(|error| {
+        outcome_unknown(format!("{}: the snapshot is there, and the log was perhaps not purged: {error}", hosted.id()))
+    })?;
     // What the reply shows is what was done: the purge itself happens behind the call.
     hosted.group.wait_for(PURGE_WAIT, |status| status.stopped.is_some() || status.purged >= Some(target)).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_proto::v1::Reason;
+
+    use super::super::answer::reason_of;
+    use super::*;
+
+    #[test]
+    fn nothing_changed_is_said_only_of_what_surely_did_not() {
+        let group = GroupId(1);
+        let told = |changed| reason_of(&members_of(group, changed).unwrap_err());
+        assert_eq!(told(Changed::Refused("it is the only voter".into())), Some(Reason::Precondition));
+        assert_eq!(told(Changed::NotLeader("another leads".into())), Some(Reason::NotAccepted));
+        // A learner that does not catch up is a member all the same.
+        assert_eq!(told(Changed::Unknown("it did not catch up".into())), Some(Reason::OutcomeUnknown));
+        for status in [not_accepted("no leader"), precondition("the only voter"), denied("not there")] {
+            let told = in_part(status.clone());
+            assert_eq!(reason_of(&told), Some(Reason::OutcomeUnknown));
+            assert!(told.message().contains(status.message()), "{}", told.message());
+        }
+    }
 }

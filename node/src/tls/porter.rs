@@ -1,11 +1,14 @@
 //! Who gets in at the door: handshakes, and how many may be in one and inside.
 //!
-//! Promises: a handshake has an end; callers of one address and of one identity have a share of the places, and nodes have some
-//! that people cannot take; who did not get in is told of and counted.
+//! Promises: a handshake has an end; callers of one address (of IPv6: of one network of 64 bits) and of one identity have a share
+//! of the places; nodes have some inside that people cannot take, and in the door some that are kept for addresses from which nodes
+//! have got in; who did not get in is told of and counted.
+//! Limits: who has many addresses can keep people out, and after a start nodes too, for as long as he goes on: that is for the
+//! network to prevent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -36,8 +39,12 @@ use crate::runtime;
 
 /// Handshakes under way: some tens of kB each, over within [`CONNECT_TIMEOUT`], and thousands a second where nobody dawdles.
 const HANDSHAKES_MAX: usize = 256;
+/// Of these for addresses from which no node has got in: the rest is for nodes that were here and come back.
+const HANDSHAKES_OF_STRANGERS_MAX: usize = 192;
 /// Of these for one address: a quarter, so that one machine that sends nothing does not keep the others out.
 pub(super) const HANDSHAKES_OF_ONE_MAX: usize = 64;
+/// Addresses of nodes that are remembered: those of a province's sites, 32 bytes each.
+const KNOWN_MAX: usize = 4096;
 /// Open connections: with the handshakes, the engine's tables and the log they stay below the 1,024 files that a system allows a
 /// process by default.
 const CONNECTIONS_MAX: usize = 512;
@@ -126,6 +133,9 @@ impl ClientCertVerifier for Witness {
 #[derive(Debug, Default)]
 struct Crowd {
     handshakes: Count<IpAddr>,
+    strangers: usize,
+    /// From where nodes have got in.
+    known: BTreeSet<IpAddr>,
     connections: Count<String>,
     people: usize,
 }
@@ -170,22 +180,40 @@ struct Place {
 }
 
 enum Whose {
-    Address(IpAddr),
+    Stranger(IpAddr),
+    Known(IpAddr),
     Person(String),
     Node(String),
 }
 
+/// For whom one machine counts: the network of 64 bits is the least that an IPv6 customer has.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
+}
+
 impl Place {
+    fn in_door(crowd: &Arc<Mutex<Crowd>>, origin: IpAddr) -> Result<Self, Fault> {
+        let is_known = crowd.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&origin);
+        Place::take(crowd, if is_known { Whose::Known(origin) } else { Whose::Stranger(origin) })
+    }
+
     fn take(crowd: &Arc<Mutex<Crowd>>, whose: Whose) -> Result<Self, Fault> {
         let mut counts = crowd.lock().unwrap_or_else(PoisonError::into_inner);
         match &whose {
-            Whose::Address(address) => {
-                if counts.handshakes.all >= HANDSHAKES_MAX {
+            Whose::Stranger(address) | Whose::Known(address) => {
+                let is_stranger = matches!(whose, Whose::Stranger(_));
+                if counts.handshakes.all >= HANDSHAKES_MAX
+                    || is_stranger && counts.strangers >= HANDSHAKES_OF_STRANGERS_MAX
+                {
                     return Err(Fault::Many("too many handshakes of all under way"));
                 }
                 if counts.handshakes.of(address) >= HANDSHAKES_OF_ONE_MAX {
                     return Err(Fault::Many("too many handshakes under way"));
                 }
+                counts.strangers += usize::from(is_stranger);
                 counts.handshakes.add(*address);
             }
             Whose::Person(identity) | Whose::Node(identity) => {
@@ -210,7 +238,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.whose {
-            Whose::Address(address) => counts.handshakes.remove(address),
+            Whose::Stranger(address) => {
+                counts.strangers -= 1;
+                counts.handshakes.remove(address);
+            }
+            Whose::Known(address) => counts.handshakes.remove(address),
             Whose::Node(identity) => counts.connections.remove(identity),
             Whose::Person(identity) => {
                 counts.people -= 1;
@@ -238,9 +270,12 @@ impl Porter {
         // Who has gone already needs no answer.
         let Ok(peer) = stream.peer_addr() else { return };
         let address = peer.ip().to_canonical();
-        let place = match Place::take(&self.crowd, Whose::Address(address)) {
+        let place = match Place::in_door(&self.crowd, origin(address)) {
             Ok(place) => place,
-            Err(fault) => return self.tell(address.to_string(), By::Us, fault),
+            Err(fault) => {
+                let refusal = self.refusal(address.to_string(), By::Us, fault);
+                return self.refusals.note(Side::Door, &origin(address).to_string(), &refusal);
+            }
         };
         let (porter, inside) = (Arc::clone(self), inside.clone());
         runtime::spawn("handshake", async move {
@@ -249,13 +284,9 @@ impl Porter {
             match let_in {
                 // The server takes no more when the node stops.
                 Ok(let_in) => drop(inside.send(Ok(let_in)).await),
-                Err(refusal) => porter.refusals.note(Side::Door, &refusal),
+                Err((whose, refusal)) => porter.refusals.note(Side::Door, &whose, &refusal),
             }
         });
-    }
-
-    fn tell(&self, peer: String, by: By, fault: Fault) {
-        self.refusals.note(Side::Door, &self.refusal(peer, by, fault));
     }
 
     fn refusal(&self, peer: String, by: By, fault: Fault) -> Refusal {
@@ -263,17 +294,20 @@ impl Porter {
         Refusal { peer, by, fault, own, now: InstantMs(runtime::utc_ms()) }
     }
 
-    async fn let_in(&self, stream: TcpStream, address: IpAddr) -> Result<Inside, Refusal> {
+    /// Gives who was refused, as far as it is known who that is, and how.
+    async fn let_in(&self, stream: TcpStream, address: IpAddr) -> Result<Inside, (String, Refusal)> {
+        let origin = origin(address);
         let Some(tls) = &self.tls else {
             // All say of themselves who they are, in each request: no two connections are known to be of one.
             let place = Place::take(&self.crowd, Whose::Node(format!("{address} {}", runtime::random_u64())));
-            let place = place.map_err(|fault| self.refusal(address.to_string(), By::Us, fault))?;
+            let place =
+                place.map_err(|fault| (origin.to_string(), self.refusal(address.to_string(), By::Us, fault)))?;
             return Ok(Inside { way: Either::Left(stream), shown: Shown(None), _place: place });
         };
         let witness = Arc::new(Witness { callers: Arc::clone(&tls.callers), seen: OnceLock::new() });
-        let config = tls
-            .config(Arc::clone(&witness))
-            .map_err(|error| self.refusal(address.to_string(), By::Us, Fault::Other(error.to_string())))?;
+        let config = tls.config(Arc::clone(&witness)).map_err(|error| {
+            (origin.to_string(), self.refusal(address.to_string(), By::Us, Fault::Other(error.to_string())))
+        })?;
         let accepting = TlsAcceptor::from(Arc::new(config)).accept(stream);
         let accepted = runtime::timeout(CONNECT_TIMEOUT, accepting).await;
         let shown = witness.seen.get().map(|certificate| certificate_identity(certificate));
@@ -282,12 +316,16 @@ impl Porter {
             Some(Err(_)) => format!("{address} (nobody by its certificate)"),
             None => address.to_string(),
         };
-        let refused = |by, fault| self.refusal(peer.clone(), by, fault);
+        // What a certificate says is worth nothing before the handshake has ended: names can be invented.
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Refusal::of(&error, peer, tls.validity, InstantMs(runtime::utc_ms()))),
-            Err(_) => return Err(refused(By::Us, Fault::Slow)),
+            Ok(Err(error)) => {
+                let refusal = Refusal::of(&error, peer, tls.validity, InstantMs(runtime::utc_ms()));
+                return Err((origin.to_string(), refusal));
+            }
+            Err(_) => return Err((origin.to_string(), self.refusal(peer, By::Us, Fault::Slow))),
         };
+        let refused = |by, fault| (peer.clone(), self.refusal(peer.clone(), by, fault));
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
             return Err(refused(By::Us, Fault::Tls));
         }
@@ -297,7 +335,14 @@ impl Porter {
             // Its first call will say what is wrong.
             Some(Err(_)) | None => Whose::Person(String::new()),
         };
+        let is_node = matches!(whose, Whose::Node(_));
         let place = Place::take(&self.crowd, whose).map_err(|fault| refused(By::Us, fault))?;
+        if is_node {
+            let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            if crowd.known.len() < KNOWN_MAX {
+                crowd.known.insert(origin);
+            }
+        }
         Ok(Inside { way: Either::Right(Box::new(stream)), shown: Shown(shown), _place: place })
     }
 }
@@ -347,6 +392,31 @@ impl AsyncWrite for Inside {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_door_keeps_places_for_nodes_that_were_here_and_counts_networks() {
+        let crowd: Arc<Mutex<Crowd>> = Arc::default();
+        let address = |text: &str| origin(text.parse().unwrap());
+        let node = address("10.0.0.9");
+        crowd.lock().unwrap().known.insert(node);
+        // Silent connections of four machines.
+        let silent: Vec<_> = (0..4 * HANDSHAKES_OF_ONE_MAX)
+            .filter_map(|at| Place::in_door(&crowd, address(&format!("10.0.0.{}", at % 4))).ok())
+            .collect();
+        assert_eq!(silent.len(), HANDSHAKES_OF_STRANGERS_MAX);
+        let back = Place::in_door(&crowd, node).expect("it was here");
+        drop((silent, back));
+        // One customer has 2^64 of these.
+        let one: Vec<_> = (0..2 * HANDSHAKES_OF_ONE_MAX)
+            .filter_map(|at| Place::in_door(&crowd, address(&format!("2001:db8::{at:x}"))).ok())
+            .collect();
+        assert_eq!(one.len(), HANDSHAKES_OF_ONE_MAX);
+        assert!(Place::in_door(&crowd, address("2001:db8:0:1::1")).is_ok());
+        assert_eq!(address("::ffff:10.0.0.9"), node);
+        drop(one);
+        let crowd = crowd.lock().unwrap();
+        assert!(crowd.handshakes.all == 0 && crowd.strangers == 0);
+    }
 
     #[test]
     fn nodes_have_places_that_people_cannot_take() {

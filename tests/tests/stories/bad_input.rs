@@ -254,6 +254,34 @@ async fn each_bad_request_is_refused_with_what_to_do_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_with_a_message_that_cannot_be_read_answers_all_that_came_before() {
+    let country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
+    let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));
+    let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
+    let session = officer.client.session();
+    let good = || officer.birth("Chảo/Láo/Tả").build(session.next(), 0);
+    let mut huge = good();
+    huge.parts[0].changes[0].value = "a".repeat(1 << 20);
+    // The caller's side stays open, as that of an application which has more to send.
+    let (sender, edits) = futures::channel::mpsc::unbounded();
+    (0..100).map(|_| good()).chain([huge, good()]).for_each(|edit| sender.unbounded_send(edit).unwrap());
+    let mut client = RecordsClient::new(Line(dial(&country, &node, Role::Registrar, COMMUNE).await))
+        .max_encoding_message_size(64 << 20);
+    let replies = client.edit_many(edits).await.unwrap().into_inner().collect::<Vec<_>>();
+    let mut replies = tokio::time::timeout(Duration::from_secs(20), replies).await.expect("it ends");
+    let status = replies.pop().unwrap().unwrap_err();
+    assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("INVALID"), "{status:?}");
+    assert_eq!(replies.len(), 100);
+    for reply in replies {
+        let outcome = reply.unwrap().outcome;
+        assert!(matches!(outcome, Some(v1::edit_many_reply::Outcome::Accepted(_))), "{outcome:?}");
+    }
+    let status = shard_status(&country, COMMUNE, &node, shard).await.unwrap();
+    assert_eq!(status.persons, 100, "and no other was accepted");
+    drop(sender);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone() {
     let mut country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
     let (shard, ledger, node) = (country.shard(COMMUNE), Ledger::default(), country.node(COMMUNE, 0));

@@ -10,13 +10,14 @@ use dinhba_core::claims::Role;
 use dinhba_core::ids::{GroupId, RecordId};
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_client::RecordsClient;
-use dinhba_tests::country::{Country, Wish, eventually};
+use dinhba_tests::country::{Country, Wish, eventually, operating};
 use dinhba_tests::officer::{Ledger, Officer};
 use futures::StreamExt;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::PROGRAM;
+use crate::access::log_from;
 
 const DISTRICT: &str = "082";
 const HERE: &str = "02683";
@@ -74,7 +75,43 @@ async fn a_node_refuses_to_say_what_is_not_there_of_groups_that_it_does_not_run(
     unknown("get, by who may see nothing here", neighbour.get(&context, far).await.map(drop));
     let auditor = impatient(&country.client([&partial], Role::Auditor, DISTRICT));
     unknown("the access log", auditor.access_log(&context, second, 1).await.map(drop));
+    // Nor does it change by half who the site's members are, or what they understand.
+    let operator = country.client([&partial], Role::Operator, DISTRICT);
+    let operator = operator.with_limits(Limits { admin: Duration::from_secs(2), ..Limits::default() });
+    let new = country.new_node(DISTRICT);
+    unknown("add a node", operator.add_node(&operating(), new.id, &new.address()).await.map(drop));
+    unknown("promote a node", operator.promote_node(&operating(), partial_id).await.map(drop));
+    unknown("remove a node", operator.remove_node(&operating(), country.node(DISTRICT, 0).id).await.map(drop));
+    unknown("raise the level", operator.raise_level(&operating(), 2).await.map(drop));
     assert_eq!(wrong, Vec::<String>::new());
+    let status = country.status(DISTRICT, &country.node(DISTRICT, 0)).await.unwrap();
+    assert!(status.nodes.len() == 3 && status.nodes.iter().all(|node| node.present), "{:?}", status.nodes);
+    assert!(status.groups.iter().all(|group| group.level == 1 && group.learners.is_empty()));
+
+    // Who may see what one group has is told that nobody is found, by a node of both; the other group hears nothing of it.
+    let nodes = [country.node(DISTRICT, 0), country.node(DISTRICT, 1)];
+    let neighbour = country.client(&nodes, Role::Registrar, ELSEWHERE);
+    let nobody = neighbour.find(&context, &Find::by_name("Vàng Thị Say", "1950")).await.unwrap();
+    assert_eq!(nobody.records, Vec::new());
+    assert_eq!(neighbour.conflicts(&context, None).await.unwrap().conflicts, Vec::new());
+    let nowhere = neighbour.get(&context, RecordId([1; 16])).await.unwrap_err();
+    assert!(matches!(nowhere, Error::Refused { code: Code::NotFound, .. }), "{nowhere}");
+    let auditor = country.client(&nodes, Role::Auditor, DISTRICT);
+    for (group, looks) in [(ids[0], 0), (second, 3)] {
+        let entries = log_from(&auditor, group, 1).await;
+        let of_neighbour = entries.iter().filter(|entry| entry.subject == format!("registrar.{ELSEWHERE}"));
+        assert_eq!(of_neighbour.clone().count(), looks, "{:?}", of_neighbour.collect::<Vec<_>>());
+        assert!(of_neighbour.clone().all(|entry| entry.allowed));
+    }
+    // Who may see neither is denied, and the attempt is in the logs.
+    let stranger = country.client(&nodes, Role::Registrar, "00001");
+    let denied = stranger.find(&context, &Find::by_name("Lò Thị Pha", "2024")).await.unwrap_err();
+    assert!(matches!(denied, Error::Refused { code: Code::PermissionDenied, .. }), "{denied}");
+    for group in &ids {
+        let entries = log_from(&auditor, *group, 1).await;
+        let attempts = entries.iter().filter(|entry| entry.subject == "registrar.00001" && !entry.allowed);
+        assert_eq!(attempts.count(), 1);
+    }
 
     // What it runs it serves.
     client.get(&context, near).await.unwrap();

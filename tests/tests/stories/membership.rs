@@ -1,14 +1,15 @@
 //! A centre with the groups of two provinces: a node joins, learns, votes; another is taken out by command, the leader at
-//! that; officers notice nothing, and the id of the one that left is never taken again.
+//! that; officers notice nothing, and the id of the one that left is never taken again. And operators who work against each
+//! other leave a site that serves.
 
 use std::fs;
 use std::time::Duration;
 
-use dinhba_client::Error;
+use dinhba_client::{Error, Limits};
 use dinhba_core::claims::Role;
-use dinhba_tests::country::{Country, Wish, eventually, operating};
+use dinhba_tests::country::{Country, Wish, eventually, operating, site};
 use dinhba_tests::evidence::{agree, all_hold};
-use dinhba_tests::officer::Ledger;
+use dinhba_tests::officer::{Ledger, Officer};
 use dinhba_tests::process::refusal;
 
 use crate::PROGRAM;
@@ -83,4 +84,34 @@ async fn nodes_come_and_go_while_officers_work() {
     let (code, text) = refusal(country.program(), &leaving.config_file(), Duration::from_secs(10));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("has joined this site before") && text.contains("new id"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_operators_who_take_out_both_nodes_at_once_leave_one_that_serves() {
+    let commune = COMMUNES[0];
+    let country = Country::start(PROGRAM, &[site(commune, 2, None, &[commune])]).await;
+    let nodes = country.sites[commune].nodes.clone();
+    let remove = async |asked: usize| {
+        let operator = country.client([&nodes[asked]], Role::Operator, commune);
+        let operator = operator.with_limits(Limits { admin: Duration::from_secs(15), ..Limits::default() });
+        operator.remove_node(&operating(), nodes[1 - asked].id).await
+    };
+    let (one, other) = tokio::join!(remove(0), remove(1));
+    assert!(one.is_err() || other.is_err(), "somebody has to vote");
+    let ledger = Ledger::default();
+    let officer = Officer::new(country.site_client(commune, Role::Registrar, commune), country.shard(commune), &ledger);
+    eventually("the site serves", Duration::from_secs(40), async || officer.register("Lò/Thị/Pha").await.is_ok()).await;
+    // Longer than whoever left takes to find out; and nothing is proposed in vain meanwhile.
+    let mut last = 0;
+    eventually("it is quiet", Duration::from_secs(40), async || {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut lasts = Vec::new();
+        for node in &nodes {
+            lasts.extend(country.status(commune, node).await.map(|status| status.groups[0].last_log));
+        }
+        let newest = lasts.into_iter().max().unwrap_or_default();
+        std::mem::replace(&mut last, newest) == newest
+    })
+    .await;
+    officer.register("Lò/Thị/Say").await.unwrap();
 }
