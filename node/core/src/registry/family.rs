@@ -39,6 +39,10 @@ use crate::keys::Keys;
 use crate::schema::FieldId;
 use crate::store::{StateView, StoreError};
 
+/// Branches of one site's chains of which heads tell, beside the longest of each author. With as many lives of each of the four
+/// sites that write a shard, heads stay below what a session takes.
+pub const BRANCHES_TOLD_MAX: usize = 256;
+
 /// Where a branch of `author` lies whose first edit has this hash.
 fn branch_id(author: AuthorId, first: &Hash) -> AuthorId {
     derived("dinhba 2026 branch", author, first)
@@ -424,20 +428,28 @@ impl<'a> Names<'a> {
 /// The ends of all branches that hold an edit, as heads call them, each with where it lies. The end of an author's longest
 /// branch goes by the author's id (of several, that with the lowest hash), the others by their aliases. So no two have one
 /// id: an author has one longest branch, and an alias is of one edit. And since a branch ends exactly where no held edit
-/// follows, they depend on the set of edits alone.
+/// follows, they depend on the set of edits alone. Of a site whose chains branch more than [`BRANCHES_TOLD_MAX`] times, which
+/// only a thief of its key brings about, the longest are told: what is not told may come again.
 #[must_use]
-pub fn tips(authors: &Authors) -> BTreeMap<AuthorId, (AuthorId, &AuthorState)> {
+pub fn tips<'a>(authors: &'a Authors) -> BTreeMap<AuthorId, (AuthorId, &'a AuthorState)> {
     let mut by_author: BTreeMap<AuthorId, Vec<(AuthorId, &AuthorState)>> = BTreeMap::new();
     for (branch, state) in authors.iter().filter(|(_, state)| state.number > 0) {
         let author = if state.trunk.is_none() { *branch } else { state.author.id() };
         by_author.entry(author).or_default().push((*branch, state));
     }
-    let mut tips = BTreeMap::new();
+    let (mut tips, mut by_site) = (BTreeMap::new(), BTreeMap::<SiteId, Vec<_>>::new());
     for (author, mut branches) in by_author {
         branches.sort_unstable_by_key(|(_, state)| (Reverse(state.number), state.hash));
         let mut branches = branches.into_iter();
         tips.extend(branches.next().map(|longest| (author, longest)));
-        tips.extend(branches.map(|tip| (alias_id(author, &tip.1.hash), tip)));
+        let told = |tip: (AuthorId, &'a AuthorState)| {
+            ((Reverse(tip.1.number), tip.1.hash), alias_id(author, &tip.1.hash), tip)
+        };
+        by_site.entry(authors[&author].author.site).or_default().extend(branches.map(told));
+    }
+    for mut branches in by_site.into_values() {
+        branches.sort_unstable_by_key(|(order, ..)| *order);
+        tips.extend(branches.into_iter().take(BRANCHES_TOLD_MAX).map(|(_, id, tip)| (id, tip)));
     }
     tips
 }

@@ -8,9 +8,9 @@ use dinhba_core::command::{Batch, Cursor, Item, Merged};
 use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, RecordId, RequestId, SiteId};
-use dinhba_core::registry::{alias_id, authors};
+use dinhba_core::registry::{BRANCHES_TOLD_MAX, LIVES_MAX, alias_id, authors};
 use dinhba_core::schema::field;
-use dinhba_core::sync::{Effect, Event, Hello, Message, Session};
+use dinhba_core::sync::{Effect, Event, HEADS_MAX, Hello, Message, Session};
 
 const SECRET: [u8; 32] = [7; 32];
 const RECORDS: u64 = 500;
@@ -203,4 +203,18 @@ fn an_edit_is_replaced_under_its_alias_where_no_fork_is_known_whatever_came_firs
         (site.shard().state_digest, site.here().heads(SHARD).unwrap())
     });
     assert!(sites.iter().all(|site| *site == sites[0]));
+}
+
+#[test]
+fn of_a_chain_that_branches_without_end_heads_tell_the_longest_ways_and_the_same_ones_everywhere() {
+    let (_, mut district, edits) = long_chain();
+    let mut other = district.clone();
+    let count = BRANCHES_TOLD_MAX as u64 + 40;
+    let forks: Vec<Edit> = (0..count).map(|at| forged(&edits, 10 + at, request(99, at + 1))).collect();
+    let turned: Vec<Edit> = forks.iter().rev().cloned().collect();
+    assert_eq!(send(&mut district, &forks).folded, count as u32);
+    assert_eq!(send(&mut other, &turned).folded, count as u32);
+    let heads = district.here().heads(SHARD).unwrap();
+    assert_eq!((heads.len(), &heads), (BRANCHES_TOLD_MAX + 1, &other.here().heads(SHARD).unwrap()));
+    assert!(4 * (BRANCHES_TOLD_MAX + LIVES_MAX) < HEADS_MAX);
 }
