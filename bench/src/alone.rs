@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
-use dinhba_core::command::{Answer, Batch as Piece, Command, Cursor, Digest, EditCommand, Item, MergeCommand};
+use dinhba_core::command::{
+    Answer, Batch as Piece, Command, Cursor, Digest, EditCommand, Item, MergeCommand, Proposal, Seal, Tip,
+};
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::SiteId;
@@ -69,7 +71,7 @@ fn per_second(count: usize, took: Duration) -> f64 {
 pub fn entries(commands: &[EditCommand]) -> Vec<Vec<u8>> {
     let entry = |commands: &[EditCommand]| {
         let commands: Vec<Command> = commands.iter().map(|command| Command::Edit(Box::new(command.clone()))).collect();
-        commands.to_bytes()
+        Proposal { at_ms: 1, commands }.to_bytes()
     };
     commands.chunks(ENTRY_COMMANDS).map(entry).collect()
 }
@@ -149,7 +151,7 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
     let mut position = 0;
     for entry in entries {
         let began = Busy::begin();
-        let commands = Vec::<Command>::from_bytes(entry)?;
+        let commands = Proposal::from_bytes(entry)?.commands;
         took += began.elapsed();
         for command in commands {
             let Command::Edit(command) = command else { bail!("{command:?} is no edit") };
@@ -234,7 +236,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let arrivals: Vec<Arrival> =
         read_range(&state, keys.arrivals(SHARD, 1))?.into_iter().map(|(_, arrival)| arrival).collect();
     for arrivals in arrivals.chunks(PIECE_EDITS) {
-        let (mut items, mut secrets) = (Vec::new(), std::collections::BTreeMap::new());
+        let (mut items, mut secrets, mut seals) = (Vec::new(), std::collections::BTreeMap::new(), Vec::new());
         let start = cursor;
         for arrival in arrivals {
             let stored: StoredEdit = read(&state, &keys.edit(SHARD, &arrival.dot))?.context("an edit that arrived")?;
@@ -242,11 +244,15 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
             secrets.insert((arrival.dot.actor, edit.header.origin.request.session), [3; 32]);
             let running = running_hash(&cursor.running, &stored.hash);
             cursor = Cursor { position: cursor.position + 1, running, ..cursor };
+            // Checked at the door, which is not measured here.
+            let tip = Tip { author: edit.header.author, number: edit.header.number, hash: stored.hash };
+            seals = vec![Seal { tip, signature: [0; 64] }];
             items.push(Item { dot: arrival.dot.clone(), bytes: stored.bytes });
         }
         let secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
-        let batch = Piece { shard: SHARD, start, end: cursor, items, secrets };
-        pieces.push(vec![Command::Merge(Box::new(MergeCommand { peer: SiteId(1), batch, now_ms: 5 }))].to_bytes());
+        let batch = Piece { shard: SHARD, start, end: cursor, items, secrets, seals };
+        let commands = vec![Command::Merge(Box::new(MergeCommand { peer: SiteId(1), batch, now_ms: 5 }))];
+        pieces.push(Proposal { at_ms: 5, commands }.to_bytes());
     }
 
     // Each record with one field written at another site, merged with itself before that.

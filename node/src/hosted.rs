@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::command::{AccessEntry, Answer, Command};
+use dinhba_core::command::{AccessEntry, Answer, Command, Proposal};
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
@@ -298,7 +298,7 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
         answers.reverse();
     }
     let began = runtime::now();
-    let outcome = group.propose(list_of(&commands), PROPOSE_WAIT).await;
+    let outcome = group.propose(Proposal::of_encoded(runtime::utc_ms(), &commands), PROPOSE_WAIT).await;
     metrics.proposal(group.id(), runtime::now() - began);
     let outcome = match outcome {
         Ok(_) if is_lost => Err(ProposalFailed::Unknown("the answer was lost on its way".to_owned())),
@@ -319,14 +319,6 @@ async fn propose_entry(group: &Group, entry: Vec<Waiting>, metrics: &Metrics) {
         }
         Err(error) => answers.into_iter().for_each(|caller| _ = caller.send(Err(error.clone()))),
     }
-}
-
-/// The encoding of a list of commands that are encoded already.
-fn list_of(commands: &[Vec<u8>]) -> Vec<u8> {
-    let mut list = (commands.len() as u64).to_bytes();
-    list.reserve_exact(commands.iter().map(Vec::len).sum());
-    commands.iter().for_each(|command| list.extend_from_slice(command));
-    list
 }
 
 impl Hosted {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use dinhba_client::handshake::Validity;
 use dinhba_client::tls::MESSAGE_BYTES_MAX;
 use dinhba_core::claims::Identity;
-use dinhba_core::command::Command;
+use dinhba_core::command::{Command, Proposal};
 use dinhba_core::date::InstantMs;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId};
+use dinhba_core::registry::LEVEL_MAX;
 use dinhba_proto::peer::v1::Frame;
 use dinhba_proto::v1::link_server::LinkServer;
 use dinhba_proto::v1::records_server::RecordsServer;
@@ -104,9 +105,16 @@ fn may_call(caller: NodeId, standing: Standing, body: &Body) -> Result<(), Strin
     }
     match body {
         // Every replica would stop at it, and again after each restart.
-        Body::Propose(proposed) => Vec::<Command>::from_bytes(&proposed.command)
-            .map(drop)
-            .map_err(|error| format!("a command that cannot be read is not proposed ({error}): upgrade this node")),
+        Body::Propose(proposed) => {
+            let read = Proposal::from_bytes(&proposed.command).map_err(|error| {
+                format!("a command that cannot be read is not proposed ({error}): upgrade this node")
+            })?;
+            let is_above = |command: &Command| matches!(command, Command::Raise(raise) if raise.level > LEVEL_MAX);
+            match read.commands.iter().any(is_above) {
+                true => Err(format!("no level above {LEVEL_MAX} is known here: upgrade this node first")),
+                false => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
@@ -266,8 +274,11 @@ mod tests {
     fn who_is_no_member_may_ask_to_join_and_follow_raft_and_nothing_else() {
         let node = NodeId(7);
         let change = Change { kind: ChangeKind::Promote, node, address: String::new() };
-        let command = vec![Command::Raise(Raise { level: 2, now_ms: 1 })].to_bytes();
-        let propose = Body::Propose(wire::ProposeRequest { command, wait_ms: 1 });
+        let command =
+            |level| Proposal { at_ms: 1, commands: vec![Command::Raise(Raise { level, now_ms: 1 })] }.to_bytes();
+        let propose = |level| Body::Propose(wire::ProposeRequest { command: command(level), wait_ms: 1 });
+        assert!(may_call(node, Standing::Member, &propose(LEVEL_MAX + 1)).unwrap_err().contains("no level above"));
+        let propose = propose(LEVEL_MAX);
         let read_index = Body::ReadIndex(wire::ReadIndexRequest {});
         for body in [&app(&Call::Change(change)), &propose, &read_index, &Body::App(wire::App { payload: vec![0xff] })]
         {
@@ -286,7 +297,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_proposed() {
         let forget = Command::Forget(Forget { shard: ShardId(1), peer: SiteId(2), author: None });
-        let whole = vec![forget].to_bytes();
+        let whole = Proposal { at_ms: 1, commands: vec![forget] }.to_bytes();
         let proposed = |command: Vec<u8>| {
             may_call(NodeId(7), Standing::Member, &Body::Propose(wire::ProposeRequest { command, wait_ms: 1 }))
         };

@@ -39,7 +39,28 @@ impl Cursor {
     }
 }
 
-/// What a group's log orders.
+/// What a group's log orders: commands that were proposed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The proposer's clock, UTC milliseconds.
+    pub at_ms: i64,
+    /// In order.
+    pub commands: Vec<Command>,
+}
+
+impl Proposal {
+    /// The bytes of a proposal of commands that are encoded already.
+    #[must_use]
+    pub fn of_encoded(at_ms: i64, commands: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = at_ms.to_bytes();
+        bytes.reserve_exact(commands.iter().map(Vec::len).sum::<usize>() + 4);
+        (commands.len() as u64).encode(&mut bytes);
+        commands.iter().for_each(|command| bytes.extend_from_slice(command));
+        bytes
+    }
+}
+
+/// One thing to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// The first command of a group: whose it is.
@@ -498,6 +519,7 @@ pub struct ConflictEntry {
 }
 
 wire_struct! {
+    Proposal { at_ms, commands }
     Cursor { epoch, position, running }
     Form { site, level }
     ShardInfo { shard, path }

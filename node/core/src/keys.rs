@@ -20,6 +20,8 @@
 //! | `Seal` | shard position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
 //! | `Number` | shard, keyed hash | the records of the shard with this personal number |
+//! | `Session` | session | the last day on which one of its edits came |
+//! | `Expiry` | day, session | nothing: from which day on its receipts go |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 //!
@@ -71,6 +73,10 @@ pub enum Space {
     Place = 17,
     /// Whose a personal number is.
     Number = 18,
+    /// Sessions of which there are receipts.
+    Session = 19,
+    /// The same by the days on which they were used last.
+    Expiry = 20,
 }
 
 /// Builds the keys of one group.
@@ -197,6 +203,30 @@ impl Keys {
     #[must_use]
     pub fn request(self, request: RequestId) -> Vec<u8> {
         self.key(Space::Request, &[&request.session.0, &request.counter.to_be_bytes()])
+    }
+
+    /// All receipts of a session.
+    #[must_use]
+    pub fn requests(self, session: SessionId) -> Range {
+        self.range(Space::Request, &[&session.0])
+    }
+
+    /// The last day on which a session was used, counted from 1970.
+    #[must_use]
+    pub fn session(self, session: SessionId) -> Vec<u8> {
+        self.key(Space::Session, &[&session.0])
+    }
+
+    /// That a session was used last on `day`.
+    #[must_use]
+    pub fn expiry(self, day: u32, session: SessionId) -> Vec<u8> {
+        self.key(Space::Expiry, &[&day.to_be_bytes(), &session.0])
+    }
+
+    /// The sessions that were used last before `day`.
+    #[must_use]
+    pub fn expired(self, day: u32) -> Range {
+        (self.start(Space::Expiry), self.key(Space::Expiry, &[&day.to_be_bytes()]))
     }
 
     /// A session's secret.

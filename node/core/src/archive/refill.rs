@@ -62,7 +62,8 @@ pub fn refound(
 ) -> Batch {
     let mut tx = Tx::new(view, context);
     let level = group.level;
-    tx.put_group(&GroupState { site, level, access_count: 0, access_hash: Hash::default() });
+    let access_hash = Hash::default();
+    tx.put_group(&GroupState { site, level, time_ms: 0, cleared_day: 0, access_count: 0, access_hash });
     for shard in &group.shards {
         let Some(life) = lives.get(&shard.info.shard) else { continue };
         let own = Author { site, shard: shard.info.shard, incarnation: life.incarnation };

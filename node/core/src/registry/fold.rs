@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
-use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers};
+use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, time};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -224,6 +224,7 @@ fn remember_request(
         let Dot { actor, counter } = edit.dot();
         let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
+        time::used(tx, edit.header.origin.request.session)?;
     }
     Ok(())
 }

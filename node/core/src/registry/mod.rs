@@ -15,12 +15,14 @@ mod fold;
 mod merge;
 mod numbers;
 mod renew;
+mod time;
 mod tx;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{
-    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Nothing, RefusalCode, ShardInfo, Statement, StatementBody,
+    Adopt, Answer, Command, Digest, Epoch, Forget, Form, Nothing, Proposal, RefusalCode, ShardInfo, Statement,
+    StatementBody,
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::Wire;
@@ -39,6 +41,7 @@ pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
+pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
 
 /// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
@@ -78,6 +81,10 @@ pub struct GroupState {
     pub site: SiteId,
     /// Rules and encodings above this level are not used.
     pub level: u16,
+    /// The highest clock of a proposer so far, UTC milliseconds.
+    pub time_ms: i64,
+    /// The day, counted from 1970, up to which expired receipts were cleared away.
+    pub cleared_day: u32,
     /// Entries in the access log.
     pub access_count: u64,
     /// The access log's chain.
@@ -201,7 +208,7 @@ pub enum Poison {
 }
 
 wire_struct! {
-    GroupState { site, level, access_count, access_hash }
+    GroupState { site, level, time_ms, cleared_day, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
     AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
@@ -245,10 +252,11 @@ pub fn apply(
     let mut tx = Tx::new(view, context);
     let mut answers = Vec::with_capacity(entries.len());
     for (index, bytes) in entries {
-        let commands = Vec::<Command>::from_bytes(bytes).map_err(|error| StoreError::Newer {
+        let Proposal { at_ms, commands } = Proposal::from_bytes(bytes).map_err(|error| StoreError::Newer {
             place: format!("log entry {index} of {}", context.group),
             detail: error.to_string(),
         })?;
+        time::advance(&mut tx, at_ms)?;
         let fits = commands.len() <= COMMANDS_MAX;
         let decide = |command| if fits { answer(&mut tx, command) } else { Ok(too_many()) };
         let answered: Result<Vec<Answer>, StoreError> = commands.into_iter().map(decide).collect();
@@ -298,6 +306,8 @@ impl Tx<'_> {
         self.put_group(&GroupState {
             site: form.site,
             level: form.level,
+            time_ms: 0,
+            cleared_day: 0,
             access_count: 0,
             access_hash: Hash::default(),
         });

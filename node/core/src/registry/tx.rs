@@ -111,6 +111,13 @@ impl<'a> Tx<'a> {
             .collect()
     }
 
+    /// The first keys in a range, at most `count`; of what this transaction adds there, none.
+    pub fn first_keys(&self, (from, to): Range, count: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let is_there = |key: &Vec<u8>| self.writes.get(key).is_none_or(Option::is_some);
+        let keys = self.view.scan(&from, &to).map(|item| item.map(|(key, _)| key));
+        keys.filter(|key| key.as_ref().map_or(true, is_there)).take(count).collect()
+    }
+
     /// The group, once formed.
     pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
         self.get_held(&self.keys().group())

@@ -8,8 +8,8 @@ use dinhba_core::archive::{
 };
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Raise, Seal,
-    ShardInfo, Tip,
+    Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Proposal,
+    Raise, Seal, ShardInfo, Tip,
 };
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
@@ -64,6 +64,8 @@ pub struct Office {
     pub read: u64,
     index: u64,
     chance: u64,
+    /// The clock of whoever proposes.
+    pub now_ms: i64,
 }
 
 impl Office {
@@ -77,6 +79,7 @@ impl Office {
             read: 0,
             index: 0,
             chance: site,
+            now_ms: 1,
         };
         office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
@@ -108,7 +111,7 @@ impl Office {
 
     pub fn run(&mut self, command: Command) -> Answer {
         self.index += 1;
-        let entry = (self.index, vec![command].to_bytes());
+        let entry = (self.index, Proposal { at_ms: self.now_ms, commands: vec![command] }.to_bytes());
         self.state.1.set(0);
         let (answers, batch) = apply(&self.state, &self.context, &[entry]).unwrap();
         (self.written, self.read) = (batch.writes.len(), self.state.1.get());

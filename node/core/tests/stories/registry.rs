@@ -7,14 +7,15 @@ use dinhba_core::archive::{Content, Edits, Piece};
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
     AccessEntry, Adopt, Answer, Batch, Command, ConflictEntry, ConflictKey, Cursor, EditCommand, Item, Looked, Moved,
-    Nothing, PartDraft, Raise, RefusalCode, ShardInfo, Stale,
+    Nothing, PartDraft, Proposal, Raise, RefusalCode, ShardInfo, Stale,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{EvidenceId, Incarnation, NodeId, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::keys::Space;
 use dinhba_core::place::{NodeEntry, PlaceEntry};
 use dinhba_core::registry::{
-    COMMANDS_MAX, GroupState, LEVEL_MAX, Names, Poison, alias_id, apply, authors, read, read_range, tips,
+    COMMANDS_MAX, GroupState, LEVEL_MAX, Names, Poison, RECEIPT_DAYS, alias_id, apply, authors, read, read_range, tips,
 };
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
@@ -462,7 +463,7 @@ fn what_only_a_newer_version_knows_is_kept_as_it_came_passed_on_and_set_aside() 
 fn a_replica_stops_at_a_level_above_its_own_and_changes_nothing() {
     let mut office = Office::new(1);
     office.create(request(1, 1), "Lê//An");
-    let entry = |level| vec![Command::Raise(Raise { level, now_ms: 1 })].to_bytes();
+    let entry = |level| Proposal { at_ms: 1, commands: vec![Command::Raise(Raise { level, now_ms: 1 })] }.to_bytes();
     for level in 2..=LEVEL_MAX {
         assert!(matches!(office.run(Command::Raise(Raise { level, now_ms: 1 })), Answer::Done(_)));
     }
@@ -670,7 +671,10 @@ fn the_access_log_of_a_group_is_for_those_who_may_see_all_of_it() {
 fn an_entry_of_too_many_commands_is_refused_whole_and_the_next_is_taken() {
     let mut office = Office::new(1);
     let before = office.state.0.clone();
-    let renewals = |count| vec![Command::Raise(Raise { level: 2, now_ms: 1 }); count].to_bytes();
+    let renewals = |count| {
+        let commands = vec![Command::Raise(Raise { level: 2, now_ms: 1 }); count];
+        Proposal { at_ms: 1, commands }.to_bytes()
+    };
     let entries = [(10, renewals(COMMANDS_MAX + 1)), (11, renewals(0))];
     let (answers, batch) = apply(&office.state, &office.context, &entries).unwrap();
     let answers = Vec::<Answer>::from_bytes(&answers[0]).unwrap();
@@ -869,4 +873,46 @@ fn two_records_with_one_personal_number_are_a_conflict_at_both_until_one_has_it_
     assert_eq!((open_conflicts(&here), here.shard().conflicts), (vec![], 0));
     there.merge(here.site, stream(&here), 2);
     assert_eq!((open_conflicts(&there), there.shard().conflicts), (vec![], 0));
+}
+
+#[test]
+fn the_time_of_a_group_never_goes_back_and_receipts_expire_by_it_a_few_at_a_time() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut office = Office::new(1);
+    let time = |office: &Office| read::<GroupState>(&office.state, &office.keys().group()).unwrap().unwrap().time_ms;
+    let receipts = |office: &Office| {
+        let is_receipt = |key: &&Vec<u8>| key[8] == Space::Request as u8;
+        office.state.0.keys().filter(is_receipt).count()
+    };
+    office.now_ms = 1_000 * DAY_MS;
+    for counter in 1..=600 {
+        office.create(request(1, counter), "Lê//An");
+    }
+    office.now_ms -= 30 * DAY_MS;
+    let last = office.create(request(2, 1), "Lê//Bình");
+    assert_eq!(time(&office), 1_000 * DAY_MS, "a clock that was set back changes nothing");
+    // The second session is used until later.
+    office.now_ms = 1_200 * DAY_MS;
+    accepted(office.set(request(2, 2), last, field::SEX, "male"));
+
+    let days = i64::from(RECEIPT_DAYS);
+    office.now_ms = (1_000 + days) * DAY_MS;
+    let retry = |office: &mut Office| office.edit(create_command(request(1, 1), "Lê//An"));
+    assert!(accepted(retry(&mut office)).replayed, "on the last day it is answered as at first");
+    office.now_ms += DAY_MS;
+    let mut left = vec![receipts(&office)];
+    while *left.last().unwrap() > 2 {
+        office.now_ms += 1;
+        office.run(Command::Raise(Raise { level: 1, now_ms: 1 }));
+        left.push(receipts(&office));
+    }
+    assert_eq!(left, [602, 346, 90, 2], "a bounded number for each entry");
+    let (code, text) = refusal(retry(&mut office));
+    assert!(code == RefusalCode::Exists && text.contains("exists already"), "nobody is registered twice: {text}");
+    assert!(accepted(office.edit(create_command(request(2, 1), "Lê//Bình"))).replayed);
+
+    office.now_ms = (1_201 + days) * DAY_MS;
+    office.run(Command::Raise(Raise { level: 1, now_ms: 1 }));
+    let kept = |space: Space| office.state.0.keys().filter(|key| key[8] == space as u8).count();
+    assert_eq!((kept(Space::Request), kept(Space::Session), kept(Space::Expiry)), (0, 0, 0));
 }

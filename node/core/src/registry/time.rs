@@ -1,0 +1,74 @@
+//! The group's time, and what expires by it.
+//!
+//! Each entry of the log carries its proposer's clock, and the group's time is the highest that its log has seen: the same at
+//! all replicas, and it never goes back. A clock that was set ahead by mistake takes it along; so what rests on it has long
+//! terms, and is never what a record says.
+//!
+//! Receipts answer a request that is sent again. A session's are kept until [`RECEIPT_DAYS`] after the last day on which one of
+//! its edits came here. Each entry of the log clears away a few of them, so that a site that was off for a year does not
+//! stand still on its first day.
+
+use super::{GroupState, Tx};
+use crate::ids::SessionId;
+use crate::inject::sometimes;
+use crate::store::StoreError;
+
+/// Days after a session's last edit for which a request of it that is sent again gets its first answer.
+pub const RECEIPT_DAYS: u32 = 400;
+
+/// Receipts that one entry of the log clears away.
+const CLEARED_MAX: usize = 256;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn day(ms: i64) -> u32 {
+    u32::try_from(ms / DAY_MS).unwrap_or(0)
+}
+
+/// Takes note of a proposer's clock at the beginning of its entry.
+pub(super) fn advance(tx: &mut Tx<'_>, at_ms: i64) -> Result<(), StoreError> {
+    let Some(mut group) = tx.group()?.filter(|group| group.time_ms < at_ms) else { return Ok(()) };
+    group.time_ms = at_ms;
+    let today = day(at_ms);
+    if group.cleared_day < today && clear(tx, today)? {
+        group.cleared_day = today;
+    }
+    tx.put_group(&group);
+    Ok(())
+}
+
+/// Clears away some of what has expired; whether that was all.
+fn clear(tx: &mut Tx<'_>, today: u32) -> Result<bool, StoreError> {
+    let keys = tx.keys();
+    let mut left = CLEARED_MAX;
+    for row in tx.first_keys(keys.expired(today.saturating_sub(RECEIPT_DAYS)), CLEARED_MAX)? {
+        let session = SessionId(*crate::keys::suffix(&row, 4).first_chunk().unwrap_or(&[0; 16]));
+        let receipts = tx.first_keys(keys.requests(session), left)?;
+        left -= receipts.len();
+        receipts.into_iter().for_each(|receipt| tx.delete(receipt));
+        if left == 0 {
+            return Ok(false);
+        }
+        sometimes("a session expires", true);
+        tx.delete(keys.session(session));
+        tx.delete(row);
+        left -= 1;
+    }
+    Ok(left > 0)
+}
+
+/// Takes note that a session was used.
+pub(super) fn used(tx: &mut Tx<'_>, session: SessionId) -> Result<(), StoreError> {
+    let keys = tx.keys();
+    let today = tx.group()?.map_or(0, |group: GroupState| day(group.time_ms));
+    let last: Option<u32> = tx.get_held(&keys.session(session))?;
+    if last == Some(today) {
+        return Ok(());
+    }
+    if let Some(last) = last {
+        tx.delete(keys.expiry(last, session));
+    }
+    tx.put(keys.session(session), &today);
+    tx.put_bytes(keys.expiry(today, session), Vec::new());
+    Ok(())
+}
