@@ -110,7 +110,7 @@ fn unsealed(
 ) -> Result<Option<AuthorId>, StoreError> {
     let mut sealed: BTreeSet<Hash> = seals.iter().map(|seal| seal.tip.hash).collect();
     for part in parts.iter().rev() {
-        if !sealed.contains(&part.hash) && !is_armed("take-unsealed") {
+        if !sealed.contains(&part.hash) {
             return Ok(Some(part.edit.header.author.id()));
         }
         sealed.insert(part.edit.header.previous);
