@@ -68,6 +68,23 @@ pub(crate) fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError
     }
 }
 
+/// Whether an error in opening what was there tells of files that do not fit together (one is missing, cut off, or of another
+/// kind) and not of a disk that failed.
+pub(crate) fn is_structural(error: &io::Error) -> bool {
+    use ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::NotFound
+            | Kind::AlreadyExists
+            | Kind::UnexpectedEof
+            | Kind::InvalidData
+            | Kind::InvalidInput
+            | Kind::IsADirectory
+            | Kind::NotADirectory
+            | Kind::DirectoryNotEmpty
+    )
+}
+
 /// The operating system's disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;

@@ -28,7 +28,7 @@ use fjall::{
 };
 
 use super::{CLEAR_BATCH_KEYS, Poison, Write, in_order};
-use crate::disk::io_error;
+use crate::disk::{io_error, is_structural};
 use crate::seal::Codec;
 
 /// Blocks kept in memory. 16 nodes share a laptop: 16 times this is a quarter of a GiB.
@@ -73,6 +73,16 @@ fn fjall_error(dir: &Path, error: Error) -> StoreError {
         Error::Poisoned => StoreError::Poisoned(format!("fjall in {} failed to write", dir.display())),
         Error::Locked => StoreError::Io(format!("fjall in {}: another process has it open", dir.display())),
         other => StoreError::Corrupt { place: format!("fjall in {}", dir.display()), detail: format!("{other:?}") },
+    }
+}
+
+/// An error in opening a database: files that do not fit together are damage.
+fn opening_error(dir: &Path, error: Error) -> StoreError {
+    match error {
+        Error::Io(error) | Error::Storage(LsmError::Io(error)) if is_structural(&error) => {
+            StoreError::Corrupt { place: format!("fjall in {}", dir.display()), detail: error.to_string() }
+        }
+        other => fjall_error(dir, other),
     }
 }
 
@@ -166,7 +176,7 @@ impl FjallState {
     /// Opens or makes a database in `dir`.
     pub(super) fn open(dir: &Path, codec: Codec) -> Result<Self, StoreError> {
         let place = format!("fjall in {}", dir.display());
-        let fjall = Poison::default().read(&place, || Paced::open(dir).map_err(|error| fjall_error(dir, error)))?;
+        let fjall = Poison::default().read(&place, || Paced::open(dir).map_err(|error| opening_error(dir, error)))?;
         Ok(FjallState { fjall, codec, poison: Poison::default(), dir: dir.to_owned(), place })
     }
 
@@ -300,6 +310,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use super::super::tests::{damaged_in_turn, is_open_or_damage};
     use super::*;
     use crate::seal::Unsealed;
 
@@ -314,6 +325,20 @@ mod tests {
         let walked: Vec<_> = state.scan(b"a", b"z").collect();
         assert!(matches!(walked.as_slice(), [Err(error)] if damaged(error)));
         assert_eq!(state.get(b"a").unwrap(), None, "a bad value does not stop the engine");
+    }
+
+    #[test]
+    fn whatever_happens_to_its_files_it_opens_or_says_that_they_are_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let fjall = Paced::open_with(dir.path(), 4 * 1024).unwrap();
+        for number in 0..400_u32 {
+            fjall.commit(|batch, keyspace| batch.insert(keyspace, number.to_be_bytes(), [7; 64])).unwrap();
+        }
+        drop(fjall);
+        let opened = |dir: &Path| FjallState::open(dir, Codec::new(Arc::new(Unsealed))).map(drop);
+        let told = damaged_in_turn(dir.path(), &opened);
+        assert!(told.iter().filter(|(_, outcome)| outcome.is_err()).count() > 8, "{told:?}");
+        assert_eq!(told.iter().find(|(_, outcome)| !is_open_or_damage(outcome)), None);
     }
 
     #[test]

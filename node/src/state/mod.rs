@@ -154,8 +154,56 @@ impl Poison {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
+
+    /// What opening says after each file of a database was damaged, in each of four ways, in copies of it.
+    pub(crate) fn damaged_in_turn(
+        whole: &Path,
+        open: &dyn Fn(&Path) -> Result<(), StoreError>,
+    ) -> Vec<(String, Result<(), StoreError>)> {
+        let mut told = Vec::new();
+        let below = files_below(whole);
+        for file in &below {
+            for harm in ["gone", "emptied", "cut in half", "begins with zeros"] {
+                let copy = tempfile::tempdir().unwrap();
+                for from in &below {
+                    let to = copy.path().join(from.strip_prefix(whole).unwrap());
+                    fs::create_dir_all(to.parent().unwrap()).unwrap();
+                    fs::copy(from, to).unwrap();
+                }
+                let path = copy.path().join(file.strip_prefix(whole).unwrap());
+                let mut bytes = fs::read(&path).unwrap();
+                match harm {
+                    "gone" => fs::remove_file(&path).unwrap(),
+                    "emptied" => fs::write(&path, []).unwrap(),
+                    "cut in half" => fs::write(&path, &bytes[..bytes.len() / 2]).unwrap(),
+                    _ => {
+                        bytes.iter_mut().take(16).for_each(|byte| *byte = 0);
+                        fs::write(&path, bytes).unwrap();
+                    }
+                }
+                told.push((format!("{} {harm}", path.strip_prefix(&copy).unwrap().display()), open(copy.path())));
+            }
+        }
+        told
+    }
+
+    fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+        }
+        files.sort();
+        files
+    }
+
+    pub(crate) fn is_open_or_damage(outcome: &Result<(), StoreError>) -> bool {
+        matches!(outcome, Ok(()) | Err(StoreError::Corrupt { .. }))
+    }
 
     #[test]
     fn engines_are_named() {

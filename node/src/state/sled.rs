@@ -29,7 +29,7 @@ use sled::{Config, Db};
 
 use super::overlaid::{Base, Overlaid, Pairs};
 use super::{Poison, Writes};
-use crate::disk::io_error;
+use crate::disk::{io_error, is_structural};
 use crate::seal::{Codec, hex};
 
 /// A stored value has at most this many bytes: above it sled moves each value to a file of its own.
@@ -96,7 +96,10 @@ pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, Store
         };
         // No flusher thread: a panic in a thread of sled's could not be caught.
         let config = Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let db = config.open().map_err(|error| sled_error(dir, error))?;
+        let db = config.open().map_err(|error| match error {
+            sled::Error::Io(error) if !is_structural(&error) => io_error("sled in", dir, &error),
+            other => StoreError::Corrupt { place: place(dir), detail: other.to_string() },
+        })?;
         Ok(SledBase { db: Some(db), dir: dir.to_owned(), note, is_noted })
     })?;
     Ok(Overlaid::new(base, codec))
@@ -265,6 +268,7 @@ mod tests {
 
     use dinhba_core::store::{Batch, StateEngine, StateView};
 
+    use super::super::tests::{damaged_in_turn, is_open_or_damage};
     use super::*;
     use crate::seal::Unsealed;
 
@@ -281,6 +285,20 @@ mod tests {
         assert!(matches!(state.apply(batch), Err(StoreError::Io(text)) if text.contains("use fjall")));
         assert_eq!(state.get(b"small").unwrap(), None);
         state.apply(put(b"small", b"value")).unwrap();
+    }
+
+    #[test]
+    fn whatever_happens_to_its_files_it_opens_or_says_that_they_are_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), codec()).unwrap();
+        for number in 0..400_u32 {
+            state.apply(put(&number.to_be_bytes(), &[7; 64])).unwrap();
+        }
+        state.close().unwrap();
+        drop(state);
+        let told = damaged_in_turn(dir.path(), &|dir| open(dir, codec()).map(drop));
+        assert!(told.len() > 8, "{told:?}");
+        assert_eq!(told.iter().find(|(_, outcome)| !is_open_or_damage(outcome)), None);
     }
 
     fn codec() -> Codec {

@@ -12,6 +12,7 @@ mod demo;
 mod full_disk;
 mod groups_apart;
 mod health;
+mod hostile_child;
 mod link_cut;
 mod load;
 mod membership;
