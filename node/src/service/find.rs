@@ -280,11 +280,11 @@ impl RecordsService {
         let mut first = Vec::new();
         if request.after.is_empty() {
             // Where a household is that is not in the person's group only that group can say, once this replica is up to date.
-            let is_here = |household: &RecordId| {
-                Ok::<_, Status>(self.find_record(*household)?.is_some_and(|found| found.hosted.id() == place))
-            };
-            let mut are_here = named.iter().map(is_here);
-            if !are_here.try_fold(true, |all, is_here| Ok::<_, Status>(all && is_here?))? {
+            let mut are_here = true;
+            for household in &named {
+                are_here &= self.find_record(*household)?.is_some_and(|found| found.hosted.id() == place);
+            }
+            if !are_here {
                 for asked in self.asked(caller, Action::Find, question.within)? {
                     let group = asked.hosted.id();
                     if !question.logged.contains(&group) && self.ask(caller, &question, &asked).await?.is_none() {

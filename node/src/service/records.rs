@@ -548,9 +548,8 @@ impl RecordsService {
             if let Some(why) = hosted.group.status().stopped {
                 return Err(not_accepted(format!("{} has stopped on this node: {why}; ask another one", hosted.id())));
             }
-            match runtime::timeout(self.0.rhythm(), WatchReceiver::changed(moved)).await {
-                Ok(changed) => return Ok(changed.is_ok()),
-                Err(_) => {}
+            if let Ok(changed) = runtime::timeout(self.0.rhythm(), WatchReceiver::changed(moved)).await {
+                return Ok(changed.is_ok());
             }
         }
     }
