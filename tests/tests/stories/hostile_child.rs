@@ -175,6 +175,7 @@ async fn a_stolen_commune_writes_nothing_in_anothers_name_and_its_neighbour_noti
     for code in [DISTRICT, HONEST] {
         country.site_ready(code).await;
     }
+    let district_process = country.process(district_node.id).id();
     let ledger = Ledger::default();
     let (stolen, honest) = (country.shard(STOLEN), country.shard(HONEST));
     let commune = Officer::new(country.site_client(HONEST, Role::Registrar, HONEST), honest, &ledger);
@@ -189,7 +190,6 @@ async fn a_stolen_commune_writes_nothing_in_anothers_name_and_its_neighbour_noti
     let kept = async || shard_status(&country, DISTRICT, &district_node, stolen).await.unwrap();
     let before = kept().await;
     let calm = lag(&commune, &district).await;
-    let district_process = country.process(district_node.id).id();
     let (memory, cpu) = cost(district_process);
     let began = Instant::now();
 
