@@ -588,8 +588,14 @@ mod tests {
             rotten[i] ^= 4;
             fs::write(path.join(IDENTITY), &rotten).unwrap();
             let error = refusal(&path, &owner());
-            // One digit says how to read the rest, so its rot can look like a newer program's directory.
-            assert!(matches!(error, DataDirError::Damaged { .. } | DataDirError::Newer { .. }), "byte {i}: {error}");
+            // One digit says how to read the rest, so its rot can look like another program's directory. Nothing is touched.
+            let is_refused_as_such = match &error {
+                DataDirError::Damaged { .. } => true,
+                DataDirError::Newer { found, .. } | DataDirError::Older { found, .. } => *found != FORMAT,
+                _ => false,
+            };
+            assert!(is_refused_as_such, "byte {i}: {error}");
+            assert_eq!(fs::read(path.join(IDENTITY)).unwrap(), rotten);
         }
         for len in 0..whole.len() - 1 {
             fs::write(path.join(IDENTITY), &whole[..len]).unwrap();

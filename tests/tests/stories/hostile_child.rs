@@ -83,7 +83,11 @@ impl Thief {
         let mut heard = Vec::new();
         let until = tokio::time::Instant::now() + patience;
         while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, answers.next()).await {
-            heard.extend(Message::from_bytes(&frame.message).ok());
+            let bytes = match frame.compressed {
+                true => zstd::bulk::decompress(&frame.message, 8 << 20).unwrap(),
+                false => frame.message,
+            };
+            heard.extend(Message::from_bytes(&bytes).ok());
         }
         heard
     }
