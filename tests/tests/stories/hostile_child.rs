@@ -36,7 +36,7 @@ const SECRET: [u8; 32] = [7; 32];
 /// Lives that the thief invents; each as an author of its own.
 const LIVES: u64 = 4_500;
 /// How long a thief goes on with one attack.
-const ATTACK: Duration = Duration::from_secs(4);
+const ATTACK: Duration = Duration::from_millis(1_500);
 /// How much later than before an edit may be above, on a busy machine.
 const LAG_MAX: Duration = Duration::from_secs(10);
 
