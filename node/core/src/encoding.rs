@@ -418,7 +418,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { RecordKind, "kind of record" { 1 => Person, 2 => Household } }
+wire_code! { RecordKind, "kind of record" { 1 => Person, 2 => Household, 3 => Site } }
 
 #[cfg(test)]
 mod tests {

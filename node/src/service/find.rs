@@ -278,6 +278,8 @@ impl RecordsService {
                 continue;
             }
             let mut shards = hosted.shards().map_err(|error| broken(&error))?;
+            // Ancestor shards have nobody in them.
+            shards.retain(|shard| !shard.info.is_ancestor());
             let hosts = shards.len();
             shards.retain(|shard| (question.within)(shard));
             let only = if let [one] = shards.as_slice() { Some(one.info.shard) } else { None };
@@ -425,7 +427,8 @@ impl RecordsService {
 
     fn shards_here(&self) -> Result<Vec<ShardState>, Status> {
         let shards: Result<Vec<_>, _> = self.0.hosted().map(Hosted::shards).collect();
-        Ok(shards.map_err(|error| broken(&error))?.concat())
+        let shards = shards.map_err(|error| broken(&error))?.concat();
+        Ok(shards.into_iter().filter(|shard| !shard.info.is_ancestor()).collect())
     }
 
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.

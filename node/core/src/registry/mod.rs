@@ -33,7 +33,7 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::next_access_hash;
-pub use edit::{FormError, FormPlace, check_form};
+pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub(crate) use family::Way;
 pub use family::branch_id;
 pub(crate) use fold::{Entering, enter, poison_of};

@@ -1,5 +1,6 @@
 //! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours; scripts.
 
+mod ancestors;
 mod convergence;
 mod golden;
 mod hostile;
