@@ -63,6 +63,8 @@ pub struct Drafted {
     pub edit: EditBuilder,
     /// The shard that the site writes, if it is a commune's.
     pub shard: Option<ShardId>,
+    /// The place file with which a site that is added is founded: itself and those above it.
+    pub place_file: String,
 }
 
 impl Client {
@@ -158,7 +160,19 @@ fn draft(
         if let Some(shard) = shard {
             edit.set(part, "shard", "", &shard.to_string());
         }
-        return Ok(Drafted { edit, shard });
+        let mut place_file = format!("kind,id,unit,parent,public_key\nsite,{site},{unit},{parent},{key}\n");
+        let mut next = parent.to_string();
+        let mut left: Vec<&v1::ListedSite> = reply.sites.iter().collect();
+        while let Some(at) = left.iter().position(|listed| listed.site == next) {
+            // Each once, so that a ring of parents ends.
+            let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
+            keys.iter().for_each(|key| place_file.push_str(&format!("site,{site},{unit},{parent},{key}\n")));
+            next.clone_from(parent);
+        }
+        if let Some(shard) = shard {
+            place_file.push_str(&format!("shard,{shard},{unit},,\n"));
+        }
+        return Ok(Drafted { edit, shard, place_file });
     }
     let listed = listed.ok_or_else(|| format!("{site} is not in the directory here: see `dinhba site list`"))?;
     let unit: UnitId = listed.unit.parse().map_err(|_| "the directory names no unit of the site".to_owned())?;
@@ -213,7 +227,7 @@ fn draft(
             edit.set(part, "state", "", "retired");
         }
     }
-    Ok(Drafted { edit, shard: listed.shard.parse().ok() })
+    Ok(Drafted { edit, shard: listed.shard.parse().ok(), place_file: String::new() })
 }
 
 /// Under which element a key stands.
@@ -225,5 +239,113 @@ fn set_addresses(edit: &mut EditBuilder, part: usize, record: Option<&v1::Record
     let before = record.iter().flat_map(|record| &record.fields).filter(|field| field.field == "address").count();
     for at in 0..before.max(addresses.len()) {
         edit.set(part, "address", &(at + 1).to_string(), addresses.get(at).map_or("", String::as_str));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::units::BEFORE_REFORM;
+
+    use super::*;
+
+    const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+    fn context() -> Context {
+        Context::parse("maintenance", "VH-1").unwrap()
+    }
+
+    fn unit(units: &Directory, code: &str) -> UnitId {
+        units.by_code(code, BEFORE_REFORM).unwrap().id
+    }
+
+    fn listed(units: &Directory, site: u64, code: &str, parent: Option<u64>) -> v1::ListedSite {
+        v1::ListedSite {
+            site: SiteId(site).to_string(),
+            unit: unit(units, code).to_string(),
+            unit_code: code.to_owned(),
+            parent: parent.map(|parent| SiteId(parent).to_string()).unwrap_or_default(),
+            keys: vec![KEY.replace('1', "2")],
+            state: "active".to_owned(),
+            ..v1::ListedSite::default()
+        }
+    }
+
+    /// A district below its province, with one commune, as the site of `code` tells it.
+    fn reply(units: &Directory, code: &str) -> v1::SitesReply {
+        let sites = vec![
+            listed(units, 1, "10", None),
+            listed(units, 2, "082", Some(1)),
+            listed(units, 3, "02683", Some(2)),
+        ];
+        let here = unit(units, code);
+        let is_commune = code.len() == 5;
+        let ancestor_shard = if is_commune { String::new() } else { ShardId::of_unit_above(here).to_string() };
+        v1::SitesReply { sites, unit: here.to_string(), ancestor_shard }
+    }
+
+    fn says(reply: &v1::SitesReply, site: u64, change: &SiteChange) -> Result<v1::EditRequest, String> {
+        let units = Directory::vietnam().unwrap();
+        let site = SiteId(site);
+        let listed = reply.sites.iter().find(|listed| listed.site == site.to_string());
+        let drafted = draft(&context(), site, change, reply, listed, None, &units)?;
+        Ok(drafted.edit.build(RequestId::default(), 0))
+    }
+
+    fn add(units: &Directory, code: &str, parent: u64) -> SiteChange {
+        SiteChange::Add { unit: unit(units, code), parent: SiteId(parent), key: KEY.to_owned(), addresses: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_said_stands_in_the_shard_of_the_unit_that_is_asked() {
+        let units = Directory::vietnam().unwrap();
+        for code in ["10", "082"] {
+            let reply = reply(&units, code);
+            let edit = says(&reply, 4, &add(&units, "02686", 2)).unwrap();
+            assert_eq!(edit.shard, reply.ancestor_shard);
+            let fields: Vec<&str> = edit.parts[0].changes.iter().map(|change| change.field.as_str()).collect();
+            assert_eq!(fields, ["site", "unit", "parent", "state", "key", "shard"]);
+            // Of whom nothing was said yet, all that is known is said.
+            let edit = says(&reply, 3, &SiteChange::Rekey { key: KEY.to_owned() }).unwrap();
+            let keys = edit.parts[0].changes.iter().filter(|change| change.field == "key").count();
+            assert_eq!((edit.parts[0].record.as_str(), keys), ("", 2));
+        }
+    }
+
+    #[test]
+    fn a_new_site_is_founded_with_those_above_it() {
+        let units = Directory::vietnam().unwrap();
+        let (reply, change) = (reply(&units, "10"), add(&units, "02686", 2));
+        let drafted = draft(&context(), SiteId(4), &change, &reply, None, None, &units).unwrap();
+        let lines: Vec<&str> = drafted.place_file.lines().collect();
+        let names = ["kind,id", "site,s-0000000000000004", "site,s-0000000000000002", "site,s-0000000000000001", "shard,h-"];
+        assert_eq!(lines.len(), names.len());
+        assert!(lines.iter().zip(names).all(|(line, name)| line.starts_with(name)), "{lines:?}");
+    }
+
+    #[test]
+    fn what_may_not_be_said_here_is_refused_with_whom_to_ask() {
+        let units = Directory::vietnam().unwrap();
+        let (province, district, commune) =
+            (reply(&units, "10"), reply(&units, "082"), reply(&units, "02683"));
+        let mut said_above = district.clone();
+        said_above.sites[2].said_in = province.ancestor_shard.clone();
+        let moved = SiteChange::Move { parent: SiteId(3) };
+        for (reply, site, change, words) in [
+            (&commune, 3, SiteChange::Retire, "a unit above it"),
+            (&province, 3, add(&units, "02686", 2), "already"),
+            (&province, 4, add(&units, "02683", 2), "serves it already"),
+            (&province, 4, add(&units, "00001", 2), "does not lie below"),
+            (&province, 4, add(&units, "02686", 3), "not above"),
+            (&province, 4, add(&units, "02686", 9), "no active site"),
+            (&district, 1, SiteChange::Retire, "ask a site above it"),
+            (&said_above, 3, SiteChange::Retire, "was said by 10"),
+            (&province, 2, SiteChange::Retire, "move it first"),
+            (&province, 2, moved, "not above"),
+            (&province, 9, SiteChange::Retire, "not in the directory"),
+            (&province, 3, SiteChange::Revoke { key: KEY.to_owned() }, "no such key"),
+        ] {
+            let refused = says(reply, site, &change).expect_err(words);
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
     }
 }

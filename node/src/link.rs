@@ -404,9 +404,9 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
     let (mut pause, mut running) = (shared.backoff_min(), FuturesUnordered::new());
     let mut covered: BTreeSet<ShardId> = BTreeSet::new();
     while !shared.is_stopping() {
-        let parent = shared.parent();
-        let wanted: BTreeSet<ShardId> = match (&parent, hosted.shards()) {
-            (Some(_), Ok(shards)) if hosted.group.is_leader() => {
+        let parent = shared.parent().filter(|_| hosted.group.is_leader());
+        let wanted: BTreeSet<ShardId> = match parent.is_some().then(|| hosted.shards()) {
+            Some(Ok(shards)) => {
                 shards.iter().map(|shard| shard.info.shard).filter(|shard| !covered.contains(shard)).collect()
             }
             _ => BTreeSet::new(),

@@ -352,14 +352,12 @@ async fn change_site(
     let json = || {
         let mut object = show::accepted_json(&accepted);
         (object["site"], object["shard"]) = (json!(site.to_string()), json!(shard));
+        object["place_file"] = json!(drafted.place_file);
         object
     };
     desk.show(|| show::accepted(&accepted), json)?;
-    if let (SiteChange::Add { unit, parent, key, .. }, false) = (change, shard.is_empty()) {
-        desk.remark(&format!(
-            "for the place file of its nodes, below the lines of the sites above it:\nsite,{site},{unit},{parent},{key}\n\
-             shard,{shard},{unit},,"
-        ));
+    if !drafted.place_file.is_empty() {
+        desk.remark(&format!("the place file for its nodes:\n{}", drafted.place_file.trim_end()));
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub enum PlaceEntry {
     Group(GroupEntry),
     /// A shard and the group of this site that hosts it.
     Shard(ShardEntry),
+    /// Another key of a site, as a founding file has it.
+    Key(KeyEntry),
 }
 
 /// A site of the country, as a founding file has it.
@@ -42,6 +44,15 @@ pub struct SiteEntry {
     /// The site above; none for the centre.
     pub parent: Option<SiteId>,
     /// The Ed25519 key that verifies its statements.
+    pub public_key: [u8; 32],
+}
+
+/// Another key of a site, as a founding file has it: of one that had a former key, both are needed to take what it signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The site.
+    pub site: SiteId,
+    /// The Ed25519 key.
     pub public_key: [u8; 32],
 }
 
@@ -81,8 +92,9 @@ wire_struct! {
     NodeEntry { node, address, present }
     GroupEntry { group, members }
     ShardEntry { shard, unit, group }
+    KeyEntry { site, public_key }
 }
-wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard } }
+wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard, 5 => Key } }
 
 impl PlaceEntry {
     /// What the entry is about: entries with equal keys replace each other.
@@ -93,6 +105,7 @@ impl PlaceEntry {
             PlaceEntry::Node(entry) => (2_u8, entry.node).to_bytes(),
             PlaceEntry::Group(entry) => (3_u8, entry.group).to_bytes(),
             PlaceEntry::Shard(entry) => (4_u8, entry.shard).to_bytes(),
+            PlaceEntry::Key(entry) => (5_u8, entry.site, entry.public_key).to_bytes(),
         }
     }
 }
@@ -232,6 +245,10 @@ impl Place {
             PlaceEntry::Node(entry) => drop(self.nodes.insert(entry.node, entry)),
             PlaceEntry::Group(entry) => drop(self.groups.insert(entry.group, entry)),
             PlaceEntry::Shard(entry) => drop(self.shards.insert(entry.shard, entry)),
+            // In the order of their keys, entries of sites come first.
+            PlaceEntry::Key(entry) => {
+                self.sites.get_mut(&entry.site).map(|listed| listed.keys.insert(entry.public_key));
+            }
         }
     }
 

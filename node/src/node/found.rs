@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, ShardId, UnitId};
-use dinhba_core::place::{GroupEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
+use dinhba_core::place::{GroupEntry, KeyEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 
@@ -102,6 +102,8 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
     first.group.barrier(PROPOSE_WAIT).await?;
     shared.refresh_place()?;
     let mut entries: Vec<PlaceEntry> = file.sites.values().cloned().map(PlaceEntry::Site).collect();
+    let keys = file.keys.iter().map(|(site, public_key)| KeyEntry { site: *site, public_key: *public_key });
+    entries.extend(keys.map(PlaceEntry::Key));
     for group in &config.site.groups {
         let members = config.site.members.iter().filter(|member| member.groups.contains(&group.id));
         let members = members.map(|member| member.id).collect();
@@ -180,6 +182,10 @@ fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
         PlaceEntry::Node(entry) => place.nodes.contains_key(&entry.node),
         PlaceEntry::Group(entry) => place.groups.contains_key(&entry.group),
         PlaceEntry::Shard(entry) => place.shards.contains_key(&entry.shard),
+        // Of a site of which something was said since, the founding file says nothing more.
+        PlaceEntry::Key(KeyEntry { site, public_key }) => {
+            place.sites.get(site).is_some_and(|listed| listed.said.is_some() || listed.keys.contains(public_key))
+        }
     }
 }
 

@@ -48,9 +48,10 @@ fn operator(country: &Country, code: &str, words: &[&str]) -> Output {
         .unwrap()
 }
 
-fn says(country: &Country, code: &str, words: &[&str]) {
+fn says(country: &Country, code: &str, words: &[&str]) -> serde_json::Value {
     let done = operator(country, code, words);
     assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
 }
 
 /// What a site's directory says of another site.
@@ -96,7 +97,11 @@ async fn a_commune_is_added_and_given_another_key_while_everything_runs() {
     let [id, parent] = [NEW, DISTRICT].map(|code| country.sites[code].id.to_string());
     let (key, unit) = (country.public_key(NEW), country.unit(NEW).to_string());
     let words = ["add-child", "--unit", &unit, "--site", &id, "--public-key", &key, "--parent", &parent];
-    says(&country, CENTRE, &words);
+    // What the command prints is what the new site is founded with.
+    let place = country.dir().join(format!("place-{NEW}.csv"));
+    let printed = says(&country, CENTRE, &words);
+    assert_eq!(printed["shard"], country.shard(NEW).to_string());
+    fs::write(&place, printed["place_file"].as_str().unwrap()).unwrap();
     for code in [DISTRICT, COMMUNE] {
         eventually(&format!("{code} hears of it"), AGREE_WAIT, async || {
             listed(&country, code, NEW)
@@ -140,7 +145,6 @@ async fn a_commune_is_added_and_given_another_key_while_everything_runs() {
     // A site that begins later, knowing one key alone, is told of the others by what it hears from above.
     country.kill(node.id);
     fs::remove_dir_all(node.data()).unwrap();
-    let place = country.dir().join(format!("place-{NEW}.csv"));
     fs::write(&place, fs::read_to_string(&place).unwrap().replace(&key, &fresh)).unwrap();
     country.start_node(&country.node(NEW, 0));
     country.site_ready(NEW).await;
