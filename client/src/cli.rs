@@ -360,7 +360,7 @@ pub enum Verb {
     },
     /// Lists the fields of records and how their values are written
     Fields {
-        /// person or household; without it, both
+        /// person, household or site; without it, all
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
@@ -430,7 +430,7 @@ pub struct Edit {
     /// The record (r-…), unless --create is given; then field=value or field[element]=value, a value at least once
     #[arg(required = true, value_name = "RECORD | FIELD=VALUE")]
     words: Vec<String>,
-    /// Creates a record: person or household
+    /// Creates a record: person, household or site
     #[arg(long, value_parser = kind)]
     create: Option<RecordKind>,
     /// From when it holds in law; without it, from today

@@ -272,11 +272,8 @@ mod tests {
 
     /// A district below its province, with one commune, as the site of `code` tells it.
     fn reply(units: &Directory, code: &str) -> v1::SitesReply {
-        let sites = vec![
-            listed(units, 1, "10", None),
-            listed(units, 2, "082", Some(1)),
-            listed(units, 3, "02683", Some(2)),
-        ];
+        let sites =
+            vec![listed(units, 1, "10", None), listed(units, 2, "082", Some(1)), listed(units, 3, "02683", Some(2))];
         let here = unit(units, code);
         let is_commune = code.len() == 5;
         let ancestor_shard = if is_commune { String::new() } else { ShardId::of_unit_above(here).to_string() };
@@ -317,7 +314,8 @@ mod tests {
         let (reply, change) = (reply(&units, "10"), add(&units, "02686", 2));
         let drafted = draft(&context(), SiteId(4), &change, &reply, None, None, &units).unwrap();
         let lines: Vec<&str> = drafted.place_file.lines().collect();
-        let names = ["kind,id", "site,s-0000000000000004", "site,s-0000000000000002", "site,s-0000000000000001", "shard,h-"];
+        let names =
+            ["kind,id", "site,s-0000000000000004", "site,s-0000000000000002", "site,s-0000000000000001", "shard,h-"];
         assert_eq!(lines.len(), names.len());
         assert!(lines.iter().zip(names).all(|(line, name)| line.starts_with(name)), "{lines:?}");
     }
@@ -325,8 +323,7 @@ mod tests {
     #[test]
     fn what_may_not_be_said_here_is_refused_with_whom_to_ask() {
         let units = Directory::vietnam().unwrap();
-        let (province, district, commune) =
-            (reply(&units, "10"), reply(&units, "082"), reply(&units, "02683"));
+        let (province, district, commune) = (reply(&units, "10"), reply(&units, "082"), reply(&units, "02683"));
         let mut said_above = district.clone();
         said_above.sites[2].said_in = province.ancestor_shard.clone();
         let moved = SiteChange::Move { parent: SiteId(3) };

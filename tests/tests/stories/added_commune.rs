@@ -175,6 +175,43 @@ async fn a_commune_is_added_and_given_another_key_while_everything_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commune_is_linked_below_another_site_and_the_one_between_ends() {
+    let sites = [
+        site(PROVINCE, 1, None, &[COMMUNE]),
+        site(DISTRICT, 1, Some(PROVINCE), &[COMMUNE]),
+        site(COMMUNE, 1, Some(DISTRICT), &[COMMUNE]),
+    ];
+    let mut country = Country::start(PROGRAM, &sites).await;
+    let (shard, ledger) = (country.shard(COMMUNE), Ledger::default());
+    let officer = Officer::new(country.site_client(COMMUNE, Role::Registrar, COMMUNE), shard, &ledger);
+    reads_at(&country, PROVINCE, &officer, "Giàng/Thị/Mỷ").await;
+    let [province, district, commune] = [PROVINCE, DISTRICT, COMMUNE].map(|code| country.sites[code].id.to_string());
+
+    // A site between is not ended while another is below it, and nobody is moved below one that is not above them.
+    for words in [&["retire", &district][..], &["move", &district, "--parent", &commune]] {
+        assert!(!operator(&country, PROVINCE, words).status.success(), "{words:?}");
+    }
+    says(&country, PROVINCE, &["reach", &province, &country.node(PROVINCE, 0).address()]);
+    says(&country, PROVINCE, &["move", &commune, "--parent", &province]);
+    eventually("the commune speaks with the province", AGREE_WAIT, async || {
+        let status = country.status(COMMUNE, &country.node(COMMUNE, 0)).await;
+        status.is_some_and(|status| {
+            let linked = |link: &v1::LinkStatus| link.peer_site == province && link.state == "connected";
+            status.parent_site == province && status.links.iter().any(linked)
+        })
+    })
+    .await;
+    says(&country, PROVINCE, &["retire", &district]);
+    let between = country.node(DISTRICT, 0);
+    country.kill(between.id);
+    reads_at(&country, PROVINCE, &officer, "Vàng/A/Páo").await;
+    in_step(&country, COMMUNE, shard).await;
+    let ended = listed(&country, COMMUNE, DISTRICT).await.unwrap();
+    assert_eq!((ended.state.as_str(), ended.said_in), ("retired", above(&country, PROVINCE).to_string()));
+    all_hold(&country, &[PROVINCE, COMMUNE], shard, PROVINCE, &ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_below_speaks_for_those_above() {
     let sites = [site(DISTRICT, 1, None, &[COMMUNE]), site(COMMUNE, 1, Some(DISTRICT), &[COMMUNE])];
     let mut country = Country::start(PROGRAM, &sites).await;
