@@ -41,8 +41,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as _;
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
-use dinhba_core::schema::RecordKind;
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
+use dinhba_core::schema::{RecordKind, key_of};
 use serde_json::{Value as Json, json};
 use tonic::Code;
 
@@ -360,7 +360,7 @@ pub enum Verb {
     },
     /// Lists the fields of records and how their values are written
     Fields {
-        /// person or household; without it, both
+        /// person, household or site; without it, all
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
@@ -430,7 +430,7 @@ pub struct Edit {
     /// The record (r-…), unless --create is given; then field=value or field[element]=value, a value at least once
     #[arg(required = true, value_name = "RECORD | FIELD=VALUE")]
     words: Vec<String>,
-    /// Creates a record: person or household
+    /// Creates a record: person, household or site
     #[arg(long, value_parser = kind)]
     create: Option<RecordKind>,
     /// From when it holds in law; without it, from today
@@ -576,6 +576,66 @@ pub enum Site {
         /// The level, one above the present one
         level: u32,
     },
+    /// The directory of the country's sites, as the site that is asked has it
+    List,
+    /// Adds a site below another: all sites of its way, and all below the one that is asked, learn of it
+    AddChild {
+        /// The unit that it will serve, by code and day (02683@2025-06-30); a code alone means today's unit
+        #[arg(long)]
+        unit: String,
+        /// Its id (s-…), as in its nodes' certificates
+        #[arg(long)]
+        site: SiteId,
+        /// The key that verifies what it signs: 64 hex digits
+        #[arg(long, value_parser = verifying_key)]
+        public_key: String,
+        /// The site above it (s-…)
+        #[arg(long)]
+        parent: SiteId,
+        /// Where a node of it is reached (host:port), if sites will be below it; may be given several times
+        #[arg(long)]
+        address: Vec<String>,
+        /// Does it again, under a request whose outcome was not known
+        #[arg(long, value_parser = request)]
+        request: Option<RequestId>,
+    },
+    /// Gives a site another key; what it signed with the former ones stays signed
+    Rekey {
+        /// The site (s-…)
+        site: SiteId,
+        /// 64 hex digits
+        #[arg(value_parser = verifying_key)]
+        public_key: String,
+    },
+    /// Takes a key from a site: nothing that is signed with it alone is taken any more, also not what is old
+    Revoke {
+        /// The site (s-…)
+        site: SiteId,
+        /// 64 hex digits
+        #[arg(value_parser = verifying_key)]
+        public_key: String,
+    },
+    /// Links a site below another
+    Move {
+        /// The site (s-…)
+        site: SiteId,
+        /// The site above it from now on (s-…)
+        #[arg(long)]
+        parent: SiteId,
+    },
+    /// Says where the nodes of a site are reached, for those that will be below it
+    Reach {
+        /// The site (s-…)
+        site: SiteId,
+        /// host:port of its nodes
+        #[arg(required = true)]
+        addresses: Vec<String>,
+    },
+    /// Ends a site: it serves its unit no more, and what it wrote stays
+    Retire {
+        /// The site (s-…)
+        site: SiteId,
+    },
     /// Takes a parked author's edits again, from the neighbour that has them
     ReleaseAuthor {
         /// The shard (h-…)
@@ -585,8 +645,13 @@ pub enum Site {
     },
 }
 
+fn verifying_key(text: &str) -> Result<String, String> {
+    let small = text.to_lowercase();
+    key_of(&small).map(|_| small).ok_or_else(|| "write the 64 hex digits of an Ed25519 key".to_owned())
+}
+
 fn kind(text: &str) -> Result<RecordKind, String> {
-    RecordKind::named(text).ok_or_else(|| "write person or household".to_owned())
+    RecordKind::named(text).ok_or_else(|| "write person, household or site".to_owned())
 }
 
 fn request(text: &str) -> Result<RequestId, String> {

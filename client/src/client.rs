@@ -362,6 +362,15 @@ impl Client {
         self.read(message, |transport, request| async move { site(transport).status(request).await }).await
     }
 
+    /// The directory of the country's sites, as far as the site that answers knows it. How it is changed: [`crate::sites`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sites(&self, context: &Context) -> Result<v1::SitesReply, Error> {
+        let message = v1::SitesRequest { context: context.wire() };
+        self.read(message, |transport, request| async move { site(transport).sites(request).await }).await
+    }
+
     /// Makes a started node a learner of all groups.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub mod client;
 
 mod streams;
 
+pub mod sites;
+
 pub mod draft;
 
 pub mod import;

@@ -217,6 +217,12 @@ impl EditBuilder {
         self
     }
 
+    /// Takes back what [`set`](Self::set) put into a part.
+    pub(crate) fn leave_out(&mut self, part: usize, field: &str, element: &str) {
+        let changes = &mut self.request.parts[part].changes;
+        changes.retain(|change| (change.field.as_str(), change.element.as_str()) != (field, element));
+    }
+
     /// From when part `part` holds in law, as a (partial) date. Without it: from the day it is received.
     ///
     /// # Panics

@@ -454,6 +454,10 @@ impl Site for Memory {
         Ok(Response::new(stream::iter(replies).boxed()))
     }
 
+    async fn sites(&self, _: Request<v1::SitesRequest>) -> Result<Response<v1::SitesReply>, Status> {
+        Ok(Response::new(v1::SitesReply::default()))
+    }
+
     async fn release_author(
         &self,
         _: Request<v1::ReleaseAuthorRequest>,

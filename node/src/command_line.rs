@@ -14,7 +14,7 @@ use dinhba_core::units::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::pki::{DevAuthority, read_signing_key};
+use crate::pki::{DevAuthority, read_signing_key, read_site_keys};
 use crate::{demo, node, place_file, restore, telemetry};
 
 /// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
@@ -195,8 +195,8 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
 
 fn restore_site(options: RestoreOptions) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
-    let signing_key = read_signing_key(&config.site.signing_key).context("site.signing_key")?;
-    let restored = restore::restore(&config, &signing_key, &options.archive, options.until)?;
+    let keys = read_site_keys(&config.site.signing_key).context("site.signing_key")?;
+    let restored = restore::restore(&config, &keys.first, &options.archive, options.until)?;
     if options.json {
         println!("{}", restored.json());
     } else {

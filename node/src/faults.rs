@@ -1,10 +1,11 @@
 //! Deliberate faults, armed by name in test builds only: a check that cannot fail proves nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The edit that is swallowed, counted in this process; 0 for none.
 const SWALLOWED: u64 = 40;
 
+static WRITES_ANCESTORS: AtomicBool = AtomicBool::new(false);
 static ARMED: AtomicU64 = AtomicU64::new(0);
 static EDITS: AtomicU64 = AtomicU64::new(0);
 
@@ -15,9 +16,15 @@ static EDITS: AtomicU64 = AtomicU64::new(0);
 pub fn arm(name: &str) -> Result<(), String> {
     match name {
         "drop-edit" => ARMED.store(SWALLOWED, Ordering::SeqCst),
-        other => return Err(format!("{other:?} is no fault: there is drop-edit")),
+        "write-ancestors" => WRITES_ANCESTORS.store(true, Ordering::SeqCst),
+        other => return Err(format!("{other:?} is no fault: there are drop-edit and write-ancestors")),
     }
     Ok(())
+}
+
+/// Whether this site numbers edits of shards that it may not write.
+pub(crate) fn writes_ancestors() -> bool {
+    WRITES_ANCESTORS.load(Ordering::SeqCst)
 }
 
 /// Whether this edit is to be acknowledged and forgotten.

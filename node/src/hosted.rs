@@ -5,6 +5,7 @@
 //! logged apart, so that they need not wait for edits to be proposed. A caller is told exactly one of three things: the
 //! answer, that nothing was accepted, or that the outcome is not known.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -95,15 +96,37 @@ pub struct RegistryMachine {
     directory: watch::Sender<()>,
     /// Whether there is one that was not told of yet.
     directory_moved: bool,
+    /// The ancestor shards of the group, whose records are of the directory too; none if they must be looked up.
+    ancestors: Option<BTreeSet<ShardId>>,
     metrics: Metrics,
 }
 
 impl Machine for RegistryMachine {
     fn apply(&mut self, entries: &[(u64, Vec<u8>)]) -> Result<(Vec<Vec<u8>>, Batch), StoreError> {
-        let folded = self.engine.snapshot().and_then(|view| registry::apply(&*view, &self.context, entries));
+        let folded = self.engine.snapshot().and_then(|view| {
+            let folded = registry::apply(&*view, &self.context, entries)?;
+            if self.ancestors.is_none() {
+                let shards: Vec<(_, ShardState)> = registry::read_range(&*view, self.context.keys().shards())?;
+                let ancestors = shards.into_iter().filter(|(_, shard)| shard.info.is_ancestor());
+                self.ancestors = Some(ancestors.map(|(_, shard)| shard.info.shard).collect());
+            }
+            Ok(folded)
+        });
         let (answers, batch) = folded.inspect_err(|error| self.metrics.store_error(error))?;
         let (from, to) = self.context.keys().places();
-        self.directory_moved |= batch.writes.iter().any(|(key, _)| (&from..&to).contains(&key));
+        for (key, _) in &batch.writes {
+            if (&from..&to).contains(&key) {
+                self.directory_moved = true;
+                // Whatever is hosted from now on is entered there too.
+                self.ancestors = None;
+                break;
+            }
+            self.directory_moved |= self
+                .context
+                .keys()
+                .shard_of_record(key)
+                .is_some_and(|shard| self.ancestors.as_ref().is_some_and(|ancestors| ancestors.contains(&shard)));
+        }
         Ok((answers, batch))
     }
 
@@ -116,6 +139,7 @@ impl Machine for RegistryMachine {
     }
 
     fn replaced(&mut self) {
+        self.ancestors = None;
         self.applied.send_if_modified(|_| true);
         self.directory.send_if_modified(|_| true);
     }
@@ -205,6 +229,7 @@ impl Parts {
             applied: applies,
             directory: changes,
             directory_moved: false,
+            ancestors: None,
             metrics: metrics.clone(),
         };
         Parts { machine, applied, directory, engine, context, metrics }

@@ -1,7 +1,10 @@
 //! The links between sites: the driver around `dinhba_core::sync`'s sessions, at both ends.
 //!
 //! On the leader of each group that hosts shards, the child asks the parent where it hosts them, and opens one session
-//! with each group's leader there. A session ends when either leader changes, the connection breaks, or the session
+//! with each group's leader there: about the shards of its area, and the ancestor shards of the units above it. Who may
+//! write which is in no list: the seal of each edit must be of a site that serves a unit on the shard's path, so nothing
+//! that a child writes into an ancestor shard of a unit above it is taken. Who the parent is, the directory says; a session
+//! ends when it says otherwise. A session ends when either leader changes, the connection breaks, or the session
 //! says so; the child then tries again after a pause that doubles, with jitter. What a session changes goes through
 //! its group's log, so a session may end at any point.
 
@@ -16,6 +19,7 @@ use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, Statement
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
+use dinhba_core::place::Place;
 use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
@@ -28,7 +32,7 @@ use openraft_rt::watch::WatchReceiver;
 use tonic::Status;
 
 use crate::hosted::{Hosted, PROPOSE_WAIT};
-use crate::node::Shared;
+use crate::node::{Above, Shared};
 use crate::runtime;
 
 /// How long the first words of a connection may take: three slow round trips.
@@ -122,6 +126,8 @@ pub(crate) struct Conversation {
     outgoing: Outgoing,
     /// Whose signatures were refused: said once of each.
     refused: Mutex<BTreeSet<SiteId>>,
+    /// The directory by which a signature was refused: by another one it may be good.
+    refused_by: Mutex<Option<Arc<Place>>>,
 }
 
 impl Conversation {
@@ -136,7 +142,16 @@ impl Conversation {
     ) -> Self {
         let batch_bytes = usize::try_from(shared.config.link.batch_bytes_max).unwrap_or(usize::MAX);
         let session = Session::new(peer, peer_is_child, offered).with_batch_bytes(batch_bytes);
-        Conversation { shared, hosted, peer, peer_is_child, session, outgoing, refused: Mutex::default() }
+        Conversation {
+            shared,
+            hosted,
+            peer,
+            peer_is_child,
+            session,
+            outgoing,
+            refused: Mutex::default(),
+            refused_by: Mutex::default(),
+        }
     }
 
     /// Speaks until the session ends; returns why it did.
@@ -173,6 +188,12 @@ impl Conversation {
                         sometimes("a link ends since the lead moved", true);
                         return Err("this node no longer leads the group".to_owned());
                     }
+                    if !self.is_still_linked() {
+                        return Err(format!("the directory has moved: {} is linked elsewhere now", self.peer));
+                    }
+                    if self.may_be_good_now() {
+                        return Err("the directory has moved: what was refused may be good now".to_owned());
+                    }
                     self.handle(Event::Tick(runtime::utc_ms())).await?;
                     tick = Box::pin(runtime::sleep(pause));
                 }
@@ -188,6 +209,21 @@ impl Conversation {
                 },
             }
         }
+    }
+
+    /// Whether the directory still has the link on which this session speaks.
+    fn is_still_linked(&self) -> bool {
+        match self.peer_is_child {
+            true => self.shared.is_child(self.peer),
+            false => self.shared.parent().is_some_and(|parent| parent.site == self.peer),
+        }
+    }
+
+    /// Whether a signature was refused by a directory that has moved since. What was refused is only told again in another
+    /// session.
+    fn may_be_good_now(&self) -> bool {
+        let refused_by = self.refused_by.lock().unwrap_or_else(PoisonError::into_inner);
+        refused_by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, &self.shared.place()))
     }
 
     /// Takes one event and what follows from it.
@@ -313,7 +349,9 @@ impl Conversation {
         may_write && self.is_signed(site, &seal.tip.signed_bytes(), &seal.signature, "edits")
     }
 
+    /// Keeps that a site's signature was refused; whether it is the first time.
     fn is_first(&self, site: SiteId) -> bool {
+        *self.refused_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.shared.place());
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(site)
     }
 
@@ -326,8 +364,11 @@ impl Conversation {
             }
             return false;
         };
-        let key = VerifyingKey::from_bytes(&listed.public_key);
-        let signed = key.is_ok_and(|key| key.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok());
+        let signature = Signature::from_bytes(signature);
+        let by = |key: &[u8; 32]| {
+            VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
+        };
+        let signed = listed.keys.iter().any(by);
         if !signed && self.is_first(site) {
             tracing::error!(%site, peer = %self.peer, what, "a false signature");
         }
@@ -360,21 +401,23 @@ fn chunks(statements: impl Iterator<Item = Statement>) -> Vec<Vec<Statement>> {
 
 /// Keeps the links of one group with the parent, for as long as this node runs.
 pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
-    let Some(parent) = shared.config.parent.clone() else { return };
     let (mut pause, mut running) = (shared.backoff_min(), FuturesUnordered::new());
     let mut covered: BTreeSet<ShardId> = BTreeSet::new();
     while !shared.is_stopping() {
-        let wanted: BTreeSet<ShardId> = match hosted.shards() {
-            Ok(shards) if hosted.group.is_leader() => {
+        let parent = shared.parent().filter(|_| hosted.group.is_leader());
+        let wanted: BTreeSet<ShardId> = match parent.is_some().then(|| hosted.shards()) {
+            Some(Ok(shards)) => {
                 shards.iter().map(|shard| shard.info.shard).filter(|shard| !covered.contains(shard)).collect()
             }
             _ => BTreeSet::new(),
         };
-        if wanted.is_empty() {
+        let Some(parent) = parent.filter(|_| !wanted.is_empty()) else {
+            pause = shared.backoff_min();
             wait(&shared, shared.rhythm(), &mut running, &mut covered).await;
             continue;
-        }
-        match locate(&shared, parent.site, &wanted).await {
+        };
+        let before = covered.len();
+        let why = match locate(&shared, &parent, &wanted).await {
             Ok(groups) if !groups.is_empty() => {
                 for group in groups {
                     let shards: BTreeSet<ShardId> = group
@@ -392,15 +435,19 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
                     let parent = parent.site;
                     running.push(speak(shared, hosted, parent, group, shards).boxed());
                 }
+                None
             }
-            Ok(_) => {
-                let detail = format!("the parent {} hosts none of the shards", parent.site);
-                shared.links.set(hosted.id(), parent.site, true, false, detail);
-            }
-            Err(why) => shared.links.set(hosted.id(), parent.site, true, false, why),
+            Ok(_) => Some(format!("the parent {} hosts none of the shards", parent.site)),
+            Err(why) => Some(why),
+        };
+        // Of a link on which others are spoken of it is not true that it is down.
+        if let (Some(why), true) = (why, covered.is_empty()) {
+            shared.links.set(hosted.id(), parent.site, true, false, why);
         }
+        let has_more = covered.len() > before;
         wait(&shared, runtime::jitter(pause), &mut running, &mut covered).await;
-        pause = if covered.is_empty() { (pause * 2).min(shared.backoff_max()) } else { shared.backoff_min() };
+        // A parent that lacks some of the shards is not asked for them at every turn.
+        pause = if has_more { shared.backoff_min() } else { (pause * 2).min(shared.backoff_max()) };
     }
 }
 
@@ -424,12 +471,11 @@ async fn wait(shared: &Shared, pause: Duration, running: &mut Running<'_>, cover
 }
 
 /// Asks the parent's nodes in turn where the shards are.
-async fn locate(shared: &Shared, parent: SiteId, wanted: &BTreeSet<ShardId>) -> Result<Vec<LocatedGroup>, String> {
-    let addresses = shared.config.parent.iter().flat_map(|parent| &parent.addresses);
-    let mut last = "no address of the parent is configured".to_owned();
-    for address in addresses {
+async fn locate(shared: &Shared, parent: &Above, wanted: &BTreeSet<ShardId>) -> Result<Vec<LocatedGroup>, String> {
+    let mut last = format!("no address of the parent {} is known: its record in the directory has none", parent.site);
+    for address in &parent.addresses {
         let ask = async {
-            let transport = shared.dial.dial(named(&site_name(parent), &address.to_string())).await;
+            let transport = shared.dial.dial(named(&site_name(parent.site), address)).await;
             let mut client = LinkClient::new(Line(transport.map_err(|error| lasting(&error))?));
             let shards = wanted.iter().map(ToString::to_string).collect();
             let reply = client.locate(LocateRequest { shards }).await;

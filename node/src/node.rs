@@ -14,8 +14,10 @@ use std::time::Duration;
 use dinhba_client::handshake::Validity;
 use dinhba_client::transport::Dial;
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
-use dinhba_core::place::{Place, PlaceEntry};
+use dinhba_core::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
+use dinhba_core::keys::suffix;
+use dinhba_core::place::{Place, PlaceEntry, Said};
+use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, read_range};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use dinhba_core::units::Directory;
@@ -31,6 +33,7 @@ use crate::hosted::{Hosted, PROPOSE_WAIT, Parts};
 use crate::link::{LinkReports, keep_parent_links};
 use crate::log::Measured;
 use crate::metrics::Metrics;
+use crate::pki::SiteKeys;
 use crate::proof::{Proof, Spell};
 use crate::raft::group::{Group, Settings, Setup, disk_proof};
 use crate::raft::peer::{App, Groups, PeerPool};
@@ -45,7 +48,7 @@ mod tests;
 pub use process::run;
 pub(crate) use process::{owner_of, remedy, snapshots_of};
 
-use found::{found_site, refuse_a_forgotten_vote, register_node};
+use found::{adopt_missing, found_site, refuse_a_forgotten_vote, register_node};
 
 /// How often what no event tells of is looked after; where heartbeats are rarer, as often as they.
 const RHYTHM: Duration = Duration::from_millis(500);
@@ -57,10 +60,10 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all replicas of a group know beside its state.
-pub(crate) fn context(group: GroupId, signing_key: &SigningKey) -> Context {
+pub(crate) fn context(group: GroupId, first_key: &SigningKey) -> Context {
     Context {
         group,
-        index_key: blake3::derive_key("dinhba 2026 index", &signing_key.to_bytes()),
+        index_key: blake3::derive_key("dinhba 2026 index", &first_key.to_bytes()),
         digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
     }
 }
@@ -95,6 +98,13 @@ pub struct Seams {
     pub directory: Arc<Directory>,
 }
 
+/// The site above, and where its nodes are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Above {
+    pub site: SiteId,
+    pub addresses: Vec<String>,
+}
+
 /// What all parts of a node share.
 pub struct Shared {
     /// The configuration.
@@ -106,6 +116,8 @@ pub struct Shared {
     /// How the links are doing.
     pub links: LinkReports,
     pub(crate) signing_key: SigningKey,
+    /// The key that the site was founded with.
+    pub(crate) first_key: SigningKey,
     pub(crate) dial: Arc<dyn Dial>,
     /// Handshakes that did not end well.
     pub(crate) refusals: Arc<Refusals>,
@@ -194,6 +206,30 @@ impl Shared {
         self.stopping.clone()
     }
 
+    /// The site above, as the directory has it; as configured, while nothing was said from above of this site.
+    pub(crate) fn parent(&self) -> Option<Above> {
+        let (place, configured) = (self.place(), self.config.parent.as_ref());
+        let site = match place.sites.get(&self.site()) {
+            Some(listed) if listed.said.is_some() => listed.parent,
+            _ => configured.map(|parent| parent.site),
+        }?;
+        let configured =
+            configured.filter(|parent| parent.site == site).into_iter().flat_map(|parent| &parent.addresses);
+        let mut addresses: Vec<String> = configured.map(ToString::to_string).collect();
+        for address in place.sites.get(&site).into_iter().flat_map(|listed| &listed.addresses) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        Some(Above { site, addresses })
+    }
+
+    /// Whether a site is linked below this one.
+    pub(crate) fn is_child(&self, site: SiteId) -> bool {
+        let place = self.place();
+        place.sites.get(&site).is_some_and(|listed| listed.is_active && listed.parent == Some(self.site()))
+    }
+
     /// Where to dial a node of the parent that advertises `address`.
     pub(crate) fn parent_address(&self, node: NodeId, address: &str) -> String {
         let known = self.config.parent.iter().flat_map(|parent| &parent.nodes).find(|known| known.id == node);
@@ -257,11 +293,25 @@ impl Shared {
         let Some(hosted) = self.site_group() else { return Ok(()) };
         // Held while the state is read: of two that do this at once, the later one has read the later state.
         let mut kept = self.place.write().unwrap_or_else(PoisonError::into_inner);
-        let mut place = Place::default();
-        for (_, entry) in hosted.look(|view| read_range::<PlaceEntry>(view, hosted.keys().places()))? {
-            place.put(entry);
+        let (mut place, said) = hosted.look(|view| {
+            let mut place = Place::default();
+            for (_, entry) in read_range::<PlaceEntry>(view, hosted.keys().places())? {
+                place.put(entry);
+            }
+            let mut said = Vec::new();
+            for entry in place.shards.values().filter(|entry| entry.is_ancestor() && entry.group == hosted.id()) {
+                let records = read_range::<Record>(view, hosted.keys().records(entry.shard))?;
+                // A key of this space ends with the record.
+                let id = |key: &[u8]| suffix(key, 8).first_chunk().map_or(RecordId::default(), |id| RecordId(*id));
+                let records = records.into_iter().map(|(key, record)| (id(&key), record)).collect();
+                said.push(Said { shard: entry.shard, path: self.path(entry.unit), records });
+            }
+            Ok((place, said))
+        })?;
+        place.overlay(said, &|unit, above| self.directory.is_within(unit, above));
+        if place != **kept {
+            *kept = Arc::new(place);
         }
-        *kept = Arc::new(place);
         Ok(())
     }
 
@@ -306,7 +356,8 @@ pub struct Node {
 
 impl Node {
     /// Starts the node's groups over the seams; the door is the caller's: see [`run`] and `server`.
-    pub fn prepare(config: Config, seams: &Seams, signing_key: SigningKey) -> Node {
+    pub fn prepare(config: Config, seams: &Seams, keys: impl Into<SiteKeys>) -> Node {
+        let SiteKeys { signing: signing_key, first: first_key } = keys.into();
         let (stop, stopping) = watch::channel(false);
         let metrics = Metrics::new();
         let refusals = Arc::new(Refusals::new(metrics.clone()));
@@ -316,6 +367,7 @@ impl Node {
             metrics,
             links: LinkReports::default(),
             signing_key,
+            first_key,
             dial: Arc::clone(&dial),
             refusals,
             certificate: OnceLock::new(),
@@ -366,7 +418,7 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = context(group, &shared.signing_key);
+            let context = context(group, &shared.first_key);
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let setup = Setup {
                 group,
@@ -463,12 +515,22 @@ async fn catch_up(shared: Arc<Shared>) {
     tracing::info!(node = %shared.config.node.id, site = %shared.site(), "the node runs");
 }
 
-/// Founds the site and registers this node: again and again until done, and after every change.
+/// Founds the site, registers this node, and hosts what belongs here: again and again until done, and after every change.
 async fn do_chores(shared: Arc<Shared>) {
     let (mut founded, unfounded) = (!shared.config.site.bootstrap, Spell::default());
     let mut stopping = shared.stopping();
     let every = shared.rhythm();
+    // The directory by which this node, as the leader, last hosted everything that belongs here.
+    let mut adopted: Option<Arc<Place>> = None;
     while !shared.is_stopping() {
+        let place = shared.place();
+        if founded && adopted.as_ref().is_none_or(|adopted| !Arc::ptr_eq(adopted, &place)) {
+            match adopt_missing(&shared, &place).await {
+                Ok(true) => adopted = Some(place),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "not every shard that belongs here is hosted yet"),
+            }
+        }
         if !founded {
             match found_site(&shared).await {
                 Ok(done) => founded = done,

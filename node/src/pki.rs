@@ -353,10 +353,47 @@ impl DevAuthority {
     }
 }
 
-/// Reads a site's signing key from a PKCS #8 PEM file.
+/// The keys of a site.
+#[derive(Clone)]
+pub struct SiteKeys {
+    /// Signs its heads and seals.
+    pub signing: SigningKey,
+    /// The one that it was founded with: its index and its archives are keyed with it for ever.
+    pub first: SigningKey,
+}
+
+impl From<SigningKey> for SiteKeys {
+    fn from(signing: SigningKey) -> Self {
+        SiteKeys { first: signing.clone(), signing }
+    }
+}
+
+/// Reads a site's keys from a file of PKCS #8 in PEM: the key that signs comes first. Of a site that was given another key,
+/// the former ones stand below it, the one that it was founded with last.
+pub fn read_site_keys(path: &Path) -> Result<SiteKeys, PkiError> {
+    let text = fs::read_to_string(path).map_err(|error| io_error(path, &error))?;
+    let mut blocks: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("-----BEGIN") || blocks.is_empty() {
+            blocks.push(String::new());
+        }
+        if let Some(block) = blocks.last_mut() {
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    let key =
+        |pem: &String| SigningKey::from_pkcs8_pem(pem).map_err(|error| material(path.display().to_string(), error));
+    let keys = blocks.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    match (keys.first(), keys.last()) {
+        (Some(signing), Some(first)) => Ok(SiteKeys { signing: signing.clone(), first: first.clone() }),
+        _ => Err(material(path.display().to_string(), "there is no key in it")),
+    }
+}
+
+/// Reads the key with which a site signs.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, PkiError> {
-    let pem = fs::read_to_string(path).map_err(|error| io_error(path, &error))?;
-    SigningKey::from_pkcs8_pem(&pem).map_err(|error| material(path.display().to_string(), error))
+    read_site_keys(path).map(|keys| keys.signing)
 }
 
 /// Reads a site's public key from an SPKI PEM file.

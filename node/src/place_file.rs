@@ -5,8 +5,10 @@
 //! site,s-…,u-…,s-… or nothing at the centre,64 hex digits
 //! shard,h-…,u-…,,
 //! ```
+//!
+//! A site that had several keys has a line for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dinhba_core::ids::{ShardId, SiteId, UnitId};
@@ -24,6 +26,8 @@ use crate::disk::{Disk, RealDisk};
 pub struct PlaceFile {
     /// All sites of the country.
     pub sites: BTreeMap<SiteId, SiteEntry>,
+    /// Further keys of sites that have several.
+    pub keys: BTreeSet<(SiteId, [u8; 32])>,
     /// The home commune of each shard.
     pub shards: BTreeMap<ShardId, UnitId>,
 }
@@ -118,7 +122,7 @@ pub fn check(config: &Config, directory: &Directory, public_key: &[u8; 32]) -> R
     if own.unit != unit {
         return misfit(format!("says that {site} serves {}, and site.unit is {unit}: correct one of them", own.unit));
     }
-    if own.public_key != *public_key {
+    if own.public_key != *public_key && !file.keys.contains(&(site, *public_key)) {
         return misfit(format!(
             "the public key of {site} is not that of site.signing_key: write the one that belongs to it"
         ));
@@ -152,8 +156,14 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
             let parent = if row.parent.is_empty() { None } else { Some(parse(&row.parent)?) };
             let public_key = key(&row.public_key).ok_or("public_key: write the 64 hex digits of an Ed25519 key")?;
             let entry = SiteEntry { site, unit, parent, public_key };
-            if file.sites.insert(site, entry).is_some() {
-                return Err(format!("site {site} stands twice"));
+            match file.sites.get(&site) {
+                None => drop(file.sites.insert(site, entry)),
+                Some(first) => {
+                    let is_key_more = SiteEntry { public_key, ..first.clone() } == entry && *first != entry;
+                    if !is_key_more || !file.keys.insert((site, public_key)) {
+                        return Err(format!("site {site} stands twice: only its keys may differ from line to line"));
+                    }
+                }
             }
         }
         "shard" => {
@@ -251,12 +261,17 @@ mod tests {
         let file = parse(&format!("site,{s},{u},,{key}\nshard,{h},{u},,\n")).expect("a good file");
         assert_eq!(file.sites[&SiteId(1)].public_key, [0xab; 32]);
         assert_eq!(file.shards[&ShardId(3)], UnitId(2));
+        let (other, h2) = ("cd".repeat(32), "u-0000000000000009");
+        let file = parse(&format!("site,{s},{u},,{key}\nsite,{s},{u},,{other}\n")).expect("a site with two keys");
+        assert_eq!((file.sites.len(), file.keys), (1, BTreeSet::from([(SiteId(1), [0xcd; 32])])));
         for (bad, said) in [
             (format!("site,{s},{u},,abc\n"), "line 2: public_key"),
             (format!("site,{s},{u},,{}\n", "+a".repeat(32)), "line 2: public_key"),
             (format!("office,{s},{u},,\n"), "line 2: kind"),
             (format!("shard,{h},{u},,\nshard,{h},{u},,\n"), "line 3: shard h-0000000000000003 stands twice"),
             ("site,x,u,,\n".to_owned(), "line 2"),
+            (format!("site,{s},{u},,{key}\nsite,{s},{u},,{key}\n"), "line 3: site s-0000000000000001 stands twice"),
+            (format!("site,{s},{u},,{key}\nsite,{s},{h2},,{other}\n"), "line 3: site s-0000000000000001 stands twice"),
         ] {
             let error = parse(&bad).expect_err("a bad file");
             assert!(error.contains(said), "{error}");

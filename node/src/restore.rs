@@ -139,7 +139,12 @@ fn check_configuration(config: &Config, last: &Backup) -> anyhow::Result<()> {
         );
         let listed = config.site.groups.iter().find(|listed| listed.id == group.group);
         let listed: BTreeSet<ShardId> = listed.iter().flat_map(|listed| &listed.shards).copied().collect();
-        let held: BTreeSet<ShardId> = group.shards.iter().map(|shard| shard.info.shard).collect();
+        // What came to the site after its founding stands in no configuration.
+        let held = group.shards.iter().map(|shard| &shard.info).filter(|info| !info.is_added());
+        let held: BTreeSet<ShardId> = held.map(|info| info.shard).collect();
+        let added = group.shards.iter().map(|shard| &shard.info).filter(|info| info.is_added());
+        let added: BTreeSet<ShardId> = added.map(|info| info.shard).collect();
+        let listed: BTreeSet<ShardId> = listed.difference(&added).copied().collect();
         let text = || held.iter().map(|shard| format!("\"{shard}\"")).collect::<Vec<_>>().join(", ");
         anyhow::ensure!(
             listed == held,

@@ -4,7 +4,7 @@
 //! its own, one entrance per node of the parent, and knows no other way. Ports are leased from a directory that all tests on
 //! this machine share, below the range of outgoing connections, so a node that restarts finds its port again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -21,7 +21,7 @@ use dinhba_core::units::{BEFORE_REFORM, Directory};
 use dinhba_node::config::{
     Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
 };
-use dinhba_node::pki::{DevAuthority, read_public_key};
+use dinhba_node::pki::{DevAuthority, read_public_key, read_signing_key};
 use dinhba_proto::v1;
 use tempfile::TempDir;
 
@@ -127,6 +127,8 @@ pub struct Country {
     ports: std::ops::Range<u16>,
     next_id: u64,
     is_plain: bool,
+    /// Communes that were added.
+    added: BTreeSet<String>,
     _lease: File,
     dir: TempDir,
 }
@@ -164,6 +166,7 @@ impl Country {
             ports,
             next_id: 1,
             is_plain: false,
+            added: BTreeSet::new(),
             _lease: lease,
             dir,
         };
@@ -201,9 +204,52 @@ impl Country {
         self.directory.by_code(code, BEFORE_REFORM).unwrap_or_else(|| panic!("no unit {code} in 2024")).id
     }
 
+    /// Lays out a site that is added while the others run: it knows itself and those above it. Its commune's shard has the
+    /// name that all give it.
+    pub async fn lay_added(&mut self, wish: &Wish<'_>) {
+        self.added.extend(wish.groups.iter().flatten().map(|commune| (*commune).to_owned()));
+        self.lay(wish).await;
+        let mut place = String::from("kind,id,unit,parent,public_key\n");
+        let mut next = Some(wish.code.to_owned());
+        while let Some(code) = next {
+            let site = &self.sites[&code];
+            let parent = site.nodes[0].config.parent.as_ref().map(|above| above.site);
+            let above = parent.map(|parent| parent.to_string()).unwrap_or_default();
+            place.push_str(&format!("site,{},{},{above},{}\n", site.id, site.unit, self.public_key(&code)));
+            next = self.sites.values().find(|other| Some(other.id) == parent).map(|other| other.code.clone());
+        }
+        for commune in wish.groups.iter().flatten() {
+            place.push_str(&format!("shard,{},{},,\n", self.shard(commune), self.unit(commune)));
+        }
+        let file = self.dir.path().join(format!("place-{}.csv", wish.code));
+        fs::write(&file, place).expect("disk");
+        self.configure(wish.code, |config| config.place = Some(Place { file: file.clone() }));
+    }
+
+    /// The key that verifies what a site signs, in hex digits: of the file that its nodes are started with.
+    #[must_use]
+    pub fn public_key(&self, code: &str) -> String {
+        let key = read_signing_key(&self.sites[code].nodes[0].config.site.signing_key).expect("a site's key");
+        key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Gives a site's nodes another key, for their next start. The former ones stay in the file below it.
+    pub fn rekey(&mut self, code: &str) {
+        let id = SiteId(self.id());
+        let fresh = self.authority.issue_site_key(id).expect("a site's key").signing;
+        let former = self.sites[code].nodes[0].config.site.signing_key.clone();
+        let [fresh, former] = [fresh, former].map(|file| fs::read_to_string(file).expect("disk"));
+        let file = self.dir.path().join(format!("key-{code}-{id}"));
+        fs::write(&file, fresh + &former).expect("disk");
+        self.configure(code, |config| config.site.signing_key = file.clone());
+    }
+
     /// The shard of a commune: the same at all its sites.
     #[must_use]
     pub fn shard(&self, commune: &str) -> ShardId {
+        if self.added.contains(commune) {
+            return ShardId::of_commune(self.unit(commune));
+        }
         ShardId(0xc000_0000 + commune.parse::<u64>().expect("a commune's code is a number"))
     }
 
@@ -460,7 +506,9 @@ impl Country {
                     && status.groups.iter().all(|group| {
                         let planned = site.groups.iter().find(|(id, _)| id.to_string() == group.group);
                         !group.leader.is_empty()
-                            && planned.is_some_and(|(_, shards)| shards.len() == group.shards.len())
+                            && planned.is_some_and(|(_, shards)| {
+                                shards.len() == group.shards.iter().filter(|shard| !shard.ancestor).count()
+                            })
                             && !status.nodes.is_empty()
                     })
             })

@@ -123,7 +123,7 @@ pub(super) fn unit_typed(directory: &impl Resolve, unit: &str) -> Option<UnitId>
     unit.parse().ok().or_else(by_code)
 }
 
-fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
+pub(super) fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
     // A code alone means today's unit, or else the last one that had it.
     let alone = || [REFORM, BEFORE_REFORM].into_iter().find_map(|day| directory.unit(unit, day));
     unit_typed(directory, unit).or_else(alone).ok_or_else(|| {

@@ -82,6 +82,7 @@ fn unit_of(home: &str, directory: &Directory) -> Result<UnitId, String> {
 impl Target {
     fn of_status(reply: &v1::StatusReply) -> Self {
         let shards = reply.groups.iter().flat_map(|group| &group.shards);
+        let shards = shards.filter(|shard| !shard.ancestor);
         let shards = shards.filter_map(|shard| Some((shard.unit.parse().ok()?, shard.shard.parse().ok()?)));
         Target::ByHome { shards: shards.collect(), own: reply.home_shard.parse().ok() }
     }

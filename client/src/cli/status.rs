@@ -51,7 +51,10 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         for shard in &group.shards {
             let row: [Cell; 12] = [
                 "".into(),
-                plain(&shard.unit_name).into(),
+                match shard.ancestor {
+                    true => format!("{} (to all below)", plain(&shard.unit_name)).into(),
+                    false => plain(&shard.unit_name).into(),
+                },
                 shard.shard.clone().into(),
                 "".into(),
                 "".into(),
@@ -109,6 +112,52 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     }
     out.push_str(&format!("\nasked {}, version {}, knows level {}\n", reply.node, reply.version, reply.level_max));
     out
+}
+
+/// The directory of the country's sites.
+pub(super) fn sites(reply: &v1::SitesReply) -> String {
+    let mut rows = Sheet::new([
+        column("site"),
+        column("unit").wraps(11),
+        column("tier").spare(3),
+        column("parent").spare(1),
+        column("state"),
+        column("keys").wraps(16),
+        column("reached at").wraps(12).spare(2),
+        column("said in").spare(4),
+    ]);
+    for listed in &reply.sites {
+        let tint = if listed.state == "active" { Tint::Good } else { Tint::Waits };
+        let row: [Cell; 8] = [
+            listed.site.clone().into(),
+            plain(&format!("{} {}", listed.unit_code, listed.unit_name)).into(),
+            listed.tier.clone().into(),
+            listed.parent.clone().into(),
+            Cell::from(listed.state.clone()).tinted(tint),
+            listed.keys.join("\n").into(),
+            plain(&listed.addresses.join(", ")).into(),
+            match listed.said_in.as_str() {
+                "" => "founding".into(),
+                shard => shard.into(),
+            },
+        ];
+        rows.add_row(row);
+    }
+    rows.text()
+}
+
+pub(super) fn sites_json(reply: &v1::SitesReply) -> Json {
+    let site = |listed: &v1::ListedSite| {
+        json!({
+            "site": listed.site, "unit": listed.unit, "unit_code": listed.unit_code, "unit_name": listed.unit_name,
+            "tier": listed.tier, "parent": listed.parent, "keys": listed.keys, "addresses": listed.addresses,
+            "shard": listed.shard, "state": listed.state, "said_in": listed.said_in, "record": listed.record,
+        })
+    };
+    json!({
+        "unit": reply.unit, "ancestor_shard": reply.ancestor_shard,
+        "sites": reply.sites.iter().map(site).collect::<Vec<_>>(),
+    })
 }
 
 /// The first line, for people who read no further.
@@ -187,7 +236,7 @@ fn shard_json(shard: &v1::ShardStatus) -> Json {
         .map(|held| json!({ "site": held.site, "tier": held.tier, "at_ms": held.at_ms, "missing": held.missing }));
     json!({
         "shard": shard.shard, "unit": shard.unit, "unit_code": shard.unit_code, "unit_name": shard.unit_name,
-        "persons": shard.persons, "households": shard.households, "edits": shard.edits,
+        "persons": shard.persons, "households": shard.households, "edits": shard.edits, "ancestor": shard.ancestor,
         "heads": heads.collect::<Vec<_>>(), "edits_digest": hex(&shard.edits_digest),
         "state_digest": hex(&shard.state_digest), "conflicts": shard.conflicts, "set_aside": shard.set_aside,
         "parked": parked.collect::<Vec<_>>(), "pending_up": shard.pending_up, "step": shard.step,

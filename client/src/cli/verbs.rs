@@ -1,6 +1,6 @@
 //! What each verb does: parse, ask, show.
 
-use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, UnitId};
+use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::StreamExt;
@@ -13,6 +13,7 @@ use super::{
 use crate::client::{self, Client};
 use crate::error::Error;
 use crate::request::{self, Accepted, Context, EditBuilder};
+use crate::sites::SiteChange;
 
 /// Does what asks no site; none of the other verbs.
 pub(super) fn here(verb: &Verb, connection: &Connection, desk: &mut Desk<'_>) -> Option<Result<Exit, Failure>> {
@@ -248,6 +249,7 @@ pub(super) fn shard_of(reply: &v1::StatusReply, unit: &str) -> Option<ShardId> {
     let id = id.map(|id| id.to_string());
     let mut shards = reply.groups.iter().flat_map(|group| &group.shards);
     let found = shards.find(|shard| match &id {
+        _ if shard.ancestor => false,
         Some(id) => shard.unit == *id,
         None => shard.unit_code == unit,
     });
@@ -302,6 +304,28 @@ async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, com
             let level = client.raise_level(context, level).await?;
             return desk.show(|| format!("feature level {level}"), || json!({ "level": level }));
         }
+        Site::List => {
+            let reply = client.sites(context).await?;
+            return desk.show(|| status::sites(&reply), || status::sites_json(&reply));
+        }
+        Site::AddChild { unit, site, public_key: key, parent, address, request } => {
+            let unit = export::find_unit(&export::directory()?, &unit)?;
+            let change = SiteChange::Add { unit, parent, key, addresses: address };
+            return change_site(client, context, desk, request, site, &change).await;
+        }
+        Site::Rekey { site, public_key: key } => {
+            return change_site(client, context, desk, None, site, &SiteChange::Rekey { key }).await;
+        }
+        Site::Revoke { site, public_key: key } => {
+            return change_site(client, context, desk, None, site, &SiteChange::Revoke { key }).await;
+        }
+        Site::Move { site, parent } => {
+            return change_site(client, context, desk, None, site, &SiteChange::Move { parent }).await;
+        }
+        Site::Reach { site, addresses } => {
+            return change_site(client, context, desk, None, site, &SiteChange::Reach { addresses }).await;
+        }
+        Site::Retire { site } => return change_site(client, context, desk, None, site, &SiteChange::Retire).await,
         Site::ReleaseAuthor { shard, author } => {
             client.release_author(context, shard, author).await?;
             let (shard, author) = (shard.to_string(), author.to_string());
@@ -312,4 +336,28 @@ async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, com
         }
     };
     desk.show(|| status::groups(&groups), || json!({ "groups": status::groups_json(&groups) }))
+}
+
+async fn change_site(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    again: Option<RequestId>,
+    site: SiteId,
+    change: &SiteChange,
+) -> Result<(), Failure> {
+    let sent = client.change_site(context, again, site, change, &export::directory()?).await;
+    let (accepted, drafted) = sent.map_err(with_request)?;
+    let shard = drafted.shard.map(|shard| shard.to_string()).unwrap_or_default();
+    let json = || {
+        let mut object = show::accepted_json(&accepted);
+        (object["site"], object["shard"]) = (json!(site.to_string()), json!(shard));
+        object["place_file"] = json!(drafted.place_file);
+        object
+    };
+    desk.show(|| show::accepted(&accepted), json)?;
+    if !drafted.place_file.is_empty() {
+        desk.remark(&format!("the place file for its nodes:\n{}", drafted.place_file.trim_end()));
+    }
+    Ok(())
 }

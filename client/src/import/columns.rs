@@ -30,13 +30,14 @@ pub(super) struct Column {
 }
 
 /// What a name or a label means in each kind of record.
-type Meant = [Option<FieldId>; RecordKind::ALL.len()];
+type Meant = [Option<FieldId>; RecordKind::OF_PEOPLE.len()];
 
 /// A label that both kinds of record have may mean a field of another name in each.
 fn labels() -> &'static BTreeMap<String, (&'static str, Meant)> {
     static LABELS: LazyLock<BTreeMap<String, (&'static str, Meant)>> = LazyLock::new(|| {
         let mut labels: BTreeMap<String, (&'static str, Meant)> = BTreeMap::new();
-        for (at, field) in (0..).zip(RecordKind::ALL).flat_map(|(at, kind)| fields(kind).map(move |field| (at, field)))
+        for (at, field) in
+            (0..).zip(RecordKind::OF_PEOPLE).flat_map(|(at, kind)| fields(kind).map(move |field| (at, field)))
         {
             let (written, meant) = labels.entry(folded(field.label)).or_insert((field.name, Meant::default()));
             if *written != field.name {
@@ -82,13 +83,13 @@ impl Column {
 
     /// What a name means; also that of a field that this version does not know (`field-99`).
     fn meant(name: &str) -> Option<(Cow<'static, str>, Meant)> {
-        let fields = RecordKind::ALL.map(|kind| FieldId::named(kind, name));
+        let fields = RecordKind::OF_PEOPLE.map(|kind| FieldId::named(kind, name));
         let known = fields.into_iter().flatten().next()?.get();
         Some((known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(known.name)), fields))
     }
 
     fn field(&self, kind: RecordKind) -> Option<FieldId> {
-        RecordKind::ALL.into_iter().zip(self.fields).find(|(of, _)| *of == kind).and_then(|(_, field)| field)
+        RecordKind::OF_PEOPLE.into_iter().zip(self.fields).find(|(of, _)| *of == kind).and_then(|(_, field)| field)
     }
 
     fn known(&self) -> impl Iterator<Item = &'static schema::Field> {
@@ -346,7 +347,7 @@ pub(super) fn columns_of(line: u64, header: &StringRecord, titles: &Titles) -> R
 fn similar(title: &str) -> Option<&'static str> {
     let squeeze = |text: &str| fold(text).replace(|c: char| !c.is_alphanumeric(), "");
     let title = squeeze(title);
-    let names = RecordKind::ALL.into_iter().flat_map(fields).map(|field| field.name).chain(["kind", "home"]);
+    let names = RecordKind::OF_PEOPLE.into_iter().flat_map(fields).map(|field| field.name).chain(["kind", "home"]);
     let distance = |name: &str| strsim::damerau_levenshtein(&squeeze(name), &title);
     let (name, distance) = names.map(|name| (name, distance(name))).min_by_key(|(_, distance)| *distance)?;
     (distance <= TYPING_ERRORS_MAX && title.chars().count() > 2 * TYPING_ERRORS_MAX).then_some(name)

@@ -438,7 +438,10 @@ fn kind_of(text: &str) -> Result<RecordKind, String> {
     match fold(text).as_str() {
         "" | "nguoi" => Ok(RecordKind::Person),
         "ho" => Ok(RecordKind::Household),
-        name => RecordKind::named(name).ok_or_else(|| "kind must be person or household".to_owned()),
+        name => RecordKind::OF_PEOPLE
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| "kind must be person or household".to_owned()),
     }
 }
 

@@ -145,7 +145,7 @@ impl Plan {
             }
             plan.rows.push(planned);
         }
-        for kind in RecordKind::ALL {
+        for kind in RecordKind::OF_PEOPLE {
             let of_kind = kinds.iter().filter(|(_, of)| *of == kind).map(|(at, _)| *at);
             let (own, others): (Vec<u32>, Vec<u32>) = of_kind.partition(|at| plan.rows[*at as usize].has_own_id);
             for at in others.into_iter().filter(|_| !own.is_empty()) {

@@ -153,7 +153,7 @@ fn row(record: &DraftRecord, names: &[&'static str]) -> io::Result<Vec<String>> 
 /// The names of all fields, each once: `note` is one column for persons and households.
 fn column_names() -> Vec<&'static str> {
     let mut names: Vec<&str> = Vec::new();
-    for field in RecordKind::ALL.into_iter().flat_map(fields) {
+    for field in RecordKind::OF_PEOPLE.into_iter().flat_map(fields) {
         if !names.contains(&field.name) {
             names.push(field.name);
         }

@@ -35,11 +35,15 @@ pub enum Action {
     Status,
     /// Looks after a site: membership, levels, snapshots.
     Administer,
+    /// Reads records of sites, which say nothing of people.
+    ReadSites,
+    /// Changes a record of a site or makes one.
+    EditSites,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 13] = [
         Action::Read,
         Action::Find,
         Action::History,
@@ -51,6 +55,8 @@ impl Action {
         Action::AccessLog,
         Action::Status,
         Action::Administer,
+        Action::ReadSites,
+        Action::EditSites,
     ];
 
     /// The action's name, as in denials, logs and metrics.
@@ -68,6 +74,8 @@ impl Action {
             Action::AccessLog => "access-log",
             Action::Status => "status",
             Action::Administer => "administer",
+            Action::ReadSites => "read-sites",
+            Action::EditSites => "edit-sites",
         }
     }
 
@@ -81,7 +89,8 @@ impl Action {
             // Not the registrar: whoever reads must not see how reading is watched.
             Action::AccessLog => &[Role::Auditor],
             Action::Status => &Role::ALL,
-            Action::Administer => &[Role::Operator],
+            Action::Administer | Action::EditSites => &[Role::Operator],
+            Action::ReadSites => &[Role::Operator, Role::Auditor],
         }
     }
 }
@@ -159,7 +168,7 @@ mod tests {
     }
 
     /// For each action: may an operator, a registrar, an auditor do it within their unit?
-    const TABLE: [(Action, [bool; 3]); 11] = [
+    const TABLE: [(Action, [bool; 3]); 13] = [
         (Action::Read, [false, true, false]),
         (Action::Find, [false, true, false]),
         (Action::History, [false, true, true]),
@@ -171,6 +180,8 @@ mod tests {
         (Action::AccessLog, [false, false, true]),
         (Action::Status, [true, true, true]),
         (Action::Administer, [true, false, false]),
+        (Action::ReadSites, [true, false, true]),
+        (Action::EditSites, [true, false, false]),
     ];
 
     #[test]
@@ -206,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_auditor_changes_nothing() {
-        for action in [Action::Edit, Action::Resolve, Action::Import, Action::Administer] {
+        for action in [Action::Edit, Action::Resolve, Action::Import, Action::Administer, Action::EditSites] {
             assert!(!action.roles().contains(&Role::Auditor), "{action}");
         }
     }

@@ -103,6 +103,32 @@ pub struct ShardInfo {
     pub path: Vec<UnitId>,
 }
 
+impl ShardInfo {
+    /// The ancestor shard of the unit at the end of a path.
+    #[must_use]
+    pub fn of_unit_above(path: Vec<UnitId>) -> Self {
+        ShardInfo { shard: ShardId::of_unit_above(path.last().copied().unwrap_or_default()), path }
+    }
+
+    /// Its home.
+    #[must_use]
+    pub fn home(&self) -> UnitId {
+        self.path.last().copied().unwrap_or_default()
+    }
+
+    /// Whether it is of those that sites host without being founded with them.
+    #[must_use]
+    pub fn is_added(&self) -> bool {
+        self.is_ancestor() || self.shard == ShardId::of_commune(self.home())
+    }
+
+    /// Whether this is an ancestor shard: not the records of a commune, but what a unit says to all below it.
+    #[must_use]
+    pub fn is_ancestor(&self) -> bool {
+        self.shard == ShardId::of_unit_above(self.home())
+    }
+}
+
 /// Hosts a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopt {
@@ -257,6 +283,8 @@ pub enum Looked {
     RaiseLevel,
     /// An author was to be taken again; `subject` is the author.
     ReleaseAuthor,
+    /// The directory of the country's sites.
+    Sites,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -550,7 +578,7 @@ wire_struct! {
 wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
     8 => Backup, 9 => Shown, 10 => Members, 11 => Households, 12 => AddNode, 13 => PromoteNode, 14 => RemoveNode,
-    15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor,
+    15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor, 19 => Sites,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
@@ -603,6 +631,7 @@ impl Looked {
             Looked::Snapshot => "snapshot",
             Looked::RaiseLevel => "raise-level",
             Looked::ReleaseAuthor => "release-author",
+            Looked::Sites => "sites",
         }
     }
 }

@@ -432,7 +432,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { open RecordKind { 1 => Person, 2 => Household } }
+wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site } }
 
 #[cfg(test)]
 mod tests {

@@ -95,7 +95,8 @@ number_id!(
     SiteId, 's', "a site id"
 );
 number_id!(
-    /// The records whose home is one commune: the unit of placement and synchronisation.
+    /// The records whose home is one unit, a commune's or what a unit above says to those below: the unit of placement and
+    /// synchronisation.
     ShardId, 'h', "a shard id"
 );
 number_id!(
@@ -176,6 +177,29 @@ impl RecordId {
     }
 }
 
+impl ShardId {
+    /// The ancestor shard of a unit: what it says to all units below it. Every site knows it by the unit alone, so that
+    /// none must be told of the way on which it is told of everything else.
+    #[must_use]
+    pub fn of_unit_above(unit: UnitId) -> Self {
+        ShardId::derive("dinhba 2026 ancestor shard", unit)
+    }
+
+    /// The shard of a commune that is added while the country runs: whoever learns of it calls it alike.
+    #[must_use]
+    pub fn of_commune(unit: UnitId) -> Self {
+        ShardId::derive("dinhba 2026 shard of a commune", unit)
+    }
+
+    fn derive(context: &str, unit: UnitId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(&unit.0.to_be_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        ShardId(u64::from_be_bytes(first))
+    }
+}
+
 /// The first sixteen bytes of a hash.
 pub(crate) fn first_16(hash: &blake3::Hash) -> [u8; 16] {
     let mut out = [0; 16];
@@ -197,6 +221,13 @@ mod tests {
         assert!("u-+0000000000000c3".parse::<UnitId>().is_err());
         let record = RecordId::derive(RequestId { session: SessionId([7; 16]), counter: 1 }, 0);
         assert_eq!(record.to_string().parse(), Ok(record));
+    }
+
+    #[test]
+    fn the_shards_of_a_unit_are_permanent() {
+        let [above, commune] = [ShardId::of_unit_above(UnitId(1)), ShardId::of_commune(UnitId(1))];
+        assert_eq!([above.to_string(), commune.to_string()], ["h-8bebe171011afc8c", "h-6cfb00600b54946e"]);
+        assert_ne!(above, ShardId::of_unit_above(UnitId(2)));
     }
 
     #[test]

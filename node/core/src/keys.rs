@@ -181,6 +181,13 @@ impl Keys {
         self.key(Space::Record, &[&shard.0.to_be_bytes(), &record.0])
     }
 
+    /// The shard of a key of one of the group's records; none for another key.
+    #[must_use]
+    pub fn shard_of_record(self, key: &[u8]) -> Option<ShardId> {
+        let rest = key.strip_prefix(&self.0.0.to_be_bytes())?.strip_prefix(&[Space::Record as u8])?;
+        Some(ShardId(u64::from_be_bytes(*rest.first_chunk()?)))
+    }
+
     /// All records of a shard.
     #[must_use]
     pub fn records(self, shard: ShardId) -> Range {

@@ -1,19 +1,28 @@
-//! Which site serves which unit, which group of a site hosts which shard, which nodes run which group: replicated data
-//! of each site's first group. The units themselves and their (code, date) names are in `units`.
+//! The directory: which site serves which unit, which group of a site hosts which shard, which nodes run which group. The
+//! units themselves and their (code, date) names are in `units`.
 //!
-//! An entry replaces the one with the same key. What a site knows of others is what it must know to talk to them: every
-//! site of the country with its parent and public key; nodes, groups and shards only of itself.
+//! Nodes, groups and shards are a site's own: entries, replicated in its first group, of which one replaces the one with
+//! the same key. The sites of the country are a fold of the records of sites in the ancestor shards that this site hosts;
+//! what it was founded with is a seed beneath them ([`Place::overlay`]). No place file is read after the founding, so none
+//! writes over what was said from above.
+//!
+//! Who may say what: an ancestor shard speaks of sites in its unit alone, and a higher one's word counts. So a site whose
+//! key was stolen can mislead those below it, and nobody beside or above it. Limit: units are those that the program knows;
+//! a unit that the state makes tomorrow needs a new version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
+use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
+use crate::record::Record;
+use crate::schema::{FieldId, RecordKind, Value, field, key_of};
 use crate::{wire_enum, wire_struct};
 
 /// One entry of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceEntry {
-    /// A site of the country.
+    /// A site of the country, as a founding file has it.
     Site(SiteEntry),
     /// A node of this site.
     Node(NodeEntry),
@@ -21,9 +30,11 @@ pub enum PlaceEntry {
     Group(GroupEntry),
     /// A shard and the group of this site that hosts it.
     Shard(ShardEntry),
+    /// Another key of a site, as a founding file has it.
+    Key(KeyEntry),
 }
 
-/// A site of the country.
+/// A site of the country, as a founding file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteEntry {
     /// The site.
@@ -33,6 +44,15 @@ pub struct SiteEntry {
     /// The site above; none for the centre.
     pub parent: Option<SiteId>,
     /// The Ed25519 key that verifies its statements.
+    pub public_key: [u8; 32],
+}
+
+/// Another key of a site, as a founding file has it: of one that had a former key, both are needed to take what it signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The site.
+    pub site: SiteId,
+    /// The Ed25519 key.
     pub public_key: [u8; 32],
 }
 
@@ -61,7 +81,7 @@ pub struct GroupEntry {
 pub struct ShardEntry {
     /// The shard.
     pub shard: ShardId,
-    /// Its home commune.
+    /// Its home.
     pub unit: UnitId,
     /// The group of this site that hosts it.
     pub group: GroupId,
@@ -72,8 +92,9 @@ wire_struct! {
     NodeEntry { node, address, present }
     GroupEntry { group, members }
     ShardEntry { shard, unit, group }
+    KeyEntry { site, public_key }
 }
-wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard } }
+wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard, 5 => Key } }
 
 impl PlaceEntry {
     /// What the entry is about: entries with equal keys replace each other.
@@ -84,15 +105,93 @@ impl PlaceEntry {
             PlaceEntry::Node(entry) => (2_u8, entry.node).to_bytes(),
             PlaceEntry::Group(entry) => (3_u8, entry.group).to_bytes(),
             PlaceEntry::Shard(entry) => (4_u8, entry.shard).to_bytes(),
+            PlaceEntry::Key(entry) => (5_u8, entry.site, entry.public_key).to_bytes(),
         }
     }
+}
+
+impl ShardEntry {
+    /// Whether it is an ancestor shard, of the unit that is its home.
+    #[must_use]
+    pub fn is_ancestor(&self) -> bool {
+        self.shard == ShardId::of_unit_above(self.unit)
+    }
+}
+
+/// A site of the country, as the directory has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedSite {
+    /// The site.
+    pub site: SiteId,
+    /// The unit that it serves.
+    pub unit: UnitId,
+    /// The site above; none for the centre.
+    pub parent: Option<SiteId>,
+    /// The Ed25519 keys that verify its statements and seals. Any will do: what was signed before a key was followed by
+    /// another stays signed, also for a site that is founded later. A key that was revoked is not among them.
+    pub keys: BTreeSet<[u8; 32]>,
+    /// Where its nodes are reached; none if only the configurations of its children say so.
+    pub addresses: Vec<String>,
+    /// The shard that it writes, if it is a commune's and a record says so.
+    pub shard: Option<ShardId>,
+    /// Whether it serves its unit. Of one that was retired edits are still on their way, and must be known as its own.
+    pub is_active: bool,
+    /// The ancestor shard and the record that say so; none if the site was founded with it.
+    pub said: Option<(ShardId, RecordId)>,
+}
+
+impl From<SiteEntry> for ListedSite {
+    fn from(seed: SiteEntry) -> Self {
+        let SiteEntry { site, unit, parent, public_key } = seed;
+        let keys = BTreeSet::from([public_key]);
+        ListedSite { site, unit, parent, keys, addresses: Vec::new(), shard: None, is_active: true, said: None }
+    }
+}
+
+impl ListedSite {
+    /// What a record of an ancestor shard says; nothing if it lacks the site or its unit.
+    fn of(shard: ShardId, id: RecordId, record: &Record) -> Option<Self> {
+        if record.kind != RecordKind::Site {
+            return None;
+        }
+        let value = |field: FieldId, element: &[u8]| {
+            let shown = record.shown(&(field, element.to_vec()))?;
+            Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
+        };
+        let text = |field: FieldId| value(field, b"")?.spoken();
+        let texts = |of: FieldId| -> Vec<String> {
+            let elements = record.fields().filter(|((field, _), _)| *field == of);
+            elements.filter_map(|((_, element), _)| value(of, element)?.spoken()).collect()
+        };
+        Some(ListedSite {
+            site: text(field::SITE)?.parse().ok()?,
+            unit: value(field::SITE_UNIT, b"")?.content().unit()?,
+            parent: text(field::SITE_PARENT).and_then(|parent| parent.parse().ok()),
+            keys: texts(field::SITE_KEY).iter().filter_map(|digits| key_of(digits)).collect(),
+            addresses: texts(field::SITE_ADDRESS),
+            shard: text(field::SITE_SHARD).and_then(|shard| shard.parse().ok()),
+            is_active: value(field::SITE_STATE, b"").and_then(|state| state.code()) != Some("retired"),
+            said: Some((shard, id)),
+        })
+    }
+}
+
+/// What an ancestor shard says of sites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The shard.
+    pub shard: ShardId,
+    /// The units from the centre down to the one that says it.
+    pub path: Vec<UnitId>,
+    /// Its records.
+    pub records: Vec<(RecordId, Record)>,
 }
 
 /// The directory, folded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// All sites of the country.
-    pub sites: BTreeMap<SiteId, SiteEntry>,
+    pub sites: BTreeMap<SiteId, ListedSite>,
     /// The nodes of this site.
     pub nodes: BTreeMap<NodeId, NodeEntry>,
     /// The groups of this site.
@@ -102,19 +201,54 @@ pub struct Place {
 }
 
 impl Place {
-    /// The shard of this site whose home a unit is.
+    /// The shard of this site with the records of a commune.
     #[must_use]
     pub fn home_of(&self, unit: UnitId) -> Option<ShardId> {
-        self.shards.values().find(|entry| entry.unit == unit).map(|entry| entry.shard)
+        self.shards.values().find(|entry| entry.unit == unit && !entry.is_ancestor()).map(|entry| entry.shard)
+    }
+
+    /// Lays what ancestor shards say of sites over what is here already, which the site was founded with. `is_within` says
+    /// whether a unit is another or lies in it. The order in which the shards are given does not matter.
+    pub fn overlay(&mut self, mut said: Vec<Said>, is_within: &dyn Fn(UnitId, UnitId) -> bool) {
+        // From the top down: what a higher unit says of a site is not said otherwise further down.
+        said.sort_by_key(|said| (said.path.len(), said.shard));
+        for Said { shard, path, records } in said {
+            let Some(&home) = path.last() else { continue };
+            let mut latest: BTreeMap<SiteId, ((i64, Dot), ListedSite)> = BTreeMap::new();
+            for (id, record) in &records {
+                let Some(listed) = ListedSite::of(shard, *id, record) else { continue };
+                let when = |values: &[crate::record::Tagged]| {
+                    values.iter().map(|tagged| (tagged.received_ms, tagged.dot.clone())).max()
+                };
+                let Some(when) = record.fields().filter_map(|(_, values)| when(values)).max() else { continue };
+                if latest.get(&listed.site).is_none_or(|(before, _)| *before < when) {
+                    latest.insert(listed.site, (when, listed));
+                }
+            }
+            for (site, (_, listed)) in latest {
+                let may_replace = match self.sites.get(&site) {
+                    Some(before) if before.said.is_some() => false,
+                    Some(seed) => is_within(seed.unit, home),
+                    None => true,
+                };
+                if may_replace && is_within(listed.unit, home) {
+                    self.sites.insert(site, listed);
+                }
+            }
+        }
     }
 
     /// Folds one entry in.
     pub fn put(&mut self, entry: PlaceEntry) {
         match entry {
-            PlaceEntry::Site(entry) => drop(self.sites.insert(entry.site, entry)),
+            PlaceEntry::Site(entry) => drop(self.sites.insert(entry.site, entry.into())),
             PlaceEntry::Node(entry) => drop(self.nodes.insert(entry.node, entry)),
             PlaceEntry::Group(entry) => drop(self.groups.insert(entry.group, entry)),
             PlaceEntry::Shard(entry) => drop(self.shards.insert(entry.shard, entry)),
+            // In the order of their keys, entries of sites come first.
+            PlaceEntry::Key(entry) => {
+                self.sites.get_mut(&entry.site).map(|listed| listed.keys.insert(entry.public_key));
+            }
         }
     }
 
@@ -141,8 +275,8 @@ impl Place {
 
     /// The site that serves a unit.
     #[must_use]
-    pub fn site_of(&self, unit: UnitId) -> Option<&SiteEntry> {
-        self.sites.values().find(|entry| entry.unit == unit)
+    pub fn site_of(&self, unit: UnitId) -> Option<&ListedSite> {
+        self.sites.values().find(|listed| listed.unit == unit && listed.is_active)
     }
 }
 

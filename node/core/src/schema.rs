@@ -1,4 +1,4 @@
-//! The schema: which fields a person and a household have, and what a value of each may be.
+//! The schema: which fields a person, a household and a site have, and what a value of each may be.
 //!
 //! The fields of a person are those of article 9 of the Law on Identification (26/2023/QH15). There are no biometrics and
 //! never will be. Field ids are permanent: one is never re-used, parts of a structured value and codes of a list are only
@@ -29,7 +29,7 @@ use crate::text::{TextError, fold};
 pub use codes::Code;
 pub use fields::{FIELDS, field};
 pub use rules::{Completeness, Lookup, RULES, Rule, RuleId, completeness, rules};
-pub use value::{Content, Value, display, parse};
+pub use value::{Content, Value, display, key_of, parse};
 
 /// The feature level of this schema's first fields. A field says from which level on it is there.
 pub const LEVEL_FIRST: u16 = 1;
@@ -47,13 +47,18 @@ pub enum RecordKind {
     Person,
     /// A household.
     Household,
+    /// A site of the country; not of people, and only in ancestor shards.
+    Site,
     /// A kind of a newer version, in an edit that came from elsewhere; its code.
     Unknown(u8),
 }
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
+    pub const ALL: [RecordKind; 3] = [RecordKind::Person, RecordKind::Household, RecordKind::Site];
+
+    /// Those that communes keep of people, in order.
+    pub const OF_PEOPLE: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
 
     /// Its word on the wire, in files and on the command line.
     #[must_use]
@@ -61,6 +66,7 @@ impl RecordKind {
         match self {
             RecordKind::Person => "person",
             RecordKind::Household => "household",
+            RecordKind::Site => "site",
             RecordKind::Unknown(_) => "unknown",
         }
     }
@@ -246,6 +252,14 @@ pub enum Shape {
     Phone,
     /// An e-mail address.
     Email,
+    /// The id of a site: `s-…`.
+    Site,
+    /// The id of a shard: `h-…`.
+    Shard,
+    /// An Ed25519 key that verifies: 64 hex digits.
+    Key,
+    /// Where a node is reached: `host:port`.
+    Address,
 }
 
 /// Whether a date may lie after the day on which it is entered. A node compares at its door: days go by, so what a replica

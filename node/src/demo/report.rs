@@ -180,8 +180,10 @@ pub fn site_facts(country: &Country, at: usize, status: Option<&v1::StatusReply>
         addresses: addresses.values().cloned().collect(),
     };
     let Some(status) = status else { return facts };
-    let shards: Vec<&v1::ShardStatus> = status.groups.iter().flat_map(|group| &group.shards).collect();
-    if let Some(group) = status.groups.iter().find(|group| !group.shards.is_empty()) {
+    let of_people = |shard: &&v1::ShardStatus| !shard.ancestor;
+    let shards: Vec<&v1::ShardStatus> =
+        status.groups.iter().flat_map(|group| &group.shards).filter(of_people).collect();
+    if let Some(group) = status.groups.iter().find(|group| group.shards.iter().any(|shard| !shard.ancestor)) {
         let address = addresses.get(&group.leader).map_or("?", String::as_str);
         facts.leader = if group.leader.is_empty() { "none".to_owned() } else { address.to_owned() };
     }

@@ -1,11 +1,12 @@
 //! How a site begins, and how a node comes to it: once, on an empty directory, and safe to repeat.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Incarnation, ShardId};
-use dinhba_core::place::{GroupEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
+use dinhba_core::ids::{Incarnation, ShardId, UnitId};
+use dinhba_core::place::{GroupEntry, KeyEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
+use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 
 use super::{CALL_WAIT, RHYTHM, Shared};
@@ -101,6 +102,8 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
     first.group.barrier(PROPOSE_WAIT).await?;
     shared.refresh_place()?;
     let mut entries: Vec<PlaceEntry> = file.sites.values().cloned().map(PlaceEntry::Site).collect();
+    let keys = file.keys.iter().map(|(site, public_key)| KeyEntry { site: *site, public_key: *public_key });
+    entries.extend(keys.map(PlaceEntry::Key));
     for group in &config.site.groups {
         let members = config.site.members.iter().filter(|member| member.groups.contains(&group.id));
         let members = members.map(|member| member.id).collect();
@@ -120,12 +123,69 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Hosts, in the site's first group, what the directory says belongs here and is not here yet: the ancestor shards of the
+/// units on the way to this site's and of those below it, and the shards of communes that were added below it. Whether it
+/// was for this node to do, as the leader. All steps are repeated safely.
+pub(super) async fn adopt_missing(shared: &Shared, place: &Place) -> anyhow::Result<bool> {
+    let Some(first) = shared.site_group().filter(|first| first.group.is_leader()) else { return Ok(false) };
+    if !shared.is_founded() {
+        return Ok(false);
+    }
+    let mut refused = None;
+    for info in belonging(shared, place) {
+        let (shard, unit) = (info.shard, info.home());
+        if place.shards.contains_key(&shard) {
+            continue;
+        }
+        let (incarnation, epoch) = (Incarnation(link::random()), link::random());
+        let is_ancestor = info.is_ancestor();
+        let hosts = async {
+            done(first, Command::Adopt(Adopt { info, incarnation, epoch })).await?;
+            let entry = ShardEntry { shard, unit, group: first.id() };
+            done(first, Command::Place(vec![PlaceEntry::Shard(entry)])).await
+        };
+        match hosts.await {
+            Ok(()) if is_ancestor => tracing::info!(%shard, %unit, "an ancestor shard is hosted from now on"),
+            Ok(()) => tracing::info!(%shard, %unit, "the shard of an added commune is hosted from now on"),
+            // One that cannot be hosted must not keep the others away.
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(true), |error| Err(error.into()))
+}
+
+/// The shards that belong to a site beside those that it was founded with.
+fn belonging(shared: &Shared, place: &Place) -> Vec<ShardInfo> {
+    let own = shared.config.site.unit;
+    // Of a unit that is not known here there is nothing to say.
+    let is_above = |unit: &UnitId| shared.directory.get(*unit).is_some_and(|unit| unit.tier != Tier::Commune);
+    let mut above: BTreeSet<UnitId> = shared.path(own).into_iter().filter(is_above).collect();
+    let mut communes = BTreeMap::new();
+    for listed in place.sites.values().filter(|listed| listed.is_active) {
+        let path = shared.path(listed.unit);
+        if !path.contains(&own) {
+            continue;
+        }
+        above.extend(path.iter().copied().filter(is_above));
+        if let (Some(shard), false) = (listed.shard, is_above(&listed.unit)) {
+            communes.insert(shard, ShardInfo { shard, path });
+        }
+    }
+    let ancestors = above.into_iter().map(|unit| ShardInfo::of_unit_above(shared.path(unit)));
+    // A record cannot make an ancestor shard of what is none.
+    ancestors.chain(communes.into_values().filter(|info| !info.is_ancestor())).collect()
+}
+
 fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
     match entry {
         PlaceEntry::Site(entry) => place.sites.contains_key(&entry.site),
         PlaceEntry::Node(entry) => place.nodes.contains_key(&entry.node),
         PlaceEntry::Group(entry) => place.groups.contains_key(&entry.group),
         PlaceEntry::Shard(entry) => place.shards.contains_key(&entry.shard),
+        // Of a site of which something was said since, the founding file says nothing more.
+        PlaceEntry::Key(KeyEntry { site, public_key }) => {
+            place.sites.get(site).is_some_and(|listed| listed.said.is_some() || listed.keys.contains(public_key))
+        }
     }
 }
 

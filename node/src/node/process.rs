@@ -131,7 +131,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static
 }
 
 async fn run_here(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-    let signing_key = pki::read_signing_key(&config.site.signing_key)?;
+    let keys = pki::read_site_keys(&config.site.signing_key)?;
     let door = Door::open(&config)?;
     // First the port: it is the error that people make most, and nothing on the disk is touched by it.
     let incoming = door.listen(&config.node.listen)?;
@@ -153,7 +153,7 @@ async fn run_here(config: Config, stop: impl Future<Output = ()> + Send + 'stati
         directory: Arc::new(Directory::vietnam()?),
     };
     let state = Arc::clone(&seams.state);
-    let node = Arc::new(Node::prepare(config, &seams, signing_key));
+    let node = Arc::new(Node::prepare(config, &seams, keys));
     let (closed, closing) = futures::channel::oneshot::channel::<()>();
     let serving = runtime::spawn("server", server::serve(Arc::clone(&node), door, incoming, closing));
     let mut stop = std::pin::pin!(stop.fuse());

@@ -417,7 +417,7 @@ mod tests {
     fn each_problem_is_told_by_its_field() {
         let status = invalid(vec![
             Problem::new("parts[0].changes[birth_date]", "birth_date: there is no such day"),
-            Problem::new("parts[1].kind", "kind: write person or household"),
+            Problem::new("parts[1].kind", "kind: write person, household or site"),
         ]);
         assert!(status.message().starts_with("2 things are wrong: birth_date"), "{}", status.message());
         let told: BadRequest = detail(&status, "google.rpc.BadRequest");

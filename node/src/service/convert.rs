@@ -43,7 +43,7 @@ pub(super) fn request_to_wire(request: RequestId) -> v1::RequestId {
 }
 
 pub(super) fn kind_from_wire(kind: &str) -> Result<RecordKind, &'static str> {
-    RecordKind::named(kind).ok_or("kind: write person or household")
+    RecordKind::named(kind).ok_or("kind: write person, household or site")
 }
 
 /// A civil date in its text form, as canonical bytes; empty for none.

@@ -285,7 +285,9 @@ impl RecordsService {
                 are_here &= self.find_record(*household)?.is_some_and(|found| found.hosted.id() == place);
             }
             if !are_here {
-                for asked in self.asked(caller, Action::Find, question.within)? {
+                for asked in
+                    self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))?
+                {
                     let group = asked.hosted.id();
                     if !question.logged.contains(&group) && self.ask(caller, &question, &asked).await?.is_none() {
                         question.logged.insert(group);
@@ -310,7 +312,7 @@ impl RecordsService {
         let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
         let mut left = Left { bytes: PAGE_BYTES.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
-        for asked in self.asked(caller, Action::Find, question.within)? {
+        for asked in self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))? {
             let Asked { hosted, hosts, may, .. } = &asked;
             if from.is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
@@ -456,7 +458,8 @@ impl RecordsService {
 
     fn shards_here(&self) -> Result<Vec<ShardState>, Status> {
         let shards: Result<Vec<_>, _> = self.0.hosted().map(Hosted::shards).collect();
-        Ok(shards.map_err(|error| broken(&error))?.concat())
+        let shards = shards.map_err(|error| broken(&error))?.concat();
+        Ok(shards.into_iter().filter(|shard| !shard.info.is_ancestor()).collect())
     }
 
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.

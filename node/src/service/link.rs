@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dinhba_core::claims::Identity;
+use dinhba_core::command::ShardInfo;
 use dinhba_core::ids::{GroupId, ShardId, SiteId};
 use dinhba_proto::v1::link_server::Link;
 use dinhba_proto::v1::{LinkFrame, LocateReply, LocateRequest, LocatedGroup};
@@ -31,22 +32,21 @@ impl LinkService {
         let Identity::Node { site, .. } = peer_identity(request)? else {
             return Err(denied("links are for the nodes of child sites"));
         };
-        let place = self.0.place();
-        let is_child = place.sites.get(&site).is_some_and(|entry| entry.parent == Some(self.0.site()));
-        if is_child {
+        if self.0.is_child(site) {
             return Ok(site);
         }
         Err(denied(format!("{site} is not a child of {} in the directory", self.0.site())))
     }
 
-    /// The shards of a group here that lie in the child's area.
+    /// The shards of a group here that lie in the child's area, and the ancestor shards of the units above it.
     fn shards_of_child(&self, group: GroupId, child: SiteId) -> Result<BTreeSet<ShardId>, Status> {
         let hosted = self.0.group(group).ok_or_else(|| not_found(format!("{group} does not run here")))?;
         let place = self.0.place();
-        let unit = place.sites.get(&child).map(|entry| entry.unit);
-        let shards = hosted.shards().map_err(|error| broken(&error))?;
-        let inside = shards.into_iter().filter(|shard| unit.is_some_and(|unit| shard.info.path.contains(&unit)));
-        Ok(inside.map(|shard| shard.info.shard).collect())
+        let Some(unit) = place.sites.get(&child).map(|listed| listed.unit) else { return Ok(BTreeSet::new()) };
+        let (shards, above) = (hosted.shards().map_err(|error| broken(&error))?, self.0.path(unit));
+        let is_of_child =
+            |info: &ShardInfo| info.path.contains(&unit) || (info.is_ancestor() && above.contains(&info.home()));
+        Ok(shards.into_iter().filter(|shard| is_of_child(&shard.info)).map(|shard| shard.info.shard).collect())
     }
 }
 

@@ -16,8 +16,8 @@ use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Arrival, FormError, FormPlace, LEVEL_MAX, Names, Poison, ShardState, StoredEdit, check_form, corrupt, read,
-    read_range,
+    Arrival, FormError, FormPlace, LEVEL_MAX, Names, Poison, ShardState, StoredEdit, check_form, corrupt, misplaced,
+    read, read_range,
 };
 use dinhba_core::schema::RecordKind;
 use dinhba_core::store::{StateView, StoreError};
@@ -33,7 +33,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{
     Problem, beyond_end, broken, bug, denied, elsewhere, failed, invalid, no_record, no_shard, not_accepted, not_found,
-    refused, rules_broken, stale, unread, wrong,
+    precondition, refused, rules_broken, stale, unread, wrong,
 };
 use super::convert::{
     change_from_wire, change_path, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
@@ -142,7 +142,8 @@ impl RecordsService {
         let mut all = Vec::new();
         for hosted in self.0.hosted() {
             let mut shards = hosted.shards().map_err(|error| broken(&error))?;
-            let hosts = shards.len();
+            // Ancestor shards have nobody in them.
+            let hosts = shards.iter().filter(|shard| !shard.info.is_ancestor()).count();
             shards.retain(&wanted);
             let Some(first) = shards.first() else { continue };
             let only = (shards.len() == 1).then_some(first.info.shard);
@@ -391,8 +392,16 @@ impl RecordsService {
         let place = self.place_of(command.shard).await?;
         let caller =
             Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };
-        let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
+        let action = match command.kind {
+            _ if place.shard.info.is_ancestor() => Action::EditSites,
+            EditKind::Decision => Action::Resolve,
+            _ => Action::Edit,
+        };
         caller.may(action, &place.shard.info.path)?;
+        if let Some(text) = misplaced(&place.shard.info, &command.parts) {
+            return Err(wrong("parts", text));
+        }
+        self.may_write(&place.shard)?;
         let records = command.parts.iter().map(|part| part.record.to_string()).collect();
         #[cfg(feature = "faults")]
         if crate::faults::swallows_edit() {
@@ -414,6 +423,23 @@ impl RecordsService {
             Answer::Stale(moved) => Err(stale(&moved)),
             Answer::Refused(refusal) => Err(refused("parts", &refusal)),
             other => Err(bug(format!("an edit was answered with {other:?}"))),
+        }
+    }
+
+    /// Whether this site may write a shard: nobody else would take its edits, and its copy would stand apart for ever.
+    fn may_write(&self, shard: &ShardState) -> Result<(), Status> {
+        #[cfg(feature = "faults")]
+        if crate::faults::writes_ancestors() {
+            return Ok(());
+        }
+        match shard.info.path.contains(&self.0.config.site.unit) {
+            true => Ok(()),
+            false => Err(precondition(format!(
+                "shard {} is what the unit {} says to all below it, and this site is one of those: ask that unit's site, or one \
+                 above it",
+                shard.info.shard,
+                shard.info.home()
+            ))),
         }
     }
 
@@ -800,7 +826,7 @@ impl Records for RecordsService {
             None => all_groups_here(&self.0).await?,
         }
         let (mut conflicts, mut verdicts) = (Vec::new(), Verdicts::default());
-        let wanted = |shard: &ShardState| only.is_none_or(|only| only == shard.info.shard);
+        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
         for Asked { hosted, may, .. } in self.asked(&caller, Action::Resolve, wanted)? {
             if !verdicts.may(self.log_or_denial(&caller, Looked::Conflicts, hosted, only, [0; 16]).await?) {
                 continue;

@@ -16,9 +16,10 @@ use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
-    AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus, MembersReply, NodeRequest,
-    NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply, ReleaseAuthorRequest,
-    ShardStatus, SnapshotReply, SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest,
+    AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus, ListedSite, MembersReply,
+    NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply,
+    ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest, StatusReply,
+    StatusRequest, TransferLeaderRequest,
 };
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -55,7 +56,7 @@ struct Step {
 impl Shared {
     /// Brings the gauges up to date.
     pub(crate) fn keep_figures(&self) {
-        let parent = self.config.parent.as_ref().map(|parent| parent.site);
+        let parent = self.parent().map(|parent| parent.site);
         self.metrics.health(self.health().is_ok(), self.disk_proof.age());
         for hosted in self.hosted() {
             let status = hosted.group.status();
@@ -107,7 +108,7 @@ impl Shared {
                 Ok((here.edits_above(id, &Heads::new())?, statements?, ours))
             })
             .map_err(|error| broken(&error))?;
-        let Some(parent) = self.config.parent.as_ref().map(|parent| parent.site) else {
+        let Some(parent) = self.parent().map(|parent| parent.site) else {
             return Ok((statements, Step { pending_up: 0, word: "top", at_ms: now_ms }));
         };
         let said = statements.iter().find(|(_, statement)| statement.body.site == parent);
@@ -181,6 +182,7 @@ impl SiteService {
             step: step.word.to_owned(),
             step_at_ms: step.at_ms,
             held: held.collect(),
+            ancestor: state.info.is_ancestor(),
         })
     }
 
@@ -438,7 +440,7 @@ impl Site for SiteService {
             unit_code,
             unit_name,
             tier: shared.directory.get(config.site.unit).map_or("", |unit| unit.tier.name()).to_owned(),
-            parent_site: config.parent.as_ref().map(|parent| parent.site.to_string()).unwrap_or_default(),
+            parent_site: shared.parent().map(|parent| parent.site.to_string()).unwrap_or_default(),
             nodes: nodes.into_values().collect(),
             groups: self.groups_status(),
             links: links.collect(),
@@ -446,6 +448,56 @@ impl Site for SiteService {
             level_max: u32::from(LEVEL_MAX),
             health: shared.health().err().unwrap_or_default(),
             home_shard: place.home_of(caller.claims.unit).map(|shard| shard.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn sites(&self, request: Request<SitesRequest>) -> Result<Response<SitesReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let shared = &self.0;
+        let first = shared.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
+        let entry = AccessEntry {
+            claims: caller.claims.clone(),
+            purpose: caller.purpose,
+            case: caller.case.clone(),
+            looked: Looked::Sites,
+            shard: None,
+            subject: [0; 16],
+            at_ms: runtime::utc_ms(),
+        };
+        if first.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
+            return Err(denied(
+                "the directory is for operators and auditors of this site's units; the attempt is logged",
+            ));
+        }
+        // The entry's place in the log is the moment that is shown.
+        shared.refresh_place().map_err(|error| broken(&error))?;
+        let (place, unit) = (shared.place(), shared.config.site.unit);
+        let is_above = shared.directory.get(unit).is_some_and(|unit| unit.tier != Tier::Commune);
+        let sites = place.sites.values().map(|listed| {
+            let (unit_code, unit_name) = unit_words(shared, listed.unit);
+            let (said_in, record) = listed.said.unzip();
+            ListedSite {
+                site: listed.site.to_string(),
+                unit: listed.unit.to_string(),
+                unit_code,
+                unit_name,
+                tier: shared.directory.get(listed.unit).map_or("", |unit| unit.tier.name()).to_owned(),
+                parent: listed.parent.map(|parent| parent.to_string()).unwrap_or_default(),
+                keys: listed.keys.iter().map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect()).collect(),
+                addresses: listed.addresses.clone(),
+                shard: (listed.shard.or_else(|| place.home_of(listed.unit)))
+                    .map(|shard| shard.to_string())
+                    .unwrap_or_default(),
+                state: if listed.is_active { "active" } else { "retired" }.to_owned(),
+                said_in: said_in.map(|shard| shard.to_string()).unwrap_or_default(),
+                record: record.map(|record| record.to_string()).unwrap_or_default(),
+            }
+        });
+        Ok(Response::new(SitesReply {
+            sites: sites.collect(),
+            unit: unit.to_string(),
+            ancestor_shard: if is_above { ShardId::of_unit_above(unit).to_string() } else { String::new() },
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Stories with real processes, sockets and disks. Each is a file; each node is a process of its own.
 
 mod access;
+mod added_commune;
 mod any_client;
 mod backup_and_restore;
 mod bad_input;

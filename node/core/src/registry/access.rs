@@ -1,11 +1,14 @@
 //! The access log: every read of personal data is an entry here, chained like edits, committed before its answer leaves;
 //! refused reads too. So is every act of an operator, before it is done.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use super::{GroupState, ShardState, Tx};
 use crate::access::{Action, decide};
 use crate::command::{AccessEntry, Answer, LoggedAccess, Looked};
 use crate::encoding::Wire;
-use crate::ids::Hash;
+use crate::ids::{Hash, UnitId};
 use crate::store::StoreError;
 
 /// The chain's hash after one more entry.
@@ -20,8 +23,15 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     let mut verdicts = Vec::with_capacity(entries.len());
     for entry in entries {
         let action = action_of(entry.looked);
+        let mut wanted = wanted(tx, &entry)?;
+        let is_of_sites =
+            action == Action::ReadSites || wanted.iter().any(|shard| entry.shard.is_some() && shard.info.is_ancestor());
+        let action = if is_of_sites && action != Action::Administer { Action::ReadSites } else { action };
+        if action == Action::ReadSites && !wanted.is_empty() {
+            // What a unit says to all below it, whoever looks after one of those may read.
+            wanted = hosted(tx)?;
+        }
         let reaches = |shard: &ShardState| decide(&entry.claims, action, &shard.info.path).is_ok();
-        let wanted = wanted(tx, &entry)?;
         // Access log and backup are one for the whole group: who may see it all may have them. Other answers show what may
         // be seen.
         let allowed = match entry.looked {
@@ -47,8 +57,24 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
 fn wanted(tx: &Tx<'_>, entry: &AccessEntry) -> Result<Vec<ShardState>, StoreError> {
     match entry.shard {
         Some(shard) => Ok(tx.shard(shard)?.into_iter().collect()),
-        None => Ok(tx.range::<ShardState>(tx.keys().shards())?.into_iter().map(|(_, shard)| shard).collect()),
+        None => {
+            // Every site below a unit has its ancestor shard: who may see all that is of a place here may see all.
+            let all = hosted(tx)?;
+            let paths: BTreeSet<Vec<UnitId>> = all.iter().map(|shard| shard.info.path.clone()).collect();
+            let is_above_another = |path: &[UnitId]| {
+                let below = paths.range::<[UnitId], _>((Bound::Excluded(path), Bound::Unbounded)).next();
+                below.is_some_and(|below| below.starts_with(path))
+            };
+            Ok(all
+                .into_iter()
+                .filter(|shard| !(shard.info.is_ancestor() && is_above_another(&shard.info.path)))
+                .collect())
+        }
     }
+}
+
+fn hosted(tx: &Tx<'_>) -> Result<Vec<ShardState>, StoreError> {
+    Ok(tx.range::<ShardState>(tx.keys().shards())?.into_iter().map(|(_, shard)| shard).collect())
 }
 
 /// The action that a kind of read needs.
@@ -69,5 +95,6 @@ fn action_of(looked: Looked) -> Action {
         | Looked::Snapshot
         | Looked::RaiseLevel
         | Looked::ReleaseAuthor => Action::Administer,
+        Looked::Sites => Action::ReadSites,
     }
 }

@@ -6,7 +6,8 @@ use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
-    Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode, Stale,
+    Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode,
+    ShardInfo, Stale,
 };
 use crate::edit::{
     COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX, RECORD_BYTES_MAX,
@@ -16,6 +17,7 @@ use crate::ids::{AuthorId, Hash, RecordId, RequestId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write};
+use crate::schema::RecordKind;
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -28,7 +30,11 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
             ),
         ));
     };
-    let action = if command.kind == EditKind::Decision { Action::Resolve } else { Action::Edit };
+    let action = match command.kind {
+        _ if shard.info.is_ancestor() => Action::EditSites,
+        EditKind::Decision => Action::Resolve,
+        _ => Action::Edit,
+    };
     if let Err(denied) = decide(&command.origin.claims, action, &shard.info.path) {
         return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
     }
@@ -39,6 +45,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
         check_form(group.level, command.kind, command.origin.request, &command.parts).into_iter().next()
     {
         return Ok(Answer::Refused(Refusal { code, text }));
+    }
+    if let Some(text) = misplaced(&shard.info, &command.parts) {
+        return Ok(Answer::refused(RefusalCode::Invalid, text));
     }
     let head = head(tx, &shard)?;
     let mut transitions = Vec::with_capacity(command.parts.len());
@@ -189,6 +198,21 @@ pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartD
         }
     }
     errors
+}
+
+/// Why a part may not stand in this shard, if one may not: people are in the shards of communes, sites in ancestor shards.
+#[must_use]
+pub fn misplaced(info: &ShardInfo, parts: &[PartDraft]) -> Option<&'static str> {
+    let is_of_sites = |part: &PartDraft| part.record_kind == RecordKind::Site;
+    match info.is_ancestor() {
+        true if !parts.iter().all(is_of_sites) => Some(
+            "an ancestor shard goes to every site below its unit: persons and households belong in the shard of a commune",
+        ),
+        false if parts.iter().any(is_of_sites) => Some(
+            "the record of a site belongs in the ancestor shard of a unit above it: `dinhba site add-child` finds it",
+        ),
+        _ => None,
+    }
 }
 
 /// This site's author of a shard and its last edit.

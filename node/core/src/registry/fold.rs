@@ -269,12 +269,16 @@ fn replace(
     shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
 
     let is_new = old.is_none();
-    if let Some((kind, _)) = old {
-        *lens::counter(shard, kind) -= 1;
+    if let Some((kind, _)) = old
+        && let Some(counter) = lens::counter(shard, kind)
+    {
+        *counter -= 1;
     }
     match new {
         Some((kind, bytes)) => {
-            *lens::counter(shard, kind) += 1;
+            if let Some(counter) = lens::counter(shard, kind) {
+                *counter += 1;
+            }
             tx.put_bytes(keys.record(home, id), bytes);
             if is_new {
                 tx.put_bytes(keys.index(&id.0, home, id), Vec::new());

@@ -67,7 +67,6 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     let mut rest = match sealed {
         Ok(parts) => VecDeque::from(parts),
         Err(author) => {
-            sometimes("a batch is not sealed", true);
             merged.unsealed = Some(author);
             return Ok(Answer::Merged(merged));
         }

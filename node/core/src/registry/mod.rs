@@ -34,7 +34,7 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::next_access_hash;
-pub use edit::{FormError, FormPlace, check_form};
+pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
 pub(crate) use fold::{Entering, enter, poison_of};

@@ -11,7 +11,6 @@ use super::{ShardState, Tx};
 use crate::command::{ConflictEntry, ConflictKey, Nothing};
 use crate::encoding::Wire;
 use crate::ids::{RecordId, ShardId};
-use crate::inject::sometimes;
 use crate::search::{Term, personal_numbers};
 use crate::store::StoreError;
 
@@ -56,7 +55,6 @@ fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> 
         }
     }
     let was_shared = is_open(tx, home, id)?;
-    sometimes("two records have one number", is_shared && !was_shared);
     match (was_shared, is_shared) {
         (false, true) => {
             tx.put(key, &ConflictEntry { since_ms: now_ms });

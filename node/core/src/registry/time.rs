@@ -10,7 +10,6 @@
 
 use super::{GroupState, Tx};
 use crate::ids::SessionId;
-use crate::inject::sometimes;
 use crate::store::StoreError;
 
 /// Days after a session's last edit for which a request of it that is sent again gets its first answer.
@@ -49,7 +48,6 @@ fn clear(tx: &mut Tx<'_>, today: u32) -> Result<bool, StoreError> {
         if left == 0 {
             return Ok(false);
         }
-        sometimes("a session expires", true);
         tx.delete(keys.session(session));
         tx.delete(row);
         left -= 1;

@@ -79,6 +79,8 @@ codes! {
         4 "level_1_activated" "Mức 1, đã kích hoạt", 5 "level_2_activated" "Mức 2, đã kích hoạt",
         6 "locked" "Đã khóa", 7 "closed" "Đã đóng",
     ];
+    /// Whether a site serves its unit.
+    SITE_STATE = [1 "active" "Đang hoạt động" = "Hoạt động", 2 "retired" "Đã giải thể" = "Ngừng hoạt động"];
     /// The 54 peoples by their official numbers (Decision 121-TCTK/PPCĐ of 1979), and foreigners.
     ETHNICITY = [
         1 "kinh" "Kinh" = "Việt", 2 "tay" "Tày" = "Thù Lao" | "Pa Dí", 3 "thai" "Thái" = "Thái Trắng" | "Thái Đen",

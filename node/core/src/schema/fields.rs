@@ -82,6 +82,23 @@ pub mod field {
         COLLECTIVE = 1004;
         /// A note of the office on a household.
         HOUSEHOLD_NOTE = 1005;
+        /// The id of a site.
+        SITE = 2001;
+        /// The unit that it serves.
+        SITE_UNIT = 2002;
+        /// The site above it.
+        SITE_PARENT = 2003;
+        /// The keys that verify what it signs, by their names: one that was followed by another still verifies what was
+        /// signed with it, one that is cleared verifies nothing any more.
+        SITE_KEY = 2004;
+        /// Where its nodes are reached.
+        SITE_ADDRESS = 2005;
+        /// The shard that it writes, of a commune's site.
+        SITE_SHARD = 2006;
+        /// Whether it serves its unit.
+        SITE_STATE = 2007;
+        /// A note of the operators.
+        SITE_NOTE = 2008;
     }
 }
 
@@ -197,6 +214,11 @@ const fn household(id: FieldId, name: &'static str, label: &'static str, ty: Typ
     Field { kind: RecordKind::Household, ..person(id, name, label, ty) }
 }
 
+/// Latest: an operator says what is, and there is no paper by which an officer could decide between two of them.
+const fn site(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Site, ..person(id, name, label, ty).latest().plain() }
+}
+
 impl Field {
     const fn latest(self) -> Self {
         Field { class: Class::Latest, ..self }
@@ -271,4 +293,15 @@ pub static FIELDS: &[Field] = &[
     household(field::HOUSEHOLD_FILE_NUMBER, "file_number", "Số hồ sơ cư trú", text(30)),
     household(field::COLLECTIVE, "collective", "Hộ tập thể", Type::Flag).plain(),
     household(field::HOUSEHOLD_NOTE, "note", "Ghi chú", text(1000)).latest(),
+
+    site(field::SITE, "site", "Điểm dữ liệu", Type::Text { chars_max: 18, shape: Shape::Site }).required(Required::Always),
+    site(field::SITE_UNIT, "unit", "Đơn vị hành chính", Type::Unit).required(Required::Always),
+    site(field::SITE_PARENT, "parent", "Điểm dữ liệu cấp trên", Type::Text { chars_max: 18, shape: Shape::Site }),
+    site(field::SITE_KEY, "key", "Khóa kiểm chữ ký", Type::Text { chars_max: 64, shape: Shape::Key })
+        .repeat(Repeat::Keyed),
+    site(field::SITE_ADDRESS, "address", "Địa chỉ mạng", Type::Text { chars_max: 260, shape: Shape::Address })
+        .repeat(Repeat::Keyed),
+    site(field::SITE_SHARD, "shard", "Phần dữ liệu", Type::Text { chars_max: 18, shape: Shape::Shard }),
+    site(field::SITE_STATE, "state", "Tình trạng", Type::Code(codes::SITE_STATE)).required(Required::Always),
+    site(field::SITE_NOTE, "note", "Ghi chú", text(1000)),
 ];

@@ -10,7 +10,7 @@ use super::{
     At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Tense, Type, UNKNOWN_BYTES_MAX, VALUE_BYTES_MAX, codes,
 };
 use crate::date::{Date, PartialDate};
-use crate::ids::{RecordId, UnitId};
+use crate::ids::{RecordId, ShardId, SiteId, UnitId};
 use crate::number::{NumberError, PersonNumber};
 use crate::text::{self, TextError};
 use crate::units::Resolve;
@@ -409,8 +409,35 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
             (digits(text.strip_prefix('+').unwrap_or(text), 8, 15), "8 to 15 digits, perhaps with + in front")
         }
         Shape::Email => (is_email(text), "an e-mail address (name@example.vn)"),
+        Shape::Site => {
+            (text.parse::<SiteId>().is_ok_and(|id| id.to_string() == text), "a site id (s- and 16 hex digits)")
+        }
+        Shape::Shard => {
+            (text.parse::<ShardId>().is_ok_and(|id| id.to_string() == text), "a shard id (h- and 16 hex digits)")
+        }
+        Shape::Key => (key_of(text).is_some(), "the 64 hex digits of an Ed25519 key, in small letters"),
+        Shape::Address => (is_address(text), "host:port"),
     };
     if fits { Ok(()) } else { Err(Invalid::Shape { at, wanted }) }
+}
+
+/// The key that 64 hex digits in small letters write.
+#[must_use]
+pub fn key_of(digits: &str) -> Option<[u8; 32]> {
+    let small = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != 64 || !digits.as_bytes().iter().all(small) {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Among the characters that may be stored, whether names use it.

@@ -1,5 +1,6 @@
 //! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; scripts.
 
+mod ancestors;
 mod convergence;
 mod forks;
 mod golden;

@@ -1,0 +1,253 @@
+//! What a unit says to all below it: which records stand in its shard, who may write and read them, and what the directory
+//! makes of them.
+
+use std::collections::BTreeSet;
+
+use dinhba_core::claims::{Purpose, Role};
+use dinhba_core::command::{
+    AccessEntry, Adopt, Answer, Command, EditCommand, Looked, PartDraft, RefusalCode, ShardInfo,
+};
+use dinhba_core::edit::Change;
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{Incarnation, RecordId, RequestId, ShardId, SiteId, UnitId};
+use dinhba_core::keys::suffix;
+use dinhba_core::place::{Place, PlaceEntry, Said, SiteEntry};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{ShardState, read, read_range};
+use dinhba_core::schema::{FieldId, RecordKind, field, parse};
+use dinhba_core::units::NoUnits;
+
+use crate::memory::{Office, PATH, SHARD, accepted, claims, create_command, request};
+
+/// What is written, by field and element.
+type Fields<'a> = [(FieldId, &'a str, &'a str)];
+
+/// An office that hosts the ancestor shards of all units above its commune too.
+fn office() -> Office {
+    let mut office = Office::new(1);
+    for depth in 1..PATH.len() {
+        let info = ShardInfo::of_unit_above(PATH[..depth].to_vec());
+        let (incarnation, epoch) = (Incarnation(office.random()), office.random());
+        let adopt = Command::Adopt(Adopt { info, incarnation, epoch });
+        assert!(matches!(office.run(adopt.clone()), Answer::Done(_)));
+        assert!(matches!(office.run(adopt), Answer::Done(_)), "safe to repeat");
+    }
+    office
+}
+
+fn says(request: RequestId, depth: usize, fields: &Fields<'_>) -> EditCommand {
+    let mut command = create_command(request, "Lê//An");
+    let mut changes: Vec<Change> = fields
+        .iter()
+        .map(|(field, element, text)| Change {
+            field: *field,
+            element: element.as_bytes().to_vec(),
+            value: parse(*field, text, &NoUnits).unwrap().encode(),
+            overwrites: Vec::new(),
+        })
+        .collect();
+    changes.sort_by(|one, two| (one.field, &one.element).cmp(&(two.field, &two.element)));
+    command.shard = ShardId::of_unit_above(PATH[depth]);
+    command.origin.claims = claims(Role::Operator, PATH[0]);
+    let record = RecordId::derive(request, 0);
+    command.parts =
+        vec![PartDraft { record, record_kind: RecordKind::Site, create: true, valid_from: Vec::new(), changes }];
+    command
+}
+
+fn site_of(number: u64) -> String {
+    SiteId(number).to_string()
+}
+
+fn of_site(site: u64, unit: UnitId, key: &str) -> Vec<(FieldId, &'static str, String)> {
+    vec![
+        (field::SITE, "", site_of(site)),
+        (field::SITE_UNIT, "", unit.to_string()),
+        (field::SITE_KEY, "one", key.repeat(32)),
+        (field::SITE_STATE, "", "active".to_owned()),
+    ]
+}
+
+fn say(office: &mut Office, counter: u64, depth: usize, fields: &[(FieldId, &str, String)]) -> Answer {
+    let fields: Vec<(FieldId, &str, &str)> =
+        fields.iter().map(|(field, element, text)| (*field, *element, text.as_str())).collect();
+    office.edit(says(request(1, counter), depth, &fields))
+}
+
+fn refused(answer: Answer, code: RefusalCode, words: &str) {
+    let Answer::Refused(refusal) = answer else { panic!("{answer:?}") };
+    assert!(refusal.code == code && refusal.text.contains(words), "{refusal:?}");
+}
+
+/// The directory of an office that was founded with `seeds`: in `PATH`, a unit lies in those before it, and all others in
+/// the first of them.
+fn directory(office: &Office, seeds: &[(u64, UnitId)]) -> Place {
+    let mut place = Place::default();
+    for (site, unit) in seeds {
+        let (site, unit) = (SiteId(*site), *unit);
+        place.put(PlaceEntry::Site(SiteEntry { site, unit, parent: None, public_key: [0x5e; 32] }));
+    }
+    let said = (0..PATH.len() - 1).map(|depth| {
+        let shard = ShardId::of_unit_above(PATH[depth]);
+        let records: Vec<(Vec<u8>, Record)> = read_range(&office.state, office.keys().records(shard)).unwrap();
+        let records =
+            records.into_iter().map(|(key, record)| (RecordId(*suffix(&key, 8).first_chunk().unwrap()), record));
+        Said { shard, path: PATH[..=depth].to_vec(), records: records.collect() }
+    });
+    place.overlay(said.collect(), &|unit, above| {
+        let at = |unit| PATH.iter().position(|of| *of == unit);
+        above == PATH[0] || unit == above || at(unit).zip(at(above)).is_some_and(|(unit, above)| above < unit)
+    });
+    place
+}
+
+#[test]
+fn people_stay_in_communes_and_sites_in_ancestor_shards() {
+    let mut office = office();
+    assert!(ShardInfo::of_unit_above(PATH[..1].to_vec()).is_ancestor());
+    assert!(!ShardInfo { shard: SHARD, path: PATH.to_vec() }.is_ancestor());
+    let mut person = create_command(request(1, 1), "Lê//An");
+    person.shard = ShardId::of_unit_above(PATH[0]);
+    person.origin.claims = claims(Role::Operator, PATH[0]);
+    refused(office.edit(person), RefusalCode::Invalid, "shard of a commune");
+    let fields = of_site(9, PATH[3], "ab");
+    let fields: Vec<_> = fields.iter().map(|(field, element, text)| (*field, *element, text.as_str())).collect();
+    let mut site = says(request(1, 2), 0, &fields);
+    site.shard = SHARD;
+    site.origin.claims = claims(Role::Registrar, PATH[0]);
+    refused(office.edit(site), RefusalCode::Invalid, "ancestor shard");
+    accepted(office.edit(says(request(1, 3), 0, &fields)));
+    let shard: ShardState =
+        read(&office.state, &office.keys().shard(ShardId::of_unit_above(PATH[0]))).unwrap().unwrap();
+    assert_eq!((shard.arrivals, shard.persons, shard.households, shard.conflicts), (1, 0, 0, 0));
+}
+
+#[test]
+fn operators_of_a_unit_or_above_write_and_those_below_read() {
+    let mut office = office();
+    let fields = of_site(9, PATH[3], "ab");
+    let fields: Vec<_> = fields.iter().map(|(field, element, text)| (*field, *element, text.as_str())).collect();
+    for (role, unit) in
+        [(Role::Registrar, PATH[0]), (Role::Auditor, PATH[0]), (Role::Operator, PATH[2]), (Role::Operator, UnitId(99))]
+    {
+        let mut command = says(request(1, 1), 1, &fields);
+        command.origin.claims = claims(role, unit);
+        refused(office.edit(command), RefusalCode::Denied, "edit-sites");
+    }
+    for (unit, counter) in [(PATH[0], 1), (PATH[1], 2)] {
+        let mut command = says(request(1, counter), 1, &fields);
+        command.origin.claims = claims(Role::Operator, unit);
+        accepted(office.edit(command));
+    }
+    let mut look = |role, unit, looked, shard| {
+        let (claims, subject) = (claims(role, unit), [5; 16]);
+        let case = "XM-1".parse().unwrap();
+        let entry = AccessEntry { claims, purpose: Purpose::Verification, case, looked, shard, subject, at_ms: 7 };
+        office.run(Command::Access(vec![entry])) == Answer::Access(vec![true])
+    };
+    let above = Some(ShardId::of_unit_above(PATH[0]));
+    for looked in [Looked::Record, Looked::History, Looked::Export, Looked::Watch] {
+        for unit in PATH {
+            assert!(
+                look(Role::Operator, unit, looked, above) && look(Role::Auditor, unit, looked, above),
+                "{looked:?}"
+            );
+        }
+        assert!(!look(Role::Operator, UnitId(99), looked, above) && !look(Role::Registrar, PATH[3], looked, above));
+        // Nothing of it is said of people.
+        assert!(!look(Role::Operator, PATH[0], looked, Some(SHARD)), "{looked:?}");
+    }
+    assert!(look(Role::Operator, PATH[3], Looked::Sites, None) && !look(Role::Registrar, PATH[3], Looked::Sites, None));
+    // What belongs to everybody below does not make a group another's.
+    for looked in [Looked::Backup, Looked::AddNode] {
+        assert!(look(Role::Operator, PATH[3], looked, None), "{looked:?}");
+        assert!(!look(Role::Operator, UnitId(99), looked, None), "{looked:?}");
+    }
+    assert!(look(Role::Auditor, PATH[3], Looked::AccessLog, None));
+    assert!(
+        look(Role::Registrar, PATH[3], Looked::Find, None) && !look(Role::Registrar, UnitId(99), Looked::Find, None)
+    );
+}
+
+#[test]
+fn the_directory_is_what_was_said_over_what_was_founded() {
+    let mut office = office();
+    let seeds = [(1, PATH[0]), (2, PATH[1]), (4, PATH[3])];
+    let mut fields = of_site(4, PATH[3], "ab");
+    fields.push((field::SITE_KEY, "two", "cd".repeat(32)));
+    fields.push((field::SITE_PARENT, "", site_of(2)));
+    fields.push((field::SITE_ADDRESS, "1", "10.0.0.5:7400".to_owned()));
+    accepted(say(&mut office, 1, 1, &fields));
+    accepted(say(&mut office, 2, 0, &of_site(7, UnitId(50), "ef")));
+    let place = directory(&office, &seeds);
+    assert_eq!(place.sites.keys().copied().collect::<Vec<_>>(), [1, 2, 4, 7].map(SiteId));
+    let commune = &place.sites[&SiteId(4)];
+    assert_eq!(
+        commune.keys,
+        BTreeSet::from([[0xab; 32], [0xcd; 32]]),
+        "the founding file's key is no longer among them"
+    );
+    assert_eq!((commune.parent, commune.addresses.as_slice()), (Some(SiteId(2)), &["10.0.0.5:7400".to_owned()][..]));
+    assert_eq!(place.sites[&SiteId(2)].keys, BTreeSet::from([[0x5e; 32]]), "of whom nothing was said, as founded");
+
+    // A key that is cleared is none; a later record of the same site replaces the earlier one.
+    let record = RecordId::derive(request(1, 1), 0);
+    let shard = ShardId::of_unit_above(PATH[1]);
+    let key = (field::SITE_KEY, b"one".to_vec());
+    let now: Record = read(&office.state, &office.keys().record(shard, record)).unwrap().unwrap();
+    let mut revoke = says(request(1, 3), 1, &[]);
+    let change = Change { field: key.0, element: key.1.clone(), value: Vec::new(), overwrites: now.dots(&key) };
+    revoke.parts[0] = PartDraft { record, create: false, changes: vec![change], ..revoke.parts[0].clone() };
+    accepted(office.edit(revoke));
+    assert_eq!(directory(&office, &seeds).sites[&SiteId(4)].keys, BTreeSet::from([[0xcd; 32]]));
+    let mut again = of_site(4, PATH[3], "77");
+    again[3].2 = "retired".to_owned();
+    accepted(say(&mut office, 4, 1, &again));
+    let place = directory(&office, &seeds);
+    let retired = &place.sites[&SiteId(4)];
+    assert!(!retired.is_active && place.site_of(PATH[3]).is_none() && retired.keys == BTreeSet::from([[0x77; 32]]));
+
+    // A higher unit's word counts, whenever it came.
+    accepted(say(&mut office, 5, 0, &of_site(4, PATH[3], "11")));
+    accepted(say(&mut office, 6, 1, &of_site(4, PATH[3], "22")));
+    assert_eq!(directory(&office, &seeds).sites[&SiteId(4)].keys, BTreeSet::from([[0x11; 32]]));
+}
+
+#[test]
+fn a_unit_speaks_of_nobody_beside_or_above_it() {
+    let mut office = office();
+    let seeds = [(1, PATH[0]), (2, PATH[1]), (3, PATH[2]), (8, UnitId(50))];
+    // The district: of the centre, of a neighbour, of the neighbour's site as if it served a commune of its own, of a site
+    // that nobody knows and that serves another's unit; and of itself, which it may.
+    for (counter, site, unit) in
+        [(1, 1, PATH[0]), (2, 8, UnitId(50)), (3, 8, PATH[3]), (4, 9, UnitId(51)), (5, 3, PATH[2])]
+    {
+        accepted(say(&mut office, counter, 2, &of_site(site, unit, "66")));
+    }
+    let place = directory(&office, &seeds);
+    assert_eq!(place.sites.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 8].map(SiteId));
+    let said: Vec<SiteId> =
+        place.sites.values().filter(|listed| listed.said.is_some()).map(|listed| listed.site).collect();
+    assert_eq!(said, [SiteId(3)]);
+    assert_eq!(place.sites[&SiteId(8)].unit, UnitId(50));
+}
+
+#[test]
+fn what_a_record_of_a_site_may_hold() {
+    let parse = |field, text: &str| parse(field, text, &NoUnits).map(|value| value.encode()).is_ok();
+    let key = "0123456789abcdef".repeat(4);
+    for (field, good, bad) in [
+        (field::SITE, site_of(5), "s-5".to_owned()),
+        (field::SITE_PARENT, site_of(5), "n-0000000000000005".to_owned()),
+        (field::SITE_SHARD, ShardId(5).to_string(), site_of(5)),
+        (field::SITE_KEY, key.clone(), key.to_uppercase()),
+        (field::SITE_KEY, key.clone(), key[1..].to_owned()),
+        (field::SITE_ADDRESS, "dk.example.vn:7400".to_owned(), "dk.example.vn".to_owned()),
+        (field::SITE_ADDRESS, "[::1]:7400".to_owned(), "10.0.0.5:0".to_owned()),
+        (field::SITE_STATE, "retired".to_owned(), "gone".to_owned()),
+    ] {
+        assert!(parse(field, &good), "{field} {good}");
+        assert!(!parse(field, &bad), "{field} {bad}");
+    }
+    assert_eq!(RecordKind::from_bytes(&[3]), Ok(RecordKind::Site));
+}
