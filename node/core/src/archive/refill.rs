@@ -119,7 +119,7 @@ pub fn refill_edits(
             return Err(misfit(piece, format!("{} does not follow on those before it", named())));
         }
         let (from, (is_own, is_last)) = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
-        let (poison, now_ms) = (poison_of(&edit, group.level), header.origin.received_ms);
+        let (poison, now_ms) = (poison_of(&edit, &shard.info, group.level), header.origin.received_ms);
         let dot = Dot { actor: author, counter: header.number };
         let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
         enter(&mut tx, &mut shard, entering, now_ms)?;

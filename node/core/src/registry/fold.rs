@@ -7,7 +7,7 @@ use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, time};
-use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode};
+use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{Hash, RecordId, ShardId, SiteId};
@@ -326,14 +326,15 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     replace(tx, shard, id, transition, now_ms)
 }
 
-/// Why an edit must be set aside in a group of this level, if it must. A function of the two alone, and the same in every
+/// Why an edit must be set aside in a shard of a group of this level, if it must. A function of these alone, and the same in every
 /// version that knows the level: what came later is above it, for those that know it too.
-pub(crate) fn poison_of(edit: &Edit, level: u16) -> Option<Poison> {
+pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poison> {
     let header = &edit.header;
     if header.level > level {
         return Some(Poison::Level);
     }
-    if !edit.is_known() {
+    // An ancestor shard goes to every site below: nobody may put people there.
+    if !edit.is_known() || info.is_ancestor() != (header.record_kind == RecordKind::Site) {
         return Some(Poison::Kind);
     }
     let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());
@@ -361,7 +362,7 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
         let mut waiting = BTreeSet::new();
         for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
             let edit = held_at(tx, home, poison_place(&key)?)?.edit;
-            match poison_of(&edit, level) {
+            match poison_of(&edit, &shard.info, level) {
                 Some(same) if same == poison => {}
                 Some(other) => tx.put(key, &other),
                 None => {

@@ -236,7 +236,7 @@ fn take(
             leave(shard, now_ms);
         }
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
-        let poison = poison_of(&edit, level);
+        let poison = poison_of(&edit, &shard.info, level);
         sometimes("an edit is set aside", poison.is_some());
         let (dot, from) = (Dot { actor: dot.actor, counter: edit.header.number }, Some(peer));
         let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };

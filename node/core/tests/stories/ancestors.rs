@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Command, EditCommand, Looked, PartDraft, RefusalCode, ShardInfo,
+    AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, Looked, PartDraft, RefusalCode, ShardInfo,
 };
-use dinhba_core::edit::Change;
+use dinhba_core::edit::{Change, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_core::keys::suffix;
@@ -15,9 +15,10 @@ use dinhba_core::place::{Place, PlaceEntry, Said, SiteEntry};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
+use dinhba_core::sync::Skip;
 use dinhba_core::units::NoUnits;
 
-use crate::memory::{Office, PATH, SHARD, accepted, claims, create_command, request};
+use crate::memory::{Office, PATH, SHARD, accepted, claims, create_command, request, seal_all};
 
 /// What is written, by field and element.
 type Fields<'a> = [(FieldId, &'a str, &'a str)];
@@ -250,4 +251,22 @@ fn what_a_record_of_a_site_may_hold() {
         assert!(!parse(field, &bad), "{field} {bad}");
     }
     assert_eq!(RecordKind::from_bytes(&[3]), Ok(RecordKind::Site));
+}
+
+#[test]
+fn people_that_a_neighbour_puts_into_an_ancestor_shard_are_set_aside() {
+    let (mut author, mut other) = (office(), office());
+    accepted(say(&mut author, 1, 1, &of_site(4, PATH[3], "ab")));
+    let shard = ShardId::of_unit_above(PATH[1]);
+    let state: ShardState = read(&author.state, &author.keys().shard(shard)).unwrap().unwrap();
+    let start = Cursor::start(state.epoch);
+    let (mut batch, _, _) = author.here().batch(&state, start, 0, &Skip::default(), usize::MAX).unwrap();
+    let mut edit = Edit::from_bytes(&batch.items[0].bytes).unwrap();
+    edit.header.record_kind = RecordKind::Person;
+    batch.items[0].bytes = edit.to_bytes();
+    seal_all(&mut batch);
+    let merged = other.merge(SiteId(2), batch, 1);
+    assert_eq!((merged.folded, merged.poisoned), (0, 1));
+    let state: ShardState = read(&other.state, &other.keys().shard(shard)).unwrap().unwrap();
+    assert_eq!((state.persons, state.arrivals), (0, 1), "it counts in the chain, and nobody is there");
 }
