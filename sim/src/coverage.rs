@@ -138,6 +138,33 @@ mod tests {
     }
 
     #[test]
+    fn every_file_has_a_line_in_the_architecture() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = std::fs::read_to_string(root.join("node/ARCHITECTURE.md")).expect("it is there");
+        let (_, table) = text.split_once("## Every file").expect("it has the table");
+        let mut lines: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for line in table.lines().filter(|line| line.contains("| `")) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert!(lines.insert((cells[1], cells[2].trim_matches('`'))), "twice: {line}");
+            assert!(cells[3].len() > 20, "it says too little: {line}");
+        }
+        let mut there: BTreeSet<(String, String)> = BTreeSet::new();
+        for (name, place) in
+            [("core", "node/core/src"), ("node", "node/src"), ("client", "client/src"), ("sim", "sim/src")]
+        {
+            let (mut files, place) = (Vec::new(), root.join(place));
+            sources(&place, &mut files);
+            let below = files.iter().map(|file| file.strip_prefix(&place).expect("below it").display().to_string());
+            let is_code = |file: &String| !file.ends_with("tests.rs") && !file.contains("/tests/");
+            // `sources` leaves it out.
+            let inject = (name == "core").then(|| "inject.rs".to_owned());
+            there.extend(below.filter(is_code).chain(inject).map(|file| (name.to_owned(), file)));
+        }
+        let there: BTreeSet<(&str, &str)> = there.iter().map(|(name, file)| (name.as_str(), file.as_str())).collect();
+        assert_eq!(lines, there);
+    }
+
+    #[test]
     fn the_lists_name_what_is_in_the_code() {
         let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         assert_eq!(names("sometimes"), listed(SOMETIMES));
