@@ -224,7 +224,7 @@ fn remember_request(
         let Dot { actor, counter } = edit.dot();
         let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
-        time::used(tx, edit.header.origin.request.session)?;
+        time::used(tx, edit.header.origin.request.session, edit.header.origin.received_ms)?;
     }
     Ok(())
 }

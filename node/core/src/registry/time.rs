@@ -55,10 +55,12 @@ fn clear(tx: &mut Tx<'_>, today: u32) -> Result<bool, StoreError> {
     Ok(left > 0)
 }
 
-/// Takes note that a session was used.
-pub(super) fn used(tx: &mut Tx<'_>, session: SessionId) -> Result<(), StoreError> {
+/// Takes note that a session was used. A group that is made again from an archive has no time yet: then the day counts on
+/// which the edit was received.
+pub(super) fn used(tx: &mut Tx<'_>, session: SessionId, received_ms: i64) -> Result<(), StoreError> {
     let keys = tx.keys();
-    let today = tx.group()?.map_or(0, |group: GroupState| day(group.time_ms));
+    let time_ms = tx.group()?.map_or(0, |group: GroupState| group.time_ms);
+    let today = day(if time_ms == 0 { received_ms } else { time_ms });
     let last: Option<u32> = tx.get_held(&keys.session(session))?;
     if last == Some(today) {
         return Ok(());

@@ -891,6 +891,20 @@ fn the_time_of_a_group_never_goes_back_and_receipts_expire_by_it_a_few_at_a_time
     office.now_ms -= 30 * DAY_MS;
     let last = office.create(request(2, 1), "Lê//Bình");
     assert_eq!(time(&office), 1_000 * DAY_MS, "a clock that was set back changes nothing");
+    // Made again from its archive, it answers as before.
+    let mut archive = Vec::new();
+    let mut numbered = Office::new(7);
+    numbered.now_ms = 1_000 * DAY_MS;
+    let mut birth = create_command(request(3, 1), "Lê//Chi");
+    birth.origin.received_ms = 1_000 * DAY_MS;
+    accepted(numbered.edit(birth.clone()));
+    numbered.back_up(&mut archive);
+    let mut restored = numbered.founded_from(&archive, None).unwrap();
+    for _ in 0..3 {
+        restored.now_ms += 1;
+        assert!(accepted(restored.edit(birth.clone())).replayed);
+    }
+
     // The second session is used until later.
     office.now_ms = 1_200 * DAY_MS;
     accepted(office.set(request(2, 2), last, field::SEX, "male"));
