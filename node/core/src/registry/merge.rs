@@ -152,7 +152,7 @@ pub(crate) fn end_batch(tx: &mut Tx<'_>, shard: &ShardState) -> Result<(), Store
 }
 
 /// Takes the edits of one command from the front, or its first edit and why they are none.
-fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Part<'b>, Parked)> {
+fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Box<Part<'b>>, Parked)> {
     let mut parts: Vec<Part<'b>> = Vec::new();
     while let Some(read) = rest.pop_front() {
         let header = &read.edit.header;
@@ -166,11 +166,11 @@ fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Par
         });
         if !follows {
             return Err(match parts.is_empty() {
-                true => (read, Parked::Chain),
+                true => (Box::new(read), Parked::Chain),
                 false => {
                     // It may be the beginning of the next command.
                     rest.push_front(read);
-                    (parts.swap_remove(0), Parked::Chain)
+                    (Box::new(parts.swap_remove(0)), Parked::Chain)
                 }
             });
         }
@@ -179,11 +179,11 @@ fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Par
         if is_last {
             // Taken here, it would fit no batch to the next site, and hold up the whole stream before it.
             let is_too_large = parts.iter().map(|part| part.bytes.len()).sum::<usize>() > COMMAND_BYTES_MAX;
-            return if is_too_large { Err((parts.swap_remove(0), Parked::Unreadable)) } else { Ok(parts) };
+            return if is_too_large { Err((Box::new(parts.swap_remove(0)), Parked::Unreadable)) } else { Ok(parts) };
         }
     }
     // A command without its end.
-    Err((parts.swap_remove(0), Parked::Chain))
+    Err((Box::new(parts.swap_remove(0)), Parked::Chain))
 }
 
 fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Option<Part<'b>> {

@@ -216,5 +216,5 @@ fn of_a_chain_that_branches_without_end_heads_tell_the_longest_ways_and_the_same
     assert_eq!(send(&mut other, &turned).folded, count as u32);
     let heads = district.here().heads(SHARD).unwrap();
     assert_eq!((heads.len(), &heads), (BRANCHES_TOLD_MAX + 1, &other.here().heads(SHARD).unwrap()));
-    assert!(4 * (BRANCHES_TOLD_MAX + LIVES_MAX) < HEADS_MAX);
+    const { assert!(4 * (BRANCHES_TOLD_MAX + LIVES_MAX) < HEADS_MAX) };
 }

@@ -423,7 +423,8 @@ fn what_only_a_newer_version_knows_is_kept_as_it_came_passed_on_and_set_aside() 
     let record = author.create(request(1, 1), "Lê//An");
     accepted(author.set(request(1, 2), record, field::SEX, "male"));
     let field_of_tomorrow = |edit: &mut Edit| edit.changes[0].field = FieldId(900);
-    let cases: [(&str, Poison, &dyn Fn(&mut Edit)); 7] = [
+    type Newer<'a> = &'a dyn Fn(&mut Edit);
+    let cases: [(&str, Poison, Newer<'_>); 7] = [
         ("a field above the level", Poison::Level, &|edit| {
             edit.header.level = 9;
             field_of_tomorrow(edit);
