@@ -5,7 +5,7 @@
 //! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods (`rule`). Promises: **memory is
 //! budgeted before it is reserved**: a message is handed on once all of it is here, so that who announces megabytes and sends
 //! five bytes costs five bytes; what is here counts on the caller's budget until it is answered, or in a stream of messages until
-//! the next one begins. A service that keeps more of them than one counts them itself: many edits by [`Budget`], the peer service
+//! the next one begins. A service that keeps more of them than one counts them itself: many edits by `Budget`, the peer service
 //! by its own bound. Calls that are for nodes alone are refused to people before anything of them is read, and people cannot use
 //! up what nodes need of bytes and calls. Who sends nothing of a message that is due, or takes nothing of a feed, is cut off after
 //! `BYTES_WITHIN` and `TAKEN_WITHIN`, and what was held is freed. Leaves to others: how many connections there are (`tls`), what
