@@ -69,7 +69,7 @@ pub struct Drafted {
 
 impl Client {
     /// Says something of a site to all sites below the unit of the one that is asked. `again` is the request of an earlier
-    /// call whose outcome was not known.
+    /// [`SiteChange::Add`] whose outcome was not known; what came of any other change the directory shows.
     ///
     /// # Errors
     /// See [`Error`]; a refusal before anything is sent if the directory here does not allow it.
@@ -143,7 +143,10 @@ fn draft(
                 "unit: it does not lie below the unit of the site that is asked: ask a site above it".to_owned()
             );
         }
-        let serves = |listed: &&v1::ListedSite| listed.state == "active" && listed.unit == unit.to_string();
+        // Not itself: an addition that is asked for again may be there already.
+        let serves = |other: &&v1::ListedSite| {
+            other.site != site.to_string() && other.state == "active" && other.unit == unit.to_string()
+        };
         if let Some(other) = reply.sites.iter().find(serves) {
             return Err(format!("unit: {} serves it already: retire that one first", other.site));
         }

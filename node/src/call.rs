@@ -63,8 +63,7 @@ pub enum ChangeKind {
     Lead,
 }
 
-/// What became of a change at the leader: the answer to [`Call::Change`]. That there is no answer but a refusal of the call
-/// itself means that nothing was changed.
+/// What became of a change at the leader: the answer to [`Call::Change`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
     /// It is so, and these are the members.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, Statement, StatementBody, Tip};
+use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
@@ -125,9 +125,9 @@ pub(crate) struct Conversation {
     session: Session,
     outgoing: Outgoing,
     /// Whose signatures were refused: said once of each.
-    refused: Mutex<BTreeSet<SiteId>>,
+    refused: BTreeSet<SiteId>,
     /// The directory by which a signature was refused: by another one it may be good.
-    refused_by: Mutex<Option<Arc<Place>>>,
+    refused_by: Option<Arc<Place>>,
 }
 
 impl Conversation {
@@ -149,16 +149,16 @@ impl Conversation {
             peer_is_child,
             session,
             outgoing,
-            refused: Mutex::default(),
-            refused_by: Mutex::default(),
+            refused: BTreeSet::new(),
+            refused_by: None,
         }
     }
 
     /// Speaks until the session ends; returns why it did.
     pub(crate) async fn run(mut self, mut incoming: Incoming) -> String {
         let (reports, group) = (Arc::clone(&self.shared), self.hosted.id());
-        reports.links.set(group, self.peer, !self.peer_is_child, true, format!("with {}", self.peer));
         let (peer, up) = (self.peer, !self.peer_is_child);
+        reports.links.set(group, peer, up, true, format!("with {peer}"));
         let why = match self.converse(&mut incoming).await {
             Ok(()) => "ended".to_owned(),
             Err(why) => why,
@@ -222,8 +222,7 @@ impl Conversation {
     /// Whether a signature was refused by a directory that has moved since. What was refused is only told again in another
     /// session.
     fn may_be_good_now(&self) -> bool {
-        let refused_by = self.refused_by.lock().unwrap_or_else(PoisonError::into_inner);
-        refused_by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, &self.shared.place()))
+        self.refused_by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, &self.shared.place()))
     }
 
     /// Takes one event and what follows from it.
@@ -244,7 +243,10 @@ impl Conversation {
                         self.send(&Message::Batch(batch))?;
                     }
                     Effect::Merge(mut batch) => {
-                        batch.seals.retain(|seal| self.holds(batch.shard, seal));
+                        let shard =
+                            self.hosted.shard(batch.shard).map_err(|error| format!("this node's storage: {error}"))?;
+                        let shard = shard.ok_or_else(|| format!("shard {} is not hosted here", batch.shard))?.info;
+                        batch.seals.retain(|seal| self.holds(&shard, seal));
                         let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
                         let merge = Command::Merge(Box::new(merge));
                         let twice = rarely("a batch is proposed twice").then(|| merge.clone());
@@ -294,11 +296,12 @@ impl Conversation {
     }
 
     fn report(&self, merged: &dinhba_core::command::Merged) {
-        if let Some(author) = merged.unsealed {
+        if let Some(author) = merged.refused {
             tracing::error!(
                 shard = %merged.shard, %author, peer = %self.peer,
-                "the peer sends edits for which their author's site does not give its word: nothing more of this shard is \
-                 taken from it on this link. If it is a site of this country, look at its key in the directory",
+                "the peer sends edits for which their author's site does not give its word, or that no honest site sends: nothing \
+                 more of this shard is taken from it on this link. If it is a site of this country, look at its key in the \
+                 directory",
             );
         }
         for author in &merged.parked {
@@ -336,30 +339,26 @@ impl Conversation {
 
     /// Whether its author's site gave its word, and is one that may write this shard: it serves the shard's home, or a unit
     /// above it.
-    fn holds(&self, shard: ShardId, seal: &Seal) -> bool {
+    fn holds(&mut self, shard: &ShardInfo, seal: &Seal) -> bool {
         let (site, place) = (seal.tip.author.site, self.shared.place());
-        let unit = place.sites.get(&site).map(|listed| listed.unit);
-        let may_write = self.hosted.shards().is_ok_and(|shards| {
-            let hosted = shards.iter().find(|hosted| hosted.info.shard == shard);
-            hosted.is_some_and(|hosted| unit.is_some_and(|unit| hosted.info.path.contains(&unit)))
-        });
-        if !may_write && self.is_first(site) {
-            tracing::error!(%site, %shard, peer = %self.peer, "edits of a site that does not write this shard");
+        let may_write = place.sites.get(&site).is_some_and(|listed| shard.path.contains(&listed.unit));
+        if !may_write && self.note_refused(site) {
+            tracing::error!(%site, shard = %shard.shard, peer = %self.peer, "edits of a site that does not write this shard");
         }
         may_write && self.is_signed(site, &seal.tip.signed_bytes(), &seal.signature, "edits")
     }
 
     /// Keeps that a site's signature was refused; whether it is the first time.
-    fn is_first(&self, site: SiteId) -> bool {
-        *self.refused_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.shared.place());
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(site)
+    fn note_refused(&mut self, site: SiteId) -> bool {
+        self.refused_by = Some(self.shared.place());
+        self.refused.insert(site)
     }
 
     /// Whether a site signed it; not if the directory does not list the site.
-    fn is_signed(&self, site: SiteId, bytes: &[u8], signature: &[u8; 64], what: &str) -> bool {
+    fn is_signed(&mut self, site: SiteId, bytes: &[u8], signature: &[u8; 64], what: &str) -> bool {
         let place = self.shared.place();
         let Some(listed) = place.sites.get(&site) else {
-            if self.is_first(site) {
+            if self.note_refused(site) {
                 tracing::warn!(%site, peer = %self.peer, what, "signed by an unknown site");
             }
             return false;
@@ -369,7 +368,7 @@ impl Conversation {
             VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
         };
         let signed = listed.keys.iter().any(by);
-        if !signed && self.is_first(site) {
+        if !signed && self.note_refused(site) {
             tracing::error!(%site, peer = %self.peer, what, "a false signature");
         }
         signed
@@ -418,7 +417,7 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
         };
         let before = covered.len();
         let why = match locate(&shared, &parent, &wanted).await {
-            Ok(groups) if !groups.is_empty() => {
+            Ok(groups) => {
                 for group in groups {
                     let shards: BTreeSet<ShardId> = group
                         .shards
@@ -437,7 +436,6 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
                 }
                 None
             }
-            Ok(_) => Some(format!("the parent {} hosts none of the shards", parent.site)),
             Err(why) => Some(why),
         };
         // Of a link on which others are spoken of it is not true that it is down.
@@ -483,6 +481,9 @@ async fn locate(shared: &Shared, parent: &Above, wanted: &BTreeSet<ShardId>) -> 
         };
         match runtime::timeout(GREETING_WAIT, ask).await {
             Ok(Ok(groups)) => {
+                if groups.is_empty() {
+                    return Err(format!("the parent {} hosts none of the shards", parent.site));
+                }
                 let led: Vec<_> = groups.into_iter().filter(|group| !group.address.is_empty()).collect();
                 if !led.is_empty() {
                     return Ok(led);

@@ -119,7 +119,7 @@ pub struct Shared {
     /// The key that the site was founded with.
     pub(crate) first_key: SigningKey,
     pub(crate) dial: Arc<dyn Dial>,
-    /// Handshakes that did not end well.
+    /// Handshakes that did not end well, and what operators may do and others tried.
     pub(crate) refusals: Arc<Refusals>,
     /// Until when the node's own certificate is valid; not without TLS.
     pub(crate) certificate: OnceLock<Validity>,
@@ -301,9 +301,8 @@ impl Shared {
             let mut said = Vec::new();
             for entry in place.shards.values().filter(|entry| entry.is_ancestor() && entry.group == hosted.id()) {
                 let records = read_range::<Record>(view, hosted.keys().records(entry.shard))?;
-                // A key of this space ends with the record.
-                let id = |key: &[u8]| suffix(key, 8).first_chunk().map_or(RecordId::default(), |id| RecordId(*id));
-                let records = records.into_iter().map(|(key, record)| (id(&key), record)).collect();
+                let records = records.into_iter().map(|(key, record)| Ok((record_of(&key)?, record)));
+                let records = records.collect::<Result<_, StoreError>>()?;
                 said.push(Said { shard: entry.shard, path: self.path(entry.unit), records });
             }
             Ok((place, said))

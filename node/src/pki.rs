@@ -374,7 +374,8 @@ pub fn read_site_keys(path: &Path) -> Result<SiteKeys, PkiError> {
     let text = fs::read_to_string(path).map_err(|error| io_error(path, &error))?;
     let mut blocks: Vec<String> = Vec::new();
     for line in text.lines() {
-        if line.starts_with("-----BEGIN") || blocks.is_empty() {
+        // What stands above the first key, as some tools write it, is none.
+        if line.starts_with("-----BEGIN") {
             blocks.push(String::new());
         }
         if let Some(block) = blocks.last_mut() {

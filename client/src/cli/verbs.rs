@@ -347,7 +347,8 @@ async fn change_site(
     change: &SiteChange,
 ) -> Result<(), Failure> {
     let sent = client.change_site(context, again, site, change, &export::directory()?).await;
-    let (accepted, drafted) = sent.map_err(with_request)?;
+    let is_repeatable = matches!(change, SiteChange::Add { .. });
+    let (accepted, drafted) = sent.map_err(|error| if is_repeatable { with_request(error) } else { error.into() })?;
     let shard = drafted.shard.map(|shard| shard.to_string()).unwrap_or_default();
     let json = || {
         let mut object = show::accepted_json(&accepted);

@@ -30,7 +30,7 @@ use crate::store::{StateView, StoreError};
 use crate::sync::{Here, Skip, position_of};
 use crate::{wire_enum, wire_struct};
 
-/// The longest frame: edits of [`PIECE_BYTES`] and one more command, or the directory of a country.
+/// The longest frame: edits of [`PIECE_BYTES`] and one more command or batch, or the directory of a country.
 pub const FRAME_BYTES_MAX: usize = 3 << 20;
 
 /// Edits or accesses in one piece before compression: a page that costs little memory, and little to send again.
@@ -325,7 +325,7 @@ fn edits_after(
     let state = here.shard(shard)?.ok_or_else(|| missing("archive: the shard is missing"))?;
     let start = Cursor { epoch: Epoch::default(), position: after, running: Hash::default() };
     let (batch, _, scanned) = here.batch(&state, start, after, &Skip::default(), PIECE_BYTES)?;
-    // The stream may have grown since the summary was made. It grows by whole commands.
+    // The stream may have grown since the summary was made: by whole commands of this site and whole batches of neighbours.
     let (to, mut items) = (scanned.min(last), batch.items);
     items.truncate(usize::try_from(to - after).unwrap_or(usize::MAX));
     let mut sources: Vec<(u32, Option<SiteId>)> = Vec::new();

@@ -504,9 +504,10 @@ pub struct Merged {
     pub rewound: bool,
     /// Authors whose chain broke in this batch; nothing of them is taken until an edit comes that fits.
     pub parked: Vec<AuthorId>,
-    /// An author for one of whose edits no word of its site came, or whose bytes cannot be read: then nothing of the batch
-    /// was taken, and the neighbour's stream of this shard ends here.
-    pub unsealed: Option<AuthorId>,
+    /// An author for one of whose edits no word of its site came, whose bytes cannot be read, whose command is not whole or too
+    /// large, or who has too many lives or secrets: then nothing of the batch was taken, and the neighbour's stream of this
+    /// shard ends here.
+    pub refused: Option<AuthorId>,
 }
 
 impl Answer {
@@ -571,7 +572,7 @@ wire_struct! {
     Stale { record, fields, more }
     Moved { key, dots }
     Refusal { code, text }
-    Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked, unsealed }
+    Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked, refused }
     ConflictEntry { since_ms }
 }
 

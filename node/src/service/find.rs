@@ -244,7 +244,7 @@ impl RecordsService {
         let household: RecordId = id("household", &request.household)?;
         let (place, record) = self.read_logged(caller, Looked::Members, household).await?;
         if record.kind != RecordKind::Household {
-            return Err(wrong_field("household", format!("{household} is a person: ask for the households of it")));
+            return Err(wrong_field("household", format!("{household} is a {}, not a household", record.kind)));
         }
         let question = Question {
             looked: Looked::Members,
@@ -266,7 +266,7 @@ impl RecordsService {
         let person: RecordId = id("person", &request.person)?;
         let (place, record) = self.read_logged(caller, Looked::Households, person).await?;
         if record.kind != RecordKind::Person {
-            return Err(wrong_field("person", format!("{person} is a household: ask for the members of it")));
+            return Err(wrong_field("person", format!("{person} is a {}, not a person", record.kind)));
         }
         let named = search::households_of(&record);
         let mut question = Question {

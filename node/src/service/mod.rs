@@ -107,8 +107,8 @@ fn ready(shared: &Shared) -> Result<(), Status> {
     Err(not_accepted(format!("the node has not caught up with its site yet; nothing was accepted, {advice}")))
 }
 
-/// The directory, if it is whole: who knows only a part of it takes a shard for nowhere that is with another node. Groups and
-/// shards are listed when a site is founded, and no more are added.
+/// The directory, if it is whole: who knows only a part of it takes a shard for nowhere that is with another node. Groups
+/// are listed when a site is founded, and no more are added.
 async fn whole_place(shared: &Shared) -> Result<Arc<Place>, Status> {
     if !shared.is_founded() {
         started(shared)?;
@@ -122,6 +122,23 @@ async fn whole_place(shared: &Shared) -> Result<Arc<Place>, Status> {
         return Err(not_accepted("the site is not founded yet; nothing was accepted, try again in a moment"));
     }
     Ok(place)
+}
+
+/// The group here that hosts a shard. That there is none is only said by a directory that is up to date, since a caller believes
+/// it: shards are taken in while a site runs, and this replica may not have heard of it.
+async fn host_of(shared: &Shared, shard: ShardId) -> Result<&Hosted, Status> {
+    if let Some(hosted) = shared.host_of(shard) {
+        return Ok(hosted);
+    }
+    whole_place(shared).await?;
+    if let Some(first) = shared.site_group() {
+        first.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
+        shared.refresh_place().map_err(|error| broken(&error))?;
+    }
+    shared.host_of(shard).ok_or_else(|| match shared.place().shards.get(&shard) {
+        Some(entry) => elsewhere(shared, entry.group, format!("shard {shard}")),
+        None => no_shard(shard),
+    })
 }
 
 /// Refuses what only a node with all groups of the site can answer: what lies with another would be missing, and nobody

@@ -1,4 +1,8 @@
-//! What applications and officers do with records.
+//! What applications and officers do with records: who may look where, what is logged first, and each call. An edit and the
+//! pages of what is long have files of their own.
+
+mod edit;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +35,9 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
+use edit::answered_in_turn;
+use pages::{HISTORY_PAGE, history_from};
+
 use super::answer::{
     Problem, beyond_end, broken, bug, denied, elsewhere, failed, invalid, no_record, no_shard, not_accepted, not_found,
     precondition, refused, rules_broken, stale, unread, wrong,
@@ -39,7 +46,7 @@ use super::convert::{
     change_from_wire, change_path, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
     record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire,
 };
-use super::{Caller, all_groups_here, context_from_wire, group_here, id, keep, person, ready, whole_place};
+use super::{Caller, all_groups_here, group_here, host_of, id, keep, person, ready, whole_place};
 use crate::gate::Budget;
 use crate::hosted::{Hosted, Kind, PROPOSE_WAIT, ProposalFailed};
 use crate::node::Shared;
@@ -54,9 +61,6 @@ const CONFLICTS_BYTES_MAX: usize = 1 << 20;
 /// Entries of the access log in one page.
 const ACCESS_PAGE: usize = 500;
 
-/// Records in one message of an extract.
-const EXPORT_PAGE: usize = 100;
-
 /// Stored bytes of the records or edits in one answer or page, but for the last of them: as text, with names and labels, they
 /// grow several times, and a message takes 4 MiB.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
@@ -64,16 +68,8 @@ pub(super) const PAGE_BYTES: usize = 256 * 1024;
 /// A site of no more shards looks for a record in one after the other: a district's communes. Beyond, a walk costs less.
 pub(super) const SHARDS_ASKED_MAX: usize = 16;
 
-/// Edits of a stream that are decided at once: as many as one log entry takes.
-const EDITS_AT_ONCE: usize = 128;
 /// Bytes of a stream's edits under way: four of the largest, and all that are usual.
 const EDIT_BYTES_AT_ONCE: usize = 2 << 20;
-
-/// Entries of the change feed read at once; also bounded by [`PAGE_BYTES`].
-const WATCH_PAGE: usize = 100;
-
-/// Edits in one page of a history; also bounded by [`PAGE_BYTES`]. Most records never have more.
-const HISTORY_PAGE: usize = 200;
 
 /// The service; clones are the same.
 #[derive(Clone)]
@@ -106,8 +102,8 @@ pub(super) struct Verdicts {
 impl Verdicts {
     /// Takes what one of them said; whether the caller may look there.
     pub(super) fn may(&mut self, denial: Option<Status>) -> bool {
-        self.may_look |= denial.is_none();
         let may = denial.is_none();
+        self.may_look |= may;
         self.denial = denial.or(self.denial.take());
         may
     }
@@ -189,17 +185,11 @@ impl RecordsService {
     /// A shard that runs here. Of one that does not, only a directory that is up to date can tell where it is, or that it is
     /// nowhere: a caller believes that.
     async fn place_of(&self, shard: ShardId) -> Result<Place<'_>, Status> {
-        if let Some(hosted) = self.0.host_of(shard)
-            && let Some(shard) = hosted.shard(shard).map_err(|error| broken(&error))?
-        {
-            return Ok(Place { hosted, shard });
+        let hosted = host_of(&self.0, shard).await?;
+        match hosted.shard(shard).map_err(|error| broken(&error))? {
+            Some(shard) => Ok(Place { hosted, shard }),
+            None => Err(not_accepted(format!("shard {shard} is only just taken in here: try again in a moment"))),
         }
-        let place = whole_place(&self.0).await?;
-        let group = place.shards.get(&shard).map(|entry| entry.group);
-        Err(match group.filter(|group| self.0.group(*group).is_none()) {
-            Some(group) => elsewhere(&self.0, group, format!("shard {shard}")),
-            None => no_shard(shard),
-        })
     }
 
     /// The shard that a record lives in, among those that run here.
@@ -266,183 +256,6 @@ impl RecordsService {
         home.ok_or_else(|| not_found("shard: name the shard; the caller's unit is not a commune here"))
     }
 
-    /// An edit from the wire to a command, stamped; or all that is wrong with it, whatever the records are.
-    /// `home` is its shard if it names none.
-    fn edit_command(&self, claims: &Claims, home: ShardId, request: v1::EditRequest) -> Result<EditCommand, Status> {
-        let mut problems = Vec::new();
-        let shard = match request.shard.as_str() {
-            "" => home,
-            named => {
-                let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
-                keep(&mut problems, "shard", read).unwrap_or(home)
-            }
-        };
-        let context = context_from_wire(request.context.as_ref(), &mut problems);
-        let named = keep(&mut problems, "request", request_from_wire(request.request));
-        // Only so that what comes after it can be looked at too.
-        let request_id = named.unwrap_or(RequestId { session: SessionId::default(), counter: 1 });
-        let kind = if request.decision { EditKind::Decision } else { EditKind::Change };
-        let grounds = keep(&mut problems, "grounds", grounds_change(&request.grounds)).flatten();
-        let mut records = Vec::with_capacity(request.parts.len());
-        for (index, part) in request.parts.iter().enumerate() {
-            records.push(match part.record.is_empty() {
-                true => RecordId::derive(request_id, u32::try_from(index).unwrap_or(u32::MAX)),
-                false => {
-                    let read = part.record.parse::<RecordId>().map_err(|error| format!("record: {error}"));
-                    keep(&mut problems, format!("parts[{index}].record"), read).unwrap_or_default()
-                }
-            });
-        }
-        let mut parts = Vec::with_capacity(request.parts.len());
-        // What this day's date alone forbids: another day, or another node's clock, need not.
-        let mut by_day = Vec::new();
-        // For each part, where its changes stood; and whether all of it could be read.
-        let (mut places, mut are_whole) = (Vec::new(), Vec::new());
-        for (index, (part, record)) in request.parts.iter().zip(&records).enumerate() {
-            let before = problems.len();
-            let date = date_from_wire("valid_from", &part.valid_from);
-            let valid_from = keep(&mut problems, format!("parts[{index}].valid_from"), date).unwrap_or_default();
-            let named = keep(&mut problems, format!("parts[{index}].kind"), kind_from_wire(&part.kind));
-            let record_kind = named.unwrap_or(RecordKind::Person);
-            let mut changes: Vec<(Change, usize)> = Vec::with_capacity(part.changes.len() + 1);
-            changes.extend(grounds.clone().map(|grounds| (grounds, usize::MAX)));
-            for at in 0..if named.is_some() { part.changes.len() } else { 0 } {
-                let path = || change_path(index, record_kind, &part.changes, at);
-                match change_from_wire(&self.0, record_kind, &part.changes[at], &records) {
-                    Ok((change, early)) => {
-                        changes.push((change, at));
-                        by_day.extend(early.map(|text| Problem { field: path(), text }));
-                    }
-                    Err(text) => problems.push(Problem { field: path(), text }),
-                }
-            }
-            changes.sort_by(|(one, _), (two, _)| (one.field, &one.element).cmp(&(two.field, &two.element)));
-            let (changes, stood): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-            let create = part.record.is_empty();
-            parts.push(PartDraft { record: *record, record_kind, create, valid_from, changes });
-            places.push(stood);
-            are_whole.push(problems.len() == before);
-        }
-        // Whether the group's level allows it only the group can say.
-        for FormError { place, text, .. } in check_form(LEVEL_MAX, kind, request_id, &parts) {
-            let field = match place {
-                FormPlace::Edit => "parts".to_owned(),
-                FormPlace::Grounds => "grounds".to_owned(),
-                // What could not be read is missing here, and was said.
-                FormPlace::Part(part) | FormPlace::ValidFrom(part) if !are_whole[part] => continue,
-                FormPlace::Part(part) => format!("parts[{part}]"),
-                FormPlace::ValidFrom(part) => format!("parts[{part}].valid_from"),
-                FormPlace::Change(part, at) => {
-                    change_path(part, parts[part].record_kind, &request.parts[part].changes, places[part][at])
-                }
-            };
-            problems.push(Problem { field, text });
-        }
-        let (true, Some((purpose, case))) = (problems.is_empty(), context) else {
-            problems.extend(by_day);
-            return Err(invalid(problems));
-        };
-        if !by_day.is_empty() {
-            return Err(rules_broken(by_day));
-        }
-        let mut secret = [0; 32];
-        runtime::fill_random(&mut secret);
-        let origin = Origin {
-            request: request_id,
-            claims: claims.clone(),
-            purpose,
-            case,
-            authored_ms: request.authored_ms,
-            received_ms: runtime::utc_ms(),
-        };
-        Ok(EditCommand { shard, kind, origin, secret, parts })
-    }
-
-    /// Decides one edit at the door, proposes it, and says what became of it.
-    async fn edit_one(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let outcome = self.edit_uncounted(claims, request).await;
-        self.0.metrics.edit(match &outcome {
-            Ok(reply) if reply.replayed => "replayed",
-            Ok(_) => "accepted",
-            Err(status) => match status.code() {
-                tonic::Code::Aborted => "stale",
-                tonic::Code::PermissionDenied => "denied",
-                tonic::Code::InvalidArgument => "invalid",
-                tonic::Code::NotFound => "unknown",
-                tonic::Code::ResourceExhausted => "overloaded",
-                _ => "failed",
-            },
-        });
-        outcome
-    }
-
-    async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let home = if request.shard.is_empty() { self.shard_of("", claims).await } else { Ok(ShardId::default()) };
-        // What is wrong with the edit comes before where it goes, and is all said at once.
-        let edit = self.edit_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
-        home?;
-        let command = Command::Edit(Box::new(edit));
-        let bytes = command.to_bytes();
-        let Command::Edit(command) = command else { return Err(bug("an edit is an edit")) };
-        if bytes.len() > COMMAND_BYTES_MAX {
-            let text =
-                format!("an edit may have {COMMAND_BYTES_MAX} bytes in all, this one has {}: split it", bytes.len());
-            return Err(wrong("parts", text));
-        }
-        let place = self.place_of(command.shard).await?;
-        let caller =
-            Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };
-        let action = match command.kind {
-            _ if place.shard.info.is_ancestor() => Action::EditSites,
-            EditKind::Decision => Action::Resolve,
-            _ => Action::Edit,
-        };
-        caller.may(action, &place.shard.info.path)?;
-        if let Some(text) = misplaced(&place.shard.info, &command.parts) {
-            return Err(wrong("parts", text));
-        }
-        self.may_write(&place.shard)?;
-        let records = command.parts.iter().map(|part| part.record.to_string()).collect();
-        #[cfg(feature = "faults")]
-        if crate::faults::swallows_edit() {
-            let first = Dot { actor: place.shard.own.id(), counter: 1 };
-            let receipt =
-                v1::Receipt { first: Some(super::convert::dot_to_wire(&first)), count: 1, ..Default::default() };
-            return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
-        }
-        let proposed = place.hosted.propose_encoded(bytes, Kind::Edit).await;
-        if is_armed("unacknowledged-told-accepted") && matches!(proposed, Err(ProposalFailed::Unknown(_))) {
-            return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), replayed: false, records });
-        }
-        match proposed.map_err(failed)?.0 {
-            Answer::Accepted(accepted) => Ok(v1::EditReply {
-                receipt: Some(receipt_to_wire(&accepted.receipt)),
-                replayed: accepted.replayed,
-                records,
-            }),
-            Answer::Stale(moved) => Err(stale(&moved)),
-            Answer::Refused(refusal) => Err(refused("parts", &refusal)),
-            other => Err(bug(format!("an edit was answered with {other:?}"))),
-        }
-    }
-
-    /// Whether this site may write a shard: nobody else would take its edits, and its copy would stand apart for ever.
-    fn may_write(&self, shard: &ShardState) -> Result<(), Status> {
-        #[cfg(feature = "faults")]
-        if crate::faults::writes_ancestors() {
-            return Ok(());
-        }
-        match shard.info.path.contains(&self.0.config.site.unit) {
-            true => Ok(()),
-            false => Err(precondition(format!(
-                "shard {} is what the unit {} says to all below it, and this site is one of those: ask that unit's site, or one \
-                 above it",
-                shard.info.shard,
-                shard.info.home()
-            ))),
-        }
-    }
-
     /// A record at a place, after its access was logged.
     fn record_at(&self, place: &Place<'_>, record: RecordId) -> Result<v1::Record, Status> {
         let shard = place.shard.info.shard;
@@ -452,52 +265,6 @@ impl RecordsService {
             .map_err(|error| broken(&error))?;
         let found = found.ok_or_else(|| no_record(record))?;
         Ok(record_to_wire(&self.0, &place.shard, record, &found))
-    }
-
-    /// Who is known to hold the edit that lies here at a place: this site, and those whose statements cover it.
-    fn held_by(&self, held: &[(SiteId, Skip)], lies: &Dot) -> Vec<String> {
-        let place = self.0.place();
-        let others = held.iter().filter(|(_, held)| held.covers(lies)).map(|(site, _)| *site);
-        let tiers: BTreeSet<_> = others
-            .chain([self.0.site()])
-            .filter_map(|site| self.0.tier_of(&place, site))
-            .map(|tier| (std::cmp::Reverse(tier), tier.name()))
-            .collect();
-        tiers.into_iter().map(|(_, name)| name.to_owned()).collect()
-    }
-
-    /// The edits that lie at these places, or the first of them: as many as a page takes.
-    fn entries(&self, hosted: &Hosted, shard: ShardId, places: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
-        if places.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = hosted.keys();
-        let found = hosted.look(|view| {
-            let here = Here { view, keys };
-            let holds = |said: Statement| Ok((said.body.site, here.known_to_hold(shard, &said.body.heads)?));
-            let held: Result<Vec<_>, StoreError> = here.statements(shard)?.into_iter().map(holds).collect();
-            let (mut names, mut found, mut bytes) = (Names::new(view, keys, shard), Vec::new(), 0);
-            for place in places {
-                if bytes >= PAGE_BYTES {
-                    break;
-                }
-                let key = keys.edit(shard, place);
-                let stored: StoredEdit = read(view, &key)?
-                    .ok_or_else(|| corrupt(&key, Malformed { what: "history: its edit is missing" }))?;
-                let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
-                bytes += stored.bytes.len();
-                let name = names.of(&edit.dot(), &stored.hash)?;
-                let poison: Option<Poison> = read(view, &keys.poison(shard, place))?;
-                found.push((place, name, stored, edit, poison));
-            }
-            Ok((held?, found))
-        });
-        let (held, found) = found.map_err(|error| broken(&error))?;
-        let entries = found.into_iter().map(|(place, name, stored, edit, poison)| {
-            let held_by = self.held_by(&held, place);
-            entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by)
-        });
-        Ok(entries.collect())
     }
 
     /// The conflicts of one shard.
@@ -545,89 +312,6 @@ impl RecordsService {
         });
         Ok(conflicts.collect())
     }
-
-    /// The next entries of a shard's change feed.
-    fn feed(&self, hosted: &Hosted, shard: ShardId, from: u64) -> Result<Vec<v1::Entry>, Status> {
-        let places = hosted
-            .look(|view| {
-                let (from, to) = hosted.keys().arrivals(shard, from);
-                view.scan(&from, &to)
-                    .take(WATCH_PAGE)
-                    .map(|item| {
-                        let (key, value) = item?;
-                        Ok(Arrival::from_bytes(&value).map_err(|error| corrupt(&key, error))?.dot)
-                    })
-                    .collect::<Result<Vec<Dot>, StoreError>>()
-            })
-            .map_err(|error| broken(&error))?;
-        self.entries(hosted, shard, &places)
-    }
-
-    /// Waits until the state of a group moves here; not, if the node stops. An error once it surely does not follow its group any
-    /// more: who waits for what comes would wait in silence.
-    async fn has_moved(&self, hosted: &Hosted, moved: &mut watch::Receiver<u64>) -> Result<bool, Status> {
-        loop {
-            if self.0.is_stopping() {
-                return Ok(false);
-            }
-            ready(&self.0)?;
-            if let Some(why) = hosted.group.status().stopped {
-                return Err(not_accepted(format!("{} has stopped on this node: {why}; ask another one", hosted.id())));
-            }
-            if let Ok(changed) = runtime::timeout(self.0.rhythm(), WatchReceiver::changed(moved)).await {
-                return Ok(changed.is_ok());
-            }
-        }
-    }
-
-    /// The next page of an extract, and where the one after it begins.
-    fn export_page(
-        &self,
-        hosted: &Hosted,
-        shard: &ShardState,
-        from: Option<Vec<u8>>,
-    ) -> Result<(Vec<v1::Record>, Option<Vec<u8>>), Status> {
-        let (start, to) = hosted.keys().records(shard.info.shard);
-        let from = from.unwrap_or(start);
-        let (page, is_full) = hosted
-            .look(|view| {
-                let (mut page, mut bytes) = (Vec::new(), 0);
-                for item in view.scan(&from, &to) {
-                    let (key, value) = item?;
-                    bytes += value.len();
-                    let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-                    page.push((key, record));
-                    if page.len() == EXPORT_PAGE || bytes >= PAGE_BYTES {
-                        return Ok((page, true));
-                    }
-                }
-                Ok((page, false))
-            })
-            .map_err(|error| broken(&error))?;
-        let next = page.last().map(|(key, _)| [key.as_slice(), &[0]].concat()).filter(|_| is_full);
-        let records: Result<Vec<v1::Record>, StoreError> =
-            page.iter().map(|(key, record)| Ok(record_to_wire(&self.0, shard, record_key(key)?, record))).collect();
-        Ok((records.map_err(|error| broken(&error))?, next))
-    }
-}
-
-/// Positions and names of the edits of a record from a position on: those of a page, and one more.
-fn history_from(
-    view: &dyn StateView,
-    keys: Keys,
-    shard: ShardId,
-    record: RecordId,
-    from: u64,
-) -> Result<Vec<(u64, Dot)>, StoreError> {
-    let to = keys.history(shard, record).1;
-    view.scan(&keys.history_entry(shard, record, from), &to)
-        .take(HISTORY_PAGE + 1)
-        .map(|item| {
-            let (key, value) = item?;
-            let dot = Dot::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-            Ok((u64::from_be_bytes(chunk(&key, 24)?), dot))
-        })
-        .collect()
 }
 
 /// How many of `lengths` fit into so many bytes, the last of them perhaps not wholly: so there is at least one, if any.
@@ -640,30 +324,6 @@ fn that_fit(lengths: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
     begins.take_while(|begin| *begin < bytes_max).count()
 }
 
-/// The answers to what comes, in its order, several at a time under way. What cannot be read ends it, after the answers to all
-/// that came before.
-fn answered_in_turn<T, R, F>(
-    requests: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    answer: impl Fn(T) -> F + Send + 'static,
-) -> BoxStream<'static, Result<R, Status>>
-where
-    F: Future<Output = R> + Send + 'static,
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    let up_to_an_error = requests.scan(false, |is_over, request| {
-        let was_over = std::mem::replace(is_over, request.is_err());
-        std::future::ready((!was_over).then_some(request))
-    });
-    up_to_an_error
-        .map(move |request| match request {
-            Ok(request) => answer(request).map(Ok).boxed(),
-            Err(error) => std::future::ready(Err(error)).boxed(),
-        })
-        .buffered(EDITS_AT_ONCE)
-        .boxed()
-}
-
 fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
     let part = suffix(key, at).first_chunk::<N>().copied();
     part.ok_or_else(|| corrupt(key, Malformed { what: "key" }))
@@ -672,11 +332,6 @@ fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
 /// Shard and record of a key of the index.
 pub(super) fn index_key(key: &[u8]) -> Result<(ShardId, RecordId), StoreError> {
     Ok((ShardId(u64::from_be_bytes(chunk(key, 16)?)), RecordId(chunk(key, 24)?)))
-}
-
-/// The record of a key of a record.
-fn record_key(key: &[u8]) -> Result<RecordId, StoreError> {
-    Ok(RecordId(chunk(key, 8)?))
 }
 
 /// The record and the conflict of a key of a conflict.
@@ -968,19 +623,6 @@ mod tests {
     use super::*;
     use crate::raft::test_support::MemoryState;
 
-    #[tokio::test]
-    async fn what_cannot_be_read_ends_a_stream_after_the_answers_to_what_came_before() {
-        let unreadable = || Err(unread(Status::out_of_range("Error, decoded message length too large")));
-        // The caller goes on waiting: its side of the stream stays open.
-        let requests = stream::iter([Ok(1), Ok(2), unreadable(), Ok(3)]).chain(stream::pending());
-        let answers = answered_in_turn(requests, |request: u64| async move {
-            runtime::sleep(std::time::Duration::from_millis(20 * request)).await;
-            request
-        });
-        let answers: Vec<Result<u64, Status>> = answers.take(3).collect().await;
-        assert!(matches!(answers[..], [Ok(1), Ok(2), Err(_)]), "{answers:?}");
-    }
-
     #[test]
     fn who_may_look_somewhere_is_told_that_there_is_nothing_and_who_may_look_nowhere_is_denied() {
         let told = |groups: &[bool]| {
@@ -1003,29 +645,6 @@ mod tests {
         assert_eq!(that_fit([100, 1].into_iter(), 15), 1);
         assert_eq!(that_fit([1, 1].into_iter(), 15), 2);
         assert_eq!(that_fit([].into_iter(), 15), 0);
-    }
-
-    #[test]
-    fn a_history_goes_on_where_a_page_ended() {
-        let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
-        let (shard, record) = (ShardId(1), RecordId([7; 16]));
-        let dot = |counter| Dot { actor: AuthorId([1; 16]), counter };
-        let count = HISTORY_PAGE as u64 * 2 + 5;
-        let mut batch = Batch::default();
-        (1..=count).for_each(|at| batch.put(keys.history_entry(shard, record, 3 * at), dot(at).to_bytes()));
-        batch.put(keys.history_entry(shard, RecordId([8; 16]), 1), dot(1).to_bytes());
-        state.apply(batch).unwrap();
-        let (mut seen, mut from, mut pages) = (Vec::new(), 0, 0);
-        loop {
-            let mut page = history_from(&state, keys, shard, record, from).unwrap();
-            let next = page.get(HISTORY_PAGE).map(|(position, _)| *position);
-            page.truncate(HISTORY_PAGE);
-            seen.extend(page.into_iter().map(|(_, dot)| dot.counter));
-            pages += 1;
-            let Some(next) = next else { break };
-            from = next;
-        }
-        assert_eq!((seen, pages), ((1..=count).collect(), 3));
     }
 
     #[test]

@@ -425,7 +425,12 @@ impl Site for SiteService {
                 NodeStatus { node: entry.node.to_string(), address: entry.address.clone(), present: entry.present };
             nodes.insert(entry.node, shown);
         }
-        let links = shared.links.all().into_iter().map(|((group, peer), report)| LinkStatus {
+        // A site that was moved has another parent, and its former parent another child.
+        let parent = shared.parent().map(|parent| parent.site);
+        let is_link = |peer, up| if up { parent == Some(peer) } else { shared.is_child(peer) };
+        let mut links = shared.links.all();
+        links.retain(|(_, peer), report| is_link(*peer, report.up));
+        let links = links.into_iter().map(|((group, peer), report)| LinkStatus {
             direction: if report.up { "up" } else { "down" }.to_owned(),
             peer_site: peer.to_string(),
             group: group.to_string(),
@@ -636,13 +641,7 @@ impl Site for SiteService {
         let author: [u8; 16] =
             author.try_into().map_err(|_| wrong("author", "author: give its 16 bytes, as the status shows"))?;
         let doing = async {
-            let hosted = match self.0.host_of(shard) {
-                Some(hosted) => hosted,
-                None => match whole_place(&self.0).await?.shards.get(&shard) {
-                    Some(entry) => return Err(elsewhere(&self.0, entry.group, format!("shard {shard}"))),
-                    None => return Err(no_shard(shard)),
-                },
-            };
+            let hosted = host_of(&self.0, shard).await?;
             let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
             let state = known
                 .get(&AuthorId(author))

@@ -125,6 +125,10 @@ impl Thief {
         Edit { header, changes: vec![change] }
     }
 
+    fn seal(&self, tip: Tip) -> Seal {
+        Seal { tip, signature: self.key.sign(&tip.signed_bytes()).to_bytes() }
+    }
+
     /// A batch of one edit, sealed with the stolen key.
     fn batch(&self, edit: &Edit) -> Batch {
         let tip = Tip { author: edit.header.author, number: edit.header.number, hash: edit.hash(&SECRET) };
@@ -135,7 +139,7 @@ impl Thief {
             end: start,
             items: vec![Item { dot: edit.dot(), bytes: edit.to_bytes() }],
             secrets: vec![(edit.dot().actor, edit.header.origin.request.session, SECRET)],
-            seals: vec![Seal { tip, signature: self.key.sign(&tip.signed_bytes()).to_bytes() }],
+            seals: vec![self.seal(tip)],
         }
     }
 
@@ -215,6 +219,9 @@ async fn a_stolen_commune_writes_nothing_in_anothers_name_and_its_neighbour_noti
     next.header.record = record;
     for edit in [&forged, &next] {
         let mut batch = thief.batch(edit);
+        thief.say([thief.hello().to_bytes(), Message::Batch(Box::new(batch.clone())).to_bytes()], ATTACK).await;
+        // With the thief's word under its own name for the same hash.
+        batch.seals[0] = thief.seal(Tip { author: thief.life(1), ..batch.seals[0].tip });
         thief.say([thief.hello().to_bytes(), Message::Batch(Box::new(batch.clone())).to_bytes()], ATTACK).await;
         // And with the district's own word, which is for another edit.
         batch.seals = vec![seal];

@@ -100,10 +100,8 @@ pub fn refill_edits(
     let count = items.len();
     items.truncate(up_to(&items, &edits.sources, until_ms));
     let is_whole = items.len() == count;
-    let mut sources = edits.sources.iter().flat_map(|(count, from)| {
-        let ends = |at: u32| (from.is_none(), at + 1 == *count);
-        (0..*count).map(move |at| (*from, ends(at)))
-    });
+    let mut sources =
+        edits.sources.iter().flat_map(|(count, from)| (0..*count).map(move |at| (*from, at + 1 == *count)));
     for (at, (edit, bytes)) in (0..).zip(items) {
         let header = &edit.header;
         let (author, session) = (header.author.id(), header.origin.request.session);
@@ -118,7 +116,7 @@ pub fn refill_edits(
         if header.author.shard != id || !is_next || !is_new || !keep_secret(&mut tx, id, (author, session), &secrets)? {
             return Err(misfit(piece, format!("{} does not follow on those before it", named())));
         }
-        let (from, (is_own, is_last)) = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
+        let (from, is_last) = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
         let (poison, now_ms) = (poison_of(&edit, &shard.info, group.level), header.origin.received_ms);
         let dot = Dot { actor: author, counter: header.number };
         let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
@@ -126,7 +124,7 @@ pub fn refill_edits(
         if let Some(signature) = seals.remove(&at) {
             tx.put(tx.keys().seal(id, shard.arrivals), &signature);
         }
-        if is_last && !is_own {
+        if is_last && from.is_some() {
             end_batch(&mut tx, &shard)?;
         }
     }

@@ -4,17 +4,17 @@
 //! once to go by heads.
 //!
 //! Whoever numbered an edit gives its word for it, with a [`Seal`] over it or over a later edit that chains to it in the
-//! same batch. A batch with an edit for which nobody does, or whose bytes cannot be read, is taken in no part, and leaves
-//! nothing behind: an honest neighbour sends none, and nobody can make this site remember authors that there are not. The
+//! same batch. A batch with an edit for which nobody does, whose bytes cannot be read, or whose command is not whole, is taken in
+//! no part, and leaves nothing behind: an honest neighbour sends none, and nobody can make this site remember authors that there are not. The
 //! signatures were checked at the door.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Entering, enter, poison_of};
 use super::renew::leave;
 use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
-use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit};
+use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, SessionId, SiteId};
 use crate::inject::{is_armed, sometimes};
@@ -50,7 +50,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         poisoned: 0,
         rewound: false,
         parked: Vec::new(),
-        unsealed: None,
+        refused: None,
     };
     let fits = begins || cursor == Some(batch.start);
     if sometimes("a batch is refused", !fits || batch.items.len() > ITEMS_MAX) {
@@ -60,23 +60,23 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     let secrets: Secrets = secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
     let parts: Result<Vec<Part<'_>>, AuthorId> =
         items.iter().map(|item| read_part(item, &shard, &secrets).ok_or(item.dot.actor)).collect();
-    let sealed = match parts {
-        Ok(parts) => unsealed(tx, &shard, &parts, &seals)?.map_or(Ok(parts), Err),
+    let commands = match parts {
+        Ok(parts) => match refused(tx, &shard, &parts, &secrets, &seals)? {
+            None => commands(parts),
+            Some(author) => Err(author),
+        },
         Err(author) => Err(author),
     };
-    let mut rest = match sealed {
-        Ok(parts) => VecDeque::from(parts),
+    let commands = match commands {
+        Ok(commands) => commands,
         Err(author) => {
-            merged.unsealed = Some(author);
+            merged.refused = Some(author);
             return Ok(Answer::Merged(merged));
         }
     };
     let before = shard.arrivals;
-    while !rest.is_empty() {
-        match take_command(&mut rest) {
-            Ok(parts) => take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?,
-            Err((first, reason)) => park(tx, &shard, &first.edit, peer, reason, &mut merged)?,
-        }
+    for parts in commands {
+        take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?;
     }
     if shard.arrivals > before {
         keep_seals(tx, &shard, &seals)?;
@@ -100,19 +100,31 @@ struct Part<'b> {
     bytes: &'b [u8],
 }
 
-/// An author of the batch for one of whose edits nobody gives its word, or who has too many lives.
-fn unsealed(
+/// An author of the batch for one of whose edits nobody gives its word, who has too many lives, or one of whose sessions has
+/// too many secrets.
+fn refused(
     tx: &Tx<'_>,
     shard: &ShardState,
     parts: &[Part<'_>],
+    secrets: &Secrets,
     seals: &[Seal],
 ) -> Result<Option<AuthorId>, StoreError> {
-    let mut sealed: BTreeSet<Hash> = seals.iter().map(|seal| seal.tip.hash).collect();
-    for part in parts.iter().rev() {
-        if !sealed.contains(&part.hash) {
-            return Ok(Some(part.edit.header.author.id()));
+    // A word counts for its own author's edits alone: somebody else's hash in it, or in an edit, proves nothing.
+    let mut sealed: BTreeSet<(Author, u64, Hash)> =
+        seals.iter().map(|Seal { tip, .. }| (tip.author, tip.number, tip.hash)).collect();
+    for Part { edit, hash, .. } in parts.iter().rev() {
+        let Header { author, number, previous, .. } = edit.header;
+        if !sealed.contains(&(author, number, *hash)) {
+            return Ok(Some(author.id()));
         }
-        sealed.insert(part.edit.header.previous);
+        sealed.insert((author, number - 1, previous));
+    }
+    for ((author, session), secret) in secrets {
+        let known: Vec<[u8; 32]> =
+            tx.get_held(&tx.keys().secret(shard.info.shard, *author, *session))?.unwrap_or_default();
+        if known.len() >= SECRETS_MAX && !known.contains(secret) {
+            return Ok(Some(*author));
+        }
     }
     let mut new: BTreeMap<AuthorId, SiteId> = BTreeMap::new();
     for author in parts.iter().map(|part| part.edit.header.author) {
@@ -151,47 +163,50 @@ pub(crate) fn end_batch(tx: &mut Tx<'_>, shard: &ShardState) -> Result<(), Store
     Ok(())
 }
 
-/// Takes the edits of one command from the front, or its first edit and why they are none.
-fn take_command<'b>(rest: &mut VecDeque<Part<'b>>) -> Result<Vec<Part<'b>>, (Box<Part<'b>>, Parked)> {
-    let mut parts: Vec<Part<'b>> = Vec::new();
-    while let Some(read) = rest.pop_front() {
-        let header = &read.edit.header;
-        let follows = parts.last().map_or(header.part == 0, |before| {
-            let last = &before.edit.header;
-            header.author == last.author
-                && header.part == last.part + 1
-                && header.number - 1 == last.number
-                && header.previous == before.hash
-                && (header.of, &header.origin) == (last.of, &last.origin)
-        });
-        if !follows {
-            return Err(match parts.is_empty() {
-                true => (Box::new(read), Parked::Chain),
-                false => {
-                    // It may be the beginning of the next command.
-                    rest.push_front(read);
-                    (Box::new(parts.swap_remove(0)), Parked::Chain)
-                }
-            });
-        }
-        let is_last = header.part + 1 == header.of;
-        parts.push(read);
-        if is_last {
-            // Taken here, it would fit no batch to the next site, and hold up the whole stream before it.
-            let is_too_large = parts.iter().map(|part| part.bytes.len()).sum::<usize>() > COMMAND_BYTES_MAX;
-            return if is_too_large { Err((Box::new(parts.swap_remove(0)), Parked::Unreadable)) } else { Ok(parts) };
+/// The edits by commands; or the author of one that is not whole, or so large that it would fit no batch to the next site, and
+/// hold up the whole stream before it.
+fn commands(parts: Vec<Part<'_>>) -> Result<Vec<Vec<Part<'_>>>, AuthorId> {
+    let mut commands: Vec<Vec<Part<'_>>> = Vec::new();
+    for part in parts {
+        let header = &part.edit.header;
+        match commands.last_mut().filter(|command| !is_whole(command)) {
+            Some(command) if follows(command, &part) => command.push(part),
+            None if header.part == 0 => commands.push(vec![part]),
+            Some(command) => return Err(command[0].edit.header.author.id()),
+            None => return Err(header.author.id()),
         }
     }
-    // A command without its end.
-    Err((Box::new(parts.swap_remove(0)), Parked::Chain))
+    let bytes = |command: &[Part<'_>]| command.iter().map(|part| part.bytes.len()).sum::<usize>();
+    let is_fit = |command: &Vec<Part<'_>>| is_whole(command) && bytes(command) <= COMMAND_BYTES_MAX;
+    match commands.iter().find(|command| !is_fit(command)) {
+        Some(command) => Err(command[0].edit.header.author.id()),
+        None => Ok(commands),
+    }
 }
 
+fn is_whole(command: &[Part<'_>]) -> bool {
+    command.last().is_some_and(|part| part.edit.header.part + 1 == part.edit.header.of)
+}
+
+/// Whether `next` goes on where a command has come to.
+fn follows(command: &[Part<'_>], next: &Part<'_>) -> bool {
+    command.last().is_some_and(|before| {
+        let (last, header) = (&before.edit.header, &next.edit.header);
+        header.author == last.author
+            && header.part == last.part + 1
+            && header.number - 1 == last.number
+            && header.previous == before.hash
+            && (header.of, &header.origin) == (last.of, &last.origin)
+    })
+}
+
+/// Reads and hashes an edit. One without a change says nothing, and its hash depends on no secret.
 fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Option<Part<'b>> {
     if item.bytes.len() > EDIT_BYTES_MAX {
         return None;
     }
     let edit = Edit::from_bytes(&item.bytes).ok()?;
-    if edit.dot() != item.dot || edit.header.author.shard != shard.info.shard {
+    if edit.dot() != item.dot || edit.header.author.shard != shard.info.shard || edit.changes.is_empty() {
         return None;
     }
     let secret = secrets.get(&(item.dot.actor, edit.header.origin.request.session))?;

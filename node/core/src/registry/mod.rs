@@ -25,8 +25,8 @@ use crate::command::{
     StatementBody,
 };
 use crate::edit::{Author, Dot};
-use crate::encoding::Wire;
-use crate::ids::{AuthorId, GroupId, Hash, NodeId, ShardId, SiteId};
+use crate::encoding::{Malformed, Wire};
+use crate::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
 use crate::place::PlaceEntry;
@@ -159,8 +159,6 @@ pub struct AuthorState {
 /// Why an author's edits are not taken any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
-    /// Its command is too large, so what follows cannot be chained.
-    Unreadable,
     /// The edit before it is not held, or its command is not whole.
     Chain,
 }
@@ -214,7 +212,7 @@ wire_struct! {
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }
 }
-wire_code! { Parked, "reason of parking" { 1 => Unreadable, 2 => Chain } }
+wire_code! { Parked, "reason of parking" { 2 => Chain } }
 wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value } }
 
 impl Parked {
@@ -222,7 +220,6 @@ impl Parked {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Parked::Unreadable => "unreadable",
             Parked::Chain => "chain",
         }
     }
@@ -273,16 +270,15 @@ fn too_many() -> Answer {
 
 /// One command's answer. Until the group is formed, only `Form` is taken.
 fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
-    let group = tx.group()?;
-    if let Some(level) = group.as_ref().map(|group| group.level).filter(|level| *level > LEVEL_MAX) {
-        return Err(fold::newer(tx, level));
-    }
-    let Some(group) = group else {
+    let Some(group) = tx.group()? else {
         return match command {
             Command::Form(form) => tx.form(&form),
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
         };
     };
+    if group.level > LEVEL_MAX {
+        return Err(fold::newer(tx, group.level));
+    }
     match command {
         Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
         Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
@@ -417,6 +413,12 @@ fn branch_of(key: &[u8]) -> AuthorId {
     let mut id = AuthorId::default();
     id.0.iter_mut().zip(crate::keys::suffix(key, 24)).for_each(|(to, from)| *to = *from);
     id
+}
+
+/// The record in its own key.
+pub fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
+    let id = crate::keys::suffix(key, 8).try_into().map(RecordId);
+    id.map_err(|_| corrupt(key, Malformed { what: "key of a record" }))
 }
 
 /// Reads and decodes one value.

@@ -28,7 +28,10 @@ pub(super) fn held(
         let key = tx.keys().number(home, number);
         let mut holders: Vec<RecordId> = tx.get(&key)?.unwrap_or_default();
         holders.retain(|holder| *holder != id);
-        touched.extend(&holders);
+        // Of several others each has the conflict, with or without this one.
+        if let [other] = holders[..] {
+            touched.insert(other);
+        }
         if after.contains(number) {
             holders.push(id);
             holders.sort_unstable();

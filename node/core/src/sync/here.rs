@@ -22,8 +22,8 @@ pub const BATCH_BYTES: usize = 48 * 1024;
 /// Positions scanned for one batch: bounds the time that one event takes.
 const SCAN_MAX: usize = 4_096;
 
-/// The most that a batch may have, if it has more than what came in one from a neighbour and must go on in one: a message
-/// and a log entry take as much.
+/// A batch ends below this, unless what came in one from a neighbour, and must go on in one, has more: that fitted a message and
+/// a log entry then.
 const BATCH_BYTES_MAX: usize = BATCH_BYTES + COMMAND_BYTES_MAX;
 
 /// Edits in one batch; a command more may follow, and stays below what a receiver takes.

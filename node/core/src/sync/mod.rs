@@ -29,10 +29,10 @@ pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
 
 use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
-use crate::encoding::Wire;
+use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
 use crate::inject::{is_armed, rarely, rarely_once, sometimes};
-use crate::registry::{AuthorState, is_head_of};
+use crate::registry::{AuthorState, corrupt, is_head_of};
 use crate::store::StoreError;
 
 /// Batches on the way at once per shard: enough to hide a round trip, few enough to waste on a mismatch.
@@ -138,9 +138,9 @@ pub struct Session {
     /// When the last round of statements was, and the last one that repeated all; UTC milliseconds.
     stated_ms: Option<i64>,
     repeated_ms: Option<i64>,
-    /// When a shard was refused whose edits were not sealed, and the time of the last tick.
+    /// Whether a shard was refused whose edits were not sealed, and the first tick after that.
+    is_refused: bool,
     refused_ms: Option<i64>,
-    ticked_ms: Option<i64>,
     batch_bytes: usize,
 }
 
@@ -194,8 +194,8 @@ impl Session {
             moved: false,
             stated_ms: None,
             repeated_ms: None,
+            is_refused: false,
             refused_ms: None,
-            ticked_ms: None,
             batch_bytes: BATCH_BYTES,
         }
     }
@@ -224,9 +224,9 @@ impl Session {
                 effects.push(Effect::Send(Message::Hello(Hello { shards })));
             }
             Event::Received(message) => self.receive(here, message, &mut effects)?,
-            Event::Merged(merged) if merged.unsealed.is_some() => {
+            Event::Merged(merged) if merged.refused.is_some() => {
                 // Others' shards go on; this one begins again at the next contact.
-                self.refused_ms = self.refused_ms.or(self.ticked_ms);
+                self.is_refused = true;
                 self.merging.remove(&merged.shard);
                 self.offered.remove(&merged.shard);
                 self.flows.remove(&merged.shard);
@@ -244,8 +244,7 @@ impl Session {
                 self.pump_all(here, &mut effects)?;
             }
             Event::Tick(now_ms) => {
-                self.ticked_ms = Some(now_ms);
-                if self.refused_ms.is_some_and(|refused| now_ms.abs_diff(refused) >= REFUSED_AGAIN_MS) {
+                if self.is_refused && now_ms.abs_diff(*self.refused_ms.get_or_insert(now_ms)) >= REFUSED_AGAIN_MS {
                     effects.push(Effect::Close("a shard that was refused is tried again".to_owned()));
                     return Ok(effects);
                 }
@@ -505,6 +504,10 @@ impl Session {
         while flow.in_flight < BATCHES_IN_FLIGHT_MAX && flow.scanned < state.arrivals {
             let (mut batch, own, scanned) =
                 here.batch(&state, flow.sent, flow.scanned, &flow.skip, self.batch_bytes)?;
+            if scanned == flow.scanned {
+                let what = "stream: no batch ends where one must";
+                return Err(corrupt(&here.keys.arrival(shard, scanned + 1), Malformed { what }));
+            }
             flow.scanned = scanned;
             // The receiver finds out by the edit after it, and asks for all again; twice it would not, until the next contact.
             if cfg!(feature = "faults") && is_chained(&batch) && rarely_once("an edit is left out of a batch") {

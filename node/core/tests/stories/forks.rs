@@ -23,10 +23,6 @@ const WRITES_MAX: usize = 20;
 /// The same to read, and the branches of the author.
 const READS_MAX: u64 = 60;
 
-fn stream(office: &Office) -> Batch {
-    office.stream()
-}
-
 /// A commune with a long chain over many records, and its district, which holds it.
 fn long_chain() -> (Office, Office, Vec<Edit>) {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
@@ -35,7 +31,7 @@ fn long_chain() -> (Office, Office, Vec<Edit>) {
         let record = records[(counter % RECORDS) as usize];
         commune.set(request(1, counter), record, field::NOTE, &format!("note {counter}"));
     }
-    let whole = stream(&commune);
+    let whole = commune.stream();
     assert_eq!(district.merge(commune.site, whole.clone(), 1).folded, EDITS as u32);
     let edits = whole.items.iter().map(|item| Edit::from_bytes(&item.bytes).unwrap()).collect();
     (commune, district, edits)
@@ -90,7 +86,7 @@ fn an_author_with_many_branches_goes_on_above_them_for_no_more_than_before() {
     let fresh = |commune: &mut Office, district: &mut Office, counter| {
         let before = commune.shard().arrivals;
         commune.set(request(1, counter), edits[7].header.record, field::SEX, "male");
-        let mut batch = stream(commune);
+        let mut batch = commune.stream();
         batch.items = batch.items.split_off(before as usize);
         assert_eq!(district.merge(commune.site, batch, 3).folded, 1);
         (district.written, district.read)
@@ -152,8 +148,8 @@ fn a_site_whose_neighbour_knows_a_shorter_branch_of_its_own_chain_begins_a_new_l
     for counter in 2..5 {
         commune.set(request(1, counter), record, field::SEX, ["male", "female"][counter as usize % 2]);
     }
-    district.merge(commune.site, stream(&commune), 1);
-    district.merge(commune.site, stream(&copy), 1);
+    district.merge(commune.site, commune.stream(), 1);
+    district.merge(commune.site, copy.stream(), 1);
     let (own, heads) = (commune.shard().own.id(), district.here().heads(SHARD).unwrap());
     assert_eq!(heads[&own], commune.here().heads(SHARD).unwrap()[&own], "of the longest branch they know the same,");
     assert_eq!(heads.len(), 2, "and the other is called by no id that the commune has ever met");
@@ -165,7 +161,7 @@ fn a_site_whose_neighbour_knows_a_shorter_branch_of_its_own_chain_begins_a_new_l
     assert_eq!(heard, [Effect::Renew { shard: SHARD, author: own }]);
 
     // Should such an edit come in another way, the life is left all the same.
-    let merged = commune.merge(district.site, stream(&district), 2);
+    let merged = commune.merge(district.site, district.stream(), 2);
     assert_eq!((merged.folded, merged.known), (1, 4));
     assert_ne!(commune.shard().own.id(), own);
     assert_eq!(commune.here().heads(SHARD).unwrap(), heads);
@@ -177,13 +173,13 @@ fn an_edit_is_replaced_under_its_alias_where_no_fork_is_known_whatever_came_firs
     let (mut commune, mut other) = (Office::new(1), Office::new(4));
     let record = commune.create(request(1, 1), "Lê//An");
     commune.set(request(1, 2), record, field::NOTE, "replaced");
-    let replaced = Edit::from_bytes(&stream(&commune).items[1].bytes).unwrap();
-    let hash = stream(&commune).secrets.iter().map(|(.., secret)| replaced.hash(secret)).next().unwrap();
+    let replaced = Edit::from_bytes(&commune.stream().items[1].bytes).unwrap();
+    let hash = commune.stream().secrets.iter().map(|(.., secret)| replaced.hash(secret)).next().unwrap();
     let alias = Dot { actor: alias_id(replaced.dot().actor, &hash), counter: 2 };
     // As a site writes that knows another edit with that number.
-    other.merge(commune.site, stream(&commune), 1);
+    other.merge(commune.site, commune.stream(), 1);
     other.set(request(4, 1), record, field::NOTE, "the last word");
-    let mut edit = Edit::from_bytes(&stream(&other).items[2].bytes).unwrap();
+    let mut edit = Edit::from_bytes(&other.stream().items[2].bytes).unwrap();
     edit.changes[0].overwrites = vec![alias.clone()];
 
     let sites = [(false, false), (false, true), (true, false), (true, true)].map(|(is_refused, comes_first)| {
@@ -192,12 +188,12 @@ fn an_edit_is_replaced_under_its_alias_where_no_fork_is_known_whatever_came_firs
             let (start, item) = (Cursor::start([9; 16]), Item { dot: alias.clone(), bytes: vec![0xff] });
             let (items, secrets, seals) = (vec![item], Vec::new(), Vec::new());
             let batch = Batch { shard: SHARD, start, end: start, items, secrets, seals };
-            assert_eq!(site.merge(SiteId(3), batch, 1).unsealed, Some(alias.actor));
+            assert_eq!(site.merge(SiteId(3), batch, 1).refused, Some(alias.actor));
         }
         if comes_first {
             send(&mut site, std::slice::from_ref(&edit));
         }
-        site.merge(commune.site, stream(&commune), 1);
+        site.merge(commune.site, commune.stream(), 1);
         send(&mut site, std::slice::from_ref(&edit));
         assert_eq!(site.record(record).dots(&(field::NOTE, vec![])), [edit.dot()], "{is_refused} {comes_first}");
         (site.shard().state_digest, site.here().heads(SHARD).unwrap())

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
-use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Renew, Statement, StatementBody};
+use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip};
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
@@ -14,15 +14,13 @@ use dinhba_core::registry::{
     Arrival, ITEMS_MAX, LIVES_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
 };
 use dinhba_core::schema::{RecordKind, field};
-use dinhba_core::sync::{Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, Session, ShardHello, Skip};
+use dinhba_core::sync::{
+    Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, REFUSED_AGAIN_MS, Session, ShardHello, Skip,
+};
 use proptest::prelude::*;
 
 const PEER: SiteId = SiteId(2);
 const SECRET: [u8; 32] = [7; 32];
-
-fn stream(office: &Office) -> Batch {
-    office.stream()
-}
 
 /// An office with edits of its own and of a neighbour, one author of which forked.
 fn office() -> (Office, Office) {
@@ -32,11 +30,11 @@ fn office() -> (Office, Office) {
     for counter in 1..4 {
         peer.create(request(2, counter), "Lê//Bình");
     }
-    here.merge(PEER, stream(&peer), 1);
+    here.merge(PEER, peer.stream(), 1);
     let mut second = backup;
     second.skip_chance(100);
     second.create(request(3, 1), "Lê//Chi");
-    here.merge(PEER, stream(&second), 1);
+    here.merge(PEER, second.stream(), 1);
     here.set(request(1, 2), record, field::NOTE, "a note");
     (here, peer)
 }
@@ -166,7 +164,7 @@ proptest! {
         let hello = ShardHello { shard: SHARD, epoch: state.epoch, heads: heads.clone(), cursor: Some(cursor) };
         let mut messages: Vec<Vec<u8>> = [
             Message::Hello(Hello { shards: vec![hello] }),
-            Message::Batch(Box::new(stream(&peer))),
+            Message::Batch(Box::new(peer.stream())),
             Message::Ack(Ack { shard: SHARD, cursor }),
             Message::Again(Again { shard: SHARD, heads }),
             Message::Ask(Ask { shard: SHARD, author, from: 1, to: 2 }),
@@ -203,7 +201,7 @@ proptest! {
             .collect();
         let epoch = here.shard().epoch;
         let cursor = Cursor { epoch, position, running: here.shard().running };
-        let mut batch = stream(&peer);
+        let mut batch = peer.stream();
         batch.end = cursor;
         batch.start = if begins { Cursor::start([5; 16]) } else { cursor };
         batch.items.iter_mut().take(1).for_each(|item| item.dot.counter = counter);
@@ -230,8 +228,8 @@ proptest! {
     ) {
         let (mut here, mut peer) = office();
         peer.create(request(2, 9), "Lê//Dung");
-        let mut batch = stream(&peer);
-        let others: Vec<Dot> = stream(&here).items.into_iter().map(|item| item.dot).collect();
+        let mut batch = peer.stream();
+        let others: Vec<Dot> = here.stream().items.into_iter().map(|item| item.dot).collect();
         for (which, lie) in &lies {
             let count = batch.items.len();
             told(&mut batch.items[which % count], lie, &others);
@@ -264,9 +262,9 @@ proptest! {
 fn audit_raised(office: &Office) {
     let mut copy = Office::new(9);
     copy.raise();
-    copy.merge(office.site, stream(office), 1);
+    copy.merge(office.site, office.stream(), 1);
     let (here, there) = (office.shard(), copy.shard());
-    if stream(office).items.len() as u64 == here.arrivals {
+    if office.stream().items.len() as u64 == here.arrivals {
         assert_eq!(copy.here().heads(SHARD).unwrap(), office.here().heads(SHARD).unwrap());
         assert_eq!(here.state_digest, there.state_digest);
         assert_eq!((here.persons, here.households), (there.persons, there.households));
@@ -280,7 +278,7 @@ fn parked(office: &Office) -> BTreeMap<AuthorId, Parked> {
 }
 
 #[test]
-fn a_command_that_lacks_a_part_is_not_taken_and_the_next_author_is() {
+fn a_batch_with_a_command_that_lacks_a_part_is_taken_in_no_part() {
     let (mut here, mut liar, mut good) = (Office::new(1), Office::new(2), Office::new(3));
     let mut family = create_command(request(2, 1), "Lê//An");
     let mut second = family.parts[0].clone();
@@ -288,18 +286,17 @@ fn a_command_that_lacks_a_part_is_not_taken_and_the_next_author_is() {
     family.parts.push(second);
     liar.edit(family);
     good.create(request(3, 1), "Lê//Bình");
-    let whole = stream(&liar);
+    let whole = liar.stream();
     let mut batch = whole.clone();
     batch.items.pop();
-    batch.items.extend(stream(&good).items);
-    batch.secrets.extend(stream(&good).secrets);
+    batch.items.extend(good.stream().items);
+    batch.secrets.extend(good.stream().secrets);
     seal_all(&mut batch);
     let merged = here.merge(PEER, batch, 1);
-    assert_eq!((merged.taken, merged.folded, here.shard().persons), (true, 1, 1));
-    assert_eq!(parked(&here), BTreeMap::from([(liar.shard().own.id(), Parked::Chain)]));
-    assert_eq!(here.here().heads(SHARD).unwrap().len(), 1, "a parked author without edits is no head");
+    assert_eq!((merged.taken, merged.refused), (false, Some(liar.shard().own.id())));
+    assert_eq!((here.shard().arrivals, parked(&here)), (0, BTreeMap::new()), "or it would lie there without its seal");
     let merged = here.merge(PEER, whole, 1);
-    assert_eq!((merged.folded, here.shard().persons, parked(&here).len()), (2, 3, 0), "whole, it is taken");
+    assert_eq!((merged.folded, here.shard().persons), (2, 2), "whole, it is taken");
 }
 
 #[test]
@@ -307,7 +304,7 @@ fn a_missing_edit_parks_its_author_once_asks_once_by_heads_and_is_healed_by_the_
     let (mut here, mut peer) = (Office::new(1), Office::new(2));
     let record = peer.create(request(2, 1), "Lê//An");
     peer.set(request(2, 2), record, field::NOTE, "x");
-    let whole = stream(&peer);
+    let whole = peer.stream();
     let mut batch = whole.clone();
     batch.items.remove(0);
     let first = here.merge(PEER, batch.clone(), 1);
@@ -327,7 +324,7 @@ fn a_missing_edit_parks_its_author_once_asks_once_by_heads_and_is_healed_by_the_
 fn a_secret_that_a_liar_sent_first_does_not_spoil_the_authors_own() {
     let (mut here, mut peer) = (Office::new(1), Office::new(2));
     peer.create(request(2, 1), "Lê//An");
-    let honest = stream(&peer);
+    let honest = peer.stream();
     let mut planted = honest.clone();
     planted.items.clear();
     planted.secrets[0].2 = SECRET;
@@ -347,38 +344,38 @@ fn a_secret_that_a_liar_sent_first_does_not_spoil_the_authors_own() {
 #[test]
 fn batches_and_edits_above_their_bounds_are_refused() {
     let (mut here, peer) = office();
-    let mut batch = stream(&peer);
+    let mut batch = peer.stream();
     batch.items = vec![batch.items[0].clone(); ITEMS_MAX + 1];
     assert!(!here.merge(PEER, batch, 1).taken);
 
     let mut liar = Office::new(3);
     liar.create(request(3, 1), "Lê//An");
-    let mut batch = stream(&liar);
+    let mut batch = liar.stream();
     let mut edit = Edit::from_bytes(&batch.items[0].bytes).unwrap();
     edit.changes[0].value = vec![b'x'; EDIT_BYTES_MAX];
     batch.items[0].bytes = edit.to_bytes();
     let before = here.shard().arrivals;
     seal_all(&mut batch);
-    assert_eq!(here.merge(SiteId(3), batch, 1).unsealed, Some(liar.shard().own.id()));
+    assert_eq!(here.merge(SiteId(3), batch, 1).refused, Some(liar.shard().own.id()));
     assert_eq!(here.shard().arrivals, before);
     audit(&here);
 }
 
 #[test]
 fn what_its_author_does_not_give_its_word_for_is_taken_in_no_part_and_leaves_nothing() {
-    let (mut here, peer) = office();
+    let (mut here, _) = office();
     let mut author = Office::new(3);
     for counter in 1..5 {
         author.create(request(3, counter), "Lê//An");
     }
-    let honest = stream(&author);
+    let honest = author.stream();
     assert_eq!(honest.seals.len(), 1, "one word for four edits");
     let before = here.state.0.clone();
     let mut refused = |what: &str, change: &dyn Fn(&mut Batch)| {
         let mut batch = honest.clone();
         change(&mut batch);
         let merged = here.merge(SiteId(4), batch, 1);
-        assert!(!merged.taken && merged.unsealed == Some(author.shard().own.id()), "{what}: {merged:?}");
+        assert!(!merged.taken && merged.refused == Some(author.shard().own.id()), "{what}: {merged:?}");
         assert_eq!(here.state.0, before, "{what}");
     };
     refused("no word", &|batch| batch.seals.clear());
@@ -392,15 +389,52 @@ fn what_its_author_does_not_give_its_word_for_is_taken_in_no_part_and_leaves_not
         edit.header.record_kind = RecordKind::Household;
         batch.items[3].bytes = edit.to_bytes();
     });
+    refused("an edit that changes nothing", &|batch| {
+        let mut edit = Edit::from_bytes(&batch.items[3].bytes).unwrap();
+        edit.changes.clear();
+        batch.items[3].bytes = edit.to_bytes();
+        batch.seals.clear();
+        seal_all(batch);
+    });
     refused("an edit that cannot be read", &|batch| batch.items[1].bytes.truncate(9));
     refused("a branch beside the chain that the word is for", &|batch| {
         let mut edit = Edit::from_bytes(&batch.items[2].bytes).unwrap();
         edit.changes[0].value = value(field::NAME, "Lê//Chi");
         batch.items.insert(2, Item { dot: edit.dot(), bytes: edit.to_bytes() });
     });
+    // Somebody else's word, and somebody else's edit that calls it the one before.
+    let thief = Author { site: SiteId(4), ..author.shard().own };
+    refused("with another's word for it", &|batch| batch.seals[0].tip.author = thief);
+    refused("with another's edit after it", &|batch| {
+        let tip = batch.seals[0].tip;
+        let mut edit = Edit::from_bytes(&batch.items[3].bytes).unwrap();
+        (edit.header.author, edit.header.number, edit.header.previous) = (thief, tip.number + 1, tip.hash);
+        let session = edit.header.origin.request.session;
+        batch.items.push(Item { dot: edit.dot(), bytes: edit.to_bytes() });
+        batch.secrets.push((thief.id(), session, SECRET));
+        batch.seals = vec![Seal {
+            tip: Tip { author: thief, number: tip.number + 1, hash: edit.hash(&SECRET) },
+            signature: [5; 64],
+        }];
+    });
     assert_eq!(here.merge(SiteId(4), honest, 1).folded, 4);
-    let _ = peer;
     audit(&here);
+}
+
+#[test]
+fn a_session_in_which_a_shard_was_refused_ends_after_a_while_even_if_that_was_its_first_word() {
+    let (mut here, peer) = office();
+    let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+    let mut batch = peer.stream();
+    batch.seals.clear();
+    let merged = here.merge(PEER, batch, 1);
+    assert!(session.handle(&here.here(), Event::Merged(merged)).unwrap().is_empty(), "nothing more is said of it");
+    let mut ends = |ms| {
+        let effects = session.handle(&here.here(), Event::Tick(ms)).unwrap();
+        effects.iter().any(|effect| matches!(effect, Effect::Close(_)))
+    };
+    let again = REFUSED_AGAIN_MS as i64;
+    assert!(!ends(1_000) && !ends(999 + again) && ends(1_000 + again));
 }
 
 #[test]
@@ -418,18 +452,18 @@ fn a_site_has_so_many_lives_and_no_more() {
         };
         author.run(Command::Renew(renew));
         author.create(request(2, number + 1), "Lê//An");
-        stream(&author)
+        author.stream()
     };
     for number in 0..LIVES_MAX as u64 {
         assert_eq!(here.merge(PEER, life(number), 1).folded, 1, "{number}");
     }
     let before = here.state.0.clone();
-    assert!(here.merge(PEER, life(LIVES_MAX as u64), 1).unsealed.is_some());
+    assert!(here.merge(PEER, life(LIVES_MAX as u64), 1).refused.is_some());
     assert_eq!(here.state.0, before);
     // Another site's lives are its own.
     let mut other = Office::new(3);
     other.create(request(3, 1), "Lê//Chi");
-    assert_eq!(here.merge(SiteId(3), stream(&other), 1).folded, 1);
+    assert_eq!(here.merge(SiteId(3), other.stream(), 1).folded, 1);
 }
 
 #[test]
@@ -460,7 +494,7 @@ fn the_words_of_authors_go_on_with_their_edits_whoever_passes_them_on() {
     third.back_up(&mut archive);
     let restored = third.founded_from(&archive, None).unwrap();
     let mut fourth = Office::new(4);
-    assert_eq!(fourth.merge(third.site, stream(&restored), 1).folded, 24);
+    assert_eq!(fourth.merge(third.site, restored.stream(), 1).folded, 24);
     audit(&restored);
     audit(&fourth);
 }
@@ -471,7 +505,7 @@ fn the_kind_of_a_record_does_not_depend_on_which_lie_came_first() {
     let (mut one, mut other) = (Office::new(2), Office::new(3));
     let record = one.create(request(2, 1), "Lê//An");
     other.create(request(3, 1), "Lê//An");
-    let mut lying = stream(&other);
+    let mut lying = other.stream();
     let mut edit = Edit::from_bytes(&lying.items[0].bytes).unwrap();
     (edit.header.record, edit.header.record_kind) = (record, RecordKind::Household);
     edit.changes = vec![Change {
@@ -482,10 +516,10 @@ fn the_kind_of_a_record_does_not_depend_on_which_lie_came_first() {
     }];
     lying.items[0].bytes = edit.to_bytes();
     let [first, second] = &mut offices;
-    first.merge(PEER, stream(&one), 1);
+    first.merge(PEER, one.stream(), 1);
     first.merge(SiteId(3), lying.clone(), 1);
     second.merge(SiteId(3), lying, 1);
-    second.merge(PEER, stream(&one), 1);
+    second.merge(PEER, one.stream(), 1);
     assert_eq!(first.shard().state_digest, second.shard().state_digest);
     assert_eq!((first.shard().persons, second.shard().persons), (1, 1));
 }
@@ -510,7 +544,7 @@ fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard(
     let many: Heads = (0..=HEADS_MAX as u128).map(|id| (AuthorId(id.to_be_bytes()), (1, Hash::default()))).collect();
     assert!(closes(opened().handle(&here.here(), hello(many)).unwrap()));
 
-    let foreign = Batch { shard: dinhba_core::ids::ShardId(5), ..stream(&peer) };
+    let foreign = Batch { shard: dinhba_core::ids::ShardId(5), ..peer.stream() };
     assert!(closes(opened().handle(&here.here(), Event::Received(Message::Batch(Box::new(foreign)))).unwrap()));
 }
 

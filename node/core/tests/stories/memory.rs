@@ -9,7 +9,7 @@ use dinhba_core::archive::{
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
     Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Proposal,
-    Raise, Seal, ShardInfo, Tip,
+    Raise, RefusalCode, Seal, ShardInfo, Tip,
 };
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
@@ -262,6 +262,13 @@ pub fn accepted(answer: Answer) -> Accepted {
     match answer {
         Answer::Accepted(accepted) => accepted,
         other => panic!("expected an acceptance, got {other:?}"),
+    }
+}
+
+pub fn refusal(answer: Answer) -> (RefusalCode, String) {
+    match answer {
+        Answer::Refused(refusal) => (refusal.code, refusal.text),
+        other => panic!("expected a refusal, got {other:?}"),
     }
 }
 

@@ -2,36 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, seal_all, value};
+use crate::memory::{
+    Office, PATH, SHARD, accepted, claims, command, create_command, refusal, request, seal_all, value,
+};
 use dinhba_core::archive::{Content, Edits, Piece};
-use dinhba_core::claims::{Purpose, Role};
+use dinhba_core::claims::Role;
 use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Batch, Command, ConflictEntry, ConflictKey, Cursor, EditCommand, Item, Looked, Moved,
-    Nothing, PartDraft, Proposal, Raise, RefusalCode, ShardInfo, Stale,
+    AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, Item, Looked, Moved, PartDraft, Proposal, Raise,
+    RefusalCode, ShardInfo, Stale,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{EvidenceId, Incarnation, NodeId, RecordId, RequestId, ShardId, UnitId};
-use dinhba_core::keys::Space;
 use dinhba_core::place::{NodeEntry, PlaceEntry};
-use dinhba_core::registry::{
-    COMMANDS_MAX, GroupState, LEVEL_MAX, Names, Poison, RECEIPT_DAYS, alias_id, apply, authors, read, read_range, tips,
-};
-use dinhba_core::schema::{FieldId, RecordKind, field};
-use dinhba_core::store::StoreError;
+use dinhba_core::registry::{COMMANDS_MAX, Names, alias_id, apply, authors, read, tips};
+use dinhba_core::schema::field;
 use dinhba_core::sync::Skip;
-
-fn refusal(answer: Answer) -> (RefusalCode, String) {
-    match answer {
-        Answer::Refused(refusal) => (refusal.code, refusal.text),
-        other => panic!("expected a refusal, got {other:?}"),
-    }
-}
-
-/// The whole stream of an office as one batch.
-fn stream(office: &Office) -> Batch {
-    office.stream()
-}
 
 #[test]
 fn a_retry_is_told_the_first_answer_and_changes_nothing() {
@@ -55,7 +41,7 @@ fn another_request_under_the_name_of_an_accepted_one_is_refused_as_such_whoever_
     accepted(office.edit(create_command(request(1, 1), "Lê//An")));
     let mut neighbour = Office::new(2);
     neighbour.create(request(1, 2), "Lê//An");
-    office.merge(neighbour.site, stream(&neighbour), 1);
+    office.merge(neighbour.site, neighbour.stream(), 1);
     let before = office.state.0.clone();
     let mut refused = |edit: EditCommand, how: &str| {
         let (code, text) = refusal(office.edit(edit));
@@ -95,7 +81,7 @@ fn where_a_chain_forks_within_a_command_its_receipt_names_its_edits() {
     for (office, name) in [(&mut one, "Lê//Chi"), (&mut other, "Lê//Dung")] {
         accepted(office.run(Command::Edit(Box::new(family(name)))));
     }
-    for streams in [[stream(&one), stream(&other)], [stream(&other), stream(&one)]] {
+    for streams in [[one.stream(), other.stream()], [other.stream(), one.stream()]] {
         let mut here = Office::new(1);
         for batch in streams {
             here.merge(one.site, batch, 1);
@@ -119,10 +105,10 @@ fn where_a_chain_forks_within_a_command_its_receipt_names_its_edits() {
 fn an_edit_that_claims_to_replace_itself_or_what_comes_after_it_stands_beside_the_others() {
     let (mut here, mut liar) = (Office::new(1), Office::new(2));
     let record = here.create(request(1, 1), "Lê//An");
-    liar.merge(here.site, stream(&here), 1);
+    liar.merge(here.site, here.stream(), 1);
     liar.set(request(2, 1), record, field::SEX, "male");
     liar.set(request(2, 2), record, field::SEX, "female");
-    let mut lying = stream(&liar);
+    let mut lying = liar.stream();
     lying.items.drain(..1);
     let own = liar.shard().own.id();
     for item in &mut lying.items {
@@ -247,7 +233,7 @@ fn bad_input_is_refused_with_what_to_do() {
 fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
     let (mut here, mut there) = (Office::new(1), Office::new(2));
     let record = here.create(request(1, 1), "Lê//An");
-    there.merge(here.site, stream(&here), 1);
+    there.merge(here.site, here.stream(), 1);
     let attach = |number: u64| {
         command(request(1, 10 + number), EditKind::Change, record, false, papers(&format!("paper-{number}"), 16))
     };
@@ -270,8 +256,8 @@ fn a_record_has_a_bound_at_its_authors_door_and_none_in_a_merge() {
         let edit = command(request(2, number), EditKind::Change, record, false, papers);
         accepted(there.edit(edit));
     }
-    here.merge(there.site, stream(&there), 1);
-    there.merge(here.site, stream(&here), 1);
+    here.merge(there.site, there.stream(), 1);
+    there.merge(here.site, here.stream(), 1);
     assert_eq!(here.shard().state_digest, there.shard().state_digest);
     assert!(here.record(record).to_bytes().len() > 100_000);
     let element = b"paper-0-00".to_vec();
@@ -296,10 +282,10 @@ fn an_edit_that_would_break_a_rule_is_refused_and_a_merge_that_breaks_it_is_a_co
     let (code, text) = refusal(here.set(request(1, 3), record, field::DEATH_DATE, "1970-01-01"));
     assert!(code == RefusalCode::Rule && text.contains("death_before_birth"), "{text}");
 
-    there.merge(here.site, stream(&here), 1);
+    there.merge(here.site, here.stream(), 1);
     accepted(here.set(request(1, 4), record, field::BIRTH_DATE, "1985-03-02"));
     accepted(there.set(request(2, 1), record, field::DEATH_DATE, "1980-01-01"));
-    there.merge(here.site, stream(&here), 2);
+    there.merge(here.site, here.stream(), 2);
     assert_eq!(there.shard().conflicts, 1);
 }
 
@@ -323,12 +309,12 @@ fn a_command_of_many_parts_enters_whole_or_not_at_all() {
 fn concurrent_legal_values_are_a_conflict_until_decided_and_latest_ones_are_not() {
     let (mut here, mut there) = (Office::new(1), Office::new(2));
     let record = here.create(request(1, 1), "Lê//An");
-    there.merge(here.site, stream(&here), 1);
+    there.merge(here.site, here.stream(), 1);
     accepted(here.set(request(1, 2), record, field::SEX, "male"));
     accepted(there.set(request(2, 1), record, field::SEX, "female"));
     accepted(here.set(request(1, 3), record, field::MOBILE_NUMBER, "0912345678"));
     accepted(there.set(request(2, 2), record, field::MOBILE_NUMBER, "0987654321"));
-    let (to_there, to_here) = (stream(&here), stream(&there));
+    let (to_there, to_here) = (here.stream(), there.stream());
     there.merge(here.site, to_there, 2);
     here.merge(there.site, to_here, 2);
     assert_eq!((here.shard().conflicts, there.shard().conflicts), (1, 1));
@@ -341,7 +327,7 @@ fn concurrent_legal_values_are_a_conflict_until_decided_and_latest_ones_are_not(
     let (code, _) = refusal(here.decide(request(1, 5), record, field::SEX, "female"));
     assert_eq!(code, RefusalCode::Unknown, "nothing is left to decide");
     accepted(there.decide(request(2, 3), record, field::SEX, "female"));
-    let to_there = stream(&here);
+    let to_there = here.stream();
     there.merge(here.site, to_there, 3);
     assert_eq!(there.shard().conflicts, 0, "both offices decided alike");
 }
@@ -355,9 +341,9 @@ fn swap_group(mut key: Vec<u8>, office: &Office) -> Vec<u8> {
 fn a_batch_is_taken_only_where_the_cursor_stands_and_twice_is_harmless() {
     let (mut here, mut there) = (Office::new(1), Office::new(2));
     let record = here.create(request(1, 1), "Lê//An");
-    let first = stream(&here);
+    let first = here.stream();
     accepted(here.set(request(1, 2), record, field::SEX, "male"));
-    let mut second = stream(&here);
+    let mut second = here.stream();
     second.items.remove(0);
     second.start = first.end;
     assert!(!there.merge(here.site, second.clone(), 1).taken, "the cursor is not there yet");
@@ -376,9 +362,9 @@ fn a_broken_chain_parks_its_author_and_nobody_else() {
     let record = bad.create(request(1, 1), "Lê//An");
     accepted(bad.set(request(1, 2), record, field::SEX, "male"));
     good.create(request(2, 1), "Lê//Bình");
-    let mut batch = stream(&bad);
-    batch.items.extend(stream(&good).items);
-    batch.secrets.extend(stream(&good).secrets);
+    let mut batch = bad.stream();
+    batch.items.extend(good.stream().items);
+    batch.secrets.extend(good.stream().secrets);
     // It gives its word for two edits that do not follow on each other.
     batch.items.remove(0);
     seal_all(&mut batch);
@@ -389,107 +375,13 @@ fn a_broken_chain_parks_its_author_and_nobody_else() {
 }
 
 #[test]
-fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
-    let (mut here, mut there) = (Office::new(1), Office::new(2));
-    let record = here.create(request(1, 1), "Lê//An");
-    here.raise();
-    let changes = vec![
-        Change { field: GROUNDS, element: vec![], value: b"as the father said".to_vec(), overwrites: vec![] },
-        Change { field: field::SEX, element: vec![], value: value(field::SEX, "male"), overwrites: vec![] },
-    ];
-    accepted(here.run(Command::Edit(Box::new(command(request(1, 2), EditKind::Change, record, false, changes)))));
-    let merged = there.merge(here.site, stream(&here), 1);
-    assert_eq!((merged.folded, merged.poisoned, there.shard().poisoned), (1, 1, 1));
-    assert!(there.record(record).values(&(field::SEX, vec![])).is_empty());
-    assert_eq!(here.shard().edits_digest, there.shard().edits_digest, "it counts in the log all the same");
-    there.raise();
-    assert_eq!(there.shard().poisoned, 0);
-    assert_eq!(here.shard().state_digest, there.shard().state_digest);
-}
-
-/// The last edit of a stream, as a newer version of its site would have written it.
-fn as_newer(batch: &mut Batch, change: impl FnOnce(&mut Edit)) {
-    let item = batch.items.last_mut().unwrap();
-    let mut edit = Edit::from_bytes(&item.bytes).unwrap();
-    change(&mut edit);
-    item.bytes = edit.to_bytes();
-    batch.seals.clear();
-    seal_all(batch);
-}
-
-#[test]
-fn what_only_a_newer_version_knows_is_kept_as_it_came_passed_on_and_set_aside() {
-    let mut author = Office::new(1);
-    let record = author.create(request(1, 1), "Lê//An");
-    accepted(author.set(request(1, 2), record, field::SEX, "male"));
-    let field_of_tomorrow = |edit: &mut Edit| edit.changes[0].field = FieldId(900);
-    type Newer<'a> = &'a dyn Fn(&mut Edit);
-    let cases: [(&str, Poison, Newer<'_>); 7] = [
-        ("a field above the level", Poison::Level, &|edit| {
-            edit.header.level = 9;
-            field_of_tomorrow(edit);
-        }),
-        ("a field that its level does not have", Poison::Value, &field_of_tomorrow),
-        ("a kind", Poison::Kind, &|edit| edit.header.kind = EditKind::Unknown(77)),
-        ("a kind of record", Poison::Kind, &|edit| edit.header.record_kind = RecordKind::Unknown(77)),
-        ("a role", Poison::Kind, &|edit| edit.header.origin.claims.role = Role::Unknown(77)),
-        ("a purpose", Poison::Kind, &|edit| edit.header.origin.purpose = Purpose::Unknown(77)),
-        ("an extension", Poison::Level, &|edit| {
-            edit.header.level = 9;
-            edit.header.extensions = vec![(5, vec![1, 2])];
-        }),
-    ];
-    for (what, reason, change) in cases {
-        let (mut here, mut there) = (Office::new(2), Office::new(3));
-        let mut batch = stream(&author);
-        as_newer(&mut batch, change);
-        let bytes = batch.items[1].bytes.clone();
-        let merged = here.merge(author.site, batch, 1);
-        assert_eq!((merged.folded, merged.poisoned, merged.parked.len()), (1, 1, 0), "{what}");
-        assert!(here.record(record).values(&(field::SEX, vec![])).is_empty(), "{what}");
-        let reasons: Vec<(Vec<u8>, Poison)> = read_range(&here.state, here.keys().poisons(SHARD)).unwrap();
-        assert_eq!(reasons[0].1, reason, "{what}");
-        assert_eq!(stream(&here).items[1].bytes, bytes, "{what}: byte for byte");
-        assert_eq!(there.merge(here.site, stream(&here), 1).poisoned, 1, "{what}");
-        here.raise();
-        assert_eq!(here.shard().poisoned, 1, "{what}: the next level has it no more than this one");
-    }
-    let unknown = Change { field: FieldId(900), element: vec![], value: vec![1], overwrites: vec![] };
-    let edit = command(request(1, 3), EditKind::Change, record, false, vec![unknown]);
-    let (code, text) = refusal(author.edit(edit));
-    assert!(code == RefusalCode::Invalid && text.contains("no field of feature level 1"), "{text}");
-}
-
-#[test]
-fn a_replica_stops_at_a_level_above_its_own_and_changes_nothing() {
-    let mut office = Office::new(1);
-    office.create(request(1, 1), "Lê//An");
-    let entry = |level| Proposal { at_ms: 1, commands: vec![Command::Raise(Raise { level, now_ms: 1 })] }.to_bytes();
-    for level in 2..=LEVEL_MAX {
-        assert!(matches!(office.run(Command::Raise(Raise { level, now_ms: 1 })), Answer::Done(_)));
-    }
-    let stops = |office: &Office, level| apply(&office.state, &office.context, &[(99, entry(level))]);
-    assert!(matches!(stops(&office, LEVEL_MAX + 1), Err(StoreError::Newer { .. })));
-    let (answers, batch) = stops(&office, LEVEL_MAX + 2).unwrap();
-    let (code, text) = refusal(Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0));
-    assert!(code == RefusalCode::Level && text.contains("rise by one"), "{text}");
-    assert!(batch.writes.is_empty());
-    // A state that a newer version left behind.
-    let key = office.keys().group();
-    let mut group: GroupState = read(&office.state, &key).unwrap().unwrap();
-    group.level = LEVEL_MAX + 1;
-    office.state.0.insert(key, group.to_bytes());
-    assert!(matches!(stops(&office, 1), Err(StoreError::Newer { .. })));
-}
-
-#[test]
 fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywhere() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let record = commune.create(request(1, 1), "Lê//An");
     let backup = commune.clone();
     accepted(commune.set(request(1, 2), record, field::SEX, "male"));
     accepted(commune.set(request(1, 3), record, field::NOTE, "as told"));
-    district.merge(commune.site, stream(&commune), 1);
+    district.merge(commune.site, commune.stream(), 1);
 
     let mut restored = backup;
     let old_author = restored.shard().own.id();
@@ -503,10 +395,10 @@ fn both_branches_of_a_fork_stay_with_their_receipts_and_are_called_alike_everywh
     let phone = accepted(restored.edit(add_phone.clone()));
     let fork = Dot { actor: old_author, counter: 2 };
     assert_eq!(phone.receipt.first, fork, "the number that the district knows otherwise");
-    let merged = restored.merge(district.site, stream(&district), 2);
+    let merged = restored.merge(district.site, district.stream(), 2);
     assert!(merged.taken && merged.parked.is_empty(), "{merged:?}");
     assert_ne!(restored.shard().own.id(), old_author, "it numbers nothing more under that incarnation");
-    district.merge(restored.site, stream(&restored), 3);
+    district.merge(restored.site, restored.stream(), 3);
 
     let retry = accepted(restored.edit(add_phone));
     assert!(retry.replayed);
@@ -542,7 +434,7 @@ fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
     let backup = commune.clone();
     accepted(commune.set(request(1, 2), record, field::SEX, "male"));
     accepted(commune.set(request(1, 3), record, field::NOTE, "as told"));
-    district.merge(commune.site, stream(&commune), 1);
+    district.merge(commune.site, commune.stream(), 1);
     let lacks = |who: &Office, of: &Office| of.here().edits_above(SHARD, &who.here().heads(SHARD).unwrap()).unwrap();
     assert_eq!((lacks(&district, &commune), lacks(&backup, &commune)), (0, 2));
 
@@ -555,7 +447,7 @@ fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
         held.covers(&Dot { actor, counter })
     };
     assert!(!holds(&district, &restored, mine, 2), "it has another edit of that name");
-    restored.merge(district.site, stream(&district), 2);
+    restored.merge(district.site, district.stream(), 2);
     let known = authors(&restored.state, restored.keys(), SHARD).unwrap();
     let first = tips(&known)[&mine].0;
     assert!(holds(&district, &restored, first, 3) && holds(&district, &restored, mine, 1), "whatever it calls them");
@@ -563,7 +455,7 @@ fn what_a_neighbour_lacks_of_a_forked_chain_is_counted_from_the_fork() {
     accepted(restored.set(request(7, 2), record, field::NOTE, "by phone"));
     assert_eq!((lacks(&district, &restored), lacks(&restored, &district)), (2, 0));
     assert_eq!(lacks(&Office::new(3), &restored), restored.shard().arrivals);
-    district.merge(restored.site, stream(&restored), 3);
+    district.merge(restored.site, restored.stream(), 3);
     assert_eq!(lacks(&district, &restored), 0);
 }
 
@@ -574,15 +466,15 @@ fn an_edit_over_a_number_that_two_branches_have_replaces_what_its_author_can_hav
     let backup = commune.clone();
     accepted(commune.set(request(1, 2), record, field::NOTE, "first life"));
     accepted(commune.set(request(1, 3), record, field::SEX, "male"));
-    district.merge(commune.site, stream(&commune), 1);
+    district.merge(commune.site, commune.stream(), 1);
     accepted(district.set(request(2, 1), record, field::NOTE, "district"));
     accepted(district.set(request(2, 2), record, field::SEX, "female"));
 
     let mut restored = backup;
     accepted(restored.set(request(7, 1), record, field::NOTE, "second life"));
     accepted(restored.set(request(7, 2), record, field::NOTE, "second life, again"));
-    restored.merge(district.site, stream(&district), 2);
-    district.merge(restored.site, stream(&restored), 3);
+    restored.merge(district.site, district.stream(), 2);
+    district.merge(restored.site, restored.stream(), 3);
     assert_eq!(restored.record(record), district.record(record));
     let values = |field| district.record(record).values(&(field, vec![])).len();
     assert_eq!(values(field::SEX), 1, "only one branch wrote the sex under number 3");
@@ -599,7 +491,7 @@ fn the_secret_of_a_session_that_went_on_after_a_restore_is_another_and_both_are_
         for counter in 2..5 {
             accepted(life.set(request(9, counter), record, field::NOTE, &format!("note {counter}")));
         }
-        stream(life)
+        life.stream()
     });
     assert_ne!(lives[0].secrets, lives[1].secrets);
     for life in lives {
@@ -717,7 +609,7 @@ fn large(request: RequestId, parts: u32) -> EditCommand {
 }
 
 #[test]
-fn a_command_that_no_batch_could_carry_is_refused_here_and_parked_if_it_comes_from_elsewhere() {
+fn a_command_that_no_batch_could_carry_is_refused_here_and_if_it_comes_from_elsewhere() {
     let mut office = Office::new(1);
     let before = office.state.0.clone();
     let (code, text) = refusal(office.edit(large(request(1, 1), 5)));
@@ -727,7 +619,7 @@ fn a_command_that_no_batch_could_carry_is_refused_here_and_parked_if_it_comes_fr
     // Two commands that are right, told as one by a neighbour that does not keep the bound.
     accepted(office.edit(large(request(1, 1), 3)));
     let mut other = Office::new(2);
-    let mut batch = stream(&office);
+    let mut batch = office.stream();
     let secret = batch.secrets[0].2;
     let (mut number, mut previous) = (0, Default::default());
     let edits: Vec<Edit> = batch.items.iter().map(|item| Edit::from_bytes(&item.bytes).unwrap()).collect();
@@ -745,8 +637,8 @@ fn a_command_that_no_batch_could_carry_is_refused_here_and_parked_if_it_comes_fr
         .collect();
     seal_all(&mut batch);
     let merged = other.merge(office.site, batch, 1);
-    assert_eq!((merged.parked.len(), merged.folded, other.shard().arrivals), (1, 0, 0));
-    assert_eq!(other.merge(office.site, stream(&office), 2).folded, 3, "what keeps the bound is taken");
+    assert_eq!((merged.refused, other.shard().arrivals), (Some(office.shard().own.id()), 0));
+    assert_eq!(other.merge(office.site, office.stream(), 2).folded, 3, "what keeps the bound is taken");
 }
 
 #[test]
@@ -828,106 +720,4 @@ fn an_archive_is_put_back_up_to_a_time_and_only_if_every_hash_is_as_it_says() {
         }
     });
     assert!(accesses.contains("entry 1 does not follow on the one before it"), "{accesses}");
-}
-
-/// The conflicts of a shard, by record.
-fn open_conflicts(office: &Office) -> Vec<(RecordId, ConflictKey)> {
-    let found: Vec<(Vec<u8>, ConflictEntry)> = read_range(&office.state, office.keys().conflicts(SHARD, None)).unwrap();
-    let named = found.iter().map(|(key, _)| {
-        let record = RecordId(key[17..33].try_into().unwrap());
-        (record, ConflictKey::from_bytes(&key[33..]).unwrap())
-    });
-    named.collect()
-}
-
-#[test]
-fn two_records_with_one_personal_number_are_a_conflict_at_both_until_one_has_it_no_more() {
-    const NUMBER: &str = "001190000123";
-    let numbered = |office: &mut Office, session, record| {
-        accepted(office.set(request(session, 2), record, field::PERSONAL_NUMBER, NUMBER));
-    };
-    let (mut here, mut there) = (Office::new(1), Office::new(2));
-    let (lan, hoa) = (here.create(request(1, 1), "Lê/Thị/Lan"), there.create(request(2, 1), "Lê/Thị/Hoa"));
-    numbered(&mut here, 1, lan);
-    numbered(&mut there, 2, hoa);
-    assert_eq!((open_conflicts(&here), open_conflicts(&there)), (vec![], vec![]), "neither knows of the other");
-
-    here.merge(there.site, stream(&there), 1);
-    there.merge(here.site, stream(&here), 1);
-    let twice = ConflictKey::Number(Nothing);
-    let mut both = vec![(lan, twice.clone()), (hoa, twice)];
-    both.sort();
-    for office in [&here, &there] {
-        assert_eq!((open_conflicts(office), office.shard().conflicts), (both.clone(), 2));
-    }
-    assert_eq!(here.shard().state_digest, there.shard().state_digest);
-
-    // A third, and its number is cleared again; then the paper of the second says another.
-    let third = here.create(request(1, 3), "Lê/Thị/Mai");
-    accepted(here.set(request(1, 4), third, field::PERSONAL_NUMBER, NUMBER));
-    assert_eq!(here.shard().conflicts, 3);
-    let overwrites = here.record(third).dots(&(field::PERSONAL_NUMBER, Vec::new()));
-    let clear = Change { field: field::PERSONAL_NUMBER, element: vec![], value: vec![], overwrites };
-    accepted(here.edit(command(request(1, 5), EditKind::Change, third, false, vec![clear])));
-    assert_eq!((open_conflicts(&here), here.shard().conflicts), (both, 2));
-    accepted(here.decide(request(1, 6), hoa, field::PERSONAL_NUMBER, "001190000456"));
-    assert_eq!((open_conflicts(&here), here.shard().conflicts), (vec![], 0));
-    there.merge(here.site, stream(&here), 2);
-    assert_eq!((open_conflicts(&there), there.shard().conflicts), (vec![], 0));
-}
-
-#[test]
-fn the_time_of_a_group_never_goes_back_and_receipts_expire_by_it_a_few_at_a_time() {
-    const DAY_MS: i64 = 86_400_000;
-    let mut office = Office::new(1);
-    let time = |office: &Office| read::<GroupState>(&office.state, &office.keys().group()).unwrap().unwrap().time_ms;
-    let receipts = |office: &Office| {
-        let is_receipt = |key: &&Vec<u8>| key[8] == Space::Request as u8;
-        office.state.0.keys().filter(is_receipt).count()
-    };
-    office.now_ms = 1_000 * DAY_MS;
-    for counter in 1..=600 {
-        office.create(request(1, counter), "Lê//An");
-    }
-    office.now_ms -= 30 * DAY_MS;
-    let last = office.create(request(2, 1), "Lê//Bình");
-    assert_eq!(time(&office), 1_000 * DAY_MS, "a clock that was set back changes nothing");
-    // Made again from its archive, it answers as before.
-    let mut archive = Vec::new();
-    let mut numbered = Office::new(7);
-    numbered.now_ms = 1_000 * DAY_MS;
-    let mut birth = create_command(request(3, 1), "Lê//Chi");
-    birth.origin.received_ms = 1_000 * DAY_MS;
-    accepted(numbered.edit(birth.clone()));
-    numbered.back_up(&mut archive);
-    let mut restored = numbered.founded_from(&archive, None).unwrap();
-    for _ in 0..3 {
-        restored.now_ms += 1;
-        assert!(accepted(restored.edit(birth.clone())).replayed);
-    }
-
-    // The second session is used until later.
-    office.now_ms = 1_200 * DAY_MS;
-    accepted(office.set(request(2, 2), last, field::SEX, "male"));
-
-    let days = i64::from(RECEIPT_DAYS);
-    office.now_ms = (1_000 + days) * DAY_MS;
-    let retry = |office: &mut Office| office.edit(create_command(request(1, 1), "Lê//An"));
-    assert!(accepted(retry(&mut office)).replayed, "on the last day it is answered as at first");
-    office.now_ms += DAY_MS;
-    let mut left = vec![receipts(&office)];
-    while *left.last().unwrap() > 2 {
-        office.now_ms += 1;
-        office.run(Command::Raise(Raise { level: 1, now_ms: 1 }));
-        left.push(receipts(&office));
-    }
-    assert_eq!(left, [602, 346, 90, 2], "a bounded number for each entry");
-    let (code, text) = refusal(retry(&mut office));
-    assert!(code == RefusalCode::Exists && text.contains("exists already"), "nobody is registered twice: {text}");
-    assert!(accepted(office.edit(create_command(request(2, 1), "Lê//Bình"))).replayed);
-
-    office.now_ms = (1_201 + days) * DAY_MS;
-    office.run(Command::Raise(Raise { level: 1, now_ms: 1 }));
-    let kept = |space: Space| office.state.0.keys().filter(|key| key[8] == space as u8).count();
-    assert_eq!((kept(Space::Request), kept(Space::Session), kept(Space::Expiry)), (0, 0, 0));
 }
