@@ -296,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn an_addition_that_is_asked_for_again_is_drafted_as_it_was_though_it_is_there_already() {
+        let units = Directory::vietnam().unwrap();
+        let mut reply = reply(&units, "10");
+        let draft = |reply: &v1::SitesReply| {
+            let change = add(&units, "02686", 2);
+            let drafted = draft(&context(), SiteId(4), &change, reply, None, None, &units)?;
+            Ok::<_, String>(drafted.edit.build(RequestId::default(), 0))
+        };
+        let before = draft(&reply).unwrap();
+        reply.sites.push(listed(&units, 4, "02686", Some(2)));
+        assert_eq!(draft(&reply).unwrap(), before);
+        reply.sites.push(listed(&units, 5, "02686", Some(2)));
+        assert!(draft(&reply).unwrap_err().contains("serves it already"));
+    }
+
+    #[test]
     fn what_is_said_stands_in_the_shard_of_the_unit_that_is_asked() {
         let units = Directory::vietnam().unwrap();
         for code in ["10", "082"] {

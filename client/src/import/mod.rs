@@ -145,12 +145,19 @@ struct Line {
 }
 
 struct Table {
+    header: StringRecord,
     roles: Vec<Role>,
     lines: Vec<Line>,
     /// Of all cells, with the place of each.
     bytes: usize,
     /// Rows whose id is a number in a sheet.
     ids_as_numbers: u64,
+}
+
+const HEADER_AGAIN: &str = "is the header again: were files put together? Import each by itself";
+
+fn untitled(column: usize) -> String {
+    format!("something stands in column {column}, which has no title: name it, or empty it")
 }
 
 /// What cells take in memory.
@@ -323,7 +330,7 @@ fn table_of(text: &str, reading: &Reading) -> Result<Table, Vec<Problem>> {
         let text = format!("the title of column {} runs over several lines: has its quote an end?", column + 1);
         return Err(one(Problem::at(header.line, text)));
     }
-    let mut table = Table::of(columns_of(header.line, &header.cells, &reading.titles)?);
+    let mut table = Table::of(header.cells.clone(), columns_of(header.line, &header.cells, &reading.titles)?);
     let (mut doubts, mut last) = (Vec::new(), (header.line, header.is_ended));
     for row in rows {
         if doubts.len() >= DOUBTS_MAX {
@@ -340,7 +347,7 @@ fn table_of(text: &str, reading: &Reading) -> Result<Table, Vec<Problem>> {
         if is_blank(&row.cells) {
             continue;
         }
-        if let Some(reason) = table.doubt(&row.cells, &header.cells) {
+        if let Some(reason) = table.doubt(&row.cells) {
             doubts.push(Problem::at(row.line, reason));
         } else {
             table.take(Line { line: row.line, cells: row.cells, problem: None })?;
@@ -355,24 +362,24 @@ fn table_of(text: &str, reading: &Reading) -> Result<Table, Vec<Problem>> {
 }
 
 impl Table {
-    fn of(roles: Vec<Role>) -> Self {
-        Table { roles, lines: Vec::new(), bytes: 0, ids_as_numbers: 0 }
+    fn of(header: StringRecord, roles: Vec<Role>) -> Self {
+        Table { header, roles, lines: Vec::new(), bytes: 0, ids_as_numbers: 0 }
     }
 
     /// Why a row of cells may not be the row that was meant.
-    fn doubt(&self, cells: &StringRecord, header: &StringRecord) -> Option<String> {
+    fn doubt(&self, cells: &StringRecord) -> Option<String> {
         let (here, wanted) = (cells.len(), self.roles.len());
         if here != wanted {
             return Some(format!(
                 "has {here} cells and the header {wanted}: is the row cut, or is a separator or a quote missing?"
             ));
         }
-        if cells.iter().map(fold).eq(header.iter().map(fold)) {
-            return Some("is the header again: were files put together? Import each by itself".to_owned());
+        if self.is_header(cells) {
+            return Some(HEADER_AGAIN.to_owned());
         }
         for ((cell, role), column) in cells.iter().zip(&self.roles).zip(1..) {
             if *role == Role::Unnamed && !cell.trim().is_empty() {
-                return Some(format!("something stands in column {column}, which has no title: name it, or empty it"));
+                return Some(untitled(column));
             }
             let takes_lines = matches!(role, Role::Field(field) if field.takes_lines());
             let has_keys = || cell.lines().all(|line| line.trim().is_empty() || element_of(line).is_some());
@@ -384,6 +391,10 @@ impl Table {
             }
         }
         None
+    }
+
+    fn is_header(&self, cells: &StringRecord) -> bool {
+        cells.len() == self.header.len() && cells.iter().map(fold).eq(self.header.iter().map(fold))
     }
 
     fn take(&mut self, line: Line) -> Result<(), Vec<Problem>> {

@@ -385,7 +385,7 @@ fn a_table_has_so_many_columns_and_no_more() {
 #[test]
 fn a_table_takes_so_much_memory_and_no_more() {
     let roles = vec![columns::Role::Unnamed; 2];
-    let mut table = Table { bytes: TABLE_BYTES_MAX - 100, ..Table::of(roles) };
+    let mut table = Table { bytes: TABLE_BYTES_MAX - 100, ..Table::of(StringRecord::new(), roles) };
     let line = |text: &str| Line { line: 2, cells: StringRecord::from(vec![text, ""]), problem: None };
     assert!(table.take(line("An")).is_ok());
     assert!(table.take(line(&"x".repeat(70))).is_err(), "the places of cells count too");
@@ -430,6 +430,12 @@ fn sheets_that_may_hide_somebody_are_doubted() {
     let reading = |name: &str| Reading { sheet: Some(name.to_owned()), ..Reading::default() };
     assert_eq!(Records::read(&two, None, &reading("Thôn 2")).unwrap().count(), 1);
     assert!(Records::read(&two, None, &reading("Thôn 3")).is_err());
+    let twice = workbook(|book| {
+        let sheet = book.add_worksheet();
+        head(sheet);
+        sheet.write_string(2, 0, "Name").unwrap();
+    });
+    assert!(doubts(&twice, "x.xlsx")[0].1.contains("is the header again"));
     let merged = workbook(|book| {
         let sheet = book.add_worksheet();
         head(sheet);

@@ -11,7 +11,7 @@ use calamine::{DataRef, Reader, SheetType, Xlsx, XlsxCellFormulaMetadataRecord a
 use csv::StringRecord;
 
 use super::columns::{Role, Titles, columns_of};
-use super::{COLUMNS_MAX, LOST, Line, Problem, Table, too_many_columns};
+use super::{COLUMNS_MAX, HEADER_AGAIN, LOST, Line, Problem, Table, too_many_columns, untitled};
 
 /// How a workbook begins: it is a ZIP archive.
 pub(super) const MARK: &[u8] = b"PK\x03\x04";
@@ -91,6 +91,7 @@ fn is_blank(value: &DataRef<'_>) -> bool {
 }
 
 /// What stands in a cell, before it is known what its column is.
+#[derive(Clone)]
 enum Cell {
     Text(String),
     Number(f64),
@@ -206,6 +207,18 @@ fn rows(book: &mut Workbook<'_>, name: &str, titles: &Titles) -> Result<Table, O
     table.ok_or_else(|| Some(vec![Problem::of_file("is empty")]))
 }
 
+/// The cells of a row as they are shown, each in its column.
+fn as_shown(cells: &[(u32, Cell)]) -> StringRecord {
+    let mut row = StringRecord::new();
+    for (column, cell) in cells {
+        while (row.len() as u32) < *column {
+            row.push_field("");
+        }
+        row.push_field(&cell.clone().text(&Role::Ignored).unwrap_or_else(|(shown, _)| shown));
+    }
+    row
+}
+
 /// The first row in which something stands is the header.
 fn finish_row(
     line: u64,
@@ -217,19 +230,17 @@ fn finish_row(
         return Ok(());
     }
     let Some(table) = table else {
-        let mut header = StringRecord::new();
         if cells.last().is_some_and(|(column, _)| *column as usize >= COLUMNS_MAX) {
             return Err(vec![too_many_columns(line)]);
         }
-        for (column, cell) in cells {
-            while (header.len() as u32) < column {
-                header.push_field("");
-            }
-            header.push_field(&cell.text(&Role::Ignored).unwrap_or_else(|(shown, _)| shown));
-        }
-        *table = Some(Table::of(columns_of(line, &header, titles)?));
+        let header = as_shown(&cells);
+        let roles = columns_of(line, &header, titles)?;
+        *table = Some(Table::of(header, roles));
         return Ok(());
     };
+    if table.is_header(&as_shown(&cells)) {
+        return Err(vec![Problem::at(line, HEADER_AGAIN)]);
+    }
     let mut found = Line { line, cells: StringRecord::new(), problem: None };
     for (column, cell) in cells {
         while (found.cells.len() as u32) < column.min(table.roles.len() as u32) {
@@ -237,9 +248,7 @@ fn finish_row(
         }
         match table.roles.get(column as usize) {
             None | Some(Role::Unnamed) => {
-                let text =
-                    format!("something stands in column {}, which has no title: name it, or empty it", column + 1);
-                return Err(vec![Problem::at(line, text)]);
+                return Err(vec![Problem::at(line, untitled(column as usize + 1))]);
             }
             Some(Role::Ignored) => found.cells.push_field(""),
             Some(role) => {

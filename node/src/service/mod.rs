@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use dinhba_core::access::{Action, decide};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
-use dinhba_core::ids::{GroupId, UnitId};
+use dinhba_core::ids::{GroupId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::place::Place;
 use dinhba_proto::v1;
 use tonic::{Request, Status};
 
-use answer::{Problem, broken, denied, elsewhere, invalid, not_accepted, not_found, wrong};
+use answer::{Problem, broken, denied, elsewhere, invalid, no_shard, not_accepted, not_found, wrong};
 
 pub use link::LinkService;
 pub use records::RecordsService;

@@ -9,28 +9,19 @@ use std::sync::Arc;
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{
-    AccessEntry, Answer, Command, ConflictEntry, ConflictKey, EditCommand, LoggedAccess, Looked, PartDraft, Statement,
-};
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, Dot, Edit, EditKind, Origin};
+use dinhba_core::command::{AccessEntry, ConflictEntry, ConflictKey, LoggedAccess, Looked};
+use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, SessionId, ShardId, SiteId};
-use dinhba_core::inject::is_armed;
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{
-    Arrival, FormError, FormPlace, LEVEL_MAX, Names, Poison, ShardState, StoredEdit, check_form, corrupt, misplaced,
-    read, read_range,
-};
-use dinhba_core::schema::RecordKind;
+use dinhba_core::registry::{ShardState, corrupt, read, read_range};
 use dinhba_core::store::{StateView, StoreError};
-use dinhba_core::sync::{Here, Skip};
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
-use openraft_rt::watch::WatchReceiver;
+use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
@@ -38,19 +29,12 @@ use tonic::{Request, Response, Status, Streaming};
 use edit::answered_in_turn;
 use pages::{HISTORY_PAGE, history_from};
 
-use super::answer::{
-    Problem, beyond_end, broken, bug, denied, elsewhere, failed, invalid, no_record, no_shard, not_accepted, not_found,
-    precondition, refused, rules_broken, stale, unread, wrong,
-};
-use super::convert::{
-    change_from_wire, change_path, date_from_wire, entry_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
-    record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire,
-};
-use super::{Caller, all_groups_here, group_here, host_of, id, keep, person, ready, whole_place};
+use super::answer::{beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, unread};
+use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire};
+use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
 use crate::gate::Budget;
-use crate::hosted::{Hosted, Kind, PROPOSE_WAIT, ProposalFailed};
+use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
-use crate::runtime::{self, watch};
 
 /// Conflicts in one work list...
 const CONFLICTS_MAX: usize = 500;

@@ -25,10 +25,9 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::{
-    broken, bug, denied, elsewhere, failed, in_part, no_shard, not_accepted, not_found, outcome_unknown, precondition,
-    refused, wrong,
+    broken, bug, denied, failed, in_part, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
 };
-use super::{Caller, all_groups_here, backup, group_here, id, ready, started, whole_place};
+use super::{Caller, all_groups_here, backup, group_here, host_of, id, ready, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
