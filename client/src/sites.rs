@@ -7,7 +7,7 @@
 
 use dinhba_core::ids::{RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_core::schema::RecordKind;
-use dinhba_core::units::Directory;
+use dinhba_core::units::{Directory, Tier, Unit};
 use dinhba_proto::v1;
 use tonic::Code;
 
@@ -121,24 +121,55 @@ fn draft(
             .to_owned()
     })?;
     let here: UnitId = reply.unit.parse().map_err(|_| "the site does not say which unit it serves".to_owned())?;
-    let parent_of = |parent: SiteId, unit: UnitId| -> Result<(), String> {
-        let found = reply.sites.iter().find(|listed| listed.site == parent.to_string() && listed.state == "active");
+    let mut edit = EditBuilder::new(context);
+    edit.shard(own);
+    let asked = Asked { reply, here, units };
+    match (change, listed) {
+        (SiteChange::Add { unit, parent, key, addresses }, None) => {
+            let place = asked.place_of(site, *unit, *parent)?;
+            Ok(draft_addition(edit, reply, &place, key, addresses))
+        }
+        (_, None) => Err(format!("{site} is not in the directory here: see `dinhba site list`")),
+        (_, Some(listed)) => {
+            let unit = asked.may_speak_of(listed)?;
+            draft_change(edit, change, &asked, (listed, unit), record)
+        }
+    }
+}
+
+/// The site that is asked: what its directory says, and its unit.
+struct Asked<'a> {
+    reply: &'a v1::SitesReply,
+    here: UnitId,
+    units: &'a Directory,
+}
+
+/// Where a new site stands.
+struct SitePlace {
+    site: SiteId,
+    unit: UnitId,
+    parent: SiteId,
+    shard: Option<ShardId>,
+}
+
+impl Asked<'_> {
+    /// Whether `parent` may have a site of `unit` below it.
+    fn is_above(&self, parent: SiteId, unit: UnitId) -> Result<(), String> {
+        let is_it = |listed: &&v1::ListedSite| listed.site == parent.to_string() && listed.state == "active";
+        let found = self.reply.sites.iter().find(is_it);
         let found = found.ok_or_else(|| format!("parent: {parent} is no active site of the directory here"))?;
         match found.unit.parse::<UnitId>() {
-            Ok(above) if above != unit && units.is_within(unit, above) => Ok(()),
+            Ok(above) if above != unit && self.units.is_within(unit, above) => Ok(()),
             _ => Err(format!(
                 "parent: {parent} serves {} {}, which is not above the site's unit",
                 found.unit_code, found.unit_name
             )),
         }
-    };
-    let mut edit = EditBuilder::new(context);
-    edit.shard(own);
-    if let SiteChange::Add { unit, parent, key, addresses } = change {
-        if listed.is_some() {
-            return Err(format!("{site} is in the directory already: see `dinhba site list`"));
-        }
-        if *unit == here || !units.is_within(*unit, here) {
+    }
+
+    /// The place of a new site, if it may have it.
+    fn place_of(&self, site: SiteId, unit: UnitId, parent: SiteId) -> Result<SitePlace, String> {
+        if unit == self.here || !self.units.is_within(unit, self.here) {
             return Err(
                 "unit: it does not lie below the unit of the site that is asked: ask a site above it".to_owned()
             );
@@ -147,64 +178,82 @@ fn draft(
         let serves = |other: &&v1::ListedSite| {
             other.site != site.to_string() && other.state == "active" && other.unit == unit.to_string()
         };
-        if let Some(other) = reply.sites.iter().find(serves) {
+        if let Some(other) = self.reply.sites.iter().find(serves) {
             return Err(format!("unit: {} serves it already: retire that one first", other.site));
         }
-        parent_of(*parent, *unit)?;
-        let is_commune = units.get(*unit).is_some_and(|unit| unit.tier == dinhba_core::units::Tier::Commune);
-        let before = reply.sites.iter().find(|listed| listed.unit == unit.to_string() && !listed.shard.is_empty());
-        let shard = before.and_then(|listed| listed.shard.parse().ok()).unwrap_or(ShardId::of_commune(*unit));
-        let shard = is_commune.then_some(shard);
-        let part = edit.create(RecordKind::Site);
-        edit.set(part, "site", "", &site.to_string()).set(part, "unit", "", &unit.to_string());
-        edit.set(part, "parent", "", &parent.to_string()).set(part, "state", "", "active");
-        edit.set(part, "key", key_name(key), key);
-        set_addresses(&mut edit, part, None, addresses);
-        if let Some(shard) = shard {
-            edit.set(part, "shard", "", &shard.to_string());
-        }
-        let mut place_file = format!("kind,id,unit,parent,public_key\nsite,{site},{unit},{parent},{key}\n");
-        let mut next = parent.to_string();
-        let mut left: Vec<&v1::ListedSite> = reply.sites.iter().collect();
-        while let Some(at) = left.iter().position(|listed| listed.site == next) {
-            // Each once, so that a ring of parents ends.
-            let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
-            keys.iter().for_each(|key| place_file.push_str(&format!("site,{site},{unit},{parent},{key}\n")));
-            next.clone_from(parent);
-        }
-        if let Some(shard) = shard {
-            place_file.push_str(&format!("shard,{shard},{unit},,\n"));
-        }
-        return Ok(Drafted { edit, shard, place_file });
+        self.is_above(parent, unit)?;
+        let is_commune = self.units.get(unit).is_some_and(|unit| unit.tier == Tier::Commune);
+        let before = |listed: &&v1::ListedSite| listed.unit == unit.to_string() && !listed.shard.is_empty();
+        let before = self.reply.sites.iter().find(before).and_then(|listed| listed.shard.parse().ok());
+        let shard = is_commune.then(|| before.unwrap_or(ShardId::of_commune(unit)));
+        Ok(SitePlace { site, unit, parent, shard })
     }
-    let listed = listed.ok_or_else(|| format!("{site} is not in the directory here: see `dinhba site list`"))?;
-    let unit: UnitId = listed.unit.parse().map_err(|_| "the directory names no unit of the site".to_owned())?;
-    let is_higher = |above: &dinhba_core::units::Unit| listed.said_in == ShardId::of_unit_above(above.id).to_string();
-    if let Some(above) = units.ancestors(here).find(|above| is_higher(above)) {
-        return Err(format!("what is known of {site} was said by {} {}: ask its site", above.code, above.name));
+
+    /// The unit of a site of which something may be said here.
+    fn may_speak_of(&self, listed: &v1::ListedSite) -> Result<UnitId, String> {
+        let unit: UnitId = listed.unit.parse().map_err(|_| "the directory names no unit of the site".to_owned())?;
+        let is_higher = |above: &Unit| listed.said_in == ShardId::of_unit_above(above.id).to_string();
+        if let Some(above) = self.units.ancestors(self.here).find(|above| is_higher(above)) {
+            return Err(format!(
+                "what is known of {} was said by {} {}: ask its site",
+                listed.site, above.code, above.name
+            ));
+        }
+        if !self.units.is_within(unit, self.here) {
+            return Err(format!(
+                "{} serves no unit below that of the site that is asked: ask a site above it",
+                listed.site
+            ));
+        }
+        Ok(unit)
     }
-    if !units.is_within(unit, here) {
-        return Err(format!("{site} serves no unit below that of the site that is asked: ask a site above it"));
+}
+
+fn draft_addition(
+    mut edit: EditBuilder,
+    reply: &v1::SitesReply,
+    place: &SitePlace,
+    key: &str,
+    addresses: &[String],
+) -> Drafted {
+    let SitePlace { site, unit, parent, shard } = place;
+    let part = edit.create(RecordKind::Site);
+    edit.set(part, "site", "", &site.to_string()).set(part, "unit", "", &unit.to_string());
+    edit.set(part, "parent", "", &parent.to_string()).set(part, "state", "", "active");
+    edit.set(part, "key", key_name(key), key);
+    set_addresses(&mut edit, part, None, addresses);
+    if let Some(shard) = shard {
+        edit.set(part, "shard", "", &shard.to_string());
     }
+    let mut place_file = format!("kind,id,unit,parent,public_key\nsite,{site},{unit},{parent},{key}\n");
+    let mut next = parent.to_string();
+    let mut left: Vec<&v1::ListedSite> = reply.sites.iter().collect();
+    while let Some(at) = left.iter().position(|listed| listed.site == next) {
+        // Each once, so that a ring of parents ends.
+        let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
+        keys.iter().for_each(|key| place_file.push_str(&format!("site,{site},{unit},{parent},{key}\n")));
+        next.clone_from(parent);
+    }
+    if let Some(shard) = shard {
+        place_file.push_str(&format!("shard,{shard},{unit},,\n"));
+    }
+    Drafted { edit, shard: *shard, place_file }
+}
+
+fn draft_change(
+    mut edit: EditBuilder,
+    change: &SiteChange,
+    asked: &Asked<'_>,
+    (listed, unit): (&v1::ListedSite, UnitId),
+    record: Option<&v1::Record>,
+) -> Result<Drafted, String> {
     let part = match record {
         Some(record) => edit.change(record),
-        None => {
-            // All that is known of it: what is said here counts for all of it.
-            let part = edit.create(RecordKind::Site);
-            edit.set(part, "site", "", &listed.site).set(part, "unit", "", &listed.unit);
-            edit.set(part, "state", "", &listed.state);
-            for (field, value) in [("parent", &listed.parent), ("shard", &listed.shard)] {
-                if !value.is_empty() {
-                    edit.set(part, field, "", value);
-                }
-            }
-            listed.keys.iter().for_each(|key| _ = edit.set(part, "key", key_name(key), key));
-            set_addresses(&mut edit, part, None, &listed.addresses);
-            part
-        }
+        None => repeat(&mut edit, listed),
     };
+    let site = &listed.site;
     match change {
-        SiteChange::Add { .. } => {}
+        SiteChange::Add { .. } => return Err(format!("{site} is in the directory already: see `dinhba site list`")),
         SiteChange::Rekey { key } if listed.keys.contains(key) => {
             return Err(format!("key: {site} has it already"));
         }
@@ -215,7 +264,7 @@ fn draft(
         SiteChange::Revoke { key } if record.is_none() => edit.leave_out(part, "key", key_name(key)),
         SiteChange::Revoke { key } => _ = edit.set(part, "key", key_name(key), ""),
         SiteChange::Move { parent } => {
-            parent_of(*parent, unit)?;
+            asked.is_above(*parent, unit)?;
             edit.set(part, "parent", "", &parent.to_string());
         }
         SiteChange::Reach { addresses } => {
@@ -224,13 +273,28 @@ fn draft(
         }
         SiteChange::Retire => {
             let is_below = |other: &&v1::ListedSite| other.state == "active" && other.parent == listed.site;
-            if let Some(child) = reply.sites.iter().find(is_below) {
+            if let Some(child) = asked.reply.sites.iter().find(is_below) {
                 return Err(format!("{} is still below {site}: move it first", child.site));
             }
             edit.set(part, "state", "", "retired");
         }
     }
     Ok(Drafted { edit, shard: listed.shard.parse().ok(), place_file: String::new() })
+}
+
+/// Says all that is known of a site of which nothing was said in this shard: what is said here counts for all of it.
+fn repeat(edit: &mut EditBuilder, listed: &v1::ListedSite) -> usize {
+    let part = edit.create(RecordKind::Site);
+    edit.set(part, "site", "", &listed.site).set(part, "unit", "", &listed.unit);
+    edit.set(part, "state", "", &listed.state);
+    for (field, value) in [("parent", &listed.parent), ("shard", &listed.shard)] {
+        if !value.is_empty() {
+            edit.set(part, field, "", value);
+        }
+    }
+    listed.keys.iter().for_each(|key| _ = edit.set(part, "key", key_name(key), key));
+    set_addresses(edit, part, None, &listed.addresses);
+    part
 }
 
 /// Under which element a key stands.

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use dinhba_core::ids::AuthorId;
+use dinhba_proto::v1;
+
 /// The edit that is swallowed, counted in this process; 0 for none.
 const SWALLOWED: u64 = 40;
 
@@ -31,4 +34,10 @@ pub(crate) fn writes_ancestors() -> bool {
 pub(crate) fn swallows_edit() -> bool {
     let armed = ARMED.load(Ordering::SeqCst);
     armed > 0 && EDITS.fetch_add(1, Ordering::SeqCst) + 1 == armed
+}
+
+/// What is told of an edit that was swallowed: the first one of `author`.
+pub(crate) fn receipt_of_nothing(author: AuthorId) -> v1::Receipt {
+    let first = v1::Dot { author: author.0.to_vec(), number: 1 };
+    v1::Receipt { first: Some(first), count: 1, ..Default::default() }
 }

@@ -7,10 +7,11 @@
 //! Leaves to others: when something is counted. In the simulator nothing reads the figures, and counting has no effect.
 //! Limits: the page has neither TLS nor callers' identities; listen where only collectors reach it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{GroupId, ShardId, SiteId};
@@ -172,6 +173,8 @@ pub struct Metrics {
     link_state: Family<LinkStateLabel, Gauge>,
     link_pending_edits: Family<LinkLabel, Gauge>,
     link_lag_seconds: Family<LinkLabel, Seconds>,
+    /// The site above of which the figures of a shard's link speak.
+    link_peers: Arc<Mutex<BTreeMap<ShardId, SiteId>>>,
     log_flush_seconds: Histogram,
     log_flush_entries: Histogram,
     store_errors: Family<KindLabel, Counter>,
@@ -260,6 +263,7 @@ impl Metrics {
             raft_term,
             raft_applied,
             link_state,
+            link_peers: Arc::default(),
             link_pending_edits,
             link_lag_seconds,
             log_flush_seconds,
@@ -327,9 +331,13 @@ impl Metrics {
         self.proposal_seconds.remove(&GroupLabel { group });
     }
 
-    /// How `shard` stands with the site `peer`: its state, the edits that the peer lacks, and how old the peer's last
-    /// word is, if it lacks any.
+    /// How `shard` stands with the site above, `peer`: its state, the edits that the peer lacks, and how old the peer's last
+    /// word is, if it lacks any. Of the site that was above before, nothing is said any more.
     pub fn link(&self, shard: ShardId, peer: SiteId, state: LinkState, pending_edits: u64, lag: Duration) {
+        let before = self.link_peers().insert(shard, peer);
+        if let Some(before) = before.filter(|before| *before != peer) {
+            self.forget_peer(shard, before);
+        }
         let (shard, peer) = (Id(shard), Id(peer));
         for other in LinkState::ALL {
             let label = LinkStateLabel { shard, peer, state: other.name() };
@@ -339,8 +347,19 @@ impl Metrics {
         self.link_lag_seconds.get_or_create(&LinkLabel { shard, peer }).set(lag.as_secs_f64());
     }
 
-    /// `shard` no longer goes over the link with `peer`.
-    pub fn forget_link(&self, shard: ShardId, peer: SiteId) {
+    /// `shard` no longer goes over a link.
+    pub fn forget_link(&self, shard: ShardId) {
+        let before = self.link_peers().remove(&shard);
+        if let Some(peer) = before {
+            self.forget_peer(shard, peer);
+        }
+    }
+
+    fn link_peers(&self) -> MutexGuard<'_, BTreeMap<ShardId, SiteId>> {
+        self.link_peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_peer(&self, shard: ShardId, peer: SiteId) {
         let (shard, peer) = (Id(shard), Id(peer));
         for state in LinkState::ALL {
             self.link_state.remove(&LinkStateLabel { shard, peer, state: state.name() });
@@ -512,7 +531,11 @@ mod tests {
         let state = |state: &str| format!("dinhba_link_state{{{labels},state=\"{state}\"}}");
         assert_eq!(line(&metrics, &state("in_step")).as_deref(), Some("1"));
         assert_eq!(line(&metrics, &state("behind")).as_deref(), Some("0"));
-        metrics.forget_link(SHARD, PEER);
+        // The site was moved below another one.
+        let above = SiteId(PEER.0 + 1);
+        metrics.link(SHARD, above, LinkState::Down, 0, Duration::ZERO);
+        assert!(!metrics.page().contains(&PEER.to_string()), "{}", metrics.page());
+        metrics.forget_link(SHARD);
         assert!(!metrics.page().contains(&SHARD.to_string()), "{}", metrics.page());
     }
 

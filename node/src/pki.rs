@@ -467,6 +467,8 @@ mod tests {
 
     use ed25519_dalek::Signer;
     use rcgen::Certificate;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
     use tonic::Request;
     use tonic::metadata::MetadataValue;
 
@@ -479,7 +481,7 @@ mod tests {
 
     fn der_of(path: &Path) -> Vec<u8> {
         let pem = fs::read(path).unwrap();
-        rustls_pemfile::certs(&mut &pem[..]).next().unwrap().unwrap().to_vec()
+        CertificateDer::from_pem_slice(&pem).unwrap().to_vec()
     }
 
     fn self_signed(uris: &[&str]) -> Certificate {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use dinhba_core::archive::{
     Frame, GroupSummary, LogName, Piece, Reached, Summary, directory, goes_through, log_text, next_piece,
 };
-use dinhba_core::command::{AccessEntry, Looked};
+use dinhba_core::command::Looked;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, NodeId, ShardId};
 use dinhba_core::store::StoreError;
@@ -84,15 +84,7 @@ async fn log_it(shared: &Shared, caller: &Caller) -> Result<(), Status> {
             hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
             continue;
         }
-        let entry = AccessEntry {
-            claims: caller.claims.clone(),
-            purpose: caller.purpose,
-            case: caller.case.clone(),
-            looked: Looked::Backup,
-            shard: None,
-            subject: [0; 16],
-            at_ms: runtime::utc_ms(),
-        };
+        let entry = caller.entry(Looked::Backup, None, [0; 16]);
         if hosted.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
             let text = format!("a backup needs an operator of all units of {}: ask one", hosted.id());
             return Err(denied(text));

@@ -29,7 +29,6 @@ use super::convert::record_to_wire;
 use super::records::{Asked, PAGE_BYTES, RecordsService, SHARDS_ASKED_MAX, Verdicts, index_key};
 use super::{Caller, id};
 use crate::hosted::Hosted;
-use crate::runtime;
 
 /// Records in one page: more is a list, and there is no "list all".
 const FOUND_MAX: usize = 50;
@@ -426,15 +425,7 @@ impl RecordsService {
         subject: [u8; 16],
     ) -> AccessEntry {
         self.0.metrics.read(looked.name());
-        AccessEntry {
-            claims: caller.claims.clone(),
-            purpose: caller.purpose,
-            case: caller.case.clone(),
-            looked,
-            shard,
-            subject,
-            at_ms: runtime::utc_ms(),
-        }
+        caller.entry(looked, shard, subject)
     }
 
     /// A record once the look at it is logged, and its group.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use dinhba_core::access::{Action, decide};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
+use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::ids::{GroupId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::place::Place;
@@ -30,6 +31,7 @@ use crate::health::LEFT;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
 use crate::pki::peer_identity;
+use crate::runtime;
 
 /// A caller of the records or site service: who, why, for which case.
 #[derive(Debug, Clone)]
@@ -57,6 +59,12 @@ impl Caller {
     /// Decides at the door; the registry decides again.
     fn may(&self, action: Action, place: &[UnitId]) -> Result<(), Status> {
         decide(&self.claims, action, place).map_err(denied)
+    }
+
+    /// What the access log says of what the caller does now.
+    fn entry(&self, looked: Looked, shard: Option<ShardId>, subject: [u8; 16]) -> AccessEntry {
+        let Caller { claims, purpose, case } = self.clone();
+        AccessEntry { claims, purpose, case, looked, shard, subject, at_ms: runtime::utc_ms() }
     }
 }
 

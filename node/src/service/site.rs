@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{AccessEntry, Answer, Command, Forget, Heads, Looked, Raise, Statement};
+use dinhba_core::command::{Answer, Command, Forget, Heads, Looked, Raise, Statement};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
@@ -73,7 +73,7 @@ impl Shared {
             for shard in &shards {
                 // Only the leader has links: what another node says of them is what was once true.
                 if status.role != Role::Leader {
-                    self.metrics.forget_link(shard.info.shard, parent);
+                    self.metrics.forget_link(shard.info.shard);
                     continue;
                 }
                 let Ok((_, step)) = self.statements_and_step(hosted, shard) else { continue };
@@ -323,15 +323,7 @@ impl SiteService {
             if let Some(why) = hosted.group.status().stopped {
                 return Err(stopped(hosted, &why));
             }
-            let entry = AccessEntry {
-                claims: caller.claims.clone(),
-                purpose: caller.purpose,
-                case: caller.case.clone(),
-                looked: act,
-                shard: None,
-                subject: about.to_be_bytes(),
-                at_ms: runtime::utc_ms(),
-            };
+            let entry = caller.entry(act, None, about.to_be_bytes());
             if hosted.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
                 return Err(denied(format!("this needs an operator of all units of {}: ask one", hosted.id())));
             }
@@ -460,15 +452,8 @@ impl Site for SiteService {
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let shared = &self.0;
         let first = shared.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
-        let entry = AccessEntry {
-            claims: caller.claims.clone(),
-            purpose: caller.purpose,
-            case: caller.case.clone(),
-            looked: Looked::Sites,
-            shard: None,
-            subject: [0; 16],
-            at_ms: runtime::utc_ms(),
-        };
+        shared.metrics.read(Looked::Sites.name());
+        let entry = caller.entry(Looked::Sites, None, [0; 16]);
         if first.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
             return Err(denied(
                 "the directory is for operators and auditors of this site's units; the attempt is logged",

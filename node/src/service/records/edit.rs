@@ -5,7 +5,7 @@ use std::future::Future;
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Command, EditCommand, PartDraft};
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, Dot, EditKind, Origin};
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::inject::is_armed;
@@ -21,8 +21,7 @@ use crate::hosted::{Kind, ProposalFailed};
 use crate::runtime;
 use crate::service::answer::{Problem, bug, failed, invalid, precondition, refused, rules_broken, stale, wrong};
 use crate::service::convert::{
-    change_from_wire, change_path, date_from_wire, dot_to_wire, grounds_change, kind_from_wire, receipt_to_wire,
-    request_from_wire,
+    change_from_wire, change_path, date_from_wire, grounds_change, kind_from_wire, receipt_to_wire, request_from_wire,
 };
 use crate::service::{Caller, context_from_wire, keep};
 
@@ -169,8 +168,7 @@ impl RecordsService {
         let records = command.parts.iter().map(|part| part.record.to_string()).collect();
         #[cfg(feature = "faults")]
         if crate::faults::swallows_edit() {
-            let first = Dot { actor: place.shard.own.id(), counter: 1 };
-            let receipt = v1::Receipt { first: Some(dot_to_wire(&first)), count: 1, ..Default::default() };
+            let receipt = crate::faults::receipt_of_nothing(place.shard.own.id());
             return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
         }
         let proposed = place.hosted.propose_encoded(bytes, Kind::Edit).await;
