@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
-use super::{Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, time};
+use super::{
+    Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, signposts, time,
+};
 use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -219,12 +221,12 @@ fn remember_request(
     hash: Hash,
     is_surely_first: bool,
 ) -> Result<(), StoreError> {
-    let key = tx.keys().request(edit.header.origin.request);
+    let key = tx.keys().request(shard, edit.header.origin.request);
     if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
         let Dot { actor, counter } = edit.dot();
         let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
-        time::used(tx, edit.header.origin.request.session, edit.header.origin.received_ms)?;
+        time::used(tx, shard, edit.header.origin.request.session, edit.header.origin.received_ms)?;
     }
     Ok(())
 }
@@ -254,10 +256,12 @@ fn replace(
     }
 
     for term in before.terms.difference(&after.terms) {
-        tx.delete(keys.index(term, home, id));
+        tx.delete(keys.index(home, term, id));
+        signposts::take_term(tx, home, term)?;
     }
     for term in after.terms.difference(&before.terms) {
-        tx.put_bytes(keys.index(term, home, id), Vec::new());
+        tx.put_bytes(keys.index(home, term, id), Vec::new());
+        signposts::put_term(tx, home, term);
     }
     sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
     for conflict in before.conflicts.difference(&after.conflicts) {
@@ -281,12 +285,12 @@ fn replace(
             }
             tx.put_bytes(keys.record(home, id), bytes);
             if is_new {
-                tx.put_bytes(keys.index(&id.0, home, id), Vec::new());
+                signposts::put_home(tx, home, id)?;
             }
         }
         None => {
             tx.delete(keys.record(home, id));
-            tx.delete(keys.index(&id.0, home, id));
+            signposts::take_home(tx, home, id)?;
         }
     }
     numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
@@ -391,7 +395,7 @@ pub(super) fn newer(tx: &Tx<'_>, level: u16) -> StoreError {
 
 /// The place in the key of an edit that is set aside.
 fn poison_place(key: &[u8]) -> Result<Dot, StoreError> {
-    let suffix = crate::keys::suffix(key, 8);
+    let suffix = crate::keys::suffix(key, 0);
     let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
     let (actor, counter) =
         parts.ok_or_else(|| corrupt(key, crate::encoding::Malformed { what: "key of an edit set aside" }))?;

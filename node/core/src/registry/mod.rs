@@ -5,7 +5,8 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
+//! `access` keeps the log of reads, `signposts` what the group knows of where its
+//! shards have what. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `family` says where they lie and what they are called where an author's chain branches.
 
 mod access;
@@ -15,6 +16,7 @@ mod fold;
 mod merge;
 mod numbers;
 mod renew;
+mod signposts;
 mod time;
 mod tx;
 
@@ -41,6 +43,7 @@ pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
+pub use signposts::{homes, signposts_of};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
 
@@ -411,13 +414,13 @@ pub fn authors(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Autho
 /// The branch in the key of its state.
 fn branch_of(key: &[u8]) -> AuthorId {
     let mut id = AuthorId::default();
-    id.0.iter_mut().zip(crate::keys::suffix(key, 24)).for_each(|(to, from)| *to = *from);
+    id.0.iter_mut().zip(crate::keys::suffix(key, 16)).for_each(|(to, from)| *to = *from);
     id
 }
 
 /// The record in its own key.
 pub fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
-    let id = crate::keys::suffix(key, 8).try_into().map(RecordId);
+    let id = crate::keys::suffix(key, 0).try_into().map(RecordId);
     id.map_err(|_| corrupt(key, Malformed { what: "key of a record" }))
 }
 

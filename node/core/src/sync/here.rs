@@ -365,6 +365,6 @@ impl Here<'_> {
 
 /// The position in the key of an arrival or a seal.
 pub(crate) fn position_of(key: &[u8]) -> Result<u64, StoreError> {
-    let bytes = crate::keys::suffix(key, 8).try_into();
+    let bytes = crate::keys::suffix(key, 0).try_into();
     bytes.map(u64::from_be_bytes).map_err(|_| corrupt(key, Malformed { what: "key of an arrival" }))
 }

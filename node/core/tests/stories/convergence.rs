@@ -210,7 +210,7 @@ impl Country {
             assert_ne!(was.shards[0].incarnation, now.shards[0].incarnation);
             was.shards[0].incarnation = now.shards[0].incarnation;
             assert_eq!(was, now);
-            let requests = self.acknowledged.iter().map(|request| office.keys().request(*request));
+            let requests = self.acknowledged.iter().map(|request| office.keys().request(SHARD, *request));
             for key in requests.filter(|key| office.state.0.contains_key(key)) {
                 assert_eq!(again.state.0.get(&key), office.state.0.get(&key), "another receipt");
             }
@@ -226,7 +226,8 @@ impl Country {
         let Some(backup) = backup else { return };
         self.restores += 1;
         self.crash(site);
-        let held = |office: &Office, request: &RequestId| office.state.0.contains_key(&office.keys().request(*request));
+        let held =
+            |office: &Office, request: &RequestId| office.state.0.contains_key(&office.keys().request(SHARD, *request));
         // What the lost disk sent may still arrive.
         let on_the_way: BTreeSet<RequestId> =
             self.links.iter().flatten().flat_map(|link| &link.wire).flatten().flat_map(requests_of).collect();
@@ -292,7 +293,7 @@ impl Country {
             assert_eq!((here.persons, here.households), (there.persons, there.households));
             for request in self.acknowledged.difference(&self.forgiven) {
                 assert!(
-                    office.state.0.contains_key(&office.keys().request(*request)),
+                    office.state.0.contains_key(&office.keys().request(SHARD, *request)),
                     "{request:?} is lost at {}",
                     office.site
                 );
@@ -302,13 +303,7 @@ impl Country {
 }
 
 fn edits_of(office: &Office) -> impl Iterator<Item = (Hash, Edit)> {
-    let (from, to) = office.keys().authors(SHARD);
-    // The space of edits follows that of authors.
-    let next = |mut key: Vec<u8>| {
-        key[8] += 1;
-        key
-    };
-    let edits: Vec<(Vec<u8>, StoredEdit)> = read_range(&office.state, (next(from), next(to))).unwrap();
+    let edits: Vec<(Vec<u8>, StoredEdit)> = read_range(&office.state, office.keys().edits(SHARD)).unwrap();
     edits.into_iter().map(|(_, stored)| (stored.hash, Edit::from_bytes(&stored.bytes).unwrap()))
 }
 

@@ -1,4 +1,4 @@
-//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; scripts.
+//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; shards that move; scripts.
 
 mod ancestors;
 mod convergence;
@@ -10,6 +10,7 @@ mod names;
 mod numbers;
 mod orders;
 mod registry;
+mod shards;
 mod statements;
 mod time;
 mod versions;

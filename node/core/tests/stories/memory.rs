@@ -40,7 +40,7 @@ impl StateView for Memory {
 }
 
 impl Memory {
-    fn write(&mut self, batch: store::Batch) {
+    pub fn write(&mut self, batch: store::Batch) {
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value)),
