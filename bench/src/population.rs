@@ -9,7 +9,7 @@ use dinhba_core::command::{Adopt, Command, EditCommand, Form, PartDraft, ShardIn
 use dinhba_core::edit::{Change, EditKind, Origin};
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
-use dinhba_core::registry::{Context, apply};
+use dinhba_core::registry::{Context, Key, apply};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
 use dinhba_core::units::{BEFORE_REFORM, Directory};
@@ -30,7 +30,11 @@ const SURNAMES: [&str; 8] = ["le", "nguyen", "tran", "pham", "hoang", "vu", "dan
 
 /// What the replicas of a group know.
 pub fn context(site: u64) -> Context {
-    Context { group: GroupId(u64::from_be_bytes(drawn("group", site))), index_key: [7; 32], digest_key: [9; 32] }
+    Context {
+        group: GroupId(u64::from_be_bytes(drawn("group", site))),
+        index_key: Key { id: 1, secret: [7; 32] },
+        digest_key: Key { id: 1, secret: [9; 32] },
+    }
 }
 
 /// What the group of a site begins with.
@@ -38,7 +42,12 @@ pub fn founding(site: u64, shard: ShardId, unit: UnitId) -> Vec<Command> {
     let info = ShardInfo { shard, path: vec![unit] };
     let incarnation = Incarnation(drawn("incarnation", site));
     vec![
-        Command::Form(Form { site: SiteId(u64::from_be_bytes(drawn("site", site))), level: 2 }),
+        Command::Form(Form {
+            site: SiteId(u64::from_be_bytes(drawn("site", site))),
+            level: 2,
+            index_key: 1,
+            digest_key: 1,
+        }),
         Command::Adopt(Adopt { info, incarnation, epoch: drawn("epoch", site) }),
     ]
 }

@@ -5,6 +5,7 @@ pub mod disk;
 mod compression;
 
 pub mod seal;
+pub mod secrets;
 
 pub mod log;
 
@@ -21,6 +22,8 @@ pub mod datadir;
 pub mod telemetry;
 
 pub mod metrics;
+
+pub mod secrets;
 
 pub mod pki;
 

@@ -383,6 +383,7 @@ impl Metrics {
             StoreError::Corrupt { .. } => "corrupt",
             StoreError::Replacing => "replacing",
             StoreError::Newer { .. } => "newer",
+            StoreError::Keyed { .. } => "keyed",
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();

@@ -92,6 +92,10 @@ pub struct Form {
     pub site: SiteId,
     /// Its first feature level.
     pub level: u16,
+    /// The number of the key under which it will have its index.
+    pub index_key: u32,
+    /// The number of the key of its digests.
+    pub digest_key: u32,
 }
 
 /// What a group must know of a shard that it hosts.
@@ -341,6 +345,8 @@ pub struct StatementBody {
     pub incarnation: Incarnation,
     /// What it holds durably.
     pub heads: Heads,
+    /// The number of the key of both digests: those under different keys cannot be compared.
+    pub digest_key: u32,
     /// The digest of those edits.
     pub edits: Digest,
     /// The digest of the records folded from them.
@@ -550,7 +556,7 @@ pub struct ConflictEntry {
 wire_struct! {
     Proposal { at_ms, commands }
     Cursor { epoch, position, running }
-    Form { site, level }
+    Form { site, level, index_key, digest_key }
     ShardInfo { shard, path }
     Adopt { info, incarnation, epoch }
     EditCommand { shard, kind, origin, secret, parts }
@@ -563,7 +569,7 @@ wire_struct! {
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }
     Renew { shard, author, incarnation, epoch }
-    StatementBody { site, shard, incarnation, heads, edits, state, at_ms }
+    StatementBody { site, shard, incarnation, heads, digest_key, edits, state, at_ms }
     Statement { body, signature }
     Raise { level, now_ms }
     Forget { shard, peer, author }

@@ -86,7 +86,9 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
                 tracing::debug!(%group, %error, "not initialized now");
             }
         }
-        done(hosted, Command::Form(Form { site: config.node.site, level: LEVEL_FIRST })).await?;
+        let (index_key, digest_key) = (shared.secrets.index.id, shared.secrets.digest.id);
+        let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key };
+        done(hosted, Command::Form(form)).await?;
         let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
         for shard in shards {
             let unit = home_of(*shard)?;

@@ -445,7 +445,7 @@ impl RecordsService {
     }
 
     fn index_key(&self) -> [u8; 32] {
-        self.0.hosted().next().map(|hosted| hosted.context.index_key).unwrap_or_default()
+        self.0.hosted().next().map(|hosted| hosted.context.index_key.secret).unwrap_or_default()
     }
 
     fn shards_here(&self) -> Result<Vec<ShardState>, Status> {

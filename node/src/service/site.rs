@@ -11,7 +11,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
 use dinhba_core::registry::{LEVEL_MAX, ShardState, authors, tips};
-use dinhba_core::sync::{Here, proves_in_step};
+use dinhba_core::sync::{Here, are_comparable, proves_in_step};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
@@ -116,8 +116,11 @@ impl Shared {
                 let theirs = &said.body;
                 let word = if proves_in_step(theirs, &ours) {
                     "in_step"
-                } else if theirs.heads == ours.heads {
+                } else if are_comparable(theirs, &ours) {
                     "differs"
+                } else if theirs.heads == ours.heads {
+                    // Under another digest key, equal edits have other digests: they show nothing.
+                    "unknown"
                 } else {
                     "behind"
                 };

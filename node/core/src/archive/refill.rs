@@ -63,7 +63,16 @@ pub fn refound(
     let mut tx = Tx::new(view, context);
     let level = group.level;
     let access_hash = Hash::default();
-    tx.put_group(&GroupState { site, level, time_ms: 0, cleared_day: 0, access_count: 0, access_hash });
+    tx.put_group(&GroupState {
+        site,
+        level,
+        index_key: context.index_key.id,
+        digest_key: context.digest_key.id,
+        time_ms: 0,
+        cleared_day: 0,
+        access_count: 0,
+        access_hash,
+    });
     for shard in &group.shards {
         let Some(life) = lives.get(&shard.info.shard) else { continue };
         let own = Author { site, shard: shard.info.shard, incarnation: life.incarnation };

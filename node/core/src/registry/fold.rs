@@ -97,7 +97,7 @@ impl Transition {
         touches: impl Fn(FieldId) -> bool,
         fold: impl FnOnce(Option<Record>) -> Option<Record>,
     ) -> Self {
-        let derived = |record: &Record| Derived::of(record, &context.index_key, &touches);
+        let derived = |record: &Record| Derived::of(record, &context.index_key.secret, &touches);
         let (record, bytes) = old.unzip();
         let before = record.as_ref().map(derived).unwrap_or_default();
         let old = record.as_ref().map(|record| record.kind).zip(bytes);
@@ -140,7 +140,7 @@ pub(crate) fn enter(
 
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
-    shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
+    shard.edits_digest.add(Digest::of(&tx.context.digest_key.secret, &hash.0));
     let is_end = header.part + 1 == header.of;
     let arrival = Arrival { dot: place.clone(), from, running: shard.running, last: from.is_none() && is_end };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
@@ -243,7 +243,7 @@ fn replace(
     let (keys, home) = (tx.keys(), shard.info.shard);
     let digest = |bytes: &[u8]| {
         let member = [&id.0[..], bytes].concat();
-        Digest::of(&tx.context.digest_key, &member)
+        Digest::of(&tx.context.digest_key.secret, &member)
     };
     if let Some((_, bytes)) = &old
         && !is_armed("keep-old-digest")

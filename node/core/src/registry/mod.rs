@@ -58,15 +58,30 @@ pub const LEVEL_GROUNDS: u16 = 2;
 /// count by different bounds would diverge: another one needs a feature level.
 pub const COMMANDS_MAX: usize = 1024;
 
+/// A secret key, and the number by which it is spoken of. Another secret has another number, also at other sites that have it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// From 1; the highest is the newest.
+    pub id: u32,
+    /// Known to nobody else.
+    pub secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key {}", self.id)
+    }
+}
+
 /// What every replica of a group knows beside its state.
 #[derive(Clone)]
 pub struct Context {
     /// The group.
     pub group: GroupId,
     /// Keys the search index, so that its keys tell nothing; the same on all nodes of a site, kept outside the data.
-    pub index_key: [u8; 32],
+    pub index_key: Key,
     /// Keys the digests; the same in the whole country.
-    pub digest_key: [u8; 32],
+    pub digest_key: Key,
 }
 
 impl Context {
@@ -84,6 +99,10 @@ pub struct GroupState {
     pub site: SiteId,
     /// Rules and encodings above this level are not used.
     pub level: u16,
+    /// The number of the key under which the index is.
+    pub index_key: u32,
+    /// The number of the key of the digests.
+    pub digest_key: u32,
     /// The highest clock of a proposer so far, UTC milliseconds.
     pub time_ms: i64,
     /// The day, counted from 1970, up to which expired receipts were cleared away.
@@ -209,7 +228,7 @@ pub enum Poison {
 }
 
 wire_struct! {
-    GroupState { site, level, time_ms, cleared_day, access_count, access_hash }
+    GroupState { site, level, index_key, digest_key, time_ms, cleared_day, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
     AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
@@ -271,17 +290,32 @@ fn too_many() -> Answer {
     Answer::refused(RefusalCode::Invalid, text)
 }
 
+/// Whether this replica has the keys under which a group's index and digests are: with others it would diverge from its peers.
+pub fn check_keys(context: &Context, (index, digest): (u32, u32)) -> Result<(), StoreError> {
+    for (what, asked, here) in [("index", index, context.index_key.id), ("digest", digest, context.digest_key.id)] {
+        if asked != here {
+            let detail = format!("{what} key {asked} is asked for, this node has {here}");
+            return Err(StoreError::Keyed { place: context.group.to_string(), detail });
+        }
+    }
+    Ok(())
+}
+
 /// One command's answer. Until the group is formed, only `Form` is taken.
 fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
     let Some(group) = tx.group()? else {
         return match command {
-            Command::Form(form) => tx.form(&form),
+            Command::Form(form) => {
+                check_keys(tx.context, (form.index_key, form.digest_key))?;
+                tx.form(&form)
+            }
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
         };
     };
     if group.level > LEVEL_MAX {
         return Err(fold::newer(tx, group.level));
     }
+    check_keys(tx.context, (group.index_key, group.digest_key))?;
     match command {
         Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
         Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
@@ -305,6 +339,8 @@ impl Tx<'_> {
         self.put_group(&GroupState {
             site: form.site,
             level: form.level,
+            index_key: form.index_key,
+            digest_key: form.digest_key,
             time_ms: 0,
             cleared_day: 0,
             access_count: 0,

@@ -10,8 +10,8 @@ use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::inject::rarely;
 use crate::keys::Keys;
 use crate::registry::{
-    Arrival, AuthorState, Authors, ITEMS_MAX, ShardState, StoredEdit, authors, corrupt, heads, is_head_of, read,
-    read_range, supersedes, tips, way_down,
+    Arrival, AuthorState, Authors, GroupState, ITEMS_MAX, ShardState, StoredEdit, authors, corrupt, heads, is_head_of,
+    read, read_range, supersedes, tips, way_down,
 };
 use crate::store::{StateView, StoreError};
 
@@ -339,11 +339,16 @@ impl Here<'_> {
 
     /// What this site can state of a shard with these heads; nothing if it is not hosted.
     pub fn statement(&self, shard: ShardId, heads: Heads, now_ms: i64) -> Result<Option<StatementBody>, StoreError> {
-        Ok(self.shard(shard)?.map(|state| StatementBody {
+        let (Some(state), Some(group)) = (self.shard(shard)?, read::<GroupState>(self.view, &self.keys.group())?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(StatementBody {
             site: state.own.site,
             shard,
             incarnation: state.own.incarnation,
             heads,
+            digest_key: group.digest_key,
             edits: state.edits_digest,
             state: state.state_digest,
             at_ms: now_ms,

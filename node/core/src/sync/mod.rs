@@ -601,8 +601,14 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
+/// Whether a statement's digests are of what ours are, under the same key.
+#[must_use]
+pub fn are_comparable(theirs: &StatementBody, ours: &StatementBody) -> bool {
+    theirs.heads == ours.heads && theirs.digest_key == ours.digest_key
+}
+
 /// Whether a statement proves that its site holds exactly these edits and records.
 #[must_use]
 pub fn proves_in_step(theirs: &StatementBody, ours: &StatementBody) -> bool {
-    theirs.heads == ours.heads && theirs.edits == ours.edits && theirs.state == ours.state
+    are_comparable(theirs, ours) && theirs.edits == ours.edits && theirs.state == ours.state
 }

@@ -49,14 +49,14 @@ fn audit(office: &Office) {
         assert_eq!(stored.position, position);
         running = running_hash(&running, &stored.hash);
         assert_eq!(running, arrival.running);
-        edits.add(Digest::of(&office.context.digest_key, &stored.hash.0));
+        edits.add(Digest::of(&office.context.digest_key.secret, &stored.hash.0));
     }
     assert_eq!((running, edits), (shard.running, shard.edits_digest));
     let mut records = Digest::default();
     let folded: Vec<(Vec<u8>, Record)> = read_range(&office.state, keys.records(SHARD)).unwrap();
     for (key, record) in &folded {
         let member = [&key[key.len() - 16..], &record.to_bytes()].concat();
-        records.add(Digest::of(&office.context.digest_key, &member));
+        records.add(Digest::of(&office.context.digest_key.secret, &member));
     }
     assert_eq!(records, shard.state_digest);
     assert_eq!(folded.len() as u64, shard.persons + shard.households);
@@ -558,6 +558,7 @@ fn a_child_states_for_itself_only_and_takes_nothing_back() {
             shard: SHARD,
             incarnation: Incarnation::default(),
             heads,
+            digest_key: 1,
             edits: peer.shard().edits_digest,
             state: peer.shard().state_digest,
             at_ms,
@@ -595,6 +596,7 @@ fn a_word_of_an_earlier_life_that_comes_late_does_not_silence_the_later_one() {
             shard: SHARD,
             incarnation: of.incarnation,
             heads: heads.iter().map(|(author, number)| (author.id(), (*number, Hash::default()))).collect(),
+            digest_key: 1,
             edits: Digest::default(),
             state: Digest::default(),
             at_ms: 1,

@@ -18,7 +18,7 @@ use dinhba_core::ids::{
 };
 use dinhba_core::keys::Keys;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
+use dinhba_core::registry::{Context, GroupState, Key, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
 use dinhba_core::sync::{Here, Skip};
@@ -70,7 +70,11 @@ pub struct Office {
 
 impl Office {
     pub fn new(site: u64) -> Self {
-        let context = Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32] };
+        let context = Context {
+            group: GroupId(site),
+            index_key: Key { id: 1, secret: [site as u8; 32] },
+            digest_key: Key { id: 1, secret: [9; 32] },
+        };
         let mut office = Office {
             site: SiteId(site),
             state: Memory::default(),
@@ -81,7 +85,7 @@ impl Office {
             chance: site,
             now_ms: 1,
         };
-        office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
+        office.run(Command::Form(Form { site: SiteId(site), level: 1, index_key: 1, digest_key: 1 }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());
         office.run(Command::Adopt(Adopt { info, incarnation, epoch }));

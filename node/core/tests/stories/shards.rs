@@ -71,13 +71,13 @@ fn assert_adds_up(office: &Office, shard: ShardId) {
     assert_eq!(arrivals.len() as u64, state.arrivals);
     for (_, arrival) in arrivals {
         let stored: StoredEdit = read(&office.state, &keys.edit(shard, &arrival.dot)).unwrap().unwrap();
-        edits.add(Digest::of(&context.digest_key, &stored.hash.0));
+        edits.add(Digest::of(&context.digest_key.secret, &stored.hash.0));
     }
     let (from, to) = keys.records(shard);
     for item in office.state.scan(&from, &to) {
         let (key, bytes) = item.unwrap();
         let id = record_of(&key).unwrap();
-        records.add(Digest::of(&context.digest_key, &[&id.0[..], &bytes].concat()));
+        records.add(Digest::of(&context.digest_key.secret, &[&id.0[..], &bytes].concat()));
         assert_eq!(homes(&office.state, keys, id).unwrap(), [shard]);
     }
     assert_eq!((edits, records), (state.edits_digest, state.state_digest));
