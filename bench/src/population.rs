@@ -47,6 +47,7 @@ pub fn founding(site: u64, shard: ShardId, unit: UnitId) -> Vec<Command> {
             level: 2,
             index_key: 1,
             digest_key: 1,
+            incarnation,
         }),
         Command::Adopt(Adopt { info, incarnation, epoch: drawn("epoch", site) }),
     ]

@@ -5,13 +5,14 @@ pub mod disk;
 mod compression;
 
 pub mod seal;
-pub mod secrets;
 
 pub mod log;
 
 pub mod state;
 
 pub mod runtime;
+
+pub mod secrets;
 
 pub mod proof;
 
@@ -22,8 +23,6 @@ pub mod datadir;
 pub mod telemetry;
 
 pub mod metrics;
-
-pub mod secrets;
 
 pub mod pki;
 

@@ -78,7 +78,7 @@ pub fn restore(config: &Config, secrets: &Secrets, dir: &Path, until: Option<Ins
     let backups = archive.verify()?;
     let last = backups.last().context("an archive without a backup")?;
     check_configuration(config, last)?;
-    let sealer = Keyed::for_backups(secrets);
+    let sealer = Keyed::for_backups(&secrets.backup);
     let places = open_places(last, &sealer)?;
     let places = renewed_places(places, last, config)?;
     for group in &last.summary.groups {
@@ -240,12 +240,13 @@ impl Refilling<'_> {
     ) -> anyhow::Result<BTreeMap<ShardId, [u64; 4]>> {
         for (number, group) in self.last.summary.groups.iter().enumerate() {
             let life = || Life { incarnation: Incarnation(random()), epoch: random() };
-            let lives = group.shards.iter().map(|shard| (shard.info.shard, life())).collect();
+            let lives = &group.shards.iter().map(|shard| (shard.info.shard, life())).collect();
+            let incarnation = Incarnation(random());
             // The first group keeps the directory.
             let places = if number == 0 { places } else { &[] };
             let batch = {
                 let view = self.state.snapshot()?;
-                refound(&*view, &self.context(group.group), self.last.summary.site, group, &lives, places)
+                refound(&*view, &self.context(group.group), self.last.summary.site, group, (incarnation, lives), places)
             };
             self.state.apply(batch)?;
         }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use dinhba_core::store::StoreError;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::secrets::Secrets;
 use crate::{compression, runtime};
 
 /// Turns plain bytes into stored bytes and back. `place` says where the bytes belong (a key, or a frame's group, index
@@ -48,11 +47,12 @@ pub struct Keyed(BTreeMap<u32, LessSafeKey>);
 const KEY_ID_BYTES: usize = 4;
 
 impl Keyed {
-    /// What a site's backups are sealed with: the newest of its backup keys. They open with the one that sealed them.
+    /// What a site's backups are sealed with: the newest of its backup keys, of which there is one at least. They open with the one
+    /// that sealed them.
     #[must_use]
-    pub fn for_backups(secrets: &Secrets) -> Self {
+    pub fn for_backups(keys: &BTreeMap<u32, [u8; 32]>) -> Self {
         let key = |secret| UnboundKey::new(&CHACHA20_POLY1305, secret).expect("the algorithm takes keys of 32 bytes");
-        Keyed(secrets.backup.iter().map(|(id, secret)| (*id, LessSafeKey::new(key(secret)))).collect())
+        Keyed(keys.iter().map(|(id, secret)| (*id, LessSafeKey::new(key(secret)))).collect())
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_only_whole_at_its_place_and_with_its_key() {
-        let keyed = |backup| Keyed::for_backups(&Secrets::first([8; 32], backup, [9; 32]));
+        let keyed = |secret| Keyed::for_backups(&BTreeMap::from([(1, secret)]));
         let (ours, others) = (keyed([1; 32]), keyed([2; 32]));
         let sealed = ours.seal(b"place", b"value");
         assert_eq!(ours.open(b"place", &sealed).unwrap(), b"value");
@@ -173,14 +173,12 @@ mod tests {
 
     #[test]
     fn a_newer_key_seals_what_comes_and_the_older_one_opens_what_was() {
-        let mut secrets = Secrets::first([8; 32], [1; 32], [9; 32]);
-        let before = Keyed::for_backups(&secrets).seal(b"place", b"before");
-        secrets.backup.insert(2, [2; 32]);
-        let both = Keyed::for_backups(&secrets);
+        let first = Keyed::for_backups(&BTreeMap::from([(1, [1; 32])]));
+        let before = first.seal(b"place", b"before");
+        let both = Keyed::for_backups(&BTreeMap::from([(1, [1; 32]), (2, [2; 32])]));
         let after = both.seal(b"place", b"after");
         assert_eq!(both.open(b"place", &before).unwrap(), b"before");
         assert_eq!(both.open(b"place", &after).unwrap(), b"after");
-        let first = Keyed::for_backups(&Secrets::first([8; 32], [1; 32], [9; 32]));
         let lacking = first.open(b"place", &after).unwrap_err().to_string();
         assert!(lacking.contains("backup key 2 is asked for, there is 1 here"), "{lacking}");
     }

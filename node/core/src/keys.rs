@@ -15,6 +15,7 @@
 //! | `Expiry` | day, shard, session | nothing: from which day on the session's receipts go |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
+//! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::command::AccessSeen): where another site's access log stands |
 //!
 //! `Home`, `Term` and `Expiry` are signposts: they say nothing that the shards do not say, and are made again from a shard's range
 //! where it is taken in (`registry::signposts`).
@@ -40,13 +41,13 @@
 //! | `Number` | keyed hash | the records of the shard with this personal number |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x21
-//! for holds, 0x22 for ledgers of numbers, 0x30 for figures, 0x31 for sketches. In the group itself, 0x08 to 0x0f.
+//! for holds, 0x22 for ledgers of numbers, 0x30 for figures, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
 //! edit lies, here and nowhere else.
 
 use crate::edit::Dot;
-use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,8 @@ pub enum Space {
     Access = 0x06,
     /// The directory of units and sites.
     Place = 0x07,
+    /// Where the access logs of other sites stand.
+    Heard = 0x08,
     /// How far authors' chains are held.
     Author = 0x10,
     /// The edit log.
@@ -426,6 +429,24 @@ impl Keys {
     #[must_use]
     pub fn place(self, entry: &[u8]) -> Vec<u8> {
         self.own(Space::Place, &[entry])
+    }
+
+    /// Where the access log of another site's group stands, of one incarnation.
+    #[must_use]
+    pub fn heard(self, site: SiteId, group: GroupId, incarnation: Incarnation) -> Vec<u8> {
+        self.own(Space::Heard, &[&site.0.to_be_bytes(), &group.0.to_be_bytes(), &incarnation.0])
+    }
+
+    /// All access logs of one other site.
+    #[must_use]
+    pub fn heard_of(self, site: SiteId) -> Range {
+        self.own_range(Space::Heard, &[&site.0.to_be_bytes()])
+    }
+
+    /// All access logs of other sites.
+    #[must_use]
+    pub fn heard_all(self) -> Range {
+        self.own_range(Space::Heard, &[])
     }
 
     /// The whole directory.

@@ -87,7 +87,8 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
             }
         }
         let (index_key, digest_key) = (shared.secrets.index.id, shared.secrets.digest.id);
-        let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key };
+        let incarnation = Incarnation(link::random());
+        let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key, incarnation };
         done(hosted, Command::Form(form)).await?;
         let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
         for shard in shards {

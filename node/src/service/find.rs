@@ -598,7 +598,7 @@ mod tests {
     }
 
     /// Counts what is asked of a view.
-    struct Counted<'a>(&'a dyn StateView, AtomicUsize);
+    struct Counted<'a>(Box<dyn StateView + 'a>, AtomicUsize);
 
     impl StateView for Counted<'_> {
         fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -635,9 +635,8 @@ mod tests {
             engine.apply(batch).unwrap();
         }
         let may: BTreeMap<ShardId, ShardState> = (1..=shards).map(|number| (ShardId(number), shard(number))).collect();
-        let snapshot = engine.snapshot().unwrap();
         let asked = |term: Term, from: Option<&Mark>| {
-            let view = Counted(&*snapshot, AtomicUsize::new(0));
+            let view = Counted(engine.snapshot().unwrap(), AtomicUsize::new(0));
             let (began, question) = (runtime::now(), Question { terms: vec![term], ..question() });
             let walk = Walk { view: &view, keys, index_key: &KEY, may: &may };
             let (found, mark) = walk.page(&question, from, FOUND_MAX, &mut left(LOOKED_AT_MAX)).unwrap();

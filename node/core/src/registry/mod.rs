@@ -28,14 +28,14 @@ use crate::command::{
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Hash, Incarnation, NodeId, RecordId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
 use crate::place::PlaceEntry;
 use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
-pub use access::next_access_hash;
+pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
 pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
@@ -107,6 +107,8 @@ pub struct GroupState {
     pub time_ms: i64,
     /// The day, counted from 1970, up to which expired receipts were cleared away.
     pub cleared_day: u32,
+    /// The name of its access log, beside the group.
+    pub incarnation: Incarnation,
     /// Entries in the access log.
     pub access_count: u64,
     /// The access log's chain.
@@ -228,7 +230,7 @@ pub enum Poison {
 }
 
 wire_struct! {
-    GroupState { site, level, index_key, digest_key, time_ms, cleared_day, access_count, access_hash }
+    GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
     AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
@@ -343,6 +345,7 @@ impl Tx<'_> {
             digest_key: form.digest_key,
             time_ms: 0,
             cleared_day: 0,
+            incarnation: form.incarnation,
             access_count: 0,
             access_hash: Hash::default(),
         });
@@ -365,13 +368,14 @@ impl Tx<'_> {
         }
     }
 
-    /// Keeps each statement unless one that says more is here. Their signatures were checked at the door.
+    /// Keeps each statement unless one that says more is here, and where its access log stands in any case. Their signatures were checked at the door.
     fn keep(&mut self, statements: &[Statement]) -> Result<Answer, StoreError> {
         for statement in statements {
             let key = self.keys().statement(statement.body.shard, statement.body.site);
             if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
                 self.put(key, statement);
             }
+            access::hear(self, statement.body.site, statement.body.access)?;
         }
         Ok(Answer::Done(Nothing))
     }

@@ -10,8 +10,8 @@ use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::inject::rarely;
 use crate::keys::Keys;
 use crate::registry::{
-    Arrival, AuthorState, Authors, GroupState, ITEMS_MAX, ShardState, StoredEdit, authors, corrupt, heads, is_head_of,
-    read, read_range, supersedes, tips, way_down,
+    Arrival, AuthorState, Authors, GroupState, ITEMS_MAX, ShardState, StoredEdit, access_head, authors, corrupt, heads,
+    is_head_of, read, read_range, supersedes, tips, way_down,
 };
 use crate::store::{StateView, StoreError};
 
@@ -351,6 +351,7 @@ impl Here<'_> {
             digest_key: group.digest_key,
             edits: state.edits_digest,
             state: state.state_digest,
+            access: access_head(self.keys.0, &group),
             at_ms: now_ms,
         }))
     }

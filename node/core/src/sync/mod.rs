@@ -27,7 +27,7 @@ pub(crate) use here::position_of;
 pub use here::{BATCH_BYTES, Here, Skip};
 pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
 
-use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
+use crate::command::{AccessHead, Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
@@ -548,10 +548,12 @@ impl Session {
                     heads.extend(statement.body.heads);
                 }
             }
-            let Some(undated) = here.statement(*shard, heads, 0)? else { continue };
-            if self.stated.get(shard) != Some(&undated) {
-                own.push(StatementBody { at_ms: now_ms, ..undated.clone() });
-                self.stated.insert(*shard, undated);
+            let Some(statement) = here.statement(*shard, heads, now_ms)? else { continue };
+            // Whoever reads all day must not have all of it stated all day: where the access log stands goes along.
+            let news = StatementBody { at_ms: 0, access: AccessHead::default(), ..statement.clone() };
+            if self.stated.get(shard) != Some(&news) {
+                own.push(statement);
+                self.stated.insert(*shard, news);
             }
             if self.peer_is_child {
                 for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site != self.peer) {

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
-use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip};
+use dinhba_core::command::{
+    AccessHead, Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
+};
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
@@ -561,6 +563,7 @@ fn a_child_states_for_itself_only_and_takes_nothing_back() {
             digest_key: 1,
             edits: peer.shard().edits_digest,
             state: peer.shard().state_digest,
+            access: AccessHead::default(),
             at_ms,
         },
         signature: [0; 64],
@@ -599,6 +602,7 @@ fn a_word_of_an_earlier_life_that_comes_late_does_not_silence_the_later_one() {
             digest_key: 1,
             edits: Digest::default(),
             state: Digest::default(),
+            access: AccessHead::default(),
             at_ms: 1,
         },
         signature: [0; 64],

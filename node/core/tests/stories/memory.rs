@@ -85,7 +85,13 @@ impl Office {
             chance: site,
             now_ms: 1,
         };
-        office.run(Command::Form(Form { site: SiteId(site), level: 1, index_key: 1, digest_key: 1 }));
+        office.run(Command::Form(Form {
+            site: SiteId(site),
+            level: 1,
+            index_key: 1,
+            digest_key: 1,
+            incarnation: Incarnation([site as u8; 16]),
+        }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());
         office.run(Command::Adopt(Adopt { info, incarnation, epoch }));
@@ -190,9 +196,10 @@ impl Office {
     pub fn founded_from(&self, archive: &[(Piece, Content)], until_ms: Option<i64>) -> Result<Office, RefillError> {
         let mut office = Office { state: Memory::default(), ..self.clone() };
         let life = Life { incarnation: Incarnation(office.random()), epoch: office.random() };
-        let lives = [(SHARD, life)].into();
+        let lives = &[(SHARD, life)].into();
+        let incarnation = Incarnation(office.random());
         let context = office.context.clone();
-        let batch = refound(&office.state, &context, office.site, &self.summary(), &lives, &[]);
+        let batch = refound(&office.state, &context, office.site, &self.summary(), (incarnation, lives), &[]);
         office.state.write(batch);
         let mut is_cut = false;
         for (piece, content) in archive {

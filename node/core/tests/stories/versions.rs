@@ -5,7 +5,7 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Answer, Batch, Command, Digest, Form, Proposal, Raise, RefusalCode, StatementBody};
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::SiteId;
+use dinhba_core::ids::{Incarnation, SiteId};
 use dinhba_core::registry::{Context, GroupState, LEVEL_MAX, Poison, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
@@ -120,7 +120,13 @@ fn a_replica_without_the_keys_of_its_group_stops_and_says_which_it_lacks() {
     let lacking = with(|context| context.digest_key.id = 3).unwrap_err().to_string();
     assert!(lacking.contains("digest key 1 is asked for, this node has 3"), "{lacking}");
     // One that is to take part in a founding, and was given other secrets.
-    let form = Command::Form(Form { site: SiteId(1), level: 1, index_key: 2, digest_key: 1 });
+    let form = Command::Form(Form {
+        site: SiteId(1),
+        level: 1,
+        index_key: 2,
+        digest_key: 1,
+        incarnation: Incarnation([1; 16]),
+    });
     let entry = Proposal { at_ms: 1, commands: vec![form] }.to_bytes();
     let unformed = apply(&Memory::default(), &office.context, &[(1, entry)]);
     assert!(matches!(unformed, Err(StoreError::Keyed { .. })));
