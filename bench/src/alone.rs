@@ -166,7 +166,7 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
                 lens::validate(edit.header.level, edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
             }
             let (edit_bytes, record_bytes, hash) = (edit.to_bytes(), record.to_bytes(), edit.hash(&command.secret));
-            let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key, member));
+            let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key.secret, member));
             black_box((edit_bytes, members, running_hash(&arrival.running, &hash)));
             took += began.elapsed();
         }
