@@ -40,6 +40,8 @@ pub mod link;
 
 pub mod place_file;
 
+pub mod moves;
+
 pub mod node;
 
 pub mod health;

@@ -254,6 +254,20 @@ impl Keys {
         rest.starts_with(&[Space::Record as u8]).then(|| ShardId(u64::from_be_bytes(*shard)))
     }
 
+    /// The shard of which there is news for a neighbour if this key is written: edits came, or a site stated what it holds.
+    #[must_use]
+    pub fn shard_that_moves(self, key: &[u8]) -> Option<ShardId> {
+        let rest = key.strip_prefix(&self.0.0.to_be_bytes())?;
+        let shard = match rest.strip_prefix(&[OWN, Space::Shard as u8]) {
+            Some(shard) => shard.first_chunk()?,
+            None => {
+                let (shard, rest) = rest.strip_prefix(&[SHARD])?.split_first_chunk()?;
+                rest.starts_with(&[Space::Statement as u8]).then_some(shard)?
+            }
+        };
+        Some(ShardId(u64::from_be_bytes(*shard)))
+    }
+
     /// All records of a shard.
     #[must_use]
     pub fn records(self, shard: ShardId) -> Range {
@@ -521,6 +535,15 @@ mod tests {
         assert!(others.iter().all(|key| keys.shard_of_record(key).is_none()));
         assert_eq!(space_of(&keys.conflict(ShardId(7), RecordId([1; 16]), b"c")), Some(Space::Conflict as u8));
         assert_eq!(space_of(&keys.home(RecordId([1; 16]))), Some(Space::Home as u8));
+    }
+
+    #[test]
+    fn a_shard_moves_by_its_own_entry_and_by_statements() {
+        let (keys, shard) = (Keys(GroupId(5)), ShardId(7));
+        let moves = [keys.shard(shard), keys.statement(shard, SiteId(1))];
+        assert!(moves.iter().all(|key| keys.shard_that_moves(key) == Some(shard)));
+        let rests = [keys.record(shard, RecordId([1; 16])), keys.group(), Keys(GroupId(6)).shard(shard)];
+        assert!(rests.iter().all(|key| keys.shard_that_moves(key).is_none()));
     }
 
     #[test]

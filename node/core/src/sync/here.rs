@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ShardHello;
+use super::{Bucket, ShardHello};
 use crate::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use crate::edit::{COMMAND_BYTES_MAX, Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
@@ -131,6 +131,13 @@ impl Here<'_> {
         let parked = self.authors(shard)?.values().any(|author| author.parked.is_some());
         let cursor = if parked { None } else { read(self.view, &self.keys.cursor(shard, peer))? };
         Ok(Some(ShardHello { shard, epoch: state.epoch, heads: self.heads(shard)?, cursor }))
+    }
+
+    /// Whether the last that `peer` stated of a shard is what is here.
+    pub(super) fn has_stated(&self, state: &ShardState, peer: SiteId) -> Result<bool, StoreError> {
+        let stated: Option<Statement> = read(self.view, &self.keys.statement(state.info.shard, peer))?;
+        let is_here = |said: &Statement| (said.body.edits, said.body.state) == (state.edits_digest, state.state_digest);
+        Ok(stated.is_some_and(|said| is_here(&said)))
     }
 
     pub(super) fn authors(&self, shard: ShardId) -> Result<Authors, StoreError> {
@@ -367,6 +374,15 @@ impl Here<'_> {
         let kept: Option<Statement> = read(self.view, &key)?;
         Ok(kept.is_none_or(|kept| supersedes(statement, &kept)))
     }
+}
+
+/// What a shard adds to the digest of its bucket: equal for sites that hold the same edits of it.
+pub(super) fn bucket_digest(state: &ShardState) -> Bucket {
+    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 hello");
+    hasher.update(&state.info.shard.0.to_be_bytes()).update(&state.edits_digest.0);
+    let mut digest = Bucket::default();
+    hasher.finalize_xof().fill(&mut digest);
+    digest
 }
 
 /// The position in the key of an arrival or a seal.

@@ -165,7 +165,7 @@ proptest! {
         let cursor = Cursor { epoch: state.epoch, position: state.arrivals, running: state.running };
         let hello = ShardHello { shard: SHARD, epoch: state.epoch, heads: heads.clone(), cursor: Some(cursor) };
         let mut messages: Vec<Vec<u8>> = [
-            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Hello(Hello::of(vec![hello])),
             Message::Batch(Box::new(peer.stream())),
             Message::Ack(Ack { shard: SHARD, cursor }),
             Message::Again(Again { shard: SHARD, heads }),
@@ -211,7 +211,7 @@ proptest! {
         let hello = ShardHello { shard: SHARD, epoch, heads: heads.clone(), cursor: Some(cursor) };
         let messages = vec![
             Message::Ask(Ask { shard: SHARD, author, from, to }),
-            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Hello(Hello::of(vec![hello])),
             Message::Ask(Ask { shard: SHARD, author, from, to }),
             Message::Hashes(Hashes { shard: SHARD, author, from, hashes: vec![Hash::default()] }),
             Message::Batch(Box::new(batch.clone())),
@@ -537,7 +537,7 @@ fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard(
     let closes = |effects: Vec<Effect>| matches!(effects.last(), Some(Effect::Close(_)));
     let hello = |heads: Heads| {
         let there = ShardHello { shard: SHARD, epoch: [1; 16], heads, cursor: None };
-        Event::Received(Message::Hello(Hello { shards: vec![there] }))
+        Event::Received(Message::Hello(Hello::of(vec![there])))
     };
     let mut session = opened();
     assert!(!closes(session.handle(&here.here(), hello(Heads::new())).unwrap()));

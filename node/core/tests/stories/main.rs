@@ -5,6 +5,7 @@ mod convergence;
 mod forks;
 mod golden;
 mod hostile;
+mod many_shards;
 mod memory;
 mod names;
 mod numbers;

@@ -120,13 +120,18 @@ impl Office {
     }
 
     pub fn run(&mut self, command: Command) -> Answer {
+        self.run_all(vec![command]).remove(0)
+    }
+
+    /// Several commands in one entry.
+    pub fn run_all(&mut self, commands: Vec<Command>) -> Vec<Answer> {
         self.index += 1;
-        let entry = (self.index, Proposal { at_ms: self.now_ms, commands: vec![command] }.to_bytes());
+        let entry = (self.index, Proposal { at_ms: self.now_ms, commands }.to_bytes());
         self.state.1.set(0);
         let (answers, batch) = apply(&self.state, &self.context, &[entry]).unwrap();
         (self.written, self.read) = (batch.writes.len(), self.state.1.get());
         self.state.write(batch);
-        Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0)
+        Vec::<Answer>::from_bytes(&answers[0]).unwrap()
     }
 
     pub fn here(&self) -> Here<'_> {

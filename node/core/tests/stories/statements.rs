@@ -7,7 +7,7 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{AccessEntry, AccessHead, AccessSeen, Command, Looked, Statement, StatementBody};
 use dinhba_core::ids::{Hash, Incarnation, SiteId};
 use dinhba_core::registry::{HEARD_MAX, heard};
-use dinhba_core::sync::{Effect, Event, STATEMENTS_EVERY_MS, STATEMENTS_PAUSE_MS, Session};
+use dinhba_core::sync::{Effect, Event, Moved, STATEMENTS_EVERY_MS, STATEMENTS_PAUSE_MS, Session};
 
 const SECOND_MS: i64 = 1_000;
 
@@ -35,7 +35,7 @@ impl Talker {
     fn edits(&mut self) {
         self.edits += 1;
         self.office.create(request(1, self.edits), "Lê//An");
-        self.session.handle(&self.office.here(), Event::Advanced).unwrap();
+        self.session.handle(&self.office.here(), Event::Advanced(Moved::Any)).unwrap();
     }
 
     /// Whether it states at this time what it holds, which must then be true.
