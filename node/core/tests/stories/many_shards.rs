@@ -11,14 +11,14 @@ use dinhba_core::sync::{BUCKETS, Effect, Event, GREETED_AT_ONCE, Hello, LINK_VER
 
 const SHARDS: u64 = 10_000;
 
-fn shards() -> BTreeSet<ShardId> {
-    (1..=SHARDS).map(ShardId).collect()
+fn shards(count: u64) -> BTreeSet<ShardId> {
+    (1..=count).map(ShardId).collect()
 }
 
-/// A site with all the shards.
-fn office(site: u64) -> Office {
+/// A site with so many shards.
+fn office(site: u64, count: u64) -> Office {
     let mut office = Office::new(site);
-    let adopts = shards().into_iter().filter(|shard| *shard != SHARD).map(|shard| {
+    let adopts = shards(count).into_iter().filter(|shard| *shard != SHARD).map(|shard| {
         let info = ShardInfo { shard, path: PATH.to_vec() };
         let seed = blake3::hash(&[shard.0, site].map(u64::to_be_bytes).concat());
         let half = |at: usize| seed.as_bytes()[at..at + 16].try_into().unwrap();
@@ -32,6 +32,7 @@ fn office(site: u64) -> Office {
 
 /// A child and its parent, and what they have said to each other.
 struct Link {
+    count: u64,
     ends: [(Office, Session); 2],
     bytes: [usize; 2],
     /// About which shards each end has spoken by name.
@@ -40,16 +41,16 @@ struct Link {
 }
 
 impl Link {
-    fn new(child: Office, parent: Office) -> Self {
-        let sessions = [Session::new(parent.site, false, shards()), Session::new(child.site, true, shards())];
-        let [down, up] = sessions;
-        Link { ends: [(child, down), (parent, up)], bytes: [0; 2], named: Default::default(), closed: None }
+    fn new(child: Office, parent: Office, count: u64) -> Self {
+        let down = Session::new(parent.site, false, shards(count));
+        let up = Session::new(child.site, true, shards(count));
+        Link { count, ends: [(child, down), (parent, up)], bytes: [0; 2], named: Default::default(), closed: None }
     }
 
     /// The same two after a cut.
     fn again(self) -> Self {
         let [(child, _), (parent, _)] = self.ends;
-        let mut link = Link::new(child, parent);
+        let mut link = Link::new(child, parent, self.count);
         link.connect();
         link
     }
@@ -120,7 +121,7 @@ impl Link {
         [0, 1].map(|end| {
             let office = &self.ends[end].0;
             let state = |shard| read::<ShardState>(&office.state, &office.keys().shard(shard)).unwrap().unwrap();
-            shards().into_iter().map(|shard| (shard, state(shard))).map(digests).collect()
+            shards(self.count).into_iter().map(|shard| (shard, state(shard))).map(digests).collect()
         })
     }
 }
@@ -132,7 +133,7 @@ fn digests((shard, state): (ShardId, ShardState)) -> (ShardId, [[u8; 32]; 2]) {
 #[test]
 fn ten_thousand_quiet_shards_are_greeted_in_a_few_kilobytes_and_what_differs_wakes() {
     // First contact: nothing was stated yet, so all is said.
-    let mut link = Link::new(office(1), office(2));
+    let mut link = Link::new(office(1, SHARDS), office(2, SHARDS), SHARDS);
     for number in 1..=20 {
         link.edit(0, number * 400, number);
     }
@@ -160,7 +161,7 @@ fn ten_thousand_quiet_shards_are_greeted_in_a_few_kilobytes_and_what_differs_wak
 
     // What differs after a cut is found by its bucket.
     let [(child, _), (parent, _)] = link.ends;
-    let mut link = Link::new(child, parent);
+    let mut link = Link::new(child, parent, SHARDS);
     link.edit(0, 123, 23);
     link.edit(1, 4_567, 24);
     link.connect();
@@ -173,7 +174,8 @@ fn ten_thousand_quiet_shards_are_greeted_in_a_few_kilobytes_and_what_differs_wak
 
 #[test]
 fn both_may_wake_a_shard_at_once() {
-    let mut link = Link::new(office(1), office(2));
+    let count = GREETED_AT_ONCE as u64 + 1;
+    let mut link = Link::new(office(1, count), office(2, count), count);
     link.connect();
     link.tick(10_000);
     let mut link = link.again();

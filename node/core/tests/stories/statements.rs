@@ -208,7 +208,7 @@ fn reads_alone_are_no_news_and_go_along_with_what_is() {
     assert!(talker.states(0));
     for second in 1..=20 {
         reads(&mut talker.office);
-        talker.session.handle(&talker.office.here(), Event::Advanced).unwrap();
+        talker.session.handle(&talker.office.here(), Event::Advanced(Moved::Any)).unwrap();
         assert!(!talker.states(second * SECOND_MS), "a read every second states nothing");
     }
     talker.edits();
