@@ -26,6 +26,8 @@ pub mod store;
 
 pub mod edit;
 
+pub mod share;
+
 pub mod record;
 
 pub mod place;

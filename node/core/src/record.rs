@@ -9,14 +9,15 @@
 //! `clock` says, per author, the last edit of this record that is folded in: an author's edits arrive in the order of
 //! its chain, so one number per author is enough; an edit that goes by an alias has an entry of its own. Edits of
 //! different authors may arrive in any order: a write may name a dot that is not here yet, and `pending` remembers it until
-//! it comes.
+//! it comes. `shares` say how much of it each site wrote.
 //!
 //! The bytes: most fields of a record were written by few edits, so these are named once and each value points to its own.
 //!
 //! ```text
-//! record = kind clock edits fields pending
+//! record = kind shares clock edits fields pending
 //! edits  = count (dot received)*                          rising; each is pointed to
 //! fields = count (field element count (place value)*)*    keys rising; `place` in `edits`, rising
+//! pending = count (dot field element)*                    rising
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +29,13 @@ use crate::edit::{Change, DOT_BYTES, Dot, Edit, GROUNDS};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::AuthorId;
 use crate::schema::{FieldId, RecordKind};
+use crate::share::Shares;
 
 /// A field, and which of its elements if it repeats.
 pub type FieldKey = (FieldId, Vec<u8>);
+
+/// Sorts before every other one.
+const FIRST_KEY: FieldKey = (FieldId(0), Vec::new());
 
 /// One current value of a field.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,9 +65,11 @@ pub fn are_disputed(values: &[Tagged]) -> bool {
 pub struct Record {
     /// What it is.
     pub kind: RecordKind,
+    /// How much each site wrote into it.
+    pub shares: Shares,
     clock: VClock<AuthorId>,
     fields: BTreeMap<FieldKey, Vec<Tagged>>,
-    pending: BTreeSet<(FieldKey, Dot)>,
+    pending: BTreeSet<(Dot, FieldKey)>,
 }
 
 impl std::fmt::Debug for Record {
@@ -108,7 +115,13 @@ impl Record {
     /// A record without any edit.
     #[must_use]
     pub fn new(kind: RecordKind) -> Self {
-        Record { kind, clock: VClock::new(), fields: BTreeMap::new(), pending: BTreeSet::new() }
+        Record {
+            kind,
+            shares: Shares::default(),
+            clock: VClock::new(),
+            fields: BTreeMap::new(),
+            pending: BTreeSet::new(),
+        }
     }
 
     /// Every field that has a value, with its current values in the order of their dots.
@@ -151,21 +164,27 @@ impl Record {
         // Asked of every edit that comes, while hardly a record awaits any.
         !self.pending.is_empty() && {
             let name = name();
-            self.pending.iter().any(|(_, dot)| *dot == name)
+            self.pending.range((name.clone(), FIRST_KEY)..).next().is_some_and(|(dot, _)| *dot == name)
         }
     }
 
     fn remove(&mut self, key: &FieldKey, dot: &Dot) {
-        if let Some(values) = self.fields.get_mut(key) {
-            values.retain(|tagged| tagged.dot != *dot);
+        if let Some(values) = self.fields.get_mut(key)
+            && let Ok(place) = values.binary_search_by(|tagged| tagged.dot.cmp(dot))
+        {
+            values.remove(place);
         }
     }
 
-    /// Keeps the canonical form: no field without values, nothing pending that has come.
-    fn tidy(&mut self) {
-        self.fields.retain(|_, values| !values.is_empty());
-        let clock = &self.clock;
-        self.pending.retain(|(_, dot)| dot.counter > clock.get(&dot.actor));
+    /// Nothing pending stays that has come, or that an author whose edit came now has passed over.
+    fn passed(&mut self, now: &Dot) {
+        let first = Dot { actor: now.actor, counter: 0 };
+        while let Some(passed) = self.pending.range((first.clone(), FIRST_KEY)..).next()
+            && passed.0 <= *now
+        {
+            let passed = passed.clone();
+            self.pending.remove(&passed);
+        }
     }
 }
 
@@ -189,19 +208,22 @@ impl CmRDT for Record {
                     self.remove(&key, &dot);
                 } else {
                     crate::inject::sometimes("a value is overwritten before it comes", true);
-                    self.pending.insert((key.clone(), dot));
+                    self.pending.insert((dot, key.clone()));
                 }
             }
-            if !self.pending.contains(&(key.clone(), write.dot.clone())) {
+            let coming = (write.dot.clone(), key);
+            if !self.pending.contains(&coming) {
+                let (dot, key) = coming;
                 // Nearly all fields have one value.
                 let values = self.fields.entry(key).or_insert_with(|| Vec::with_capacity(1));
-                let place = values.partition_point(|tagged| tagged.dot < write.dot);
-                let tagged = Tagged { dot: write.dot.clone(), received_ms: write.received_ms, value: change.value };
-                values.insert(place, tagged);
+                let place = values.partition_point(|tagged| tagged.dot < dot);
+                values.insert(place, Tagged { dot, received_ms: write.received_ms, value: change.value });
+            } else if self.fields.get(&coming.1).is_some_and(Vec::is_empty) {
+                self.fields.remove(&coming.1);
             }
         }
+        self.passed(&write.dot);
         self.clock.apply(write.dot.into());
-        self.tidy();
     }
 }
 
@@ -225,9 +247,12 @@ impl CvRDT for Record {
             merge_values(&key, &mut merged, values, here, there);
             self.fields.insert(key, merged);
         }
+        self.fields.retain(|_, values| !values.is_empty());
         self.clock.merge(other.clock);
         self.pending.extend(other.pending);
-        self.tidy();
+        let clock = &self.clock;
+        self.pending.retain(|(dot, _)| dot.counter > clock.get(&dot.actor));
+        self.shares.merge(other.shares);
     }
 }
 
@@ -235,12 +260,12 @@ impl CvRDT for Record {
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     clock: &'a VClock<AuthorId>,
-    pending: &'a BTreeSet<(FieldKey, Dot)>,
+    pending: &'a BTreeSet<(Dot, FieldKey)>,
 }
 
 impl Seen<'_> {
     fn has(&self, key: &FieldKey, dot: &Dot) -> bool {
-        dot.counter <= self.clock.get(&dot.actor) || self.pending.contains(&(key.clone(), dot.clone()))
+        dot.counter <= self.clock.get(&dot.actor) || self.pending.contains(&(dot.clone(), key.clone()))
     }
 }
 
@@ -261,6 +286,7 @@ fn merge_values(key: &FieldKey, mine: &mut Vec<Tagged>, theirs: Vec<Tagged>, her
 impl Wire for Record {
     fn encode(&self, out: &mut Vec<u8>) {
         self.kind.encode(out);
+        self.shares.encode(out);
         self.clock.dots.encode(out);
         let written = |tagged: &Tagged| (tagged.dot.clone(), tagged.received_ms);
         let mut edits: Vec<(Dot, i64)> = self.fields.values().flatten().map(written).collect();
@@ -289,7 +315,7 @@ impl Wire for Record {
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let kind = Wire::decode(input)?;
+        let (kind, shares) = (Wire::decode(input)?, Wire::decode(input)?);
         let clock = VClock { dots: Wire::decode(input)? };
         let edits: Vec<(Dot, i64)> = Wire::decode(input)?;
         if !edits.is_sorted_by(|one, next| one < next) {
@@ -308,8 +334,11 @@ impl Wire for Record {
         if pointed.contains(&false) {
             return Err(Malformed { what: "record: an edit without a value" });
         }
-        let pending: Vec<(FieldKey, Dot)> = Wire::decode(input)?;
-        Ok(Record { kind, clock, fields, pending: pending.into_iter().collect() })
+        let pending: Vec<(Dot, FieldKey)> = Wire::decode(input)?;
+        if !pending.is_sorted_by(|one, next| one < next) {
+            return Err(Malformed { what: "record: what it waits for is out of order" });
+        }
+        Ok(Record { kind, shares, clock, fields, pending: pending.into_iter().collect() })
     }
 }
 
@@ -388,7 +417,7 @@ mod tests {
     fn a_record_has_one_byte_string_alone() {
         let record = record(&[write(dot(1, 1), 1, "An", &[]), write(dot(2, 7), 2, "Ba", &[])]);
         let bytes = record.to_bytes();
-        let edits = 1 + 1 + 2 * 17;
+        let edits = 1 + 1 + 1 + 2 * 17;
         assert_eq!(bytes[edits], 2, "two edits, each a dot and a time");
         let [first, second] = [edits + 1, edits + 1 + 18].map(|at| bytes[at..at + 18].to_vec());
         let mut swapped = bytes.clone();

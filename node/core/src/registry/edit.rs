@@ -19,6 +19,7 @@ use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write};
 use crate::schema::RecordKind;
+use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -288,9 +289,13 @@ fn check_against_state(
         let text = format!("record {} has no open conflict to decide", part.record);
         return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
     }
+    let weight = Weight::new(shard.own.site, dot.actor, &part.changes);
+    if let Some(text) = overfills(&current.shares, &weight) {
+        return Ok(Err(Answer::refused(RefusalCode::Rule, format!("record {}: {text}", part.record))));
+    }
     let kinds = Kinds { edit: command.kind, record: part.record_kind };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
-    let transition = Transition::by_edit(tx.context, old, kinds, write);
+    let transition = Transition::by_edit(tx.context, old, kinds, &weight, write);
     if let Some(bytes) = transition.outgrows(RECORD_BYTES_MAX) {
         let text = format!(
             "record {} would take {bytes} bytes, and may take {RECORD_BYTES_MAX}: clear what is not needed any more, or \
@@ -303,6 +308,19 @@ fn check_against_state(
         Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),
         None => Ok(transition),
     })
+}
+
+/// Why this site may not write so much more into a record, if it may not: the sites above would take it for a flood one day.
+fn overfills(shares: &Shares, weight: &Weight) -> Option<String> {
+    let written = shares.written(weight.site);
+    if written.is_some_and(|written| written + weight.bytes <= SHARE_BYTES_MAX) {
+        return None;
+    }
+    let written = written.map_or_else(|| format!("more than {FLOOD_BYTES}"), |written| written.to_string());
+    Some(format!(
+        "with all its edits this site has written {written} bytes of changes into it, and may write {SHARE_BYTES_MAX}: ask \
+         another site that holds it, such as the one above, to make this change"
+    ))
 }
 
 /// Gives the parts their numbers, chains them and folds them.

@@ -29,7 +29,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AuthorState, Authors, StoredEdit, Tx, corrupt, read, read_range};
+use super::{AuthorState, Authors, Poison, StoredEdit, Tx, corrupt, read, read_range};
 use crate::command::Heads;
 use crate::edit::{Change, Dot, Edit, Header};
 use crate::encoding::Malformed;
@@ -222,6 +222,8 @@ pub(super) struct Held {
     pub place: Dot,
     pub hash: Hash,
     pub edit: Edit,
+    /// Why it is set aside, if it is.
+    pub poison: Option<Poison>,
 }
 
 /// What one of a record's edits was called by its author, and is called.
@@ -280,7 +282,7 @@ impl<'h> Family<'h> {
             by_dot: BTreeMap::new(),
             writes: BTreeSet::new(),
         };
-        for (at, Held { place, hash, edit }) in held.iter().enumerate() {
+        for (at, Held { place, hash, edit, .. }) in held.iter().enumerate() {
             let dot = edit.dot();
             if let Entry::Vacant(vacant) = family.trees.entry(dot.actor) {
                 vacant.insert(tx.tree(shard, dot.actor)?);

@@ -18,6 +18,7 @@ use crate::lens;
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
+use crate::share::{Rank, Shares, Weight};
 use crate::store::StoreError;
 
 /// The running hash of a stream after one more edit.
@@ -37,7 +38,7 @@ pub(crate) struct Entering<'e> {
     pub hash: Hash,
     /// The neighbour it came from, if any.
     pub from: Option<SiteId>,
-    /// Set if it must not be folded.
+    /// Set if it must not be folded, whatever else there is.
     pub poison: Option<Poison>,
     /// What it makes of its record, if that was found out when it was decided.
     pub transition: Option<Transition>,
@@ -74,13 +75,20 @@ pub(crate) struct Transition {
 
 impl Transition {
     /// By one edit that is folded into the record.
-    pub fn by_edit(context: &Context, old: Option<(Record, Vec<u8>)>, kinds: Kinds, write: Write) -> Self {
+    pub fn by_edit(
+        context: &Context,
+        old: Option<(Record, Vec<u8>)>,
+        kinds: Kinds,
+        weight: &Weight,
+        write: Write,
+    ) -> Self {
         let touched: Vec<FieldId> = write.changes.iter().map(|change| change.field).collect();
         // Rules depend on the kind.
         let is_other = old.as_ref().is_some_and(|(old, _)| kinds.record < old.kind);
         let touches = |field| is_other || touched.contains(&field);
         Transition::of(context, old, touches, |record| {
             let mut new = record.unwrap_or_else(|| Record::new(kinds.record));
+            new.shares.add(weight);
             fold_in(&mut new, kinds, write);
             Some(new)
         })
@@ -127,64 +135,115 @@ impl Transition {
     }
 }
 
-/// Enters one edit that follows its author's head.
+/// Enters one edit that follows its author's head. Why it is set aside, if it is.
 pub(crate) fn enter(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     entering: Entering<'_>,
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<Option<Poison>, StoreError> {
     let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
     let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
     let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
 
+    append(tx, shard, (edit, hash, bytes), from, &place);
+    if header.part + 1 == header.of {
+        remember_request(tx, id, edit, hash, transition.is_some())?;
+    }
+    // An edit that is made here replaces what is shown here, and nobody can have named its alias before.
+    let old = if transition.is_some() { None } else { tx.record(id, header.record)? };
+    let weight = Weight::new(header.author.site, dot.actor, &edit.changes);
+    let rank = (header.number, hash);
+    let is_out = |(record, _): &(Record, _)| record.shares.is_out(&weight, &rank) && record.kind <= header.record_kind;
+    let is_flood = poison.is_none() && old.as_ref().is_some_and(is_out);
+    let poison = if is_flood { Some(Poison::Flood) } else { poison };
+    if let Some(poison) = poison {
+        set_aside(tx, shard, &place, poison);
+    }
+    let is_apart_by_name = match renamed {
+        Some(other) => rename(tx, shard, other, header.record, now_ms)?,
+        None => false,
+    };
+    let is_awaited = || old.as_ref().is_some_and(|(record, _)| record.awaits(|| alias(&dot, &hash)));
+    let is_apart = match poison {
+        Some(Poison::Flood) => is_apart_by_name,
+        // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
+        Some(_) => name != dot || is_awaited(),
+        None => name != dot || is_awaited() || is_entangled(tx, id, edit, aside)?,
+    };
+    let is_taken = || match &old {
+        _ if poison.is_some() || transition.is_some() => true,
+        Some((record, _)) => record.shares.takes(&weight),
+        None => Shares::default().takes(&weight),
+    };
+    if sometimes("a record is folded anew", is_apart || !is_taken()) {
+        refold(tx, shard, header.record, now_ms)?;
+        return tx.get(&keys.poison(id, &place));
+    }
+    if poison.is_some() {
+        return Ok(poison);
+    }
+    let by_edit = |tx: &Tx<'_>, old| {
+        let write = Write::of(edit, name.clone());
+        Transition::by_edit(tx.context, old, Kinds::of(header), &weight, write)
+    };
+    let transition = transition.unwrap_or_else(|| by_edit(tx, old));
+    debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
+    replace(tx, shard, header.record, transition, now_ms)?;
+    Ok(None)
+}
+
+/// Appends an edit to the stream and to its record's history.
+fn append(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    (edit, hash, bytes): (&Edit, Hash, Vec<u8>),
+    from: Option<SiteId>,
+    place: &Dot,
+) {
+    let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
     shard.edits_digest.add(Digest::of(&tx.context.digest_key.secret, &hash.0));
     let is_end = header.part + 1 == header.of;
     let arrival = Arrival { dot: place.clone(), from, running: shard.running, last: from.is_none() && is_end };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
-    tx.put(keys.edit(id, &place), &StoredEdit { position: shard.arrivals, hash, bytes });
-    tx.put(keys.history_entry(id, header.record, shard.arrivals), &place);
-    if is_end {
-        remember_request(tx, id, edit, hash, transition.is_some())?;
-    }
-    if let Some(poison) = &poison {
-        shard.poisoned += 1;
-        tx.put(keys.poison(id, &place), poison);
-    }
-    if let Some(other) = renamed {
-        let record = held_at(tx, id, other)?.edit.header.record;
-        if record != header.record {
-            refold(tx, shard, record, now_ms)?;
-        }
-    }
-    // An edit that is made here replaces what is shown here, and nobody can have named its alias before.
-    let old = if transition.is_some() { None } else { tx.record(id, header.record)? };
-    let is_awaited = old.as_ref().is_some_and(|(record, _)| record.awaits(|| alias(&dot, &hash)));
-    let is_apart = name != dot || is_awaited || (poison.is_none() && is_entangled(tx, id, edit, aside)?);
-    if sometimes("a record is folded anew", is_apart) {
-        // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
-        return refold(tx, shard, header.record, now_ms);
-    }
-    if poison.is_some() {
-        return Ok(());
-    }
-    let by_edit = |tx: &Tx<'_>, old| {
-        let write = Write::of(edit, name.clone());
-        Transition::by_edit(tx.context, old, Kinds::of(header), write)
-    };
-    let transition = transition.unwrap_or_else(|| by_edit(tx, old));
-    debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
-    replace(tx, shard, header.record, transition, now_ms)
+    tx.put(keys.edit(id, place), &StoredEdit { position: shard.arrivals, hash, bytes });
+    tx.put(keys.history_entry(id, header.record, shard.arrivals), place);
 }
 
-/// The edit that lies at a place.
-fn held_at(tx: &Tx<'_>, shard: ShardId, place: Dot) -> Result<Held, StoreError> {
-    let key = tx.keys().edit(shard, &place);
+/// Keeps an edit that lies at a place out of its record.
+fn set_aside(tx: &mut Tx<'_>, shard: &mut ShardState, place: &Dot, poison: Poison) {
+    shard.poisoned += 1;
+    tx.put(tx.keys().poison(shard.info.shard, place), &poison);
+}
+
+/// Folds the record of an edit anew that is called otherwise from now on; if it is the record `at_hand`, returns true
+/// instead. What is set aside by a flood is called by nobody.
+fn rename(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    renamed: Dot,
+    at_hand: RecordId,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let home = shard.info.shard;
+    if tx.get(&tx.keys().poison(home, &renamed))? == Some(Poison::Flood) {
+        return Ok(false);
+    }
+    let record = edit_at(tx, home, &renamed)?.0.header.record;
+    if record != at_hand {
+        refold(tx, shard, record, now_ms)?;
+    }
+    Ok(record == at_hand)
+}
+
+/// The edit that lies at a place, and its hash.
+fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit, Hash), StoreError> {
+    let key = tx.keys().edit(shard, place);
     let stored: StoredEdit = tx.must(&key)?;
     let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
-    Ok(Held { place, hash: stored.hash, edit })
+    Ok((edit, stored.hash))
 }
 
 /// What an edit is, and what its record is.
@@ -306,28 +365,56 @@ pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
 fn conflicts_among(record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
     let fields = record
         .fields()
-        .filter(|(key, values)| are_disputed(values) && touches(key.0) && lens::is_adjudicated(key.0))
+        .filter(|(key, values)| touches(key.0) && lens::is_adjudicated(key.0) && are_disputed(values))
         .map(|(key, _)| ConflictKey::Field(key.clone()));
     fields.chain(lens::broken_rules(record, &touches).into_iter().map(ConflictKey::Rule)).collect()
 }
 
-/// Folds a record anew from those of its edits that are not set aside.
+/// Folds a record anew from those of its edits that are not set aside. Linear in them; those that a flood set aside are not
+/// even read: they stay so, and bear on nothing.
 pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let old = tx.record(home, id)?;
-    let places = tx.range::<Dot>(tx.keys().history(home, id))?;
-    let held: Result<Vec<Held>, _> = places.into_iter().map(|(_, place)| held_at(tx, home, place)).collect();
-    let mut held = held?;
-    let names = resolve(tx, home, &mut held)?;
-    let mut new: Option<Record> = None;
-    for (Held { place, edit, .. }, name) in held.iter().zip(names) {
-        if tx.get::<Poison>(&tx.keys().poison(home, place))?.is_none() {
-            let (kinds, write) = (Kinds::of(&edit.header), Write::of(edit, name));
-            fold_in(new.get_or_insert_with(|| Record::new(kinds.record)), kinds, write);
+    let mut held = Vec::new();
+    for (_, place) in tx.range::<Dot>(tx.keys().history(home, id))? {
+        let poison: Option<Poison> = tx.get(&tx.keys().poison(home, &place))?;
+        if poison != Some(Poison::Flood) {
+            let (edit, hash) = edit_at(tx, home, &place)?;
+            held.push(Held { place, hash, edit, poison });
         }
     }
+    // Of what kind a record is, edits that a flood set aside say too: what was there before has heard them.
+    let sound = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind);
+    let kind = sound.chain(old.as_ref().map(|(record, _)| record.kind)).min();
+    let before = old.as_ref().map(|(record, _)| record.shares.clone()).unwrap_or_default();
+    let shares = share_out(tx, shard, &before, &mut held);
+    let names = resolve(tx, home, &mut held)?;
+    let new = kind.map(|kind| {
+        let mut new = Record::new(kind);
+        new.shares = shares;
+        let sound = held.iter().zip(names).filter(|(held, _)| held.poison.is_none());
+        sound.for_each(|(Held { edit, .. }, name)| fold_in(&mut new, Kinds::of(&edit.header), Write::of(edit, name)));
+        new
+    });
     let transition = Transition::whole(tx.context, old, new);
     replace(tx, shard, id, transition, now_ms)
+}
+
+/// What each site wrote into a record of which these edits are held. Sets aside what is too much, and drops it from them.
+fn share_out(tx: &mut Tx<'_>, shard: &mut ShardState, before: &Shares, held: &mut Vec<Held>) -> Shares {
+    let sound = held.iter().filter(|held| held.poison.is_none());
+    let weights: Vec<(Weight, Rank)> =
+        sound.map(|Held { hash, edit, .. }| (Weight::of(edit), (edit.header.number, *hash))).collect();
+    let (shares, counts) = Shares::count(before, &weights);
+    let mut counts = counts.into_iter();
+    held.retain(|held| {
+        let stays = held.poison.is_some() || counts.next().unwrap_or(true);
+        if !stays {
+            set_aside(tx, shard, &held.place, Poison::Flood);
+        }
+        stays
+    });
+    shares
 }
 
 /// Why an edit must be set aside in a shard of a group of this level, if it must. A function of these alone, and the same in every
@@ -365,7 +452,11 @@ pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
         let home = shard.info.shard;
         let mut waiting = BTreeSet::new();
         for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
-            let edit = held_at(tx, home, poison_place(&key)?)?.edit;
+            // No level brings it back; what is folded now counts with it, below.
+            if poison == Poison::Flood {
+                continue;
+            }
+            let (edit, _) = edit_at(tx, home, &poison_place(&key)?)?;
             match poison_of(&edit, &shard.info, level) {
                 Some(same) if same == poison => {}
                 Some(other) => tx.put(key, &other),

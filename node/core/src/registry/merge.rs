@@ -18,6 +18,7 @@ use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, SessionId, SiteId};
 use crate::inject::{is_armed, sometimes};
+use crate::share::{FLOOD_BYTES, LIFE_BYTES_MAX};
 use crate::store::StoreError;
 
 /// Edits in one batch: several times what a full batch holds of the smallest edits.
@@ -29,6 +30,8 @@ pub const SECRETS_MAX: usize = 16;
 /// Lives of one site as an author of one shard that are taken: a site begins a new one when its data came back from a
 /// backup. Beyond that, its key is in wrong hands.
 pub const LIVES_MAX: usize = 256;
+// What is left of all lives of a site that floods a record is no more than it may write of it otherwise.
+const _: () = assert!(LIVES_MAX as u64 * LIFE_BYTES_MAX <= FLOOD_BYTES);
 
 type Secrets = BTreeMap<(AuthorId, SessionId), [u8; 32]>;
 
@@ -252,10 +255,10 @@ fn take(
         }
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
         let poison = poison_of(&edit, &shard.info, level);
-        sometimes("an edit is set aside", poison.is_some());
         let (dot, from) = (Dot { actor: dot.actor, counter: edit.header.number }, Some(peer));
         let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };
-        enter(tx, shard, entering, now_ms)?;
+        let poison = enter(tx, shard, entering, now_ms)?;
+        sometimes("an edit is set aside", poison.is_some());
         *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
     }
     Ok(())

@@ -227,6 +227,9 @@ pub enum Poison {
     Kind,
     /// A value is not one of its field.
     Value,
+    /// Its site floods the record with edits, and this one is beyond the first of its life: see [`crate::share`]. Looked at
+    /// after the others, so that what each of them says of an edit does not change.
+    Flood,
 }
 
 wire_struct! {
@@ -237,7 +240,7 @@ wire_struct! {
     Arrival { dot, from, running, last }
 }
 wire_code! { Parked, "reason of parking" { 2 => Chain } }
-wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value } }
+wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value, 4 => Flood } }
 
 impl Parked {
     /// The word that tables and JSON print.
@@ -257,6 +260,7 @@ impl Poison {
             Poison::Level => "level",
             Poison::Kind => "kind",
             Poison::Value => "value",
+            Poison::Flood => "flood",
         }
     }
 }

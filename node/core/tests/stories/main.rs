@@ -2,6 +2,7 @@
 
 mod ancestors;
 mod convergence;
+mod floods;
 mod forks;
 mod golden;
 mod hostile;

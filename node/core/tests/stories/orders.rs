@@ -1,6 +1,6 @@
-//! The same edits in any order. Authors whose chains branch, edits that are set aside by kind, level or value, and edits that
-//! claim to replace what they cannot have seen: whoever holds the same set of them holds the same records, conflicts, index
-//! and names, however they came.
+//! The same edits in any order. Authors whose chains branch, edits that are set aside by kind, level or value, edits that
+//! claim to replace what they cannot have seen, and sites that flood a record: whoever holds the same set of them holds the same
+//! records, conflicts, index and names, and has set the same aside for the same reasons, however they came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,9 +26,12 @@ pub struct Draft {
     author: u64,
     /// Mostly it goes on from its author's last edit; else from any of them, or from none.
     branches_at: Option<Index>,
+    /// Which of its site's lives it is of.
+    life: u8,
     record: u8,
     field: usize,
     value: u8,
+    size: Size,
     /// Edits of before, and whether by their aliases.
     overwrites: Vec<(Index, bool)>,
     lie: Lie,
@@ -49,7 +52,24 @@ enum Lie {
     None,
 }
 
-pub fn draft() -> impl Strategy<Value = Draft> {
+/// How much an edit costs its site.
+#[derive(Debug, Clone, Copy)]
+enum Size {
+    Usual,
+    /// Two of them fit what counts of a life in a flood, three do not.
+    Large,
+    /// A few of them flood a record.
+    Huge,
+}
+
+/// Of three authors, as sites are; or of two lives of one site that floods.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Crowd {
+    Sites,
+    Flood,
+}
+
+pub fn draft(crowd: Crowd) -> impl Strategy<Value = Draft> {
     let lie = prop_oneof![
         1 => Just(Lie::OwnDot),
         1 => (1..3_u64).prop_map(Lie::OwnFuture),
@@ -62,17 +82,35 @@ pub fn draft() -> impl Strategy<Value = Draft> {
     ];
     let branches = prop::option::weighted(0.25, any::<Index>());
     let overwrites = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..4);
-    (0..AUTHORS, branches, 0..2_u8, 0..4_usize, any::<u8>(), overwrites, lie).prop_map(
-        |(author, branches_at, record, field, value, overwrites, lie)| Draft {
+    // Once a record is flooded, what counts of a life is seen by small edits.
+    let size = match crowd {
+        Crowd::Sites => Just(Size::Usual).boxed(),
+        Crowd::Flood => prop_oneof![4 => Just(Size::Usual), 3 => Just(Size::Large), 3 => Just(Size::Huge)].boxed(),
+    };
+    let (authors, lives) = match crowd {
+        Crowd::Sites => ((0..AUTHORS).boxed(), 1_u8),
+        Crowd::Flood => (prop_oneof![4 => Just(0), 1 => Just(1_u64)].boxed(), 2),
+    };
+    let who = (authors, 1..=lives, 0..8_u8);
+    (who, branches, 0..4_usize, any::<u8>(), size, overwrites, lie).prop_map(
+        move |((author, life, record), branches_at, field, value, size, overwrites, lie)| Draft {
             author,
             branches_at,
-            record,
+            life,
+            // Most are of the first one.
+            record: if crowd == Crowd::Flood { record / 6 } else { record % 2 },
             field,
             value,
+            size,
             overwrites,
             lie,
         },
     )
+}
+
+/// Edits of `author` that nobody made; to name them costs as much as to write.
+fn invented(author: AuthorId) -> Vec<Dot> {
+    (1_000..3_600).map(|counter| Dot { actor: author, counter }).collect()
 }
 
 /// An edit, and the one that it follows.
@@ -85,7 +123,8 @@ pub struct Forged {
 pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
     let mut all: Vec<Forged> = Vec::new();
     for (count, draft) in drafts.iter().enumerate() {
-        let author = Author { site: SiteId(10 + draft.author), shard: SHARD, incarnation: Incarnation([1; 16]) };
+        let author =
+            Author { site: SiteId(10 + draft.author), shard: SHARD, incarnation: Incarnation([draft.life; 16]) };
         let own: Vec<usize> = (0..all.len()).filter(|at| all[*at].edit.header.author == author).collect();
         let parent = match &draft.branches_at {
             Some(at) => [None].into_iter().chain(own.iter().copied().map(Some)).nth(at.index(own.len() + 1)).flatten(),
@@ -101,6 +140,7 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
                 Dot { actor: if *by_alias { alias_id(actor, hash) } else { actor }, counter }
             }));
         }
+        let other = Author { site: SiteId(10 + (draft.author + 1) % AUTHORS), ..author };
         let (mut kind, mut level, mut record_kind) = (EditKind::Change, 1, RecordKind::Person);
         let (written, mut bytes): (FieldId, Vec<u8>) = match draft.field {
             0 => (field::SEX, value(field::SEX, ["male", "female"][usize::from(draft.value % 2)])),
@@ -115,7 +155,6 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             Lie::OwnDot => drop(overwrites.insert(Dot { actor: author.id(), counter: number })),
             Lie::OwnFuture(by) => drop(overwrites.insert(Dot { actor: author.id(), counter: number + by })),
             Lie::OthersFuture(number) => {
-                let other = Author { site: SiteId(10 + (draft.author + 1) % AUTHORS), ..author };
                 overwrites.insert(Dot { actor: other.id(), counter: number });
             }
             Lie::Kind => kind = EditKind::Hold,
@@ -127,8 +166,18 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
         // A field of persons alone would set the edit aside.
         let written = if record_kind == RecordKind::Household { field::NOTE } else { written };
         let bytes = if record_kind == RecordKind::Household { value(field::NOTE, "a house") } else { bytes };
-        let change =
-            Change { field: written, element: Vec::new(), value: bytes, overwrites: overwrites.into_iter().collect() };
+        let (mut written, mut element, mut bytes) = (written, Vec::new(), bytes);
+        match draft.size {
+            Size::Large if record_kind == RecordKind::Person && !matches!(draft.lie, Lie::Value) => {
+                (written, bytes) = (field::NOTE, value(field::NOTE, &"dài".repeat(220)));
+            }
+            Size::Huge if record_kind == RecordKind::Person => {
+                (written, element, bytes) = (field::DOCUMENT, vec![b'a' + draft.value % 2; 48], Vec::new());
+                overwrites.extend(invented(other.id()));
+            }
+            _ => {}
+        }
+        let change = Change { field: written, element, value: bytes, overwrites: overwrites.into_iter().collect() };
         let header = Header {
             level,
             author,
@@ -232,18 +281,45 @@ proptest! {
 
     #[test]
     fn the_same_edits_are_the_same_records_in_any_order(
-        drafts in prop::collection::vec(draft(), 1..14),
+        drafts in prop::collection::vec(draft(Crowd::Sites), 1..14),
         wishes in prop::collection::vec(prop::collection::vec(any::<u32>(), 14), 3),
         batches in prop::collection::vec(1..5_usize, 3),
         raised in prop::collection::vec(0..14_usize, 3),
     ) {
-        let all = forge(&drafts);
-        let sites: Vec<Office> =
-            (0..3).map(|at| site(&all, &order(&all, &wishes[at]), &batches[at..=at], raised[at])).collect();
-        for other in &sites[1..] {
-            prop_assert_eq!(other.shard().edits_digest, sites[0].shard().edits_digest);
-            prop_assert_eq!(other.shard().state_digest, sites[0].shard().state_digest);
-            prop_assert_eq!(told(other), told(&sites[0]));
-        }
+        check(&drafts, &wishes, &batches, &raised)?;
     }
+
+}
+
+proptest! {
+    // Each takes some twenty times as long as one of the others.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: ProptestConfig::default().cases / 8,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_same_edits_of_a_site_that_floods_are_set_aside_in_any_order(
+        drafts in prop::collection::vec(draft(Crowd::Flood), 6..18),
+        wishes in prop::collection::vec(prop::collection::vec(any::<u32>(), 18), 3),
+        batches in prop::collection::vec(1..5_usize, 3),
+        raised in prop::collection::vec(0..18_usize, 3),
+    ) {
+        check(&drafts, &wishes, &batches, &raised)?;
+    }
+}
+
+/// Three sites that take the same edits in orders of their own come to the same.
+fn check(drafts: &[Draft], wishes: &[Vec<u32>], batches: &[usize], raised: &[usize]) -> Result<(), TestCaseError> {
+    let all = forge(drafts);
+    let sites: Vec<Office> =
+        (0..3).map(|at| site(&all, &order(&all, &wishes[at]), &batches[at..=at], raised[at])).collect();
+    for other in &sites[1..] {
+        prop_assert_eq!(other.shard().edits_digest, sites[0].shard().edits_digest);
+        prop_assert_eq!(other.shard().state_digest, sites[0].shard().state_digest);
+        prop_assert_eq!(other.shard().poisoned, sites[0].shard().poisoned);
+        prop_assert_eq!(told(other), told(&sites[0]));
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::memory::{Memory, Office, PATH, SHARD, accepted, command, create_command, refusal, request, value};
-use crate::orders::{draft, forge, order, site};
+use crate::orders::{Crowd, draft, forge, order, site};
 use dinhba_core::command::{Adopt, Answer, Command, Digest, EditCommand, RefusalCode, ShardInfo, Statement};
 use dinhba_core::edit::{Change, EditKind};
 use dinhba_core::ids::{Incarnation, RecordId, ShardId, SiteId};
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn a_shard_is_whole_where_its_range_and_the_groups_entry_of_it_are(
-        drafts in prop::collection::vec(draft(), 1..14),
+        drafts in prop::collection::vec(draft(Crowd::Sites), 1..14),
         wishes in prop::collection::vec(any::<u32>(), 14),
         names in prop::collection::vec(0..3_u8, 1..6),
     ) {
