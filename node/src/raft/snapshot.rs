@@ -399,6 +399,26 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_record_goes_through() {
+        let (disk, state) = (MemoryDisk::default(), MemoryState::default());
+        let key = |number: u8| [&GROUP.0.to_be_bytes()[..], &[6, number]].concat();
+        let mut batch = Batch::default();
+        let large: Vec<u8> = (0..4 * dinhba_core::share::FLOOD_BYTES).map(|at| (at * at % 251) as u8).collect();
+        (0..9).for_each(|number| batch.put(key(number), if number == 4 { large.clone() } else { vec![number] }));
+        state.apply(batch).expect("memory");
+        let view = state.snapshot().expect("memory");
+        let file = write(&disk, Path::new("s/one"), GROUP, &SnapshotMeta::default(), &*view).expect("memory");
+        verify(&file, GROUP).expect("it is whole");
+        let mut found = Vec::new();
+        pairs(&file, GROUP, |pairs| {
+            found.extend(pairs);
+            Ok(())
+        })
+        .expect("it is whole");
+        assert_eq!((found.len(), &found[4]), (9, &(key(4), large)));
+    }
+
+    #[test]
     fn any_flipped_bit_and_any_cut_is_found() {
         let (disk, file) = written();
         for at in (0..file.bytes).step_by(4999).chain(file.bytes - 33..file.bytes) {

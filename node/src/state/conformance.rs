@@ -40,6 +40,28 @@ fn conforms(open: Open<'_>) {
     ranges_are_cleared(&*state);
     drop(state);
     what_was_synced_is_there_again(open);
+    the_largest_record_is_a_value_like_others(open);
+}
+
+fn the_largest_record_is_a_value_like_others(open: Open<'_>) {
+    // What no compression makes smaller.
+    let large: Vec<u8> = (0..4 * dinhba_core::share::FLOOD_BYTES / 32)
+        .flat_map(|number| *blake3::hash(&number.to_be_bytes()).as_bytes())
+        .collect();
+    let state = open();
+    for round in 0..3_u8 {
+        state.apply(batch(&[(b"large", Some(&large)), (b"later", Some(&[round]))])).unwrap();
+        let view = state.snapshot().unwrap();
+        state.apply(batch(&[(b"large", Some(b"small"))])).unwrap();
+        assert_eq!(view.get(b"large").unwrap().as_ref(), Some(&large));
+        assert_eq!(state.get(b"large").unwrap(), Some(b"small".to_vec()));
+    }
+    state.apply(batch(&[(b"large", Some(&large))])).unwrap();
+    state.sync().unwrap();
+    drop(state);
+    let state = open();
+    let found: Vec<_> = state.scan(b"large", b"later0").map(Result::unwrap).collect();
+    assert_eq!(found, [(b"large".to_vec(), large), (b"later".to_vec(), vec![2])]);
 }
 
 fn batches_are_atomic(state: &dyn StateEngine) {

@@ -17,6 +17,7 @@
 //! opens them; a read that fails later and not again, during recovery, can make it forget. A file that rotted between a close and
 //! an opening is not found by this.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,8 +33,17 @@ use super::{Poison, Writes};
 use crate::disk::{io_error, is_structural};
 use crate::seal::{Codec, hex};
 
-/// A stored value has at most this many bytes: above it sled moves each value to a file of its own.
-pub(super) const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// A stored value has at most this many bytes: twice the largest record that a site can make (`dinhba_core::share`).
+pub(super) const VALUE_BYTES_MAX: usize = 4 << 20;
+/// Longer values are kept in pieces of so many bytes. sled moves a page of some 100 KiB to a file of its own, makes a new file
+/// whenever it changes, and lets go of the old ones late: a value of 4 MiB that changed 200 times left a GiB of them, in
+/// pieces it takes a few times its own length.
+const PIECE_BYTES: usize = 32 * 1024;
+/// What a key in sled begins with: here lie the values, each under its own key; that of one in pieces is empty, which none is
+/// otherwise, since each has a checksum.
+const VALUES: u8 = 0;
+/// Here lie pieces, each under the length of the key, the key and its number.
+const PIECES: u8 = 1;
 /// sled's page cache: 16 nodes share a laptop, and 16 times this is a quarter of a GiB.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// One byte, durable before what it says begins to hold. It is overwritten in place, since the disk may be full, and locked
@@ -55,6 +65,8 @@ pub(super) struct SledBase {
     /// Until it is closed.
     db: Option<Db>,
     dir: PathBuf,
+    /// The keys of the values that are in pieces.
+    pieced: BTreeSet<Vec<u8>>,
     note: File,
     /// Whether the note says that it is in use.
     is_noted: bool,
@@ -100,9 +112,29 @@ pub(super) fn open(dir: &Path, codec: Codec) -> Result<Overlaid<SledBase>, Store
             sled::Error::Io(error) if !is_structural(&error) => io_error("sled in", dir, &error),
             other => StoreError::Corrupt { place: place(dir), detail: other.to_string() },
         })?;
-        Ok(SledBase { db: Some(db), dir: dir.to_owned(), note, is_noted })
+        let pieced = pieced(&db).map_err(|error| sled_error(dir, error))?;
+        Ok(SledBase { db: Some(db), dir: dir.to_owned(), pieced, note, is_noted })
     })?;
     Ok(Overlaid::new(base, codec))
+}
+
+fn value_key(key: &[u8]) -> Vec<u8> {
+    [&[VALUES], key].concat()
+}
+
+/// What the keys of the pieces of a value begin with. No key is longer than two bytes can say.
+fn pieces_key(key: &[u8]) -> Vec<u8> {
+    [&[PIECES], &(key.len() as u16).to_be_bytes()[..], key].concat()
+}
+
+/// The keys of the values that are in pieces.
+fn pieced(db: &Db) -> sled::Result<BTreeSet<Vec<u8>>> {
+    let key = |piece: sled::IVec| {
+        let (length, rest) = piece[1..].split_first_chunk::<2>()?;
+        Some(rest.get(..usize::from(u16::from_be_bytes(*length)))?.to_vec())
+    };
+    let pieces = db.scan_prefix([PIECES]).keys();
+    pieces.filter_map(|piece| piece.map(key).transpose()).collect()
 }
 
 /// The note, locked; it says nothing where it was not there.
@@ -184,6 +216,36 @@ impl SledBase {
     fn failed(&self, error: sled::Error) -> StoreError {
         sled_error(&self.dir, error)
     }
+
+    /// A value, of what lies under its key.
+    fn whole(&self, key: &[u8], found: &sled::IVec) -> Result<Vec<u8>, StoreError> {
+        if !found.is_empty() {
+            return Ok(found.to_vec());
+        }
+        let pieces = self.db()?.scan_prefix(pieces_key(key)).values();
+        let pieces: sled::Result<Vec<sled::IVec>> = pieces.collect();
+        Ok(pieces.map_err(|error| self.failed(error))?.concat())
+    }
+
+    /// Puts a value into a batch in place of the one that is there; nothing if there is to be none.
+    fn put(&self, batch: &mut sled::Batch, key: &[u8], stored: Option<&[u8]>) -> Result<(), StoreError> {
+        if self.pieced.contains(key) {
+            for piece in self.db()?.scan_prefix(pieces_key(key)).keys() {
+                batch.remove(piece.map_err(|error| self.failed(error))?);
+            }
+        }
+        match stored {
+            None => batch.remove(value_key(key)),
+            Some(stored) if stored.len() <= PIECE_BYTES => batch.insert(value_key(key), stored),
+            Some(stored) => {
+                batch.insert(value_key(key), &[]);
+                for (number, piece) in (0_u16..).zip(stored.chunks(PIECE_BYTES)) {
+                    batch.insert([&pieces_key(key)[..], &number.to_be_bytes()].concat(), piece);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Base for SledBase {
@@ -192,16 +254,20 @@ impl Base for SledBase {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db()?.get(key).map_err(|error| self.failed(error))?.map(|value| value.to_vec()))
+        let found = self.db()?.get(value_key(key)).map_err(|error| self.failed(error))?;
+        found.map(|found| self.whole(key, &found)).transpose()
     }
 
     fn page(&self, from: &[u8], to: &[u8], backwards: bool, limit: usize) -> Result<Pairs, StoreError> {
         if from >= to {
             return Ok(Pairs::new());
         }
-        let range = self.db()?.range(from..to);
+        let range = self.db()?.range(value_key(from)..value_key(to));
         let copy = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
-            pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| self.failed(error))
+            let (key, found) = pair.map_err(|error| self.failed(error))?;
+            let key = key[1..].to_vec();
+            let value = self.whole(&key, &found)?;
+            Ok((key, value))
         };
         if backwards {
             let mut page = range.rev().take(limit).map(copy).collect::<Result<Pairs, _>>()?;
@@ -229,16 +295,21 @@ impl Base for SledBase {
     fn write(&mut self, writes: &Writes) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (key, stored) in writes {
-            match stored {
-                Some(stored) => batch.insert(key.as_slice(), stored.as_slice()),
-                None => batch.remove(key.as_slice()),
-            }
+            self.put(&mut batch, key, stored.as_deref())?;
         }
         if !self.is_noted {
             write_note(&self.note, IN_USE).map_err(|error| io_error("write", &self.dir.join(NOTE), &error))?;
             self.is_noted = true;
         }
-        self.db()?.apply_batch(batch).map_err(|error| self.failed(error))
+        self.db()?.apply_batch(batch).map_err(|error| self.failed(error))?;
+        for (key, stored) in writes {
+            if stored.as_ref().is_some_and(|stored| stored.len() > PIECE_BYTES) {
+                self.pieced.insert(key.clone());
+            } else {
+                self.pieced.remove(key);
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -330,6 +401,59 @@ mod tests {
 
     fn is_damage(dir: &Path) -> bool {
         matches!(open(dir, codec()), Err(StoreError::Corrupt { .. }))
+    }
+
+    /// Bytes below a directory.
+    fn bytes_in(dir: &Path) -> u64 {
+        let bytes = std::cell::Cell::new(0);
+        for_all(dir, &|file| file.metadata().map(|data| bytes.set(bytes.get() + data.len()))).unwrap();
+        bytes.get()
+    }
+
+    #[test]
+    fn a_large_value_in_pieces_comes_back_changes_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), uncompressed()).unwrap();
+        let large = |round: u8| vec![round; 20 * PIECE_BYTES + usize::from(round)];
+        for round in 1..60_u8 {
+            state.apply(put(b"large", &large(round))).unwrap();
+            state.apply(put(&[b'l', round], &[round; 300])).unwrap();
+            assert_eq!(state.get(b"large").unwrap(), Some(large(round)));
+            // As a node does before each snapshot.
+            if round % 10 == 0 {
+                state.sync().unwrap();
+            }
+        }
+        state.close().unwrap();
+        drop(state);
+        let bytes = bytes_in(dir.path());
+        assert!(bytes < 30 * large(0).len() as u64, "{bytes}: each change left all of it");
+
+        let state = open(dir.path(), uncompressed()).unwrap();
+        let found: Vec<_> = state.scan(b"l", b"m").map(Result::unwrap).collect();
+        assert_eq!((found.len(), &found[59]), (60, &(b"large".to_vec(), large(59))));
+        // Others begin with its key, or are what it begins with; and it becomes short.
+        state.apply(put(b"large and more", &large(7))).unwrap();
+        state.apply(put(b"larg", &large(8))).unwrap();
+        state.apply(put(b"large", b"short")).unwrap();
+        let left = || state.with_base(|base| base.db().unwrap().scan_prefix(pieces_key(b"large")).count());
+        assert_eq!(left(), 0);
+        let found = [b"large and more".as_slice(), b"larg", b"large"].map(|key| state.get(key).unwrap().unwrap());
+        assert_eq!(found, [large(7), large(8), b"short".to_vec()]);
+        state.apply(put(b"large", &large(9))).unwrap();
+        state.clear(b"large", b"large ").unwrap();
+        assert_eq!((left(), state.get(b"large").unwrap()), (0, None));
+        assert_eq!(state.get(b"large and more").unwrap(), Some(large(7)));
+    }
+
+    #[test]
+    fn a_lost_piece_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path(), uncompressed()).unwrap();
+        state.apply(put(b"large", &[7; 3 * PIECE_BYTES])).unwrap();
+        let lost = [&pieces_key(b"large")[..], &[0, 1]].concat();
+        assert!(state.with_base(|base| base.db().unwrap().remove(lost)).unwrap().is_some());
+        assert!(matches!(state.get(b"large"), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]
