@@ -9,6 +9,7 @@ use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::text::is_nfc;
+use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
 use tonic::Status;
 
@@ -16,6 +17,11 @@ use super::answer::details_of;
 use super::site::unit_words;
 use crate::node::Shared;
 use crate::runtime;
+
+/// What a field takes in an answer beside its label and its element's key: its name, tags and lengths.
+const FIELD_BYTES: usize = 48;
+/// What a value takes beside its text: its dot, when it was received, tags and lengths; and what a code is longer as a word.
+const VALUE_BYTES: usize = 64;
 
 pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
     v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
@@ -140,9 +146,9 @@ fn element_text(element: &[u8]) -> String {
     String::from_utf8_lossy(element).into_owned()
 }
 
-fn value_to_wire(shared: &Shared, field: FieldId, tagged: &Tagged) -> v1::FieldValue {
+fn value_to_wire(units: &dyn Resolve, field: FieldId, tagged: &Tagged) -> v1::FieldValue {
     v1::FieldValue {
-        value: display(field, &tagged.value, &*shared.directory),
+        value: display(field, &tagged.value, units),
         dot: Some(dot_to_wire(&tagged.dot)),
         received_ms: tagged.received_ms,
     }
@@ -152,7 +158,7 @@ fn value_to_wire(shared: &Shared, field: FieldId, tagged: &Tagged) -> v1::FieldV
 pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, record: &Record) -> v1::Record {
     let unit = shard.info.path.last().copied().unwrap_or_default();
     let (unit_code, unit_name) = unit_words(shared, unit);
-    let fields = record.fields().map(|(key, values)| field_to_wire(shared, key, values));
+    let fields = record.fields().map(|(key, values)| field_to_wire(&*shared.directory, key, values));
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
@@ -165,21 +171,33 @@ pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, 
     }
 }
 
-fn field_to_wire(shared: &Shared, key: &FieldKey, values: &[Tagged]) -> v1::Field {
+fn field_to_wire(units: &dyn Resolve, key: &FieldKey, values: &[Tagged]) -> v1::Field {
     let mut shown: Vec<&Tagged> = values.iter().collect();
     shown.sort_by_key(|tagged| std::cmp::Reverse((tagged.received_ms, tagged.dot.clone())));
     v1::Field {
         field: key.0.to_string(),
         element: element_text(&key.1),
-        values: shown.into_iter().map(|tagged| value_to_wire(shared, key.0, tagged)).collect(),
+        values: shown.into_iter().map(|tagged| value_to_wire(units, key.0, tagged)).collect(),
         disputed: lens::is_adjudicated(key.0) && are_disputed(values),
         label: key.0.get().map_or("", |field| field.label).to_owned(),
     }
 }
 
+/// About how many bytes a record takes in an answer, rather too many: with names and labels it is several times what is stored.
+pub(super) fn shown_bytes(record: &Record) -> usize {
+    let of_field = |(key, values): (&FieldKey, &[Tagged])| {
+        let label = key.0.get().map_or(0, |field| field.label.len());
+        FIELD_BYTES
+            + label
+            + key.1.len()
+            + values.iter().map(|tagged| VALUE_BYTES + 2 * tagged.value.len()).sum::<usize>()
+    };
+    record.fields().map(of_field).sum()
+}
+
 /// The values of one field, latest first.
 pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -> Vec<v1::FieldValue> {
-    field_to_wire(shared, key, record.values(key)).values
+    field_to_wire(&*shared.directory, key, record.values(key)).values
 }
 
 /// A refusal inside a stream of edits.
@@ -244,4 +262,69 @@ pub(super) fn grounds_change(grounds: &str) -> Result<Option<Change>, &'static s
         return Err("grounds: send text in Unicode normal form NFC");
     }
     Ok(Some(Change { field: GROUNDS, element: Vec::new(), value: grounds.as_bytes().to_vec(), overwrites: Vec::new() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_client::tls::MESSAGE_BYTES_MAX;
+    use dinhba_core::encoding::Wire;
+    use dinhba_core::ids::SiteId;
+    use dinhba_core::record::Write;
+    use dinhba_core::schema::field;
+    use dinhba_core::share::Weight;
+    use dinhba_core::units::NoUnits;
+    use prost::Message;
+
+    use super::super::records::SHOWN_BYTES_MAX;
+    use super::*;
+
+    /// As much as one site can write into a record before it floods it, `count` changes to an edit.
+    fn largest(count: u32, change: impl Fn(u32) -> Change) -> Record {
+        let mut record = Record::new(RecordKind::Person);
+        for number in 0.. {
+            let changes: Vec<Change> = (number * count..(number + 1) * count).map(&change).collect();
+            let weight = Weight::new(SiteId(1), AuthorId([1; 16]), &changes);
+            if !record.shares.takes(&weight) {
+                return record;
+            }
+            record.shares.add(&weight);
+            // Each goes by an alias of its own.
+            let mut id = [0xee; 16];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            crdts::CmRDT::apply(
+                &mut record,
+                Write::new(Dot { actor: AuthorId(id), counter: u64::MAX }, i64::MIN, &changes),
+            );
+        }
+        unreachable!("a share is bounded")
+    }
+
+    fn change(field: FieldId, element: String, value: Vec<u8>) -> Change {
+        Change { field, element: element.into_bytes(), value, overwrites: Vec::new() }
+    }
+
+    #[test]
+    fn a_page_that_ends_with_the_largest_record_fits_a_message() {
+        let text = |field, text: &str| parse(field, text, &NoUnits).unwrap().encode();
+        let (sex, note) = (text(field::SEX, "female"), text(field::NOTE, &"x".repeat(1_000)));
+        let record = text(field::HOUSEHOLD, &RecordId([7; 16]).to_string());
+        let records = [
+            largest(1, |at| change(field::RELATIVE, format!("child-{at:05}"), Vec::new())),
+            largest(500, |at| change(field::RELATIVE, format!("child-{at:05}"), Vec::new())),
+            largest(1, |at| change(field::DOCUMENT, format!("{at:05}"), Vec::new())),
+            largest(1, |_| change(field::SEX, String::new(), sex.clone())),
+            largest(1, |_| change(field::NOTE, String::new(), note.clone())),
+            largest(1, |_| change(field::HOUSEHOLD, String::new(), record.clone())),
+        ];
+        for record in records {
+            let shown: usize = record
+                .fields()
+                .map(|(key, values)| field_to_wire(&NoUnits, key, values))
+                .map(|field| field.encoded_len() + 6)
+                .sum();
+            println!("{} bytes stored, {shown} shown, {} thought", record.to_bytes().len(), shown_bytes(&record));
+            assert!(shown <= shown_bytes(&record), "a page would be larger than it thinks");
+            assert!(SHOWN_BYTES_MAX + shown < MESSAGE_BYTES_MAX, "{shown}");
+        }
+    }
 }

@@ -25,8 +25,8 @@ use dinhba_proto::v1;
 use tonic::Status;
 
 use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
-use super::convert::record_to_wire;
-use super::records::{Asked, PAGE_BYTES, RecordsService, SHARDS_ASKED_MAX, Verdicts, index_key};
+use super::convert::{record_to_wire, shown_bytes};
+use super::records::{Asked, RecordsService, SHARDS_ASKED_MAX, SHOWN_BYTES_MAX, Verdicts, index_key};
 use super::{Caller, id};
 use crate::hosted::Hosted;
 
@@ -41,12 +41,12 @@ const LOOKED_AT_MAX: usize = 2_000;
 struct Left {
     /// Entries of the index to look at.
     entries: usize,
-    /// Stored bytes of the records that are shown; the last of them may have more.
+    /// Bytes of the records as they are shown; the last of them may have more.
     bytes: usize,
 }
 
 impl Left {
-    const ALL: Left = Left { entries: LOOKED_AT_MAX, bytes: PAGE_BYTES };
+    const ALL: Left = Left { entries: LOOKED_AT_MAX, bytes: SHOWN_BYTES_MAX };
 
     fn is_used_up(&self) -> bool {
         self.entries == 0 || self.bytes == 0
@@ -153,8 +153,8 @@ impl Walk<'_> {
                     let id = index_key(&item?.0)?;
                     // A question has at most a hundred terms.
                     last = Some(Mark { group: self.keys.0, term: number as u16, shard, record: id });
-                    if let Some((record, bytes)) = self.look_at(question, number, shard, id)? {
-                        left.bytes = left.bytes.saturating_sub(bytes);
+                    if let Some(record) = self.look_at(question, number, shard, id)? {
+                        left.bytes = left.bytes.saturating_sub(shown_bytes(&record));
                         found.push(Found { shard, id, record });
                     }
                 }
@@ -173,15 +173,14 @@ impl Walk<'_> {
         Box::new(signed.filter(|shard| shard.as_ref().map_or(true, |shard| self.may.contains_key(shard))))
     }
 
-    /// The record to which the question's term of that number points, if it is meant and no earlier term points to it; and how
-    /// many bytes of it are stored.
+    /// The record to which the question's term of that number points, if it is meant and no earlier term points to it.
     fn look_at(
         &self,
         question: &Question<'_>,
         number: usize,
         shard: ShardId,
         id: RecordId,
-    ) -> Result<Option<(Record, usize)>, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let key = self.keys.record(shard, id);
         let stored = self.view.get(&key)?;
         let stored = stored.ok_or_else(|| corrupt(&key, Malformed { what: "index: its record is missing" }))?;
@@ -193,7 +192,7 @@ impl Walk<'_> {
             let pointing = search::terms(&record, self.index_key);
             question.terms[..number].iter().any(|term| pointing.contains(term))
         };
-        Ok((!came).then_some((record, stored.len())))
+        Ok((!came).then_some(record))
     }
 }
 
@@ -312,7 +311,7 @@ impl RecordsService {
         let index_key = self.index_key();
         let from = Mark::open(after, &question.subject, &index_key)?;
         let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
-        let mut left = Left { bytes: PAGE_BYTES.saturating_sub(shown), ..Left::ALL };
+        let mut left = Left { bytes: SHOWN_BYTES_MAX.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
         for asked in self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))? {
             let Asked { hosted, may, .. } = &asked;
@@ -478,6 +477,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use dinhba_core::edit::{Change, Dot};
+    use dinhba_core::ids::AuthorId;
+    use dinhba_core::record::Write;
+    use dinhba_core::schema::field;
     use dinhba_core::store::{Batch, Scan, StateEngine};
 
     use super::*;
@@ -510,6 +513,14 @@ mod tests {
         }
     }
 
+    /// With one field.
+    fn person() -> Record {
+        let mut record = Record::new(RecordKind::Person);
+        let change = Change { field: field::NOTE, element: Vec::new(), value: b"An".to_vec(), overwrites: Vec::new() };
+        crdts::CmRDT::apply(&mut record, Write::new(Dot { actor: AuthorId([1; 16]), counter: 1 }, 1, &[change]));
+        record
+    }
+
     /// 200 records of one shard and one of another, under both terms.
     fn state() -> MemoryState {
         let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
@@ -520,7 +531,7 @@ mod tests {
                 batch.put(keys.index(ShardId(shard), term, record), Vec::new());
                 batch.put(keys.term(term, ShardId(shard)), Vec::new());
             });
-            batch.put(keys.record(ShardId(shard), record), Record::new(RecordKind::Person).to_bytes());
+            batch.put(keys.record(ShardId(shard), record), person().to_bytes());
         };
         (0..200).for_each(|number| put(1, number));
         put(2, 201);
@@ -572,7 +583,7 @@ mod tests {
         question.matches = &|id, _| id.0[0] % 2 == 1;
         let all = Left::ALL.bytes;
         // Of as many bytes as these a page has two records.
-        let two = 2 * Record::new(RecordKind::Person).to_bytes().len() - 1;
+        let two = 2 * shown_bytes(&person()) - 1;
         for (shards, entries, bytes) in [
             (vec![1, 2], 1000, all),
             (vec![1, 2], 7, all),

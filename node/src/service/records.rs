@@ -45,9 +45,13 @@ const CONFLICTS_BYTES_MAX: usize = 1 << 20;
 /// Entries of the access log in one page.
 const ACCESS_PAGE: usize = 500;
 
-/// Stored bytes of the records or edits in one answer or page, but for the last of them: as text, with names and labels, they
-/// grow several times, and a message takes 4 MiB.
+/// Stored bytes of the edits in one page, but for the last of them: as text, with names and labels, they grow several times,
+/// and a message takes 4 MiB.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
+
+/// Bytes of the records in one answer or page as they are shown, but for the last of them, which may take 2 MiB if a site
+/// wrote into it what it could: together they fit a message.
+pub(super) const SHOWN_BYTES_MAX: usize = 1024 * 1024;
 
 /// Of no more shards each is asked for a term: a district's communes. Beyond, its signposts say which have it.
 pub(super) const SHARDS_ASKED_MAX: usize = 16;

@@ -15,11 +15,11 @@ use dinhba_proto::v1;
 use openraft_rt::watch::WatchReceiver;
 use tonic::Status;
 
-use super::{PAGE_BYTES, RecordsService, chunk};
+use super::{PAGE_BYTES, RecordsService, SHOWN_BYTES_MAX, chunk};
 use crate::hosted::Hosted;
 use crate::runtime::{self, watch};
 use crate::service::answer::{broken, not_accepted};
-use crate::service::convert::{entry_to_wire, record_to_wire};
+use crate::service::convert::{entry_to_wire, record_to_wire, shown_bytes};
 use crate::service::ready;
 
 /// Records in one message of an extract.
@@ -126,10 +126,10 @@ impl RecordsService {
                 let (mut page, mut bytes) = (Vec::new(), 0);
                 for item in view.scan(&from, &to) {
                     let (key, value) = item?;
-                    bytes += value.len();
                     let record = Record::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
+                    bytes += shown_bytes(&record);
                     page.push((key, record));
-                    if page.len() == EXPORT_PAGE || bytes >= PAGE_BYTES {
+                    if page.len() == EXPORT_PAGE || bytes >= SHOWN_BYTES_MAX {
                         return Ok((page, true));
                     }
                 }
