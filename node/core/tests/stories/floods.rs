@@ -1,6 +1,8 @@
 //! A site that writes more into one record than a record may hold: a stolen key, or an operator who means harm. What it wrote
 //! is kept and passed on, the record stays one that everybody can carry, and what others wrote into it stays in it.
 
+#![expect(clippy::disallowed_macros, reason = "what was measured, for people")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
