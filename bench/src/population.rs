@@ -9,6 +9,7 @@ use dinhba_core::command::{Adopt, Command, EditCommand, Form, PartDraft, ShardIn
 use dinhba_core::edit::{Change, EditKind, Origin};
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::registry::{Context, apply};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
@@ -30,7 +31,12 @@ const SURNAMES: [&str; 8] = ["le", "nguyen", "tran", "pham", "hoang", "vu", "dan
 
 /// What the replicas of a group know.
 pub fn context(site: u64) -> Context {
-    Context { group: GroupId(u64::from_be_bytes(drawn("group", site))), index_key: [7; 32], digest_key: [9; 32] }
+    Context {
+        group: GroupId(u64::from_be_bytes(drawn("group", site))),
+        index_key: [7; 32],
+        digest_key: [9; 32],
+        level_max: LEVEL_MAX,
+    }
 }
 
 /// What the group of a site begins with.

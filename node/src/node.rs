@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use dinhba_client::handshake::Validity;
 use dinhba_client::transport::Dial;
+use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::place::{Place, PlaceEntry, Said};
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, read_range, record_of};
+use dinhba_core::registry::{self, Context, GroupState, read_range, record_of};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use dinhba_core::units::Directory;
 use ed25519_dalek::SigningKey;
@@ -58,10 +59,11 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 /// Pause before a group that has no leader yet is asked again what it has: a fraction of an election.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
-/// What all replicas of a group know beside its state.
-pub(crate) fn context(group: GroupId, first_key: &SigningKey) -> Context {
+/// What all replicas of a group know beside its state, and up to which feature level this one works.
+pub(crate) fn context(group: GroupId, first_key: &SigningKey, level_max: u16) -> Context {
     Context {
         group,
+        level_max,
         index_key: blake3::derive_key("dinhba 2026 index", &first_key.to_bytes()),
         digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
     }
@@ -95,6 +97,9 @@ pub struct Seams {
     pub is_new: bool,
     /// The country's units.
     pub directory: Arc<Directory>,
+    /// The highest feature level that this node works at: [`LEVEL_MAX`](dinhba_core::level::LEVEL_MAX), or less, if it was told to do as an
+    /// older version would.
+    pub level_max: u16,
 }
 
 /// The site above, and where its nodes are reached.
@@ -110,6 +115,8 @@ pub struct Shared {
     pub config: Config,
     /// The country's units.
     pub directory: Arc<Directory>,
+    /// The highest feature level that this node works at.
+    pub level_max: u16,
     /// Figures.
     pub metrics: Metrics,
     /// How the links are doing.
@@ -326,6 +333,14 @@ impl Shared {
     }
 }
 
+/// Refuses a state above the feature level that this node works at: nothing of it could be told, and nothing be applied. One
+/// that cannot be read is the group's to mend; one that is lost comes with a log or a snapshot, and stops the replica then.
+fn refuse_newer(context: &Context, state: &dyn StateEngine) -> anyhow::Result<()> {
+    let Ok(view) = state.snapshot() else { return Ok(()) };
+    let group = registry::read::<GroupState>(&*view, &context.keys().group()).ok().flatten();
+    group.map_or(Ok(()), |group| context.check_level(group.level)).map_err(anyhow::Error::from)
+}
+
 /// The answering side of [`Call`].
 struct Calls(Arc<Shared>);
 
@@ -335,6 +350,7 @@ impl App for Calls {
         async move {
             match Call::from_bytes(&request).map_err(|error| error.to_string())? {
                 Call::Joined(node) => Ok(shared.joined(node).await?.to_bytes()),
+                Call::LevelMax(Nothing) => Ok(shared.level_max.to_bytes()),
                 Call::Change(change) => {
                     let hosted = shared.group(group).ok_or("the group does not run here")?;
                     // No error: whoever asked must hear whether something may have been changed.
@@ -362,6 +378,7 @@ impl Node {
         let dial: Arc<dyn Dial> = Arc::new(Telling::new(Arc::clone(&seams.dial), Arc::clone(&refusals)));
         let shared = Arc::new(Shared {
             directory: Arc::clone(&seams.directory),
+            level_max: seams.level_max,
             metrics,
             links: LinkReports::default(),
             signing_key,
@@ -416,7 +433,8 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = context(group, &shared.first_key);
+            let context = context(group, &shared.first_key, shared.level_max);
+            refuse_newer(&context, &*seams.state)?;
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let setup = Setup {
                 group,

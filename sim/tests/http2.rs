@@ -14,6 +14,7 @@ use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_client::{Client, Context, EditBuilder, Limits};
 use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, RecordId, ShardId, SiteId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::schema::RecordKind;
 use dinhba_node::config::{self, Config};
 use dinhba_node::disk::Disk;
@@ -195,6 +196,7 @@ impl Machine {
             dial: Arc::new(TurmoilDialer(own.clone())),
             is_new: self.lives.fetch_add(1, Ordering::SeqCst) == 0,
             directory: Arc::new(directory().clone()),
+            level_max: LEVEL_MAX,
         };
         let node = Node::prepare(config(self.number), &seams, signing_key());
         let listener = TcpListener::bind((IpAddr::from([0, 0, 0, 0]), PORT)).await?;

@@ -6,7 +6,7 @@
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
 //! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
-//! and digests; `family` says where they lie and what they are called where an author's chain branches.
+//! and digests; `raise` makes anew what a higher level derives otherwise; `family` says where they lie and what they are called where an author's chain branches.
 
 mod access;
 mod edit;
@@ -14,6 +14,7 @@ mod family;
 mod fold;
 mod merge;
 mod numbers;
+mod raise;
 mod renew;
 mod time;
 mod tx;
@@ -29,6 +30,7 @@ use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
+use crate::level::LEVEL_FIRST;
 use crate::place::PlaceEntry;
 use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
@@ -44,13 +46,6 @@ pub(crate) use merge::{end_batch, keep_secret};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
 
-/// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
-/// (field 0) may be given with plain changes, not only with decisions.
-pub const LEVEL_MAX: u16 = 2;
-
-/// The level from which a plain change may carry grounds.
-pub const LEVEL_GROUNDS: u16 = 2;
-
 /// Commands in one log entry: bounds the work between two answers. An entry with more is refused whole, so replicas that
 /// count by different bounds would diverge: another one needs a feature level.
 pub const COMMANDS_MAX: usize = 1024;
@@ -64,6 +59,9 @@ pub struct Context {
     pub index_key: [u8; 32],
     /// Keys the digests; the same in the whole country.
     pub digest_key: [u8; 32],
+    /// The highest feature level that this replica works at: [`LEVEL_MAX`](crate::level::LEVEL_MAX), unless its process was told to know
+    /// less. It decides nothing but where the replica stops, and so may differ between replicas.
+    pub level_max: u16,
 }
 
 impl Context {
@@ -71,6 +69,24 @@ impl Context {
     #[must_use]
     pub fn keys(&self) -> Keys {
         Keys(self.group)
+    }
+
+    /// Whether this replica works at a feature level.
+    ///
+    /// # Errors
+    /// The one that stops it: others know the level and go on, and it must not.
+    pub fn check_level(&self, level: u16) -> Result<(), StoreError> {
+        if level <= self.level_max {
+            return Ok(());
+        }
+        let known = self.level_max;
+        Err(StoreError::Newer {
+            place: self.group.to_string(),
+            detail: format!(
+                "it is at feature level {level}, and this version knows up to {known}: start this node with a version that \
+                 knows {level}"
+            ),
+        })
     }
 }
 
@@ -276,9 +292,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
         };
     };
-    if group.level > LEVEL_MAX {
-        return Err(fold::newer(tx, group.level));
-    }
+    tx.context.check_level(group.level)?;
     match command {
         Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
         Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
@@ -288,7 +302,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
         Command::Keep(statements) => tx.keep(&statements),
-        Command::Raise(raise) => fold::raise(tx, group, &raise),
+        Command::Raise(raise) => raise::apply(tx, group, &raise),
         Command::Place(entries) => tx.place(&entries),
         Command::Forget(forget) => tx.forget(&forget),
     }
@@ -296,9 +310,10 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
 
 impl Tx<'_> {
     fn form(&mut self, form: &Form) -> Result<Answer, StoreError> {
-        if form.level == 0 || form.level > LEVEL_MAX {
-            return Ok(Answer::refused(RefusalCode::Level, format!("feature level must be 1 to {LEVEL_MAX}")));
+        if form.level < LEVEL_FIRST {
+            return Ok(Answer::refused(RefusalCode::Level, format!("feature levels begin with {LEVEL_FIRST}")));
         }
+        self.context.check_level(form.level)?;
         self.put_group(&GroupState {
             site: form.site,
             level: form.level,

@@ -17,6 +17,7 @@ use dinhba_core::ids::{
     EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
 };
 use dinhba_core::keys::Keys;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
@@ -70,7 +71,8 @@ pub struct Office {
 
 impl Office {
     pub fn new(site: u64) -> Self {
-        let context = Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32] };
+        let context =
+            Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32], level_max: LEVEL_MAX };
         let mut office = Office {
             site: SiteId(site),
             state: Memory::default(),
