@@ -82,10 +82,7 @@ impl Context {
         let known = self.level_max;
         Err(StoreError::Newer {
             place: self.group.to_string(),
-            detail: format!(
-                "it is at feature level {level}, and this version knows up to {known}: start this node with a version that \
-                 knows {level}"
-            ),
+            detail: format!("it is at feature level {level}, and this version knows up to {known}"),
         })
     }
 }
