@@ -97,8 +97,8 @@ pub struct Seams {
     pub is_new: bool,
     /// The country's units.
     pub directory: Arc<Directory>,
-    /// The highest feature level that this node works at: [`LEVEL_MAX`](dinhba_core::level::LEVEL_MAX), or less, if it was told to do as an
-    /// older version would.
+    /// The highest feature level that this node works at: [`LEVEL_MAX`](dinhba_core::level::LEVEL_MAX), or less, if it was
+    /// told to do as an older version would.
     pub level_max: u16,
 }
 

@@ -6,7 +6,8 @@
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
 //! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
-//! and digests; `raise` makes anew what a higher level derives otherwise; `family` says where they lie and what they are called where an author's chain branches.
+//! and digests; `raise` makes anew what a higher level derives otherwise; `family` says where edits lie and what they are
+//! called where an author's chain branches.
 
 mod access;
 mod edit;
@@ -59,8 +60,8 @@ pub struct Context {
     pub index_key: [u8; 32],
     /// Keys the digests; the same in the whole country.
     pub digest_key: [u8; 32],
-    /// The highest feature level that this replica works at: [`LEVEL_MAX`](crate::level::LEVEL_MAX), unless its process was told to know
-    /// less. It decides nothing but where the replica stops, and so may differ between replicas.
+    /// The highest feature level that this replica works at: [`LEVEL_MAX`](crate::level::LEVEL_MAX), unless its process
+    /// was told to know less. It decides nothing but where the replica stops, and so may differ between replicas.
     pub level_max: u16,
 }
 

@@ -1,13 +1,13 @@
 //! A group's feature level rises: what was set aside is looked at again, and what derives from records is made anew where the
 //! new level derives otherwise.
 //!
-//! All in one command, so no replica is ever between two levels; it is paid for with one pause. What was set aside costs a fold of
-//! its records. If a rule, the folding of names or the way a field is read differs, every record of the group is read and decoded once;
-//! what that takes stands in `ARCHITECTURE.md` at "Versions side by side".
+//! All in one command, so no replica is ever between two levels; it is paid for with one pause. What was set aside costs a
+//! fold of its records. If a rule, a class or the folding of names differs, every record of the group is read and decoded
+//! once; what that takes stands in `ARCHITECTURE.md` at "Versions side by side".
 //!
-//! What may stand at a level may stand at the next ([`validate`](crate::schema::validate)), so of what is folded nothing is judged
-//! again; and what derives is a function of record and level. So a group that rose has what one has that was made at the higher
-//! level from the same edits; but for since when a conflict is known.
+//! What may stand at a level may stand at the next ([`validate`](crate::schema::validate)), so of what is folded nothing
+//! is judged again; and what derives is a function of record and level. So a group that rose has what one has that was
+//! made at the higher level from the same edits; but for since when a conflict is known.
 
 use std::collections::BTreeSet;
 
