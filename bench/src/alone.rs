@@ -14,7 +14,7 @@ use dinhba_core::command::{
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::SiteId;
-use dinhba_core::keys::Space;
+use dinhba_core::keys::{Space, space_of};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
@@ -166,7 +166,7 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
                 lens::validate(edit.header.level, edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
             }
             let (edit_bytes, record_bytes, hash) = (edit.to_bytes(), record.to_bytes(), edit.hash(&command.secret));
-            let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key, member));
+            let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key.secret, member));
             black_box((edit_bytes, members, running_hash(&arrival.running, &hash)));
             took += began.elapsed();
         }
@@ -297,6 +297,8 @@ const SPACES: &[(u8, &str)] = &[
     (Space::Request as u8, "at rest: receipt"),
     (Space::Secret as u8, "at rest: secrets"),
     (Space::Index as u8, "at rest: search index"),
+    (Space::Term as u8, "at rest: signposts of terms"),
+    (Space::Home as u8, "at rest: signposts of records"),
 ];
 
 fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
@@ -307,7 +309,7 @@ fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
     in_memory(&mut state, 1, entries(&people.created), |_| {})?;
     let mut figures = Vec::new();
     for (space, name) in SPACES {
-        let of_space = state.0.iter().filter(|(key, _)| key[8] == *space);
+        let of_space = state.0.iter().filter(|(key, _)| space_of(key) == Some(*space));
         let bytes: usize = of_space.map(stored_bytes).sum();
         figures.push(Figure::new(name, bytes as f64 / count, "B/record", ""));
     }

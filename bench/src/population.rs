@@ -10,7 +10,7 @@ use dinhba_core::edit::{Change, EditKind, Origin};
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use dinhba_core::level::LEVEL_MAX;
-use dinhba_core::registry::{Context, apply};
+use dinhba_core::registry::{Context, Key, apply};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
 use dinhba_core::units::{BEFORE_REFORM, Directory};
@@ -33,8 +33,8 @@ const SURNAMES: [&str; 8] = ["le", "nguyen", "tran", "pham", "hoang", "vu", "dan
 pub fn context(site: u64) -> Context {
     Context {
         group: GroupId(u64::from_be_bytes(drawn("group", site))),
-        index_key: [7; 32],
-        digest_key: [9; 32],
+        index_key: Key { id: 1, secret: [7; 32] },
+        digest_key: Key { id: 1, secret: [9; 32] },
         level_max: LEVEL_MAX,
     }
 }
@@ -44,7 +44,13 @@ pub fn founding(site: u64, shard: ShardId, unit: UnitId) -> Vec<Command> {
     let info = ShardInfo { shard, path: vec![unit] };
     let incarnation = Incarnation(drawn("incarnation", site));
     vec![
-        Command::Form(Form { site: SiteId(u64::from_be_bytes(drawn("site", site))), level: 2 }),
+        Command::Form(Form {
+            site: SiteId(u64::from_be_bytes(drawn("site", site))),
+            level: 2,
+            index_key: 1,
+            digest_key: 1,
+            incarnation,
+        }),
         Command::Adopt(Adopt { info, incarnation, epoch: drawn("epoch", site) }),
     ]
 }

@@ -507,6 +507,7 @@ mod tests {
             level: 1,
             applied: 9,
             members: Vec::new(),
+            digest_key: 1,
             accesses,
             access_hash: hash(accesses),
             shards: Vec::new(),

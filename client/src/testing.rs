@@ -443,6 +443,7 @@ impl Site for Memory {
                 level: 1,
                 applied: 9,
                 members: Vec::new(),
+                digest_key: 1,
                 accesses: LAST,
                 access_hash,
                 shards: Vec::new(),

@@ -15,7 +15,8 @@ use dinhba_core::units::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::pki::{DevAuthority, read_signing_key, read_site_keys};
+use crate::pki::{DevAuthority, read_signing_key};
+use crate::secrets::Secrets;
 use crate::{demo, node, place_file, restore, telemetry};
 
 /// Threads that a node's tasks run on: sixteen nodes share a laptop, and a commune's computer is small.
@@ -119,7 +120,7 @@ enum Dev {
         #[arg(long = "for-unit")]
         for_unit: UnitId,
     },
-    /// Makes a site's signing key.
+    /// Makes a site's signing key and its secrets.
     Site {
         /// The authority's directory.
         dir: PathBuf,
@@ -170,6 +171,7 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
     let signing_key = read_signing_key(&config.site.signing_key).context("site.signing_key")?;
+    Secrets::read(&config.site.secrets).context("site.secrets")?;
     place_file::check(&config, &Directory::vietnam()?, &signing_key.verifying_key().to_bytes())?;
     telemetry::init(&config.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -201,8 +203,8 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
 
 fn restore_site(options: RestoreOptions) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
-    let keys = read_site_keys(&config.site.signing_key).context("site.signing_key")?;
-    let restored = restore::restore(&config, &keys.first, &options.archive, options.until)?;
+    let secrets = Secrets::read(&config.site.secrets).context("site.secrets")?;
+    let restored = restore::restore(&config, &secrets, &options.archive, options.until)?;
     if options.json {
         println!("{}", restored.json());
     } else {
@@ -224,7 +226,7 @@ fn make_keys(dev: Dev) -> anyhow::Result<()> {
         }
         Dev::Site { dir, site } => {
             let paths = DevAuthority::open(&dir)?.issue_site_key(site)?;
-            println!("{}\n{}", paths.signing.display(), paths.public.display());
+            println!("{}\n{}\n{}", paths.signing.display(), paths.public.display(), paths.secrets.display());
         }
     }
     Ok(())

@@ -47,6 +47,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("site.unit", "the id of the unit that the site serves, for example \"u-0000000000000001\""),
     ("site.code", "the unit's code today, 2, 3 or 5 digits in quotes, for example \"01\", or leave it out"),
     ("site.signing_key", "the path of the site's Ed25519 private key, PKCS #8 in PEM"),
+    ("site.secrets", "the path of the site's secrets: the keys of its index, its backups and the country's digests"),
     ("site.bootstrap", "true on exactly one node of a new site, at its first start; else leave it out"),
     ("site.members", "one [[site.members]] per node of the new site, at most 7"),
     ("site.members[].id", "a node's id, for example \"n-0000000000000001\""),
@@ -270,6 +271,8 @@ pub struct Site {
     pub code: Option<String>,
     /// The private key that signs the site's heads.
     pub signing_key: PathBuf,
+    /// The keys of its index, of its backups and of the country's digests.
+    pub secrets: PathBuf,
     /// Whether this node founds the site.
     pub bootstrap: bool,
     /// The nodes that the site begins with, in order of their ids.

@@ -19,7 +19,7 @@ use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
-use dinhba_core::sync::BATCH_BYTES;
+use dinhba_core::sync::{BATCH_BYTES, Moved};
 use futures::channel::oneshot;
 use futures::{FutureExt as _, StreamExt as _};
 use openraft_rt::watch::{WatchReceiver, WatchSender};
@@ -28,6 +28,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::raft::group::{Accepted, Group};
 use crate::raft::machine::Machine;
 use crate::runtime;
@@ -93,6 +94,11 @@ pub struct RegistryMachine {
     engine: Arc<dyn StateEngine>,
     context: Context,
     applied: watch::Sender<u64>,
+    moves: Moves,
+    /// What moved since that was told last.
+    moved: BTreeSet<ShardId>,
+    /// Whether all of it did.
+    is_replaced: bool,
     /// Tells of changes of the directory.
     directory: watch::Sender<()>,
     /// Whether there is one that was not told of yet.
@@ -114,6 +120,8 @@ impl Machine for RegistryMachine {
             Ok(folded)
         });
         let (answers, batch) = folded.inspect_err(|error| self.metrics.store_error(error))?;
+        let keys = self.context.keys();
+        self.moved.extend(batch.writes.iter().filter_map(|(key, _)| keys.shard_that_moves(key)));
         let (from, to) = self.context.keys().places();
         for (key, _) in &batch.writes {
             if (&from..&to).contains(&key) {
@@ -132,6 +140,8 @@ impl Machine for RegistryMachine {
     }
 
     fn applied(&mut self, index: u64) {
+        let moved = Moved::Shards(std::mem::take(&mut self.moved));
+        self.moves.note(if std::mem::take(&mut self.is_replaced) { Moved::Any } else { moved });
         // Nobody listens while the node starts or stops.
         let _ = WatchSender::send(&self.applied, index);
         if std::mem::take(&mut self.directory_moved) {
@@ -141,6 +151,7 @@ impl Machine for RegistryMachine {
 
     fn replaced(&mut self) {
         self.ancestors = None;
+        self.is_replaced = true;
         self.applied.send_if_modified(|_| true);
         self.directory.send_if_modified(|_| true);
     }
@@ -184,6 +195,7 @@ pub struct Hosted {
     pub context: Context,
     engine: Arc<dyn StateEngine>,
     applied: watch::Receiver<u64>,
+    moves: Moves,
     directory: watch::Receiver<()>,
     reads: mpsc::Sender<Waiting>,
     others: mpsc::Sender<Waiting>,
@@ -212,6 +224,7 @@ pub struct Parts {
     /// For [`crate::raft::group::Setup`].
     pub machine: RegistryMachine,
     applied: watch::Receiver<u64>,
+    moves: Moves,
     directory: watch::Receiver<()>,
     engine: Arc<dyn StateEngine>,
     context: Context,
@@ -224,21 +237,25 @@ impl Parts {
     pub fn new(engine: Arc<dyn StateEngine>, context: Context, metrics: Metrics) -> Self {
         let (applies, applied) = watch::channel(0);
         let (changes, directory) = watch::channel(());
+        let moves = Moves::default();
         let machine = RegistryMachine {
             engine: Arc::clone(&engine),
             context: context.clone(),
             applied: applies,
+            moves: moves.clone(),
+            moved: BTreeSet::new(),
+            is_replaced: false,
             directory: changes,
             directory_moved: false,
             ancestors: None,
             metrics: metrics.clone(),
         };
-        Parts { machine, applied, directory, engine, context, metrics }
+        Parts { machine, applied, moves, directory, engine, context, metrics }
     }
 
     /// What follows the running group; takes the machine out first.
     pub fn split(self) -> (RegistryMachine, impl FnOnce(Group) -> Hosted) {
-        let Parts { machine, applied, directory, engine, context, metrics } = self;
+        let Parts { machine, applied, moves, directory, engine, context, metrics } = self;
         let host = move |group: Group| {
             let (reads, waiting_reads) = mpsc::channel(QUEUE_MAX);
             let (others, waiting_others) = mpsc::channel(QUEUE_MAX);
@@ -254,6 +271,7 @@ impl Parts {
                 context,
                 engine,
                 applied,
+                moves,
                 directory,
                 reads,
                 others,
@@ -480,6 +498,11 @@ impl Hosted {
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.applied.clone()
+    }
+
+    /// Which shards moved when.
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     /// Follows the directory of units and sites, where this group keeps one: `changed` returns after each change.

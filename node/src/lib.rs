@@ -12,6 +12,8 @@ pub mod state;
 
 pub mod runtime;
 
+pub mod secrets;
+
 pub mod proof;
 
 pub mod config;
@@ -37,6 +39,8 @@ pub mod hosted;
 pub mod link;
 
 pub mod place_file;
+
+pub mod moves;
 
 pub mod node;
 

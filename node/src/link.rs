@@ -8,14 +8,16 @@
 //! says so; the child then tries again after a pause that doubles, with jitter. What a session changes goes through
 //! its group's log, so a session may end at any point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip};
+use dinhba_core::command::{
+    Answer, Batch, Command, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip,
+};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
@@ -25,7 +27,7 @@ use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use futures::channel::mpsc;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft_rt::watch::WatchReceiver;
@@ -43,6 +45,10 @@ const COMPRESS_FROM: usize = 512;
 
 /// What a compressed message may grow to: several times the largest batch, and a bound on a hostile one.
 const MESSAGE_BYTES_MAX_DECOMPRESSED: usize = 8 << 20;
+
+/// Batches of a session that are being proposed or wait for one before them; nothing more is read beyond. Four of each of some
+/// shards, and at most 6 MiB.
+const MERGES_MAX: usize = 16;
 
 /// Fast, and within a few percent of the best for batches of this size.
 const ZSTD_LEVEL: i32 = 3;
@@ -123,6 +129,12 @@ pub(crate) struct Conversation {
     peer: SiteId,
     peer_is_child: bool,
     session: Session,
+    /// How often the state had moved when the session was told of it last.
+    seen: u64,
+    /// Batches that are being proposed: of each shard one at a time, since one is taken only after the one before it.
+    merging: FuturesUnordered<BoxFuture<'static, (ShardId, Result<Answer, String>)>>,
+    /// Those of these shards that come after it.
+    merged_next: BTreeMap<ShardId, VecDeque<Batch>>,
     outgoing: Outgoing,
     /// Whose signatures were refused: said once of each.
     refused: BTreeSet<SiteId>,
@@ -142,12 +154,16 @@ impl Conversation {
     ) -> Self {
         let batch_bytes = usize::try_from(shared.config.link.batch_bytes_max).unwrap_or(usize::MAX);
         let session = Session::new(peer, peer_is_child, offered).with_batch_bytes(batch_bytes);
+        let seen = hosted.moves().count();
         Conversation {
             shared,
             hosted,
             peer,
             peer_is_child,
             session,
+            seen,
+            merging: FuturesUnordered::new(),
+            merged_next: BTreeMap::new(),
             outgoing,
             refused: BTreeSet::new(),
             refused_by: None,
@@ -173,13 +189,16 @@ impl Conversation {
         if !is_armed("speak-before-caught-up") {
             self.hosted.group.barrier(PROPOSE_WAIT).await.map_err(|error| error.to_string())?;
         }
-        self.handle(Event::Opened).await?;
         let mut moved = self.hosted.follow();
+        self.handle(Event::Opened).await?;
         let mut stopping = self.shared.stopping();
         // How soon statements follow news, and how soon the loss of leadership ends the session.
         let pause = self.shared.rhythm();
         let mut tick = Box::pin(runtime::sleep(pause));
         loop {
+            let is_full =
+                self.merging.len() + self.merged_next.values().map(VecDeque::len).sum::<usize>() >= MERGES_MAX;
+            let next: OptionFuture<_> = (!is_full).then(|| incoming.next()).into();
             // Biased, in an order that lets time pass even under a flood of messages.
             futures::select_biased! {
                 _ = WatchReceiver::changed(&mut stopping).fuse() => return Err("this node is stopping".to_owned()),
@@ -197,13 +216,20 @@ impl Conversation {
                     self.handle(Event::Tick(runtime::utc_ms())).await?;
                     tick = Box::pin(runtime::sleep(pause));
                 }
-                frame = incoming.next().fuse() => match frame {
-                    Some(Ok(frame)) => self.handle(Event::Received(message(&frame)?)).await?,
-                    Some(Err(status)) => return Err(format!("the peer: {}", status.message())),
-                    None => return Err("the peer closed the link".to_owned()),
+                (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
+                frame = next.fuse() => match frame {
+                    Some(Some(Ok(frame))) => self.handle(Event::Received(message(&frame)?)).await?,
+                    Some(Some(Err(status))) => return Err(format!("the peer: {}", status.message())),
+                    Some(None) => return Err("the peer closed the link".to_owned()),
+                    // Once a batch is taken, more is read.
+                    None => {}
                 },
                 change = WatchReceiver::changed(&mut moved).fuse() => match change {
-                    Ok(()) => self.handle(Event::Advanced).await?,
+                    Ok(()) => {
+                        let (moved, count) = self.hosted.moves().since(self.seen);
+                        self.seen = count;
+                        self.handle(Event::Advanced(moved)).await?;
+                    }
                     // It says so at once and for ever: going on would keep the thread busy.
                     Err(_) => return Err("this node's replica of the group has stopped".to_owned()),
                 },
@@ -227,72 +253,90 @@ impl Conversation {
 
     /// Takes one event and what follows from it.
     async fn handle(&mut self, event: Event) -> Result<(), String> {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
-            let keys = self.hosted.keys();
-            let session = &mut self.session;
-            let effects = self
-                .hosted
-                .look(|view| session.handle(&Here { view, keys }, event))
-                .map_err(|error| format!("this node's storage: {error}"))?;
-            for effect in effects {
-                match effect {
-                    Effect::Send(message) => self.send(&message)?,
-                    Effect::Edits { mut batch, own } => {
-                        batch.seals.extend(own.into_iter().map(|tip| self.seal(tip)));
-                        self.send(&Message::Batch(batch))?;
-                    }
-                    Effect::Merge(mut batch) => {
-                        let shard =
-                            self.hosted.shard(batch.shard).map_err(|error| format!("this node's storage: {error}"))?;
-                        let shard = shard.ok_or_else(|| format!("shard {} is not hosted here", batch.shard))?.info;
-                        batch.seals.retain(|seal| self.holds(&shard, seal));
-                        let merge = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
-                        let merge = Command::Merge(Box::new(merge));
-                        let twice = rarely("a batch is proposed twice").then(|| merge.clone());
-                        let answer = self.propose(merge).await?;
-                        if let Some(merge) = twice {
-                            self.propose(merge).await?;
-                        }
-                        match answer {
-                            Answer::Merged(merged) => {
-                                self.report(&merged);
-                                if rarely("a link is lost before it acknowledges") {
-                                    return Err("lost before the acknowledgement".to_owned());
-                                }
-                                events.push(Event::Merged(merged));
-                            }
-                            other => return Err(format!("a batch was not taken: {other:?}")),
-                        }
-                    }
-                    Effect::Renew { shard, author } => {
-                        tracing::warn!(%shard, %author, "this site came back from a backup: renewing the incarnation");
-                        if is_armed("no-renew") {
-                            return Err("the incarnation was not renewed".to_owned());
-                        }
-                        let renew = Renew { shard, author, incarnation: Incarnation(random()), epoch: random() };
-                        self.propose(Command::Renew(renew)).await?;
-                        return Err("the incarnation was renewed".to_owned());
-                    }
-                    Effect::State { own, relayed } => {
-                        let signed = own.into_iter().map(|body| self.sign(body));
-                        for statements in chunks(signed.chain(relayed)) {
-                            self.send(&Message::Statements(statements))?;
-                        }
-                    }
-                    Effect::Keep(mut statements) => {
-                        statements.retain(|Statement { body, signature }| {
-                            self.is_signed(body.site, &body.to_bytes(), signature, "a statement")
-                        });
-                        if !statements.is_empty() {
-                            self.propose(Command::Keep(statements)).await?;
-                        }
-                    }
-                    Effect::Close(why) => return Err(why),
+        let keys = self.hosted.keys();
+        let session = &mut self.session;
+        let effects = self
+            .hosted
+            .look(|view| session.handle(&Here { view, keys }, event))
+            .map_err(|error| format!("this node's storage: {error}"))?;
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.send(&message)?,
+                Effect::Edits { mut batch, own } => {
+                    batch.seals.extend(own.into_iter().map(|tip| self.seal(tip)));
+                    self.send(&Message::Batch(batch))?;
                 }
+                Effect::Merge(mut batch) => {
+                    let shard =
+                        self.hosted.shard(batch.shard).map_err(|error| format!("this node's storage: {error}"))?;
+                    let shard = shard.ok_or_else(|| format!("shard {} is not hosted here", batch.shard))?.info;
+                    batch.seals.retain(|seal| self.holds(&shard, seal));
+                    match self.merged_next.get_mut(&batch.shard) {
+                        Some(before) => before.push_back(batch),
+                        None => self.merge(batch),
+                    }
+                }
+                Effect::Renew { shard, author } => {
+                    tracing::warn!(%shard, %author, "this site came back from a backup: renewing the incarnation");
+                    if is_armed("no-renew") {
+                        return Err("the incarnation was not renewed".to_owned());
+                    }
+                    let renew = Renew { shard, author, incarnation: Incarnation(random()), epoch: random() };
+                    propose(&self.hosted, Command::Renew(renew)).await?;
+                    return Err("the incarnation was renewed".to_owned());
+                }
+                Effect::State { own, relayed } => {
+                    let signed = own.into_iter().map(|body| self.sign(body));
+                    for statements in chunks(signed.chain(relayed)) {
+                        self.send(&Message::Statements(statements))?;
+                    }
+                }
+                Effect::Keep(mut statements) => {
+                    statements.retain(|Statement { body, signature }| {
+                        self.is_signed(body.site, &body.to_bytes(), signature, "a statement")
+                    });
+                    if !statements.is_empty() {
+                        propose(&self.hosted, Command::Keep(statements)).await?;
+                    }
+                }
+                Effect::Close(why) => return Err(why),
             }
         }
         Ok(())
+    }
+
+    /// Begins to propose a batch. Those of other shards do not wait for it.
+    fn merge(&mut self, batch: Batch) {
+        let (shard, hosted) = (batch.shard, self.hosted.clone());
+        let command = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
+        let command = Command::Merge(Box::new(command));
+        let twice = rarely("a batch is proposed twice").then(|| command.clone());
+        self.merged_next.entry(shard).or_default();
+        let proposed = async move {
+            let answer = propose(&hosted, command).await;
+            if let (Some(again), Ok(_)) = (twice, &answer)
+                && let Err(why) = propose(&hosted, again).await
+            {
+                return (shard, Err(why));
+            }
+            (shard, answer)
+        };
+        self.merging.push(proposed.boxed());
+    }
+
+    /// A batch was decided: the next one of its shard takes its turn.
+    async fn merged(&mut self, shard: ShardId, answer: Answer) -> Result<(), String> {
+        let Answer::Merged(merged) = answer else { return Err(format!("a batch was not taken: {answer:?}")) };
+        match self.merged_next.get_mut(&shard).and_then(VecDeque::pop_front) {
+            // What was refused has no second batch.
+            Some(next) if merged.refused.is_none() => self.merge(next),
+            _ => _ = self.merged_next.remove(&shard),
+        }
+        self.report(&merged);
+        if rarely("a link is lost before it acknowledges") {
+            return Err("lost before the acknowledgement".to_owned());
+        }
+        self.handle(Event::Merged(merged)).await
     }
 
     fn report(&self, merged: &dinhba_core::command::Merged) {
@@ -314,18 +358,6 @@ impl Conversation {
 
     fn send(&self, message: &Message) -> Result<(), String> {
         self.outgoing.unbounded_send(frame(message)?).map_err(|_| "the link is closed".to_owned())
-    }
-
-    async fn propose(&self, command: Command) -> Result<Answer, String> {
-        match self.hosted.propose(command).await {
-            Ok((Answer::Refused(refusal), _)) => Err(format!("refused by this site: {}", refusal.text)),
-            Ok((answer, index)) => {
-                // The session reads its own replica: it must show what was just decided.
-                self.hosted.wait_applied(index).await.map_err(|error| error.to_string())?;
-                Ok(answer)
-            }
-            Err(error) => Err(error.to_string()),
-        }
     }
 
     fn sign(&self, body: StatementBody) -> Statement {
@@ -372,6 +404,18 @@ impl Conversation {
             tracing::error!(%site, peer = %self.peer, what, "a false signature");
         }
         signed
+    }
+}
+
+/// Proposes a command, and waits until this replica, which the session reads, shows what was decided.
+async fn propose(hosted: &Hosted, command: Command) -> Result<Answer, String> {
+    match hosted.propose(command).await {
+        Ok((Answer::Refused(refusal), _)) => Err(format!("refused by this site: {}", refusal.text)),
+        Ok((answer, index)) => {
+            hosted.wait_applied(index).await.map_err(|error| error.to_string())?;
+            Ok(answer)
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 

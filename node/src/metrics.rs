@@ -185,6 +185,7 @@ pub struct Metrics {
     disk_proved_seconds: Seconds,
     group_healthy: Family<GroupLabel, Gauge>,
     group_proved_seconds: Family<GroupLabel, Seconds>,
+    access_logs_differ: Family<GroupLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -254,6 +255,9 @@ impl Metrics {
         let group_proved_seconds = Family::default();
         let help = "Since it was last proved that a proposal passes; -1 if it has not been yet";
         registry.register_with_unit("group_proved", help, Unit::Seconds, group_proved_seconds.clone());
+        let access_logs_differ = Family::default();
+        let help = "Access logs of other sites that did not only grow, by those sites' own word";
+        registry.register("access_logs_differ", help, access_logs_differ.clone());
         Metrics {
             registry: Arc::new(registry),
             edits,
@@ -276,6 +280,7 @@ impl Metrics {
             disk_proved_seconds,
             group_healthy,
             group_proved_seconds,
+            access_logs_differ,
         }
     }
 
@@ -318,6 +323,11 @@ impl Metrics {
         self.group_proved_seconds.get_or_create(&label).set(proved_value(proved));
     }
 
+    /// So many access logs of other sites were found by `group` not to have only grown.
+    pub fn access_logs_differ(&self, group: GroupId, logs: u64) {
+        self.access_logs_differ.get_or_create(&GroupLabel { group: Id(group) }).set(gauge_value(logs));
+    }
+
     /// `group` is no longer on this node.
     pub fn forget_group(&self, group: GroupId) {
         let group = Id(group);
@@ -328,6 +338,7 @@ impl Metrics {
         self.raft_applied.remove(&GroupLabel { group });
         self.group_healthy.remove(&GroupLabel { group });
         self.group_proved_seconds.remove(&GroupLabel { group });
+        self.access_logs_differ.remove(&GroupLabel { group });
         self.proposal_seconds.remove(&GroupLabel { group });
     }
 
@@ -383,6 +394,7 @@ impl Metrics {
             StoreError::Corrupt { .. } => "corrupt",
             StoreError::Replacing => "replacing",
             StoreError::Newer { .. } => "newer",
+            StoreError::Keyed { .. } => "keyed",
             StoreError::Poisoned(_) => "poisoned",
         };
         self.store_errors.get_or_create(&KindLabel { kind }).inc();

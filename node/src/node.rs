@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use dinhba_client::handshake::Validity;
 use dinhba_client::transport::Dial;
 use dinhba_core::command::Nothing;
@@ -18,7 +19,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::place::{Place, PlaceEntry, Said};
 use dinhba_core::record::Record;
-use dinhba_core::registry::{self, Context, GroupState, read_range, record_of};
+use dinhba_core::registry::{Context, GroupState, check_keys, read, read_range, record_of};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use dinhba_core::units::Directory;
 use ed25519_dalek::SigningKey;
@@ -39,6 +40,7 @@ use crate::raft::group::{Group, Settings, Setup, disk_proof};
 use crate::raft::peer::{App, Groups, PeerPool};
 use crate::refusals::{Refusals, Telling};
 use crate::runtime::{self, watch};
+use crate::secrets::Secrets;
 
 mod found;
 mod process;
@@ -58,16 +60,6 @@ const CALL_WAIT: Duration = Duration::from_secs(3);
 
 /// Pause before a group that has no leader yet is asked again what it has: a fraction of an election.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
-
-/// What all replicas of a group know beside its state, and up to which feature level this one works.
-pub(crate) fn context(group: GroupId, first_key: &SigningKey, level_max: u16) -> Context {
-    Context {
-        group,
-        level_max,
-        index_key: blake3::derive_key("dinhba 2026 index", &first_key.to_bytes()),
-        digest_key: blake3::derive_key("dinhba 2026 digest", b"country"),
-    }
-}
 
 /// How the groups of a node of this configuration keep time and compact their logs.
 fn settings(config: &Config) -> Settings {
@@ -122,8 +114,8 @@ pub struct Shared {
     /// How the links are doing.
     pub links: LinkReports,
     pub(crate) signing_key: SigningKey,
-    /// The key that the site was founded with.
-    pub(crate) first_key: SigningKey,
+    /// What index, backups and digests are keyed with.
+    pub(crate) secrets: Secrets,
     pub(crate) dial: Arc<dyn Dial>,
     /// Handshakes that did not end well, and what operators may do and others tried.
     pub(crate) refusals: Arc<Refusals>,
@@ -333,14 +325,6 @@ impl Shared {
     }
 }
 
-/// Refuses a state above the feature level that this node works at: nothing of it could be told, and nothing be applied. One
-/// that cannot be read is the group's to mend; one that is lost comes with a log or a snapshot, and stops the replica then.
-fn refuse_newer(context: &Context, state: &dyn StateEngine) -> anyhow::Result<()> {
-    let Ok(view) = state.snapshot() else { return Ok(()) };
-    let group = registry::read::<GroupState>(&*view, &context.keys().group()).ok().flatten();
-    group.map_or(Ok(()), |group| context.check_level(group.level)).map_err(anyhow::Error::from)
-}
-
 /// The answering side of [`Call`].
 struct Calls(Arc<Shared>);
 
@@ -370,8 +354,8 @@ pub struct Node {
 
 impl Node {
     /// Starts the node's groups over the seams; the door is the caller's: see [`run`] and `server`.
-    pub fn prepare(config: Config, seams: &Seams, keys: impl Into<SiteKeys>) -> Node {
-        let SiteKeys { signing: signing_key, first: first_key } = keys.into();
+    pub fn prepare(config: Config, seams: &Seams, keys: SiteKeys) -> Node {
+        let SiteKeys { signing: signing_key, secrets } = keys;
         let (stop, stopping) = watch::channel(false);
         let metrics = Metrics::new();
         let refusals = Arc::new(Refusals::new(metrics.clone()));
@@ -382,7 +366,7 @@ impl Node {
             metrics,
             links: LinkReports::default(),
             signing_key,
-            first_key,
+            secrets,
             dial: Arc::clone(&dial),
             refusals,
             certificate: OnceLock::new(),
@@ -433,8 +417,8 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = context(group, &shared.first_key, shared.level_max);
-            refuse_newer(&context, &*seams.state)?;
+            let context = shared.secrets.context(group, shared.level_max);
+            fits(&*seams.state, &context)?;
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let setup = Setup {
                 group,
@@ -486,6 +470,17 @@ impl Node {
         }
         self.shared.pool.disconnect();
     }
+}
+
+/// Refuses a state that is under other keys than this node has, or above the feature level that it works at: nothing of it could be
+/// told, and nothing be applied. What cannot be read now is made again, and judged when it is applied to.
+fn fits(state: &dyn StateEngine, context: &Context) -> anyhow::Result<()> {
+    let formed = state.snapshot().and_then(|view| read::<GroupState>(&*view, &context.keys().group()));
+    if let Ok(Some(group)) = formed {
+        context.check_level(group.level)?;
+        check_keys(context, (group.index_key, group.digest_key)).context("site.secrets")?;
+    }
+    Ok(())
 }
 
 /// Keeps the directory in memory in step with the site's first group.

@@ -13,6 +13,8 @@
 //! <dir>/nodes/<node id>.pem, .key                   one per node
 //! <dir>/people/<subject>.<role>.<unit id>.pem, .key one per identity of a person or an application
 //! <dir>/sites/<site id>.key, .pub                   the key that signs a site's heads, PKCS #8 and SPKI
+//! <dir>/sites/<site id>.secrets                     the site's other keys (`secrets`)
+//! <dir>/country.secrets                             the first of them: what all sites of the country have alike
 //! ```
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -27,6 +29,7 @@ use dinhba_client::tls::{Credentials, DialError, IDENTITY_HEADER, node_name, sit
 pub use dinhba_core::claims::Identity;
 use dinhba_core::claims::{Claims, ClaimsError, Role};
 use dinhba_core::ids::{EvidenceId, NodeId, SiteId, UnitId};
+use dinhba_core::registry::Key;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -37,6 +40,7 @@ use rcgen::{
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::runtime;
+use crate::secrets::{self, Secrets};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Certificates are valid from two days ago: a commune's clock may be hours off.
@@ -199,9 +203,11 @@ impl CertPaths {
     }
 }
 
-/// The files of a site's signing key.
+/// The files of a site's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPaths {
+    /// The site's secrets.
+    pub secrets: PathBuf,
     /// The private key, PKCS #8 in PEM.
     pub signing: PathBuf,
     /// The public key, SPKI in PEM.
@@ -337,7 +343,8 @@ impl DevAuthority {
         Ok(paths)
     }
 
-    /// Makes the Ed25519 key with which site `site` signs its heads.
+    /// Makes the Ed25519 key with which site `site` signs its heads, and the site's secrets, unless it has some: its data is under
+    /// them.
     pub fn issue_site_key(&self, site: SiteId) -> Result<KeyPaths, PkiError> {
         let what = || format!("the signing key of {site}");
         let mut secret = [0; 32];
@@ -347,9 +354,25 @@ impl DevAuthority {
         let public =
             signing.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| material(what(), error))?;
         let stem = self.dir.join("sites").join(site.to_string());
-        let paths = KeyPaths { signing: with_suffix(&stem, "key"), public: with_suffix(&stem, "pub") };
+        let paths = KeyPaths {
+            secrets: with_suffix(&stem, "secrets"),
+            signing: with_suffix(&stem, "key"),
+            public: with_suffix(&stem, "pub"),
+        };
         write_pair(self.existing, (&paths.public, public.as_bytes()), (&paths.signing, private.as_bytes()))?;
+        if !is_there(&paths.secrets)? {
+            write_secrets(&paths.secrets, &Secrets::draw(self.digest_key()?).text())?;
+        }
         Ok(paths)
+    }
+
+    /// The country's digest key; made when its first site is.
+    fn digest_key(&self) -> Result<Key, PkiError> {
+        let path = self.dir.join("country.secrets");
+        if !is_there(&path)? {
+            write_secrets(&path, &secrets::digest_text(&secrets::draw_digest()))?;
+        }
+        secrets::read_digest(&path).map_err(|error| material(path.display().to_string(), error))
     }
 }
 
@@ -358,43 +381,21 @@ impl DevAuthority {
 pub struct SiteKeys {
     /// Signs its heads and seals.
     pub signing: SigningKey,
-    /// The one that it was founded with: its index and its archives are keyed with it for ever.
-    pub first: SigningKey,
+    /// What its index, its backups and the digests are keyed with.
+    pub secrets: Secrets,
 }
 
-impl From<SigningKey> for SiteKeys {
-    fn from(signing: SigningKey) -> Self {
-        SiteKeys { first: signing.clone(), signing }
-    }
-}
-
-/// Reads a site's keys from a file of PKCS #8 in PEM: the key that signs comes first. Of a site that was given another key,
-/// the former ones stand below it, the one that it was founded with last.
-pub fn read_site_keys(path: &Path) -> Result<SiteKeys, PkiError> {
-    let text = fs::read_to_string(path).map_err(|error| io_error(path, &error))?;
-    let mut blocks: Vec<String> = Vec::new();
-    for line in text.lines() {
-        // What stands above the first key, as some tools write it, is none.
-        if line.starts_with("-----BEGIN") {
-            blocks.push(String::new());
-        }
-        if let Some(block) = blocks.last_mut() {
-            block.push_str(line);
-            block.push('\n');
-        }
-    }
-    let key =
-        |pem: &String| SigningKey::from_pkcs8_pem(pem).map_err(|error| material(path.display().to_string(), error));
-    let keys = blocks.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-    match (keys.first(), keys.last()) {
-        (Some(signing), Some(first)) => Ok(SiteKeys { signing: signing.clone(), first: first.clone() }),
-        _ => Err(material(path.display().to_string(), "there is no key in it")),
-    }
-}
-
-/// Reads the key with which a site signs.
+/// Reads the key with which a site signs from a file of PKCS #8 in PEM: the first one in it.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, PkiError> {
-    read_site_keys(path).map(|keys| keys.signing)
+    let text = fs::read_to_string(path).map_err(|error| io_error(path, &error))?;
+    // What stands above the first key, as some tools write it, and below it is none.
+    let lines = text.lines().skip_while(|line| !line.starts_with("-----BEGIN"));
+    let (mut pem, mut is_over) = (String::new(), false);
+    for line in lines.take_while(|line| !std::mem::replace(&mut is_over, line.starts_with("-----END"))) {
+        pem.push_str(line);
+        pem.push('\n');
+    }
+    SigningKey::from_pkcs8_pem(&pem).map_err(|error| material(path.display().to_string(), error))
 }
 
 /// Reads a site's public key from an SPKI PEM file.
@@ -437,6 +438,15 @@ fn write_pair(existing: Existing, public: (&Path, &[u8]), private: (&Path, &[u8]
         write_file(existing, path, bytes).map_err(|error| io_error(path, &error))?;
     }
     Ok(())
+}
+
+fn is_there(path: &Path) -> Result<bool, PkiError> {
+    path.try_exists().map_err(|error| io_error(path, &error))
+}
+
+/// Never over others.
+fn write_secrets(path: &Path, text: &str) -> Result<(), PkiError> {
+    write_file(Existing::Refuse, path, text.as_bytes()).map_err(|error| io_error(path, &error))
 }
 
 fn write_file(existing: Existing, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -561,6 +571,20 @@ mod tests {
         assert!(public.verify_strict(b"heads", &signature).is_ok());
         assert!(public.verify_strict(b"other heads", &signature).is_err());
         assert!(matches!(read_signing_key(&paths.public), Err(PkiError::Material { .. })));
+    }
+
+    #[test]
+    fn the_sites_of_a_country_have_one_digest_key_and_all_else_of_their_own_whatever_they_sign_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = DevAuthority::create(dir.path()).unwrap();
+        let paths = [SITE, SiteId(0x52)].map(|site| authority.issue_site_key(site).unwrap());
+        let [one, other] = paths.each_ref().map(|paths| Secrets::read(&paths.secrets).unwrap());
+        assert!(one.digest == other.digest && one.index != other.index && one.backup != other.backup);
+        assert_eq!(fs::metadata(&paths[0].secrets).unwrap().permissions().mode() & 0o777, 0o600);
+        let signing = fs::read(&paths[0].signing).unwrap();
+        DevAuthority::open(dir.path()).unwrap().replacing().issue_site_key(SITE).unwrap();
+        assert_ne!(fs::read(&paths[0].signing).unwrap(), signing, "another key signs");
+        assert!(Secrets::read(&paths[0].secrets).unwrap() == one, "what its data is under stays");
     }
 
     #[test]

@@ -217,7 +217,7 @@ mod tests {
             let text = format!(
                 "[node]\nid = \"n-0000000000000011\"\nsite = \"s-0000000000000051\"\ndata_dir = \"data\"\n\
                  listen = \"127.0.0.1:7400\"\n[tls]\nunsafe_loopback = true\n[site]\nunit = \"{unit}\"\n\
-                 signing_key = \"key\"\nbootstrap = true\n[[site.members]]\nid = \"n-0000000000000011\"\n\
+                 signing_key = \"key\"\nsecrets = \"secrets\"\nbootstrap = true\n[[site.members]]\nid = \"n-0000000000000011\"\n\
                  address = \"127.0.0.1:7400\"\ngroups = [\"g-0000000000000001\"]\n[[site.groups]]\n\
                  id = \"g-0000000000000001\"\nshards = [\"h-0000000000000001\"]\n[place]\nfile = \"place.csv\"\n"
             );

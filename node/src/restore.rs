@@ -24,7 +24,6 @@ use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::place::{GroupEntry, NodeEntry, PlaceEntry};
 use dinhba_core::registry::Context;
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
-use ed25519_dalek::SigningKey;
 use openraft::Vote;
 use serde_json::{Value as Json, json};
 
@@ -33,10 +32,11 @@ use crate::datadir::Restoring;
 use crate::disk::{Disk, RealDisk};
 use crate::link::random;
 use crate::log::GroupCommit;
-use crate::node::{context, owner_of, snapshots_of};
+use crate::node::{owner_of, snapshots_of};
 use crate::raft::stored::{position_batch, write_snapshot};
 use crate::raft::types::{LogId, Membership, Node, SnapshotMeta, StoredMembership, encode_vote};
 use crate::seal::{Keyed, Sealer, Unsealed};
+use crate::secrets::Secrets;
 use crate::state::{self, EngineKind};
 
 /// The longest content of a frame, before compression: edits are compressed to a fraction, and none is larger than this.
@@ -74,19 +74,22 @@ enum PutBack {
 
 /// Restores a site into `config`'s data directory from the archive in `dir`; with `until`, without what any site received
 /// later. On an error nothing is changed.
-pub fn restore(
-    config: &Config,
-    signing_key: &SigningKey,
-    dir: &Path,
-    until: Option<InstantMs>,
-) -> anyhow::Result<Restored> {
+pub fn restore(config: &Config, secrets: &Secrets, dir: &Path, until: Option<InstantMs>) -> anyhow::Result<Restored> {
     let archive = Archive::open(dir)?;
     let backups = archive.verify()?;
     let last = backups.last().context("an archive without a backup")?;
     check_configuration(config, last)?;
-    let sealer = Keyed::for_backups(signing_key);
+    let sealer = Keyed::for_backups(&secrets.backup);
     let places = open_places(last, &sealer)?;
     let places = renewed_places(places, last, config)?;
+    for group in &last.summary.groups {
+        anyhow::ensure!(
+            group.digest_key == secrets.digest.id,
+            "site.secrets: the archive's digests are under digest key {}, and this file has {}: restore it with that key",
+            group.digest_key,
+            secrets.digest.id
+        );
+    }
     let restoring = Restoring::begin(&config.node.data_dir, &owner_of(config)).context("node.data_dir")?;
     let shards = {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -94,7 +97,7 @@ pub fn restore(
         let filled = || -> anyhow::Result<_> {
             let state = state::open(kind, &restoring.path().join("state"), Arc::new(Unsealed))?;
             let log = GroupCommit::open(Arc::clone(&disk), &restoring.path().join("log"), Arc::new(Unsealed))?;
-            let refilling = Refilling { config, signing_key, sealer: &sealer, state: &*state, last };
+            let refilling = Refilling { config, secrets, sealer: &sealer, state: &*state, last };
             let shards = refilling.put_back(&archive, &backups, &places, until)?;
             refilling.found(&*log)?;
             // The log holds nothing that a state which is lost at the first start could be made of.
@@ -124,7 +127,7 @@ fn check_configuration(config: &Config, last: &Backup) -> anyhow::Result<()> {
     let summary = &last.summary;
     anyhow::ensure!(
         summary.site == config.node.site,
-        "the archive is of site {}, and node.site is {}: restore it with that site's configuration and key",
+        "the archive is of site {}, and node.site is {}: restore it with that site's configuration and secrets",
         summary.site,
         config.node.site
     );
@@ -173,8 +176,8 @@ fn check_configuration(config: &Config, last: &Backup) -> anyhow::Result<()> {
 fn open_places(last: &Backup, sealer: &dyn Sealer) -> anyhow::Result<Vec<PlaceEntry>> {
     let bytes = opened(sealer, &last.summary.place(), &last.summary.sealed).map_err(|why| {
         anyhow::anyhow!(
-            "site.signing_key: {} cannot be opened with this key ({why}): a backup opens only with the signing key that \
-             the site had when it was taken",
+            "site.secrets: {} cannot be opened with these keys ({why}): a backup opens only with the backup key that the \
+             site had when it was taken",
             last.path.display()
         )
     })?;
@@ -217,7 +220,7 @@ fn opened(sealer: &dyn Sealer, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, S
 /// The work on an empty state.
 struct Refilling<'a> {
     config: &'a Config,
-    signing_key: &'a SigningKey,
+    secrets: &'a Secrets,
     sealer: &'a dyn Sealer,
     state: &'a dyn StateEngine,
     last: &'a Backup,
@@ -225,7 +228,7 @@ struct Refilling<'a> {
 
 impl Refilling<'_> {
     fn context(&self, group: GroupId) -> Context {
-        context(group, self.signing_key, LEVEL_MAX)
+        self.secrets.context(group, LEVEL_MAX)
     }
 
     /// Puts everything back and checks what it folds to.
@@ -238,12 +241,13 @@ impl Refilling<'_> {
     ) -> anyhow::Result<BTreeMap<ShardId, [u64; 4]>> {
         for (number, group) in self.last.summary.groups.iter().enumerate() {
             let life = || Life { incarnation: Incarnation(random()), epoch: random() };
-            let lives = group.shards.iter().map(|shard| (shard.info.shard, life())).collect();
+            let lives = &group.shards.iter().map(|shard| (shard.info.shard, life())).collect();
+            let incarnation = Incarnation(random());
             // The first group keeps the directory.
             let places = if number == 0 { places } else { &[] };
             let batch = {
                 let view = self.state.snapshot()?;
-                refound(&*view, &self.context(group.group), self.last.summary.site, group, &lives, places)
+                refound(&*view, &self.context(group.group), self.last.summary.site, group, (incarnation, lives), places)
             };
             self.state.apply(batch)?;
         }

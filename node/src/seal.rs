@@ -8,10 +8,10 @@
 //! Limit: data at rest has only the identity sealer so far, so there the checksum is against accidents, not against
 //! people. Backups, which leave the site, are sealed with [`Keyed`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dinhba_core::store::StoreError;
-use ed25519_dalek::SigningKey;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use crate::{compression, runtime};
@@ -38,20 +38,21 @@ impl Sealer for Unsealed {
     }
 }
 
-/// ChaCha20-Poly1305 under one key. A nonce is drawn for each sealing and stands before the sealed bytes: two of 2^32
-/// sealings share one with a chance below 2^-32, and a site that takes a thousand pieces a day is far from that in a century.
-pub struct Keyed(LessSafeKey);
+/// ChaCha20-Poly1305. The number of the key (four bytes, big endian) and a nonce stand before the sealed bytes. A nonce is drawn for
+/// each sealing: two of 2^32 sealings share one with a chance below 2^-32, and a site that takes a thousand pieces a day is far from
+/// that in a century.
+pub struct Keyed(BTreeMap<u32, LessSafeKey>);
+
+/// Bytes of the number of a key.
+const KEY_ID_BYTES: usize = 4;
 
 impl Keyed {
-    /// What a site's backups are sealed with: a key that each of its nodes derives from the site's signing key. Whoever
-    /// loses that key loses the backups.
+    /// What a site's backups are sealed with: the newest of its backup keys, of which there is one at least. They open with the one
+    /// that sealed them.
     #[must_use]
-    pub fn for_backups(signing_key: &SigningKey) -> Self {
-        Keyed::new(&blake3::derive_key("dinhba 2026 backup", &signing_key.to_bytes()))
-    }
-
-    fn new(key: &[u8; 32]) -> Self {
-        Keyed(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("the algorithm takes keys of 32 bytes")))
+    pub fn for_backups(keys: &BTreeMap<u32, [u8; 32]>) -> Self {
+        let key = |secret| UnboundKey::new(&CHACHA20_POLY1305, secret).expect("the algorithm takes keys of 32 bytes");
+        Keyed(keys.iter().map(|(id, secret)| (*id, LessSafeKey::new(key(secret)))).collect())
     }
 }
 
@@ -60,21 +61,27 @@ impl Sealer for Keyed {
         let mut nonce = [0; NONCE_LEN];
         runtime::fill_random(&mut nonce);
         let mut sealed = plain.to_vec();
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut sealed)
+        let (id, key) = self.0.last_key_value().expect("there is a backup key in every file of secrets");
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut sealed)
             .expect("what is sealed is far below the algorithm's 256 GiB");
-        [&nonce[..], &sealed].concat()
+        [&id.to_be_bytes()[..], &nonce, &sealed].concat()
     }
 
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let refused = || StoreError::Corrupt {
-            place: hex(&place[..place.len().min(16)]),
-            detail: "it was not sealed here with this key".to_owned(),
+        let named = || hex(&place[..place.len().min(16)]);
+        let refused =
+            || StoreError::Corrupt { place: named(), detail: "it was not sealed here with this key".to_owned() };
+        let (id, sealed) = sealed.split_first_chunk::<KEY_ID_BYTES>().ok_or_else(refused)?;
+        let id = u32::from_be_bytes(*id);
+        let Some(key) = self.0.get(&id) else {
+            let here: Vec<String> = self.0.keys().map(u32::to_string).collect();
+            let detail = format!("backup key {id} is asked for, there is {} here", here.join(", "));
+            return Err(StoreError::Keyed { place: named(), detail });
         };
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(refused)?;
         let mut bytes = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self.0.open_in_place(nonce, Aad::from(place), &mut bytes).map_err(|_| refused())?.len();
+        let length = key.open_in_place(nonce, Aad::from(place), &mut bytes).map_err(|_| refused())?.len();
         bytes.truncate(length);
         Ok(bytes)
     }
@@ -149,7 +156,8 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_only_whole_at_its_place_and_with_its_key() {
-        let (ours, others) = (Keyed::new(&[1; 32]), Keyed::new(&[2; 32]));
+        let keyed = |secret| Keyed::for_backups(&BTreeMap::from([(1, secret)]));
+        let (ours, others) = (keyed([1; 32]), keyed([2; 32]));
         let sealed = ours.seal(b"place", b"value");
         assert_eq!(ours.open(b"place", &sealed).unwrap(), b"value");
         assert_ne!(sealed, ours.seal(b"place", b"value"), "equal values must not look equal");
@@ -160,7 +168,19 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(ours.open(b"place", &flipped).is_err(), "bit {bit} was not missed");
         }
-        assert!(ours.open(b"place", &sealed[..NONCE_LEN]).is_err());
+        assert!(ours.open(b"place", &sealed[..KEY_ID_BYTES + NONCE_LEN]).is_err());
+    }
+
+    #[test]
+    fn a_newer_key_seals_what_comes_and_the_older_one_opens_what_was() {
+        let first = Keyed::for_backups(&BTreeMap::from([(1, [1; 32])]));
+        let before = first.seal(b"place", b"before");
+        let both = Keyed::for_backups(&BTreeMap::from([(1, [1; 32]), (2, [2; 32])]));
+        let after = both.seal(b"place", b"after");
+        assert_eq!(both.open(b"place", &before).unwrap(), b"before");
+        assert_eq!(both.open(b"place", &after).unwrap(), b"after");
+        let lacking = first.open(b"place", &after).unwrap_err().to_string();
+        assert!(lacking.contains("backup key 2 is asked for, there is 1 here"), "{lacking}");
     }
 
     #[test]

@@ -20,9 +20,11 @@ use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
 use dinhba_node::log::{LogOptions, Tasked, refuse_lost};
 use dinhba_node::node::{Node, Seams};
+use dinhba_node::pki::SiteKeys;
 use dinhba_node::raft::group::Role as RaftRole;
 use dinhba_node::runtime::NodeScope;
 use dinhba_node::seal::Unsealed;
+use dinhba_node::secrets::Secrets;
 use dinhba_node::server;
 use dinhba_node::state::MemoryState;
 use ed25519_dalek::SigningKey;
@@ -38,6 +40,9 @@ use crate::wire::{Endpoint, Path, Wire};
 
 /// Scopes of people begin here; those of machines below.
 const PEOPLE: u64 = 1 << 32;
+
+/// Keys the digests of every simulated country.
+const DIGEST_SECRET: [u8; 32] = [9; 32];
 
 /// A site.
 pub struct Site {
@@ -348,6 +353,7 @@ impl Country {
                 unit: plan.unit,
                 code: Some(plan.code.clone()),
                 signing_key: PathBuf::from("/unused"),
+                secrets: PathBuf::from("/unused"),
                 bootstrap: false,
                 members: Vec::new(),
                 groups: plan
@@ -484,7 +490,11 @@ impl Country {
             level_max,
         };
         let address = config.node.listen.to_string();
-        let prepared = Arc::new(Node::prepare(config, &seams, site.key.clone()));
+        // The same at each start, and of no site but this one.
+        let [index, backup] =
+            [1, 2].map(|kind| *blake3::hash(&[&site.id.0.to_be_bytes()[..], &[kind]].concat()).as_bytes());
+        let keys = SiteKeys { signing: site.key.clone(), secrets: Secrets::first(index, backup, DIGEST_SECRET) };
+        let prepared = Arc::new(Node::prepare(config, &seams, keys));
         let id = prepared.shared.config.node.id;
         self.0.wire.listen(&address, endpoint, site.id, id, server::routes(&prepared));
         self.machines()[node].node = Some(Arc::clone(&prepared));

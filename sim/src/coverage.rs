@@ -34,6 +34,7 @@ pub const SOMETIMES: &[&str] = &[
     "a kept cursor does not fit",
     "a stream is renewed under a session",
     "a link ends since the lead moved",
+    "a shard wakes",
     // Raft.
     "the lead is lost with a proposal on its way",
     "a forwarded proposal has no answer",
@@ -64,6 +65,7 @@ pub const SOMETIMES: &[&str] = &[
 pub const RARELY: &[&str] = &[
     "a batch of one command",
     "two hashes at a time",
+    "few shards are greeted by digests",
     "an empty batch moves a cursor",
     "an edit is left out of a batch",
     "a batch is proposed twice",

@@ -20,8 +20,10 @@ use dinhba_node::config::{self, Config};
 use dinhba_node::disk::Disk;
 use dinhba_node::log::{LogOptions, Tasked};
 use dinhba_node::node::{Node, Seams};
+use dinhba_node::pki::SiteKeys;
 use dinhba_node::runtime;
 use dinhba_node::seal::Unsealed;
+use dinhba_node::secrets::Secrets;
 use dinhba_node::server;
 use dinhba_node::state::MemoryState;
 use dinhba_node::tls::Door;
@@ -151,6 +153,7 @@ fn config(number: u64) -> Config {
             unit: unit(COMMUNE).expect("it exists").id,
             code: Some(COMMUNE.to_owned()),
             signing_key: PathBuf::from("/unused"),
+            secrets: PathBuf::from("/unused"),
             bootstrap: number == 1,
             members: members.collect(),
             groups: vec![config::Group { id: GROUP, shards: vec![SHARD] }],
@@ -198,7 +201,9 @@ impl Machine {
             directory: Arc::new(directory().clone()),
             level_max: LEVEL_MAX,
         };
-        let node = Node::prepare(config(self.number), &seams, signing_key());
+        let secrets = Secrets::first([2; 32], [3; 32], [4; 32]);
+        let keys = SiteKeys { signing: signing_key(), secrets };
+        let node = Node::prepare(config(self.number), &seams, keys);
         let listener = TcpListener::bind((IpAddr::from([0, 0, 0, 0]), PORT)).await?;
         let incoming = futures::stream::unfold(listener, |listener| async {
             let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));

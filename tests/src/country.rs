@@ -240,14 +240,10 @@ impl Country {
         key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Gives a site's nodes another key, for their next start. The former ones stay in the file below it.
+    /// Gives a site's nodes another key, for their next start.
     pub fn rekey(&mut self, code: &str) {
         let id = SiteId(self.id());
-        let fresh = self.authority.issue_site_key(id).expect("a site's key").signing;
-        let former = self.sites[code].nodes[0].config.site.signing_key.clone();
-        let [fresh, former] = [fresh, former].map(|file| fs::read_to_string(file).expect("disk"));
-        let file = self.dir.path().join(format!("key-{code}-{id}"));
-        fs::write(&file, fresh + &former).expect("disk");
+        let file = self.authority.issue_site_key(id).expect("a site's key").signing;
         self.configure(code, |config| config.site.signing_key = file.clone());
     }
 
@@ -314,6 +310,7 @@ impl Country {
                     unit,
                     code: Some(wish.code.to_owned()),
                     signing_key: key.signing.clone(),
+                    secrets: key.secrets.clone(),
                     bootstrap: number == 0,
                     members: members.clone(),
                     groups: groups.iter().map(|(id, shards)| Group { id: *id, shards: shards.clone() }).collect(),

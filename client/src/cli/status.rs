@@ -79,6 +79,21 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     if reply.groups.is_empty() {
         rows.add_row([reply.site.clone(), unit, "none yet".to_owned(), nodes]);
     }
+    for differs in reply.groups.iter().flat_map(|group| &group.access_differences) {
+        let what = match differs.said_count.cmp(&differs.count) {
+            _ if differs.said_incarnation != differs.incarnation => "gave a name too many to it",
+            std::cmp::Ordering::Less => "then said fewer",
+            _ => "then others in their place",
+        };
+        remarks.push_str(&format!(
+            "access log: {} said of {} that it has {} entries, and {what} ({} at {}): have an auditor look at that site\n",
+            differs.site,
+            differs.group,
+            differs.count,
+            differs.said_count,
+            instant(differs.said_ms)
+        ));
+    }
     let sick = reply.groups.iter().filter(|group| !group.health.is_empty());
     for group in sick {
         remarks.push_str(&format!("not well: {}: {}\n", group.group, group.health));
@@ -233,10 +248,21 @@ pub(super) fn groups_json(groups: &[v1::GroupStatus]) -> Json {
             "voters": group.voters, "learners": group.learners, "level": group.level,
             "shards": group.shards.iter().map(shard_json).collect::<Vec<_>>(),
             "access_count": group.access_count, "access_hash": hex(&group.access_hash),
+            "access_incarnation": hex(&group.access_incarnation),
+            "access_differences": group.access_differences.iter().map(difference_json).collect::<Vec<_>>(),
             "healthy": group.health.is_empty(), "health": group.health,
         })
     });
     groups.collect()
+}
+
+fn difference_json(differs: &v1::AccessDifference) -> Json {
+    json!({
+        "site": differs.site, "group": differs.group, "incarnation": hex(&differs.incarnation),
+        "count": differs.count, "hash": hex(&differs.hash),
+        "said_incarnation": hex(&differs.said_incarnation), "said_count": differs.said_count,
+        "said_hash": hex(&differs.said_hash), "said_ms": differs.said_ms,
+    })
 }
 
 fn shard_json(shard: &v1::ShardStatus) -> Json {
@@ -322,6 +348,23 @@ mod tests {
         let object = status_json(&testing::status(Vec::new()));
         assert_eq!((&object["nodes"][2]["present"], &object["nodes"][2]["level_max"]), (&json!(false), &json!(2)));
         assert_eq!(object["groups"][0]["role"], json!("follower"));
+    }
+
+    #[test]
+    fn an_access_log_that_was_cut_is_told_with_what_to_do() {
+        let mut reply = testing::status(Vec::new());
+        assert!(!status(&reply).contains("access log"));
+        reply.groups[0].access_differences.push(v1::AccessDifference {
+            site: "s-0000000000000070".into(),
+            group: "g-0000000000000009".into(),
+            count: 40,
+            said_count: 12,
+            ..v1::AccessDifference::default()
+        });
+        let shown = status(&reply);
+        let told = "s-0000000000000070 said of g-0000000000000009 that it has 40 entries, and then said fewer (12";
+        assert!(shown.contains(told) && shown.contains("auditor"), "{shown}");
+        assert_eq!(status_json(&reply)["groups"][0]["access_differences"][0]["said_count"], json!(12));
     }
 
     #[test]

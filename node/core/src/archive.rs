@@ -132,6 +132,8 @@ pub struct GroupSummary {
     pub applied: u64,
     /// Its nodes there, in order, those without a vote too.
     pub members: Vec<NodeId>,
+    /// The number of the key of its shards' digests.
+    pub digest_key: u32,
     /// The last entry of its access log.
     pub accesses: u64,
     /// That entry's hash.
@@ -170,7 +172,7 @@ wire_struct! {
     Piece { group, shard, after, to, hash, sealed }
     Edits { items, sources, seals, secrets }
     Summary { site, node, taken_ms, groups, sealed }
-    GroupSummary { group, level, applied, members, accesses, access_hash, shards }
+    GroupSummary { group, level, applied, members, digest_key, accesses, access_hash, shards }
     ShardSummary {
         info, incarnation, edits, running, edits_digest, state_digest, persons, households, conflicts, set_aside,
     }
@@ -261,6 +263,7 @@ impl GroupSummary {
             level: state.level,
             applied,
             members,
+            digest_key: state.digest_key,
             accesses: state.access_count,
             access_hash: state.access_hash,
             shards: shards.collect(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::claims::{Case, Claims, Purpose};
 use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
-use crate::ids::{AuthorId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
+use crate::ids::{AuthorId, GroupId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
 use crate::record::FieldKey;
 use crate::schema::RecordKind;
@@ -92,6 +92,12 @@ pub struct Form {
     pub site: SiteId,
     /// Its first feature level.
     pub level: u16,
+    /// The number of the key under which it will have its index.
+    pub index_key: u32,
+    /// The number of the key of its digests.
+    pub digest_key: u32,
+    /// The name of its access log: random.
+    pub incarnation: Incarnation,
 }
 
 /// What a group must know of a shard that it hosts.
@@ -341,12 +347,42 @@ pub struct StatementBody {
     pub incarnation: Incarnation,
     /// What it holds durably.
     pub heads: Heads,
+    /// The number of the key of both digests: those under different keys cannot be compared.
+    pub digest_key: u32,
     /// The digest of those edits.
     pub edits: Digest,
     /// The digest of the records folded from them.
     pub state: Digest,
+    /// Where the access log of the group stands that hosts the shard.
+    pub access: AccessHead,
     /// When, UTC milliseconds, by its clock.
     pub at_ms: i64,
+}
+
+/// Where an access log stands. A log is named by its group and by that one's incarnation: whatever is made again from an archive
+/// lacks what was looked at since, and goes on under a name of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessHead {
+    /// Whose reads it has.
+    pub group: GroupId,
+    /// In which life.
+    pub incarnation: Incarnation,
+    /// Entries.
+    pub count: u64,
+    /// The chain's hash after the last of them.
+    pub hash: Hash,
+    /// The group's time, UTC milliseconds. Of two heads that its log went through, the one with the later time has no fewer
+    /// entries.
+    pub time_ms: i64,
+}
+
+/// What is known of another site's access log by that site's own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessSeen {
+    /// The furthest that it was said to stand.
+    pub head: AccessHead,
+    /// The first word that the log cannot have come to from there: entries were taken out, or others put in their place.
+    pub differs: Option<AccessHead>,
 }
 
 /// A signed statement.
@@ -550,7 +586,7 @@ pub struct ConflictEntry {
 wire_struct! {
     Proposal { at_ms, commands }
     Cursor { epoch, position, running }
-    Form { site, level }
+    Form { site, level, index_key, digest_key, incarnation }
     ShardInfo { shard, path }
     Adopt { info, incarnation, epoch }
     EditCommand { shard, kind, origin, secret, parts }
@@ -563,7 +599,9 @@ wire_struct! {
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }
     Renew { shard, author, incarnation, epoch }
-    StatementBody { site, shard, incarnation, heads, edits, state, at_ms }
+    StatementBody { site, shard, incarnation, heads, digest_key, edits, state, access, at_ms }
+    AccessHead { group, incarnation, count, hash, time_ms }
+    AccessSeen { head, differs }
     Statement { body, signature }
     Raise { level, now_ms }
     Forget { shard, peer, author }

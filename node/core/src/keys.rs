@@ -1,83 +1,121 @@
-//! The key space of a group. Every key begins with the group (eight bytes, big endian) and one byte for its space; keys
-//! hold ids, numbers and keyed hashes only, never personal data.
+//! The key space of a group. Every key begins with the group (eight bytes, big endian). What belongs to the group itself goes on
+//! with a one and a byte for its space; what belongs to a shard with a two, the shard (eight bytes) and a byte for its space.
+//! (A zero is the Raft adapter's.) So a shard is one range, [`Keys::of_shard`], with all that was ever said of it: its edits and
+//! records, index, receipts, cursors and statements lie together, and it can be moved by copying that range and one entry of the
+//! group, its [`ShardState`](crate::registry::ShardState). Keys hold ids, numbers and keyed hashes only, never personal data.
+//!
+//! The group's own:
 //!
 //! | space | key after it | value |
 //! |---|---|---|
-//! | `Position` | | the applied log id and membership (kept by the Raft adapter) |
 //! | `Group` | | [`GroupState`](crate::registry::GroupState) |
-//! | `Shard` | shard | [`ShardState`](crate::registry::ShardState) |
-//! | `Author` | shard author branch | [`AuthorState`](crate::registry::AuthorState): how far a branch goes |
-//! | `Edit` | shard branch number | [`StoredEdit`](crate::registry::StoredEdit) |
-//! | `Arrival` | shard position | [`Arrival`](crate::registry::Arrival): the order in which edits came |
-//! | `Record` | shard record | [`Record`](crate::record::Record) |
-//! | `History` | shard record position | where an edit of the record lies |
-//! | `Request` | session counter | [`Receipt`](crate::command::Receipt) |
-//! | `Secret` | shard author session | the secrets that salt the commitments: one, unless a backup was restored in mid-session |
-//! | `Conflict` | shard record conflict | when it was first seen |
-//! | `Poison` | shard branch number | why the edit is set aside |
-//! | `Cursor` | shard site | how far the stream of a neighbour site has been taken |
-//! | `Statement` | shard site | the last signed statement of another site |
-//! | `Seal` | shard position | the signature of its author's site over the edit that came at this position |
-//! | `Index` | keyed hash, shard, record | nothing: a search term points to a record |
-//! | `Number` | shard, keyed hash | the records of the shard with this personal number |
-//! | `Session` | session | the last day on which one of its edits came |
-//! | `Expiry` | day, session | nothing: from which day on its receipts go |
+//! | `Shard` | shard | [`ShardState`](crate::registry::ShardState): its place, author, counts and digests. Every edit writes it, and whoever lists shards reads all of them, so it stands apart from what the shard holds |
+//! | `Home` | record | the shards of the group that have the record: one, but for an error |
+//! | `Term` | half a keyed hash, shard | nothing: the shard's index has a term that begins so |
+//! | `Expiry` | day, shard, session | nothing: from which day on the session's receipts go |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
+//! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::command::AccessSeen): where another site's access log stands |
+//!
+//! `Home`, `Term` and `Expiry` are signposts: they say nothing that the shards do not say, and are made again from a shard's range
+//! where it is taken in (`registry::signposts`).
+//!
+//! A shard's:
+//!
+//! | space | key after it | value |
+//! |---|---|---|
+//! | `Author` | author branch | [`AuthorState`](crate::registry::AuthorState): how far a branch goes |
+//! | `Edit` | branch number | [`StoredEdit`](crate::registry::StoredEdit) |
+//! | `Arrival` | position | [`Arrival`](crate::registry::Arrival): the order in which edits came |
+//! | `Record` | record | [`Record`](crate::record::Record) |
+//! | `History` | record position | where an edit of the record lies |
+//! | `Request` | session counter | [`Receipt`](crate::command::Receipt) |
+//! | `Session` | session | the last day on which one of its edits came |
+//! | `Secret` | author session | the secrets that salt the commitments: one, unless a backup was restored in mid-session |
+//! | `Conflict` | record conflict | when it was first seen |
+//! | `Poison` | branch number | why the edit is set aside |
+//! | `Cursor` | site | how far the stream of a neighbour site has been taken |
+//! | `Statement` | site | the last signed statement of another site |
+//! | `Seal` | position | the signature of its author's site over the edit that came at this position |
+//! | `Index` | keyed hash, record | nothing: a search term points to a record |
+//! | `Number` | keyed hash | the records of the shard with this personal number |
+//!
+//! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x21
+//! for holds, 0x22 for ledgers of numbers, 0x30 for figures, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
 //! edit lies, here and nowhere else.
 
 use crate::edit::Dot;
-use crate::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 
-/// The spaces, in key order.
+/// The spaces, in key order: below 0x10 the group's own, the others a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Space {
-    /// Kept by the Raft adapter; the registry never touches it.
-    Position = 0,
     /// The group itself.
-    Group = 1,
+    Group = 0x01,
     /// Hosted shards.
-    Shard = 2,
-    /// How far authors' chains are held.
-    Author = 3,
-    /// The edit log.
-    Edit = 4,
-    /// The edit log in the order of arrival.
-    Arrival = 5,
-    /// Folded records.
-    Record = 6,
-    /// Edits by record.
-    History = 7,
-    /// Receipts by request.
-    Request = 8,
-    /// Secrets of sessions.
-    Secret = 9,
-    /// Open conflicts.
-    Conflict = 10,
-    /// Edits set aside.
-    Poison = 11,
-    /// Positions in neighbours' streams.
-    Cursor = 12,
-    /// Signed statements of other sites.
-    Statement = 13,
-    /// Words of author sites for the edits that came from neighbours.
-    Seal = 14,
-    /// Search.
-    Index = 15,
+    Shard = 0x02,
+    /// In which shards a record is.
+    Home = 0x03,
+    /// Which shards have something under a search term.
+    Term = 0x04,
+    /// Sessions by the days on which they were used last.
+    Expiry = 0x05,
     /// The access log.
-    Access = 16,
+    Access = 0x06,
     /// The directory of units and sites.
-    Place = 17,
-    /// Whose a personal number is.
-    Number = 18,
+    Place = 0x07,
+    /// Where the access logs of other sites stand.
+    Heard = 0x08,
+    /// How far authors' chains are held.
+    Author = 0x10,
+    /// The edit log.
+    Edit = 0x11,
+    /// The edit log in the order of arrival.
+    Arrival = 0x12,
+    /// Folded records.
+    Record = 0x13,
+    /// Edits by record.
+    History = 0x14,
+    /// Receipts by request.
+    Request = 0x15,
     /// Sessions of which there are receipts.
-    Session = 19,
-    /// The same by the days on which they were used last.
-    Expiry = 20,
+    Session = 0x16,
+    /// Secrets of sessions.
+    Secret = 0x17,
+    /// Open conflicts.
+    Conflict = 0x18,
+    /// Edits set aside.
+    Poison = 0x19,
+    /// Positions in neighbours' streams.
+    Cursor = 0x1a,
+    /// Signed statements of other sites.
+    Statement = 0x1b,
+    /// Words of author sites for the edits that came from neighbours.
+    Seal = 0x1c,
+    /// Search.
+    Index = 0x1d,
+    /// Whose a personal number is.
+    Number = 0x1e,
 }
+
+/// After the group in a key of the group's own.
+const OWN: u8 = 1;
+
+/// After the group in a key of a shard.
+const SHARD: u8 = 2;
+
+/// Bytes before the parts of a key of the group's own.
+const OWN_BYTES: usize = 8 + 1 + 1;
+
+/// Bytes before the parts of a key of a shard.
+const SHARD_BYTES: usize = 8 + 1 + 8 + 1;
+
+/// Bytes of a search term in a signpost: half of them tell terms apart as well, since one that leads astray costs an empty look,
+/// and the signposts of a whole country lie in one group.
+const SIGN_BYTES: usize = 8;
 
 /// Builds the keys of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,23 +132,44 @@ impl Keys {
         (self.0.0.to_be_bytes().to_vec(), end)
     }
 
-    fn start(self, space: Space) -> Vec<u8> {
-        let mut key = Vec::with_capacity(64);
-        key.extend_from_slice(&self.0.0.to_be_bytes());
-        key.push(space as u8);
-        key
+    /// All of a shard, but for its [`ShardState`](crate::registry::ShardState) and the group's signposts.
+    #[must_use]
+    pub fn of_shard(self, shard: ShardId) -> Range {
+        let from = [&self.0.0.to_be_bytes()[..], &[SHARD], &shard.0.to_be_bytes()].concat();
+        let to = after_prefix(&from);
+        (from, to)
     }
 
-    /// The key of `parts` in `space`.
-    fn key(self, space: Space, parts: &[&[u8]]) -> Vec<u8> {
-        let mut key = self.start(space);
+    /// The key of `parts` in a space of the group's own.
+    fn own(self, space: Space, parts: &[&[u8]]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(64);
+        key.extend_from_slice(&self.0.0.to_be_bytes());
+        key.extend_from_slice(&[OWN, space as u8]);
         parts.iter().for_each(|part| key.extend_from_slice(part));
         key
     }
 
-    /// All keys in `space` that begin with `parts`.
-    fn range(self, space: Space, parts: &[&[u8]]) -> Range {
-        let from = self.key(space, parts);
+    /// The key of `parts` in a space of a shard.
+    fn key(self, shard: ShardId, space: Space, parts: &[&[u8]]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(64);
+        key.extend_from_slice(&self.0.0.to_be_bytes());
+        key.push(SHARD);
+        key.extend_from_slice(&shard.0.to_be_bytes());
+        key.push(space as u8);
+        parts.iter().for_each(|part| key.extend_from_slice(part));
+        key
+    }
+
+    /// All keys in a space of the group's own that begin with `parts`.
+    fn own_range(self, space: Space, parts: &[&[u8]]) -> Range {
+        let from = self.own(space, parts);
+        let to = after_prefix(&from);
+        (from, to)
+    }
+
+    /// All keys in a space of a shard that begin with `parts`.
+    fn range(self, shard: ShardId, space: Space, parts: &[&[u8]]) -> Range {
+        let from = self.key(shard, space, parts);
         let to = after_prefix(&from);
         (from, to)
     }
@@ -118,19 +177,19 @@ impl Keys {
     /// The group itself.
     #[must_use]
     pub fn group(self) -> Vec<u8> {
-        self.start(Space::Group)
+        self.own(Space::Group, &[])
     }
 
     /// A hosted shard.
     #[must_use]
     pub fn shard(self, shard: ShardId) -> Vec<u8> {
-        self.key(Space::Shard, &[&shard.0.to_be_bytes()])
+        self.own(Space::Shard, &[&shard.0.to_be_bytes()])
     }
 
     /// All hosted shards.
     #[must_use]
     pub fn shards(self) -> Range {
-        self.range(Space::Shard, &[])
+        self.own_range(Space::Shard, &[])
     }
 
     /// The first branch of an author.
@@ -142,211 +201,295 @@ impl Keys {
     /// A branch of an author.
     #[must_use]
     pub fn branch(self, shard: ShardId, author: AuthorId, branch: AuthorId) -> Vec<u8> {
-        self.key(Space::Author, &[&shard.0.to_be_bytes(), &author.0, &branch.0])
+        self.key(shard, Space::Author, &[&author.0, &branch.0])
     }
 
     /// All branches of an author.
     #[must_use]
     pub fn branches(self, shard: ShardId, author: AuthorId) -> Range {
-        self.range(Space::Author, &[&shard.0.to_be_bytes(), &author.0])
+        self.range(shard, Space::Author, &[&author.0])
     }
 
     /// All branches of all authors of a shard.
     #[must_use]
     pub fn authors(self, shard: ShardId) -> Range {
-        self.range(Space::Author, &[&shard.0.to_be_bytes()])
+        self.range(shard, Space::Author, &[])
     }
 
     /// The edit that lies at a place.
     #[must_use]
     pub fn edit(self, shard: ShardId, place: &Dot) -> Vec<u8> {
-        self.key(Space::Edit, &[&shard.0.to_be_bytes(), &place.actor.0, &place.counter.to_be_bytes()])
+        self.key(shard, Space::Edit, &[&place.actor.0, &place.counter.to_be_bytes()])
+    }
+
+    /// All edits of a shard, by where they lie.
+    #[must_use]
+    pub fn edits(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Edit, &[])
     }
 
     /// An arrival; positions count from 1.
     #[must_use]
     pub fn arrival(self, shard: ShardId, position: u64) -> Vec<u8> {
-        self.key(Space::Arrival, &[&shard.0.to_be_bytes(), &position.to_be_bytes()])
+        self.key(shard, Space::Arrival, &[&position.to_be_bytes()])
     }
 
     /// All arrivals of a shard at `from` and above.
     #[must_use]
     pub fn arrivals(self, shard: ShardId, from: u64) -> Range {
-        (self.arrival(shard, from), self.range(Space::Arrival, &[&shard.0.to_be_bytes()]).1)
+        (self.arrival(shard, from), self.range(shard, Space::Arrival, &[]).1)
     }
 
     /// A record.
     #[must_use]
     pub fn record(self, shard: ShardId, record: RecordId) -> Vec<u8> {
-        self.key(Space::Record, &[&shard.0.to_be_bytes(), &record.0])
+        self.key(shard, Space::Record, &[&record.0])
     }
 
     /// The shard of a key of one of the group's records; none for another key.
     #[must_use]
     pub fn shard_of_record(self, key: &[u8]) -> Option<ShardId> {
-        let rest = key.strip_prefix(&self.0.0.to_be_bytes())?.strip_prefix(&[Space::Record as u8])?;
-        Some(ShardId(u64::from_be_bytes(*rest.first_chunk()?)))
+        let rest = key.strip_prefix(&self.0.0.to_be_bytes())?.strip_prefix(&[SHARD])?;
+        let (shard, rest) = rest.split_first_chunk()?;
+        rest.starts_with(&[Space::Record as u8]).then(|| ShardId(u64::from_be_bytes(*shard)))
+    }
+
+    /// The shard of which there is news for a neighbour if this key is written: edits came, or a site stated what it holds.
+    #[must_use]
+    pub fn shard_that_moves(self, key: &[u8]) -> Option<ShardId> {
+        let rest = key.strip_prefix(&self.0.0.to_be_bytes())?;
+        let shard = match rest.strip_prefix(&[OWN, Space::Shard as u8]) {
+            Some(shard) => shard.first_chunk()?,
+            None => {
+                let (shard, rest) = rest.strip_prefix(&[SHARD])?.split_first_chunk()?;
+                rest.starts_with(&[Space::Statement as u8]).then_some(shard)?
+            }
+        };
+        Some(ShardId(u64::from_be_bytes(*shard)))
     }
 
     /// All records of a shard.
     #[must_use]
     pub fn records(self, shard: ShardId) -> Range {
-        self.range(Space::Record, &[&shard.0.to_be_bytes()])
+        self.range(shard, Space::Record, &[])
     }
 
     /// One edit in a record's history.
     #[must_use]
     pub fn history_entry(self, shard: ShardId, record: RecordId, position: u64) -> Vec<u8> {
-        self.key(Space::History, &[&shard.0.to_be_bytes(), &record.0, &position.to_be_bytes()])
+        self.key(shard, Space::History, &[&record.0, &position.to_be_bytes()])
     }
 
     /// A record's history in the order of arrival.
     #[must_use]
     pub fn history(self, shard: ShardId, record: RecordId) -> Range {
-        self.range(Space::History, &[&shard.0.to_be_bytes(), &record.0])
+        self.range(shard, Space::History, &[&record.0])
     }
 
-    /// A receipt.
+    /// A receipt of the shard.
     #[must_use]
-    pub fn request(self, request: RequestId) -> Vec<u8> {
-        self.key(Space::Request, &[&request.session.0, &request.counter.to_be_bytes()])
+    pub fn request(self, shard: ShardId, request: RequestId) -> Vec<u8> {
+        self.key(shard, Space::Request, &[&request.session.0, &request.counter.to_be_bytes()])
     }
 
-    /// All receipts of a session.
+    /// All receipts of a session in a shard.
     #[must_use]
-    pub fn requests(self, session: SessionId) -> Range {
-        self.range(Space::Request, &[&session.0])
+    pub fn requests(self, shard: ShardId, session: SessionId) -> Range {
+        self.range(shard, Space::Request, &[&session.0])
     }
 
-    /// The last day on which a session was used, counted from 1970.
+    /// The last day on which a session was used in a shard, counted from 1970.
     #[must_use]
-    pub fn session(self, session: SessionId) -> Vec<u8> {
-        self.key(Space::Session, &[&session.0])
+    pub fn session(self, shard: ShardId, session: SessionId) -> Vec<u8> {
+        self.key(shard, Space::Session, &[&session.0])
     }
 
-    /// That a session was used last on `day`.
+    /// All sessions of which the shard has receipts.
     #[must_use]
-    pub fn expiry(self, day: u32, session: SessionId) -> Vec<u8> {
-        self.key(Space::Expiry, &[&day.to_be_bytes(), &session.0])
+    pub fn sessions(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Session, &[])
     }
 
-    /// The sessions that were used last before `day`.
+    /// That a session was used last on `day` in a shard.
+    #[must_use]
+    pub fn expiry(self, day: u32, shard: ShardId, session: SessionId) -> Vec<u8> {
+        self.own(Space::Expiry, &[&day.to_be_bytes(), &shard.0.to_be_bytes(), &session.0])
+    }
+
+    /// The sessions that were used last before `day`, in any shard.
     #[must_use]
     pub fn expired(self, day: u32) -> Range {
-        (self.start(Space::Expiry), self.key(Space::Expiry, &[&day.to_be_bytes()]))
+        (self.own(Space::Expiry, &[]), self.own(Space::Expiry, &[&day.to_be_bytes()]))
     }
 
     /// A session's secret.
     #[must_use]
     pub fn secret(self, shard: ShardId, author: AuthorId, session: SessionId) -> Vec<u8> {
-        self.key(Space::Secret, &[&shard.0.to_be_bytes(), &author.0, &session.0])
+        self.key(shard, Space::Secret, &[&author.0, &session.0])
     }
 
     /// An open conflict; `conflict` is its encoded key.
     #[must_use]
     pub fn conflict(self, shard: ShardId, record: RecordId, conflict: &[u8]) -> Vec<u8> {
-        self.key(Space::Conflict, &[&shard.0.to_be_bytes(), &record.0, conflict])
+        self.key(shard, Space::Conflict, &[&record.0, conflict])
     }
 
     /// All open conflicts of a shard, or of one of its records.
     #[must_use]
     pub fn conflicts(self, shard: ShardId, record: Option<RecordId>) -> Range {
-        let shard = shard.0.to_be_bytes();
         match record {
-            Some(record) => self.range(Space::Conflict, &[&shard, &record.0]),
-            None => self.range(Space::Conflict, &[&shard]),
+            Some(record) => self.range(shard, Space::Conflict, &[&record.0]),
+            None => self.range(shard, Space::Conflict, &[]),
         }
     }
 
     /// Why the edit at a place is set aside.
     #[must_use]
     pub fn poison(self, shard: ShardId, place: &Dot) -> Vec<u8> {
-        self.key(Space::Poison, &[&shard.0.to_be_bytes(), &place.actor.0, &place.counter.to_be_bytes()])
+        self.key(shard, Space::Poison, &[&place.actor.0, &place.counter.to_be_bytes()])
     }
 
     /// All edits of a shard that are set aside.
     #[must_use]
     pub fn poisons(self, shard: ShardId) -> Range {
-        self.range(Space::Poison, &[&shard.0.to_be_bytes()])
+        self.range(shard, Space::Poison, &[])
     }
 
     /// How far `peer`'s stream of a shard has been taken.
     #[must_use]
     pub fn cursor(self, shard: ShardId, peer: SiteId) -> Vec<u8> {
-        self.key(Space::Cursor, &[&shard.0.to_be_bytes(), &peer.0.to_be_bytes()])
+        self.key(shard, Space::Cursor, &[&peer.0.to_be_bytes()])
     }
 
     /// The last statement of `site` about a shard.
     #[must_use]
     pub fn statement(self, shard: ShardId, site: SiteId) -> Vec<u8> {
-        self.key(Space::Statement, &[&shard.0.to_be_bytes(), &site.0.to_be_bytes()])
+        self.key(shard, Space::Statement, &[&site.0.to_be_bytes()])
     }
 
     /// All statements about a shard.
     #[must_use]
     pub fn statements(self, shard: ShardId) -> Range {
-        self.range(Space::Statement, &[&shard.0.to_be_bytes()])
+        self.range(shard, Space::Statement, &[])
     }
 
     /// The word of its author's site for the edit that came at `position`.
     #[must_use]
     pub fn seal(self, shard: ShardId, position: u64) -> Vec<u8> {
-        self.key(Space::Seal, &[&shard.0.to_be_bytes(), &position.to_be_bytes()])
+        self.key(shard, Space::Seal, &[&position.to_be_bytes()])
     }
 
     /// The records of a shard with one personal number, by its search term.
     #[must_use]
     pub fn number(self, shard: ShardId, number: &[u8; 16]) -> Vec<u8> {
-        self.key(Space::Number, &[&shard.0.to_be_bytes(), number])
+        self.key(shard, Space::Number, &[number])
     }
 
     /// A search term's pointer to a record.
     #[must_use]
-    pub fn index(self, term: &[u8; 16], shard: ShardId, record: RecordId) -> Vec<u8> {
-        self.key(Space::Index, &[term, &shard.0.to_be_bytes(), &record.0])
+    pub fn index(self, shard: ShardId, term: &[u8; 16], record: RecordId) -> Vec<u8> {
+        self.key(shard, Space::Index, &[term, &record.0])
     }
 
-    /// All records to which a search term points.
+    /// The whole index of a shard.
     #[must_use]
-    pub fn index_term(self, term: &[u8; 16]) -> Range {
-        self.range(Space::Index, &[term])
+    pub fn indexes(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Index, &[])
     }
 
-    /// All records of one shard to which a search term points.
+    /// All records of a shard to which a search term points.
     #[must_use]
-    pub fn index_in(self, term: &[u8; 16], shard: ShardId) -> Range {
-        self.range(Space::Index, &[term, &shard.0.to_be_bytes()])
+    pub fn index_term(self, shard: ShardId, term: &[u8; 16]) -> Range {
+        self.range(shard, Space::Index, &[term])
+    }
+
+    /// Everything in the index of a shard for which the signpost of a term stands.
+    #[must_use]
+    pub fn index_signed(self, shard: ShardId, term: &[u8; 16]) -> Range {
+        self.range(shard, Space::Index, &[&term[..SIGN_BYTES]])
+    }
+
+    /// The signpost of a term: that a shard has something under it.
+    #[must_use]
+    pub fn term(self, term: &[u8; 16], shard: ShardId) -> Vec<u8> {
+        self.own(Space::Term, &[&term[..SIGN_BYTES], &shard.0.to_be_bytes()])
+    }
+
+    /// The shards that have something under a term, from `shard` on; seldom one that has not.
+    #[must_use]
+    pub fn terms_from(self, term: &[u8; 16], shard: ShardId) -> Range {
+        (self.term(term, shard), self.own_range(Space::Term, &[&term[..SIGN_BYTES]]).1)
+    }
+
+    /// In which shards of the group a record is.
+    #[must_use]
+    pub fn home(self, record: RecordId) -> Vec<u8> {
+        self.own(Space::Home, &[&record.0])
     }
 
     /// An entry of the access log; numbers count from 1.
     #[must_use]
     pub fn access(self, number: u64) -> Vec<u8> {
-        self.key(Space::Access, &[&number.to_be_bytes()])
+        self.own(Space::Access, &[&number.to_be_bytes()])
     }
 
     /// The access log from `number` on.
     #[must_use]
     pub fn access_from(self, number: u64) -> Range {
-        (self.access(number), self.range(Space::Access, &[]).1)
+        (self.access(number), self.own_range(Space::Access, &[]).1)
     }
 
     /// An entry of the directory.
     #[must_use]
     pub fn place(self, entry: &[u8]) -> Vec<u8> {
-        self.key(Space::Place, &[entry])
+        self.own(Space::Place, &[entry])
+    }
+
+    /// Where the access log of another site's group stands, of one incarnation.
+    #[must_use]
+    pub fn heard(self, site: SiteId, group: GroupId, incarnation: Incarnation) -> Vec<u8> {
+        self.own(Space::Heard, &[&site.0.to_be_bytes(), &group.0.to_be_bytes(), &incarnation.0])
+    }
+
+    /// All access logs of one other site.
+    #[must_use]
+    pub fn heard_of(self, site: SiteId) -> Range {
+        self.own_range(Space::Heard, &[&site.0.to_be_bytes()])
+    }
+
+    /// All access logs of other sites.
+    #[must_use]
+    pub fn heard_all(self) -> Range {
+        self.own_range(Space::Heard, &[])
     }
 
     /// The whole directory.
     #[must_use]
     pub fn places(self) -> Range {
-        self.range(Space::Place, &[])
+        self.own_range(Space::Place, &[])
     }
 }
 
-/// The bytes after the fixed part of a key: what the variable end of it says.
+/// The space of a key, as a number; none of one that is not of these.
+#[must_use]
+pub fn space_of(key: &[u8]) -> Option<u8> {
+    match *key.get(8)? {
+        OWN => key.get(OWN_BYTES - 1).copied(),
+        SHARD => key.get(SHARD_BYTES - 1).copied(),
+        _ => None,
+    }
+}
+
+/// The bytes of a shard's key after its space and `fixed` more: what the variable end of it says.
 #[must_use]
 pub fn suffix(key: &[u8], fixed: usize) -> &[u8] {
-    key.get(9 + fixed..).unwrap_or(&[])
+    key.get(SHARD_BYTES + fixed..).unwrap_or(&[])
+}
+
+/// The same of a key of the group's own.
+#[must_use]
+pub fn own_suffix(key: &[u8], fixed: usize) -> &[u8] {
+    key.get(OWN_BYTES + fixed..).unwrap_or(&[])
 }
 
 /// The first key after all that begin with `prefix`.
@@ -372,10 +515,35 @@ mod tests {
         let inside = keys.record(ShardId(u64::MAX), RecordId([0xff; 16]));
         assert!(from <= inside && inside < to);
         assert!(keys.record(ShardId(u64::MAX - 1), RecordId([0xff; 16])) < from);
-        assert!(keys.history_entry(ShardId(0), RecordId([0; 16]), 0) >= to);
+        assert!(keys.history_entry(ShardId(u64::MAX), RecordId([0; 16]), 0) >= to);
         let (from, to) = keys.all();
-        assert!(from <= keys.group() && keys.place(&[0xff; 4]) < to);
+        assert!(from <= keys.group() && keys.seal(ShardId(u64::MAX), u64::MAX) < to);
         assert!(Keys(GroupId(6)).group() >= to);
+    }
+
+    #[test]
+    fn a_shard_is_one_range_and_the_groups_own_lies_before_all_shards() {
+        let keys = Keys(GroupId(5));
+        let (from, to) = keys.of_shard(ShardId(7));
+        assert!(keys.of_shard(ShardId(6)).1 <= from && to <= keys.of_shard(ShardId(8)).0);
+        let of_shard = [keys.authors(ShardId(7)).0, keys.number(ShardId(7), &[0xff; 16])];
+        assert!(of_shard.iter().all(|key| from <= *key && *key < to));
+        let own = [keys.group(), keys.shard(ShardId(7)), keys.home(RecordId([7; 16])), keys.place(&[0xff; 40])];
+        assert!(own.iter().all(|key| *key < keys.of_shard(ShardId(0)).0));
+        assert_eq!(keys.shard_of_record(&keys.record(ShardId(7), RecordId([1; 16]))), Some(ShardId(7)));
+        let others = [keys.history_entry(ShardId(7), RecordId([1; 16]), 1), keys.shard(ShardId(7)), keys.group()];
+        assert!(others.iter().all(|key| keys.shard_of_record(key).is_none()));
+        assert_eq!(space_of(&keys.conflict(ShardId(7), RecordId([1; 16]), b"c")), Some(Space::Conflict as u8));
+        assert_eq!(space_of(&keys.home(RecordId([1; 16]))), Some(Space::Home as u8));
+    }
+
+    #[test]
+    fn a_shard_moves_by_its_own_entry_and_by_statements() {
+        let (keys, shard) = (Keys(GroupId(5)), ShardId(7));
+        let moves = [keys.shard(shard), keys.statement(shard, SiteId(1))];
+        assert!(moves.iter().all(|key| keys.shard_that_moves(key) == Some(shard)));
+        let rests = [keys.record(shard, RecordId([1; 16])), keys.group(), Keys(GroupId(6)).shard(shard)];
+        assert!(rests.iter().all(|key| keys.shard_that_moves(key).is_none()));
     }
 
     #[test]

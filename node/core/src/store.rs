@@ -35,6 +35,14 @@ pub enum StoreError {
         /// What is not understood.
         detail: String,
     },
+    /// Whole, and under a secret key that this machine was not given.
+    #[error("{place} needs another key ({detail}): give the node the secrets of its site; its data is not damaged")]
+    Keyed {
+        /// What.
+        place: String,
+        /// Which key is asked for.
+        detail: String,
+    },
     /// A snapshot is being put in the place of the state.
     #[error("the state is being replaced: ask again in a moment")]
     Replacing,

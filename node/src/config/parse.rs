@@ -63,6 +63,7 @@ struct RawSite {
     unit: Text,
     code: Text,
     signing_key: Text,
+    secrets: Text,
     bootstrap: Flag,
     members: Vec<Spanned<RawMember>>,
     groups: Vec<Spanned<RawGroup>>,
@@ -382,6 +383,7 @@ impl Source<'_> {
             None => None,
         };
         let signing_key = self.path("site.signing_key", raw.signing_key)?;
+        let secrets = self.path("site.secrets", raw.secrets)?;
         let bootstrap_span = raw.bootstrap.as_ref().map(Spanned::span);
         let bootstrap = raw.bootstrap.is_some_and(Spanned::into_inner);
         let groups = self.groups(&raw.groups)?;
@@ -404,7 +406,7 @@ impl Source<'_> {
                 return Err(self.error("site.members", bootstrap_span, reason));
             }
         }
-        Ok(Site { unit, code, signing_key, bootstrap, members, groups })
+        Ok(Site { unit, code, signing_key, secrets, bootstrap, members, groups })
     }
 
     fn groups(&self, raw: &[Spanned<RawGroup>]) -> Result<Vec<Group>, ConfigError> {

@@ -15,6 +15,7 @@ unsafe_loopback = true
 [site]
 unit = "u-00000000000000c3"
 signing_key = "site.key"
+secrets = "site.secrets"
 "#;
 
 /// A site that is founded, on two nodes.
@@ -30,6 +31,7 @@ file = "place.csv"
 [site]
 unit = "u-00000000000000c3"
 signing_key = "site.key"
+secrets = "site.secrets"
 bootstrap = true
 [[site.members]]
 id = "n-0000000000000011"
@@ -102,6 +104,7 @@ fn the_example_says_everything() {
             unit: UnitId(0xc3),
             code: Some("01".to_owned()),
             signing_key: "/etc/dinhba/tls/s-0000000000000051.key".into(),
+            secrets: "/etc/dinhba/tls/s-0000000000000051.secrets".into(),
             bootstrap: true,
             members: vec![member(0x11, "10.0.0.5:7400"), member(0x12, "10.0.0.6:7400"), member(0x13, "10.0.0.7:7400")],
             groups: vec![
@@ -260,6 +263,11 @@ fn a_missing_key_is_shown_with_what_to_write() {
     refused(
         &with_line(LEAST, "signing_key", ""),
         "`site.signing_key` is missing: write the path of the site's Ed25519 private key, PKCS #8 in PEM",
+    );
+    refused(
+        &with_line(LEAST, "secrets", ""),
+        "`site.secrets` is missing: write the path of the site's secrets: the keys of its index, its backups and the \
+         country's digests",
     );
     refused(
         &with_line(LEAST, "unsafe_loopback", ""),

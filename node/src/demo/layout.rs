@@ -286,6 +286,7 @@ impl Country {
                 unit: site.unit,
                 code: Some(site.code.clone()),
                 signing_key: pki.join("sites").join(format!("{}.key", site.id)),
+                secrets: pki.join("sites").join(format!("{}.secrets", site.id)),
                 bootstrap: site.nodes.first().is_some_and(|first| first.id == node.id),
                 members: members.collect::<Result<_>>()?,
                 groups: site.groups.iter().map(|(id, shards)| Group { id: *id, shards: shards.clone() }).collect(),

@@ -84,8 +84,11 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
                 tracing::debug!(%group, %error, "not initialized now");
             }
         }
-        // Operators raise it once every node runs a version that knows more.
-        done(hosted, Command::Form(Form { site: config.node.site, level: LEVEL_FIRST })).await?;
+        // Operators raise the level once every node runs a version that knows more.
+        let (index_key, digest_key) = (shared.secrets.index.id, shared.secrets.digest.id);
+        let incarnation = Incarnation(link::random());
+        let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key, incarnation };
+        done(hosted, Command::Form(form)).await?;
         let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
         for shard in shards {
             let unit = home_of(*shard)?;

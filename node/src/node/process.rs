@@ -17,10 +17,12 @@ use crate::config::Config;
 use crate::datadir::{DataDir, Owner};
 use crate::disk::{Disk, RealDisk};
 use crate::log::{GroupCommit, LOST_VOTE, refuse_lost};
+use crate::pki::SiteKeys;
 use crate::raft::group::StartError;
 use crate::raft::stored::ENGINE_DAMAGED;
 use crate::runtime;
 use crate::seal::Unsealed;
+use crate::secrets::Secrets;
 use crate::state::{self, EngineKind};
 use crate::tls::Door;
 use crate::{pki, server};
@@ -140,7 +142,8 @@ async fn run_here(
     level_max: u16,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let keys = pki::read_site_keys(&config.site.signing_key)?;
+    let signing = pki::read_signing_key(&config.site.signing_key)?;
+    let keys = SiteKeys { signing, secrets: Secrets::read(&config.site.secrets).context("site.secrets")? };
     let door = Door::open(&config)?;
     // First the port: it is the error that people make most, and nothing on the disk is touched by it.
     let incoming = door.listen(&config.node.listen)?;

@@ -7,8 +7,10 @@ use dinhba_core::level::LEVEL_MAX;
 use super::process::with_remedy;
 use super::*;
 use crate::hosted::{ENTRIES_IN_FLIGHT_MAX, ProposalFailed, QUEUE_MAX};
+use crate::pki::SiteKeys;
 use crate::raft::group::StartError;
 use crate::raft::test_support::{MemoryDisk, MemoryLog, MemoryState};
+use crate::secrets::Secrets;
 
 const GROUP: GroupId = GroupId(1);
 const CONFIG: &str = r#"[node]
@@ -21,6 +23,7 @@ unsafe_loopback = true
 [site]
 unit = "u-00000000000000c3"
 signing_key = "site.key"
+secrets = "site.secrets"
 [[site.members]]
 id = "n-0000000000000011"
 address = "127.0.0.1:7400"
@@ -51,7 +54,9 @@ async fn node(is_new: bool) -> (Node, Seams) {
         is_new,
         level_max: LEVEL_MAX,
     };
-    let node = Node::prepare(config, &seams, SigningKey::from_bytes(&[1; 32]));
+    let secrets = Secrets::first([2; 32], [3; 32], [4; 32]);
+    let keys = SiteKeys { signing: SigningKey::from_bytes(&[1; 32]), secrets };
+    let node = Node::prepare(config, &seams, keys);
     (node, seams)
 }
 

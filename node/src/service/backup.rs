@@ -54,7 +54,7 @@ pub(super) async fn stream(
     }
     let taken_ms = runtime::utc_ms();
     log_it(&shared, caller).await?;
-    let sealer = Arc::new(Keyed::for_backups(&shared.first_key));
+    let sealer = Arc::new(Keyed::for_backups(&shared.secrets.backup));
     let summary = summarize(&shared, &held, &*sealer, taken_ms)?;
     let courses: VecDeque<Course> = summary
         .reached()

@@ -13,7 +13,7 @@ use dinhba_core::access::Action;
 use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
-use dinhba_core::keys::{Keys, Range};
+use dinhba_core::keys::{Keys, own_suffix};
 use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, corrupt, read};
@@ -126,8 +126,6 @@ struct Walk<'a> {
     index_key: &'a [u8; 32],
     /// What the caller may see. What lies elsewhere takes nobody's place.
     may: &'a BTreeMap<ShardId, ShardState>,
-    /// Whether this is all that the group has.
-    is_all: bool,
 }
 
 impl Walk<'_> {
@@ -144,18 +142,18 @@ impl Walk<'_> {
         let first = from.map_or(0, |mark| usize::from(mark.term));
         for (number, term) in question.terms.iter().enumerate().skip(first) {
             let passed = from.filter(|mark| usize::from(mark.term) == number);
-            let passed = passed.map(|mark| [self.keys.index(term, mark.shard, mark.record).as_slice(), &[0]].concat());
-            for (start, to) in self.ranges(term) {
-                let start = passed.as_ref().map_or(start.clone(), |passed| start.clone().max(passed.clone()));
-                if start >= to {
-                    continue;
+            for shard in self.shards(term, passed.map_or(ShardId(0), |mark| mark.shard)) {
+                let shard = shard?;
+                let (mut start, to) = self.keys.index_term(shard, term);
+                if let Some(mark) = passed.filter(|mark| mark.shard == shard) {
+                    start = [self.keys.index(shard, term, mark.record).as_slice(), &[0]].concat();
                 }
                 for item in self.view.scan(&start, &to) {
                     if found.len() == room || left.is_used_up() {
                         return Ok((found, last));
                     }
                     left.entries -= 1;
-                    let (shard, id) = index_key(&item?.0)?;
+                    let id = index_key(&item?.0)?;
                     // A question has at most a hundred terms.
                     last = Some(Mark { group: self.keys.0, term: number as u16, shard, record: id });
                     if let Some((record, bytes)) = self.look_at(question, number, shard, id)? {
@@ -168,12 +166,14 @@ impl Walk<'_> {
         Ok((found, None))
     }
 
-    /// Where the index is looked at for a term: in each of few shards, or everywhere.
-    fn ranges(&self, term: &Term) -> Vec<Range> {
-        match !self.is_all && self.may.len() <= SHARDS_ASKED_MAX {
-            true => self.may.keys().map(|shard| self.keys.index_in(term, *shard)).collect(),
-            false => vec![self.keys.index_term(term)],
+    /// The shards whose index is looked at for a term, from one on: each of few, or those of many to which a signpost leads.
+    fn shards(&self, term: &Term, from: ShardId) -> Box<dyn Iterator<Item = Result<ShardId, StoreError>> + '_> {
+        if self.may.len() <= SHARDS_ASKED_MAX {
+            return Box::new(self.may.range(from..).map(|(shard, _)| Ok(*shard)));
         }
+        let (start, to) = self.keys.terms_from(term, from);
+        let signed = self.view.scan(&start, &to).map(|item| signed_shard(&item?.0));
+        Box::new(signed.filter(|shard| shard.as_ref().map_or(true, |shard| self.may.contains_key(shard))))
     }
 
     /// The record to which the question's term of that number points, if it is meant and no earlier term points to it; and how
@@ -185,9 +185,6 @@ impl Walk<'_> {
         shard: ShardId,
         id: RecordId,
     ) -> Result<Option<(Record, usize)>, StoreError> {
-        if !self.may.contains_key(&shard) {
-            return Ok(None);
-        }
         let key = self.keys.record(shard, id);
         let stored = self.view.get(&key)?;
         let stored = stored.ok_or_else(|| corrupt(&key, Malformed { what: "index: its record is missing" }))?;
@@ -201,6 +198,12 @@ impl Walk<'_> {
         };
         Ok((!came).then_some((record, stored.len())))
     }
+}
+
+/// The shard of a term's signpost.
+fn signed_shard(key: &[u8]) -> Result<ShardId, StoreError> {
+    let shard = own_suffix(key, 8).first_chunk().copied();
+    shard.map(u64::from_be_bytes).map(ShardId).ok_or_else(|| corrupt(key, Malformed { what: "signpost of a term" }))
 }
 
 impl RecordsService {
@@ -326,7 +329,7 @@ impl RecordsService {
         let mut left = Left { bytes: PAGE_BYTES.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
         for asked in self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))? {
-            let Asked { hosted, hosts, may, .. } = &asked;
+            let Asked { hosted, may, .. } = &asked;
             if from.is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
             }
@@ -341,10 +344,8 @@ impl RecordsService {
             }
             let from = from.as_ref().filter(|mark| mark.group == hosted.id());
             let (room, keys) = (FOUND_MAX - records.len(), hosted.keys());
-            let is_all = may.len() == *hosts;
-            let page = hosted.look(|view| {
-                Walk { view, keys, index_key: &index_key, may, is_all }.page(question, from, room, &mut left)
-            });
+            let page = hosted
+                .look(|view| Walk { view, keys, index_key: &index_key, may }.page(question, from, room, &mut left));
             let (found, end) = page.map_err(|error| broken(&error))?;
             records.extend(self.show(caller, hosted, may, found).await?);
             if end.is_some() {
@@ -460,7 +461,7 @@ impl RecordsService {
     }
 
     fn index_key(&self) -> [u8; 32] {
-        self.0.hosted().next().map(|hosted| hosted.context.index_key).unwrap_or_default()
+        self.0.hosted().next().map(|hosted| hosted.context.index_key.secret).unwrap_or_default()
     }
 
     fn shards_here(&self) -> Result<Vec<ShardState>, Status> {
@@ -490,10 +491,15 @@ impl RecordsService {
 
 #[cfg(test)]
 mod tests {
-    use dinhba_core::store::{Batch, StateEngine};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use dinhba_core::store::{Batch, Scan, StateEngine};
 
     use super::*;
     use crate::raft::test_support::MemoryState;
+    use crate::seal::Unsealed;
+    use crate::state::EngineKind;
 
     const KEY: [u8; 32] = [3; 32];
     const TERMS: [Term; 2] = [[7; 16], [8; 16]];
@@ -526,7 +532,10 @@ mod tests {
         let mut batch = Batch::default();
         let mut put = |shard, number: u8| {
             let record = RecordId([number; 16]);
-            TERMS.iter().for_each(|term| batch.put(keys.index(term, ShardId(shard), record), Vec::new()));
+            TERMS.iter().for_each(|term| {
+                batch.put(keys.index(ShardId(shard), term, record), Vec::new());
+                batch.put(keys.term(term, ShardId(shard)), Vec::new());
+            });
             batch.put(keys.record(ShardId(shard), record), Record::new(RecordKind::Person).to_bytes());
         };
         (0..200).for_each(|number| put(1, number));
@@ -555,7 +564,7 @@ mod tests {
         left: &mut Left,
     ) -> (Vec<u8>, Option<Mark>) {
         let may = shards.iter().map(|number| (ShardId(*number), shard(*number))).collect();
-        let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may, is_all: shards.len() == 2 };
+        let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may };
         let (found, mark) = walk.page(question, from, FOUND_MAX, left).unwrap();
         (found.iter().map(|found| found.id.0[0]).collect(), mark)
     }
@@ -569,7 +578,7 @@ mod tests {
         let (state, question) = (state(), question());
         assert_eq!(page(&state, &question, &[2], None, &mut left(9)), (vec![201], None));
         assert_eq!(page(&state, &question, &[], None, &mut left(9)), (vec![], None));
-        // With many shards the whole index is walked.
+        // With many shards the signposts say which have the term.
         let many: Vec<u64> = (2..30).collect();
         assert_eq!(page(&state, &question, &many, None, &mut left(1000)), (vec![201], None));
     }
@@ -603,6 +612,70 @@ mod tests {
             assert_eq!(seen, (0..=201).filter(|number| number % 2 == 1).collect::<Vec<u8>>());
             assert!(pages > 1, "left {entries}, {bytes}");
         }
+    }
+
+    /// Counts what is asked of a view.
+    struct Counted<'a>(Box<dyn StateView + 'a>, AtomicUsize);
+
+    impl StateView for Counted<'_> {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.get(key)
+        }
+        fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Scan<'a> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.scan(from, to)
+        }
+    }
+
+    /// The centre: ten thousand shards with 20 people each, all of one name that every shard has, each of a number of their own.
+    #[test]
+    fn who_asks_for_one_person_of_ten_thousand_shards_is_not_led_through_all_of_them() {
+        let (dir, keys, shards) = (tempfile::tempdir().unwrap(), Keys(GroupId(1)), 10_000_u64);
+        let engine = crate::state::open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed)).unwrap();
+        let number_of = |shard: u64, person: u64| -> Term {
+            *blake3::hash(&(shard, person).to_bytes()).as_bytes().first_chunk().unwrap()
+        };
+        for shard in 1..=shards {
+            let mut batch = Batch::default();
+            for person in 0..20 {
+                let term = number_of(shard, person);
+                for term in [&term, &TERMS[0]] {
+                    batch.put(keys.index(ShardId(shard), term, RecordId(number_of(shard, person))), Vec::new());
+                    batch.put(keys.term(term, ShardId(shard)), Vec::new());
+                }
+                batch.put(
+                    keys.record(ShardId(shard), RecordId(number_of(shard, person))),
+                    Record::new(RecordKind::Person).to_bytes(),
+                );
+            }
+            engine.apply(batch).unwrap();
+        }
+        let may: BTreeMap<ShardId, ShardState> = (1..=shards).map(|number| (ShardId(number), shard(number))).collect();
+        let asked = |term: Term, from: Option<&Mark>| {
+            let view = Counted(engine.snapshot().unwrap(), AtomicUsize::new(0));
+            let (began, question) = (runtime::now(), Question { terms: vec![term], ..question() });
+            let walk = Walk { view: &view, keys, index_key: &KEY, may: &may };
+            let (found, mark) = walk.page(&question, from, FOUND_MAX, &mut left(LOOKED_AT_MAX)).unwrap();
+            eprintln!(
+                "{} found by {} looks in {:?}",
+                found.len(),
+                view.1.load(Ordering::Relaxed),
+                runtime::now() - began
+            );
+            (found, mark, view.1.load(Ordering::Relaxed))
+        };
+        for shard in [1, 5_000, shards] {
+            let (found, mark, looks) = asked(number_of(shard, 7), None);
+            assert_eq!((found.len(), found[0].shard, mark), (1, ShardId(shard), None));
+            assert_eq!(looks, 3, "the signposts, the index of the one shard, the record");
+        }
+        assert_eq!(asked(number_of(shards + 1, 7), None).2, 1, "who is nowhere is looked for nowhere");
+        // A name that all have: each shard that a page comes to is one look more.
+        let (found, mark, looks) = asked(TERMS[0], None);
+        assert_eq!((found.len(), looks), (FOUND_MAX, 1 + 3 + FOUND_MAX));
+        let (found, _, _) = asked(TERMS[0], mark.as_ref());
+        assert_eq!(found[0].shard, ShardId(3), "the next page goes on in the shard where the first ended");
     }
 
     #[test]

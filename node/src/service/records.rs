@@ -13,11 +13,11 @@ use dinhba_core::command::{AccessEntry, ConflictEntry, ConflictKey, LoggedAccess
 use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
-use dinhba_core::keys::{Keys, suffix};
+use dinhba_core::keys::{own_suffix, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{ShardState, corrupt, read, read_range};
-use dinhba_core::store::{StateView, StoreError};
+use dinhba_core::registry::{ShardState, corrupt, homes, read, read_range};
+use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
 use futures::stream::{self, BoxStream};
@@ -49,7 +49,7 @@ const ACCESS_PAGE: usize = 500;
 /// grow several times, and a message takes 4 MiB.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
-/// A site of no more shards looks for a record in one after the other: a district's communes. Beyond, a walk costs less.
+/// Of no more shards each is asked for a term: a district's communes. Beyond, its signposts say which have it.
 pub(super) const SHARDS_ASKED_MAX: usize = 16;
 
 /// Bytes of a stream's edits under way: four of the largest, and all that are usual.
@@ -68,8 +68,6 @@ pub(super) struct Place<'a> {
 /// A group that is asked for several records, as one caller may see it.
 pub(super) struct Asked<'a> {
     pub(super) hosted: &'a Hosted,
-    /// How many shards it has.
-    pub(super) hosts: usize,
     /// The only one of them that the question is about, if it is one.
     pub(super) only: Option<ShardId>,
     /// Those of them that the question is about and the caller may see.
@@ -122,13 +120,11 @@ impl RecordsService {
         let mut all = Vec::new();
         for hosted in self.0.hosted() {
             let mut shards = hosted.shards().map_err(|error| broken(&error))?;
-            // Ancestor shards have nobody in them.
-            let hosts = shards.iter().filter(|shard| !shard.info.is_ancestor()).count();
             shards.retain(&wanted);
             let Some(first) = shards.first() else { continue };
             let only = (shards.len() == 1).then_some(first.info.shard);
             let may = shards.into_iter().filter(|shard| caller.may(action, &shard.info.path).is_ok());
-            all.push(Asked { hosted, hosts, only, may: may.map(|shard| (shard.info.shard, shard)).collect() });
+            all.push(Asked { hosted, only, may: may.map(|shard| (shard.info.shard, shard)).collect() });
         }
         Ok(worth_asking(all, |asked| !asked.may.is_empty()))
     }
@@ -178,13 +174,9 @@ impl RecordsService {
 
     /// The shard that a record lives in, among those that run here.
     pub(super) fn find_record(&self, record: RecordId) -> Result<Option<Place<'_>>, Status> {
-        let place = self.0.place();
-        let asked = if place.shards.len() <= SHARDS_ASKED_MAX { place.shards.len() } else { 0 };
         for hosted in self.0.hosted() {
-            let listed = place.shards.values().take(asked).filter(|entry| entry.group == hosted.id());
-            let shard =
-                hosted.look(|view| shard_of_record(view, hosted.keys(), record, listed.map(|entry| entry.shard)));
-            let Some(shard) = shard.map_err(|error| broken(&error))? else { continue };
+            let shards = hosted.look(|view| homes(view, hosted.keys(), record)).map_err(|error| broken(&error))?;
+            let Some(&shard) = shards.first() else { continue };
             let state = hosted.shard(shard).map_err(|error| broken(&error))?;
             return Ok(state.map(|shard| Place { hosted, shard }));
         }
@@ -314,15 +306,21 @@ fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
     part.ok_or_else(|| corrupt(key, Malformed { what: "key" }))
 }
 
-/// Shard and record of a key of the index.
-pub(super) fn index_key(key: &[u8]) -> Result<(ShardId, RecordId), StoreError> {
-    Ok((ShardId(u64::from_be_bytes(chunk(key, 16)?)), RecordId(chunk(key, 24)?)))
+/// The number of an entry of the access log, by its key.
+fn access_number(key: &[u8]) -> Result<u64, StoreError> {
+    let number = own_suffix(key, 0).first_chunk().copied();
+    number.map(u64::from_be_bytes).ok_or_else(|| corrupt(key, Malformed { what: "key of an access" }))
+}
+
+/// The record of a key of the index.
+pub(super) fn index_key(key: &[u8]) -> Result<RecordId, StoreError> {
+    Ok(RecordId(chunk(key, 16)?))
 }
 
 /// The record and the conflict of a key of a conflict.
 fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
-    let conflict = ConflictKey::from_bytes(suffix(key, 24)).map_err(|error| corrupt(key, error))?;
-    Ok((RecordId(chunk(key, 8)?), conflict))
+    let conflict = ConflictKey::from_bytes(suffix(key, 16)).map_err(|error| corrupt(key, error))?;
+    Ok((RecordId(chunk(key, 0)?), conflict))
 }
 
 /// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit. Or what an operator's
@@ -343,23 +341,6 @@ fn target_text(entry: &AccessEntry) -> String {
 /// The number with which a subject ends.
 fn number_in(subject: &[u8; 16]) -> u64 {
     u128::from_be_bytes(*subject) as u64
-}
-
-/// The shard of a group in which a record is. `listed` are asked first, since a look at one key costs a fraction of a walk.
-fn shard_of_record(
-    view: &dyn StateView,
-    keys: Keys,
-    record: RecordId,
-    listed: impl Iterator<Item = ShardId>,
-) -> Result<Option<ShardId>, StoreError> {
-    for shard in listed {
-        if view.get(&keys.index(&record.0, shard, record))?.is_some() {
-            return Ok(Some(shard));
-        }
-    }
-    let (from, to) = keys.index_term(&record.0);
-    let found = view.scan(&from, &to).next().transpose()?;
-    found.map(|(key, _)| index_key(&key).map(|(shard, _)| shard)).transpose()
 }
 
 #[tonic::async_trait]
@@ -571,7 +552,7 @@ impl Records for RecordsService {
                     .map(|item| {
                         let (key, value) = item?;
                         let logged = LoggedAccess::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-                        Ok((u64::from_be_bytes(chunk(&key, 0)?), logged))
+                        Ok((access_number(&key)?, logged))
                     })
                     .collect();
                 Ok((state, page?))
@@ -603,10 +584,7 @@ impl Records for RecordsService {
 
 #[cfg(test)]
 mod tests {
-    use dinhba_core::store::{Batch, StateEngine};
-
     use super::*;
-    use crate::raft::test_support::MemoryState;
 
     #[test]
     fn who_may_look_somewhere_is_told_that_there_is_nothing_and_who_may_look_nowhere_is_denied() {
@@ -630,18 +608,5 @@ mod tests {
         assert_eq!(that_fit([100, 1].into_iter(), 15), 1);
         assert_eq!(that_fit([1, 1].into_iter(), 15), 2);
         assert_eq!(that_fit([].into_iter(), 15), 0);
-    }
-
-    #[test]
-    fn a_record_is_found_where_it_is_whether_or_not_its_shard_is_listed() {
-        let (state, keys) = (MemoryState::default(), Keys(GroupId(1)));
-        let [first, second] = [ShardId(1), ShardId(2)];
-        let [here, nowhere] = [RecordId([7; 16]), RecordId([8; 16])];
-        state.apply(Batch { writes: vec![(keys.index(&here.0, second, here), Some(Vec::new()))] }).unwrap();
-        let shard = |record, listed: &[ShardId]| shard_of_record(&state, keys, record, listed.iter().copied()).unwrap();
-        for listed in [&[first, second][..], &[first], &[]] {
-            assert_eq!(shard(here, listed), Some(second), "listed: {listed:?}");
-            assert_eq!(shard(nowhere, listed), None, "listed: {listed:?}");
-        }
     }
 }

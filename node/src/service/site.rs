@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Answer, Command, Forget, Heads, Looked, Raise, Statement};
+use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, Raise, Statement};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
-use dinhba_core::registry::{ShardState, authors, tips};
-use dinhba_core::sync::{Here, proves_in_step};
+use dinhba_core::registry::{ShardState, authors, heard, tips};
+use dinhba_core::store::StoreError;
+use dinhba_core::sync::{Here, are_comparable, proves_in_step};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
-    AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus, ListedSite, MembersReply,
-    NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply,
-    ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest, StatusReply,
-    StatusRequest, TransferLeaderRequest,
+    AccessDifference, AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus,
+    ListedSite, MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest,
+    ReleaseAuthorReply, ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest,
+    StatusReply, StatusRequest, TransferLeaderRequest,
 };
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -68,6 +69,9 @@ impl Shared {
             };
             self.metrics.raft(hosted.id(), role, status.term, status.applied.unwrap_or(0));
             self.metrics.group_health(hosted.id(), self.group_health(hosted).is_ok(), hosted.group.proved());
+            if let Ok(differing) = differing(hosted) {
+                self.metrics.access_logs_differ(hosted.id(), differing.len() as u64);
+            }
             let (Some(parent), Ok(shards)) = (parent, hosted.shards()) else { continue };
             let connected = self.links.all().get(&(hosted.id(), parent)).is_some_and(|link| link.connected);
             for shard in &shards {
@@ -116,8 +120,11 @@ impl Shared {
                 let theirs = &said.body;
                 let word = if proves_in_step(theirs, &ours) {
                     "in_step"
-                } else if theirs.heads == ours.heads {
+                } else if are_comparable(theirs, &ours) {
                     "differs"
+                } else if theirs.heads == ours.heads {
+                    // Under another digest key, equal edits have other digests: they show nothing.
+                    "unknown"
                 } else {
                     "behind"
                 };
@@ -132,6 +139,27 @@ impl Shared {
     pub(crate) fn tier_of(&self, place: &Place, site: SiteId) -> Option<Tier> {
         let unit = place.sites.get(&site)?.unit;
         Some(self.directory.get(unit)?.tier)
+    }
+}
+
+/// What other sites said of their access logs that does not fit: which site, how far it had come by its word, and the first word
+/// that does not follow.
+fn differing(hosted: &Hosted) -> Result<Vec<(SiteId, AccessHead, AccessHead)>, StoreError> {
+    let all = hosted.look(|view| heard(view, hosted.keys()))?;
+    Ok(all.into_iter().filter_map(|(site, seen)| Some((site, seen.head, seen.differs?))).collect())
+}
+
+fn difference((site, head, said): (SiteId, AccessHead, AccessHead)) -> AccessDifference {
+    AccessDifference {
+        site: site.to_string(),
+        group: head.group.to_string(),
+        incarnation: head.incarnation.0.to_vec(),
+        count: head.count,
+        hash: head.hash.0.to_vec(),
+        said_incarnation: said.incarnation.0.to_vec(),
+        said_count: said.count,
+        said_hash: said.hash.0.to_vec(),
+        said_ms: said.time_ms,
     }
 }
 
@@ -190,16 +218,17 @@ impl SiteService {
         let status = hosted.group.status();
         let read = || {
             let state = hosted.state().map_err(|error| broken(&error))?;
+            let differing = differing(hosted).map_err(|error| broken(&error))?;
             let shards = hosted.shards().map_err(|error| broken(&error))?;
             let shards = shards.iter().map(|shard| self.shard_status(hosted, place, shard));
-            Ok::<_, Status>((state, shards.collect::<Result<Vec<_>, _>>()?))
+            Ok::<_, Status>((state, differing, shards.collect::<Result<Vec<_>, _>>()?))
         };
         let (read, mut health) = (read(), self.0.group_health(hosted).err().unwrap_or_default());
-        let (state, mut shards) = read.unwrap_or_else(|error| {
+        let (state, differing, mut shards) = read.unwrap_or_else(|error| {
             if health.is_empty() {
                 error.message().clone_into(&mut health);
             }
-            (None, Vec::new())
+            (None, Vec::new(), Vec::new())
         });
         if status.role == Role::Stopped {
             // What was proved of it was proved of what it was.
@@ -233,7 +262,9 @@ impl SiteService {
             level: state.as_ref().map_or(0, |state| u32::from(state.level)),
             shards,
             access_count: state.as_ref().map_or(0, |state| state.access_count),
-            access_hash: state.map(|state| state.access_hash.0.to_vec()).unwrap_or_default(),
+            access_hash: state.as_ref().map(|state| state.access_hash.0.to_vec()).unwrap_or_default(),
+            access_incarnation: state.map(|state| state.incarnation.0.to_vec()).unwrap_or_default(),
+            access_differences: differing.into_iter().map(difference).collect(),
             health,
         }
     }

@@ -446,7 +446,7 @@ async fn without_tls_no_other_machine_is_listened_to() {
 fn config(paths: &CertPaths) -> Config {
     let text = format!(
         "[node]\nid = \"{NODE}\"\nsite = \"{SITE}\"\ndata_dir = \"d\"\nlisten = \"127.0.0.1:7400\"\n\
-         [tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n[site]\nunit = \"{UNIT}\"\nsigning_key = \"k\"\n",
+         [tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n[site]\nunit = \"{UNIT}\"\nsigning_key = \"k\"\nsecrets = \"s\"\n",
         paths.ca, paths.certificate, paths.key
     );
     Config::parse(&text, Path::new("/")).unwrap()

@@ -166,10 +166,10 @@ async fn a_commune_comes_back_from_its_archive_and_from_its_district() {
     let mut mistaken = node.clone();
     mistaken.dir = country.dir().join("mistaken");
     fs::create_dir_all(&mistaken.dir).unwrap();
-    mistaken.config.site.signing_key = country.node(DISTRICT, 0).config.site.signing_key.clone();
+    mistaken.config.site.secrets = country.node(DISTRICT, 0).config.site.secrets.clone();
     mistaken.write();
     let refused = restore(&country, &mistaken.config_file(), &archive, &[]).unwrap_err();
-    assert!(refused.contains("site.signing_key"), "{refused}");
+    assert!(refused.contains("site.secrets"), "{refused}");
     assert!(!node.data().exists() && !others.data().exists());
 
     // Back again, without a line: what the archive holds, and a new life.

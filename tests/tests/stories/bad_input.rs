@@ -344,6 +344,8 @@ async fn a_node_that_is_set_up_wrongly_says_what_to_do_and_leaves_the_data_alone
     expect("a person's certificate", person, &["certificate"]);
     let absent = trial(&|trial| trial.config.site.signing_key = "/nowhere/key".into());
     expect("no signing key", absent, &["site.signing_key", "/nowhere/key"]);
+    let absent = trial(&|trial| trial.config.site.secrets = "/nowhere/secrets".into());
+    expect("no secrets", absent, &["site.secrets", "/nowhere/secrets"]);
     let unit = trial(&|trial| trial.config.site.unit = UnitId(7));
     expect("a unit that does not exist", unit, &["site.unit", "u-0000000000000007", "dinhba units"]);
     let unfounded = trial(&|trial| {

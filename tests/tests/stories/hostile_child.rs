@@ -94,7 +94,7 @@ impl Thief {
 
     fn hello(&self) -> Message {
         let hello = ShardHello { shard: self.shard, epoch: [9; 16], heads: Default::default(), cursor: None };
-        Message::Hello(Hello { shards: vec![hello] })
+        Message::Hello(Hello::of(vec![hello]))
     }
 
     fn edit(&self, author: Author, number: u64, previous: Hash) -> Edit {

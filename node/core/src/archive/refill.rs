@@ -51,19 +51,30 @@ fn misfit(piece: &Piece, why: impl Into<String>) -> RefillError {
     Misfit { what: log_text(piece.log()), why: why.into() }.into()
 }
 
-/// A group without edits: its shards, each in a new life, and, for the site's first group, the directory.
+/// A group without edits, in a new incarnation: its shards, each in a new life, and, for the site's first group, the directory. Both
+/// are random.
 pub fn refound(
     view: &dyn StateView,
     context: &Context,
     site: SiteId,
     group: &GroupSummary,
-    lives: &BTreeMap<ShardId, Life>,
+    (incarnation, lives): (Incarnation, &BTreeMap<ShardId, Life>),
     places: &[PlaceEntry],
 ) -> Batch {
     let mut tx = Tx::new(view, context);
     let level = group.level;
     let access_hash = Hash::default();
-    tx.put_group(&GroupState { site, level, time_ms: 0, cleared_day: 0, access_count: 0, access_hash });
+    tx.put_group(&GroupState {
+        site,
+        level,
+        index_key: context.index_key.id,
+        digest_key: context.digest_key.id,
+        time_ms: 0,
+        cleared_day: 0,
+        incarnation,
+        access_count: 0,
+        access_hash,
+    });
     for shard in &group.shards {
         let Some(life) = lives.get(&shard.info.shard) else { continue };
         let own = Author { site, shard: shard.info.shard, incarnation: life.incarnation };

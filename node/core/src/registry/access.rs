@@ -1,15 +1,81 @@
 //! The access log: every read of personal data is an entry here, chained like edits, committed before its answer leaves;
 //! refused reads too. So is every act of an operator, before it is done.
+//!
+//! Where a log stands goes with the site's signed statements to its neighbours, and they keep the furthest of each: so a site that
+//! takes entries out is found out by those above and below it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::{GroupState, ShardState, Tx};
+use super::{GroupState, ShardState, Tx, corrupt, read_range};
 use crate::access::{Action, decide, may_at_all};
-use crate::command::{AccessEntry, Answer, LoggedAccess, Looked};
-use crate::encoding::Wire;
-use crate::ids::{Hash, UnitId};
-use crate::store::StoreError;
+use crate::command::{AccessEntry, AccessHead, AccessSeen, Answer, LoggedAccess, Looked};
+use crate::encoding::{Malformed, Wire};
+use crate::ids::{GroupId, Hash, SiteId, UnitId};
+use crate::inject::sometimes;
+use crate::keys::{Keys, own_suffix};
+use crate::store::{StateView, StoreError};
+
+/// Access logs of one other site of which is kept where they stand: a group has a new one when it is made again from an archive, and
+/// a site some groups. Beyond that, somebody makes up names.
+pub const HEARD_MAX: usize = 256;
+
+/// Where the access log of a group stands.
+#[must_use]
+pub fn access_head(group: GroupId, state: &GroupState) -> AccessHead {
+    AccessHead {
+        group,
+        incarnation: state.incarnation,
+        count: state.access_count,
+        hash: state.access_hash,
+        time_ms: state.time_ms,
+    }
+}
+
+/// Takes note of where another site says that its access log stands. A log only grows: fewer entries at a later time of the group,
+/// or as many with another hash, are a difference, which stays noted for an auditor whatever is said later. Fewer at no later
+/// time is a word that comes late, as of a leader that others replaced.
+pub(super) fn hear(tx: &mut Tx<'_>, site: SiteId, said: AccessHead) -> Result<(), StoreError> {
+    let key = tx.keys().heard(site, said.group, said.incarnation);
+    let Some(mut seen) = tx.get::<AccessSeen>(&key)? else {
+        return hear_first(tx, site, key, said);
+    };
+    let head = seen.head;
+    let is_cut = said.count < head.count && said.time_ms > head.time_ms;
+    let is_other = said.count == head.count && said.hash != head.hash;
+    if sometimes("an access log is found to be cut", is_cut || is_other) {
+        if seen.differs.is_some() {
+            return Ok(());
+        }
+        seen.differs = Some(said);
+    } else if said.count > head.count || (said.count == head.count && said.time_ms > head.time_ms) {
+        seen.head = said;
+    } else {
+        return Ok(());
+    }
+    tx.put(key, &seen);
+    Ok(())
+}
+
+/// The first word of a log. One name too many is a difference of a log that is known.
+fn hear_first(tx: &mut Tx<'_>, site: SiteId, key: Vec<u8>, said: AccessHead) -> Result<(), StoreError> {
+    let known = tx.range::<AccessSeen>(tx.keys().heard_of(site))?;
+    if known.len() < HEARD_MAX {
+        tx.put(key, &AccessSeen { head: said, differs: None });
+    } else if let Some((first, seen)) = known.into_iter().next().filter(|(_, seen)| seen.differs.is_none()) {
+        tx.put(first, &AccessSeen { differs: Some(said), ..seen });
+    }
+    Ok(())
+}
+
+/// What is known of the access logs of other sites.
+pub fn heard(view: &dyn StateView, keys: Keys) -> Result<Vec<(SiteId, AccessSeen)>, StoreError> {
+    let site = |key: &[u8]| {
+        let site = own_suffix(key, 0).first_chunk().copied();
+        site.map(u64::from_be_bytes).map(SiteId).ok_or_else(|| corrupt(key, Malformed { what: "key of an access log" }))
+    };
+    read_range::<AccessSeen>(view, keys.heard_all())?.into_iter().map(|(key, seen)| Ok((site(&key)?, seen))).collect()
+}
 
 /// The chain's hash after one more entry.
 #[must_use]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
+use super::signposts::homes_here;
 use super::{GroupState, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
@@ -37,7 +38,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     if let Err(denied) = decide(group.level, &command.origin.claims, action, &shard.info.path) {
         return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
     }
-    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.origin.request))? {
+    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.shard, command.origin.request))? {
         return answer_again(tx, &command, receipt);
     }
     // Of a caller with a certificate the door has made sure; a node of a newer version may have proposed it.
@@ -65,38 +66,43 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     number(tx, group, &mut shard, command, head, transitions)
 }
 
-/// What a request is told whose name was accepted before: its receipt, if it is the same request. Names can be guessed, given
-/// twice by mistake, and come with a neighbour's edits, so the name alone proves nothing.
+/// What a request is told whose name was accepted before in its shard: its receipt, if it is the same request. Names can be
+/// guessed, given twice by mistake, and come with a neighbour's edits, so the name alone proves nothing.
+///
+/// A name counts within its shard, so that its receipts can move with it. Whoever asks again names the same shard, so nothing is
+/// accepted twice; and what was accepted under the name in one shard is answered there, whatever another took under it. One
+/// thing two shards of a group must not both take: a new record, whose id derives from the request. That is refused where
+/// the record is looked for.
 fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<Answer, StoreError> {
-    let other = if receipt.shard != command.shard {
-        Some("for another shard")
-    } else {
-        let edits = edits_of(tx, &receipt)?;
-        let by = |edit: &Edit| {
-            let (one, two) = (&edit.header.origin.claims, &command.origin.claims);
-            (&one.subject, one.role, one.unit) == (&two.subject, two.role, two.unit)
-        };
-        let says = |(edit, part): (&Edit, &PartDraft)| {
-            let header = &edit.header;
-            (header.kind, header.record, header.record_kind) == (command.kind, part.record, part.record_kind)
-                && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
-        };
-        if !edits.iter().all(by) {
-            Some("by another caller")
-        } else if edits.len() != command.parts.len() || !edits.iter().zip(&command.parts).all(says) {
-            Some("with other content")
-        } else {
-            None
-        }
+    let edits = edits_of(tx, &receipt)?;
+    let by = |edit: &Edit| {
+        let (one, two) = (&edit.header.origin.claims, &command.origin.claims);
+        (&one.subject, one.role, one.unit) == (&two.subject, two.role, two.unit)
     };
-    if sometimes("another request has the name of an accepted one", other.is_some()) {
-        let (request, how) = (command.origin.request, other.unwrap_or_default());
-        let text =
-            format!("request {request} was made before, {how}: nothing was accepted now, give this one a new name");
-        return Ok(Answer::refused(RefusalCode::Exists, text));
+    let says = |(edit, part): (&Edit, &PartDraft)| {
+        let header = &edit.header;
+        (header.kind, header.record, header.record_kind) == (command.kind, part.record, part.record_kind)
+            && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
+    };
+    let other = if !edits.iter().all(by) {
+        Some("by another caller")
+    } else if edits.len() != command.parts.len() || !edits.iter().zip(&command.parts).all(says) {
+        Some("with other content")
+    } else {
+        None
+    };
+    if let Some(how) = other {
+        return Ok(named_before(command, how));
     }
     sometimes("a request is answered again", true);
     Ok(Answer::Accepted(Accepted { receipt, replayed: true }))
+}
+
+fn named_before(command: &EditCommand, how: &str) -> Answer {
+    sometimes("another request has the name of an accepted one", true);
+    let request = command.origin.request;
+    let text = format!("request {request} was made before, {how}: nothing was accepted now, give this one a new name");
+    Answer::refused(RefusalCode::Exists, text)
 }
 
 /// The edits that a receipt speaks of, from its last one back to the first.
@@ -248,6 +254,10 @@ fn check_against_state(
 ) -> Result<Result<Transition, Answer>, StoreError> {
     let old = tx.record(shard.info.shard, part.record)?;
     let fresh = Record::new(part.record_kind);
+    // The id of a new record derives from its request: another shard that has it took this request, or its like.
+    if old.is_none() && part.create && !homes_here(tx, part.record)?.is_empty() {
+        return Ok(Err(named_before(command, "for another shard")));
+    }
     let current = match (&old, part.create) {
         (Some(_), true) => {
             return Ok(Err(Answer::refused(RefusalCode::Exists, format!("record {} exists already", part.record))));

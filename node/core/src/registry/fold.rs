@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, time};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, signposts, time};
 use crate::command::{ConflictEntry, ConflictKey, Digest, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -101,7 +101,7 @@ impl Transition {
         touches: impl Fn(FieldId) -> bool,
         fold: impl FnOnce(Option<Record>) -> Option<Record>,
     ) -> Self {
-        let derived = |record: &Record| Derived::of(level, record, &context.index_key, &touches);
+        let derived = |record: &Record| Derived::of(level, record, &context.index_key.secret, &touches);
         let (record, bytes) = old.unzip();
         let before = record.as_ref().map(derived).unwrap_or_default();
         let old = record.as_ref().map(|record| record.kind).zip(bytes);
@@ -144,7 +144,7 @@ pub(crate) fn enter(
 
     shard.arrivals += 1;
     shard.running = running_hash(&shard.running, &hash);
-    shard.edits_digest.add(Digest::of(&tx.context.digest_key, &hash.0));
+    shard.edits_digest.add(Digest::of(&tx.context.digest_key.secret, &hash.0));
     let is_end = header.part + 1 == header.of;
     let arrival = Arrival { dot: place.clone(), from, running: shard.running, last: from.is_none() && is_end };
     tx.put(keys.arrival(id, shard.arrivals), &arrival);
@@ -226,12 +226,12 @@ fn remember_request(
     hash: Hash,
     is_surely_first: bool,
 ) -> Result<(), StoreError> {
-    let key = tx.keys().request(edit.header.origin.request);
+    let key = tx.keys().request(shard, edit.header.origin.request);
     if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
         let Dot { actor, counter } = edit.dot();
         let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
-        time::used(tx, edit.header.origin.request.session, edit.header.origin.received_ms)?;
+        time::used(tx, shard, edit.header.origin.request.session, edit.header.origin.received_ms)?;
     }
     Ok(())
 }
@@ -248,7 +248,7 @@ fn replace(
     let (keys, home) = (tx.keys(), shard.info.shard);
     let digest = |bytes: &[u8]| {
         let member = [&id.0[..], bytes].concat();
-        Digest::of(&tx.context.digest_key, &member)
+        Digest::of(&tx.context.digest_key.secret, &member)
     };
     if let Some((_, bytes)) = &old
         && !is_armed("keep-old-digest")
@@ -273,12 +273,12 @@ fn replace(
             }
             tx.put_bytes(keys.record(home, id), bytes);
             if is_new {
-                tx.put_bytes(keys.index(&id.0, home, id), Vec::new());
+                signposts::put_home(tx, home, id)?;
             }
         }
         None => {
             tx.delete(keys.record(home, id));
-            tx.delete(keys.index(&id.0, home, id));
+            signposts::take_home(tx, home, id)?;
         }
     }
     replace_derived(tx, shard, id, (&before, &after), now_ms)
@@ -294,10 +294,12 @@ pub(super) fn replace_derived(
 ) -> Result<(), StoreError> {
     let (keys, home) = (tx.keys(), shard.info.shard);
     for term in before.terms.difference(&after.terms) {
-        tx.delete(keys.index(term, home, id));
+        tx.delete(keys.index(home, term, id));
+        signposts::take_term(tx, home, term)?;
     }
     for term in after.terms.difference(&before.terms) {
-        tx.put_bytes(keys.index(term, home, id), Vec::new());
+        tx.put_bytes(keys.index(home, term, id), Vec::new());
+        signposts::put_term(tx, home, term);
     }
     sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
     for conflict in before.conflicts.difference(&after.conflicts) {

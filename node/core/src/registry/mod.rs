@@ -5,7 +5,8 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
+//! `access` keeps the log of reads, `signposts` what the group knows of where its
+//! shards have what. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `raise` makes anew what a higher level derives otherwise; `family` says where edits lie and what they are
 //! called where an author's chain branches.
 
@@ -17,6 +18,7 @@ mod merge;
 mod numbers;
 mod raise;
 mod renew;
+mod signposts;
 mod time;
 mod tx;
 
@@ -28,7 +30,7 @@ use crate::command::{
 };
 use crate::edit::{Author, Dot};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{AuthorId, GroupId, Hash, NodeId, RecordId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Hash, Incarnation, NodeId, RecordId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
 use crate::level::LEVEL_FIRST;
@@ -36,7 +38,7 @@ use crate::place::PlaceEntry;
 use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
-pub use access::next_access_hash;
+pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
 pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
@@ -44,6 +46,7 @@ pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
+pub use signposts::{homes, signposts_of};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
 
@@ -51,15 +54,30 @@ pub use tx::{Tx, corrupt};
 /// count by different bounds would diverge: another one needs a feature level.
 pub const COMMANDS_MAX: usize = 1024;
 
+/// A secret key, and the number by which it is spoken of. Another secret has another number, also at other sites that have it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// From 1; the highest is the newest.
+    pub id: u32,
+    /// Known to nobody else.
+    pub secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key {}", self.id)
+    }
+}
+
 /// What every replica of a group knows beside its state.
 #[derive(Clone)]
 pub struct Context {
     /// The group.
     pub group: GroupId,
     /// Keys the search index, so that its keys tell nothing; the same on all nodes of a site, kept outside the data.
-    pub index_key: [u8; 32],
+    pub index_key: Key,
     /// Keys the digests; the same in the whole country.
-    pub digest_key: [u8; 32],
+    pub digest_key: Key,
     /// The highest feature level that this replica works at: [`LEVEL_MAX`](crate::level::LEVEL_MAX), unless its process
     /// was told to know less. It decides nothing but where the replica stops, and so may differ between replicas.
     pub level_max: u16,
@@ -95,10 +113,16 @@ pub struct GroupState {
     pub site: SiteId,
     /// Rules and encodings above this level are not used.
     pub level: u16,
+    /// The number of the key under which the index is.
+    pub index_key: u32,
+    /// The number of the key of the digests.
+    pub digest_key: u32,
     /// The highest clock of a proposer so far, UTC milliseconds.
     pub time_ms: i64,
     /// The day, counted from 1970, up to which expired receipts were cleared away.
     pub cleared_day: u32,
+    /// The name of its access log, beside the group.
+    pub incarnation: Incarnation,
     /// Entries in the access log.
     pub access_count: u64,
     /// The access log's chain.
@@ -220,7 +244,7 @@ pub enum Poison {
 }
 
 wire_struct! {
-    GroupState { site, level, time_ms, cleared_day, access_count, access_hash }
+    GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
     AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
@@ -282,15 +306,30 @@ fn too_many() -> Answer {
     Answer::refused(RefusalCode::Invalid, text)
 }
 
+/// Whether this replica has the keys under which a group's index and digests are: with others it would diverge from its peers.
+pub fn check_keys(context: &Context, (index, digest): (u32, u32)) -> Result<(), StoreError> {
+    for (what, asked, here) in [("index", index, context.index_key.id), ("digest", digest, context.digest_key.id)] {
+        if asked != here {
+            let detail = format!("{what} key {asked} is asked for, this node has {here}");
+            return Err(StoreError::Keyed { place: context.group.to_string(), detail });
+        }
+    }
+    Ok(())
+}
+
 /// One command's answer. Until the group is formed, only `Form` is taken.
 fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
     let Some(group) = tx.group()? else {
         return match command {
-            Command::Form(form) => tx.form(&form),
+            Command::Form(form) => {
+                check_keys(tx.context, (form.index_key, form.digest_key))?;
+                tx.form(&form)
+            }
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
         };
     };
     tx.context.check_level(group.level)?;
+    check_keys(tx.context, (group.index_key, group.digest_key))?;
     match command {
         Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
         Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
@@ -315,8 +354,11 @@ impl Tx<'_> {
         self.put_group(&GroupState {
             site: form.site,
             level: form.level,
+            index_key: form.index_key,
+            digest_key: form.digest_key,
             time_ms: 0,
             cleared_day: 0,
+            incarnation: form.incarnation,
             access_count: 0,
             access_hash: Hash::default(),
         });
@@ -339,13 +381,14 @@ impl Tx<'_> {
         }
     }
 
-    /// Keeps each statement unless one that says more is here. Their signatures were checked at the door.
+    /// Keeps each statement unless one that says more is here, and where its access log stands in any case. Their signatures were checked at the door.
     fn keep(&mut self, statements: &[Statement]) -> Result<Answer, StoreError> {
         for statement in statements {
             let key = self.keys().statement(statement.body.shard, statement.body.site);
             if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
                 self.put(key, statement);
             }
+            access::hear(self, statement.body.site, statement.body.access)?;
         }
         Ok(Answer::Done(Nothing))
     }
@@ -424,13 +467,13 @@ pub fn authors(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<Autho
 /// The branch in the key of its state.
 fn branch_of(key: &[u8]) -> AuthorId {
     let mut id = AuthorId::default();
-    id.0.iter_mut().zip(crate::keys::suffix(key, 24)).for_each(|(to, from)| *to = *from);
+    id.0.iter_mut().zip(crate::keys::suffix(key, 16)).for_each(|(to, from)| *to = *from);
     id
 }
 
 /// The record in its own key.
 pub fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
-    let id = crate::keys::suffix(key, 8).try_into().map(RecordId);
+    let id = crate::keys::suffix(key, 0).try_into().map(RecordId);
     id.map_err(|_| corrupt(key, Malformed { what: "key of a record" }))
 }
 

@@ -81,7 +81,7 @@ fn derive_anew(
     if judged.is_empty() && !is_found_anew {
         return Ok(());
     }
-    let index_key = tx.context.index_key;
+    let index_key = tx.context.index_key.secret;
     let derived = |level, record: &Record| {
         let touches = |field: FieldId| judged.contains(&field);
         if is_found_anew {
@@ -127,7 +127,7 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
 
 /// The place in the key of an edit that is set aside.
 fn poison_place(key: &[u8]) -> Result<Dot, StoreError> {
-    let suffix = crate::keys::suffix(key, 8);
+    let suffix = crate::keys::suffix(key, 0);
     let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
     let (actor, counter) = parts.ok_or_else(|| corrupt(key, Malformed { what: "key of an edit set aside" }))?;
     Ok(Dot { actor: AuthorId(actor), counter: u64::from_be_bytes(counter) })

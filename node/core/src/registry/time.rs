@@ -4,12 +4,13 @@
 //! all replicas, and it never goes back. A clock that was set ahead by mistake takes it along; so what rests on it has long
 //! terms, and is never what a record says.
 //!
-//! Receipts answer a request that is sent again. A session's are kept until [`RECEIPT_DAYS`] after the last day on which one of
-//! its edits came here. Each entry of the log clears away a few of them, so that a site that was off for a year does not
+//! Receipts answer a request that is sent again. Those of a session in a shard are kept until [`RECEIPT_DAYS`] after the last day on
+//! which one of its edits came there. Each entry of the log clears away a few of them, so that a site that was off for a year does not
 //! stand still on its first day.
 
 use super::{GroupState, Tx};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, ShardId};
+use crate::keys::own_suffix;
 use crate::store::StoreError;
 
 /// Days after a session's last edit for which a request of it that is sent again gets its first answer.
@@ -41,34 +42,35 @@ fn clear(tx: &mut Tx<'_>, today: u32) -> Result<bool, StoreError> {
     let keys = tx.keys();
     let mut left = CLEARED_MAX;
     for row in tx.first_keys(keys.expired(today.saturating_sub(RECEIPT_DAYS)), CLEARED_MAX)? {
-        let session = SessionId(*crate::keys::suffix(&row, 4).first_chunk().unwrap_or(&[0; 16]));
-        let receipts = tx.first_keys(keys.requests(session), left)?;
+        let shard = ShardId(u64::from_be_bytes(*own_suffix(&row, 4).first_chunk().unwrap_or(&[0; 8])));
+        let session = SessionId(*own_suffix(&row, 12).first_chunk().unwrap_or(&[0; 16]));
+        let receipts = tx.first_keys(keys.requests(shard, session), left)?;
         left -= receipts.len();
         receipts.into_iter().for_each(|receipt| tx.delete(receipt));
         if left == 0 {
             return Ok(false);
         }
-        tx.delete(keys.session(session));
+        tx.delete(keys.session(shard, session));
         tx.delete(row);
         left -= 1;
     }
     Ok(left > 0)
 }
 
-/// Takes note that a session was used. A group that is made again from an archive has no time yet: then the day counts on
+/// Takes note that a session was used in a shard. A group that is made again from an archive has no time yet: then the day counts on
 /// which the edit was received.
-pub(super) fn used(tx: &mut Tx<'_>, session: SessionId, received_ms: i64) -> Result<(), StoreError> {
+pub(super) fn used(tx: &mut Tx<'_>, shard: ShardId, session: SessionId, received_ms: i64) -> Result<(), StoreError> {
     let keys = tx.keys();
     let time_ms = tx.group()?.map_or(0, |group: GroupState| group.time_ms);
     let today = day(if time_ms == 0 { received_ms } else { time_ms });
-    let last: Option<u32> = tx.get_held(&keys.session(session))?;
+    let last: Option<u32> = tx.get_held(&keys.session(shard, session))?;
     if last == Some(today) {
         return Ok(());
     }
     if let Some(last) = last {
-        tx.delete(keys.expiry(last, session));
+        tx.delete(keys.expiry(last, shard, session));
     }
-    tx.put(keys.session(session), &today);
-    tx.put_bytes(keys.expiry(today, session), Vec::new());
+    tx.put(keys.session(shard, session), &today);
+    tx.put_bytes(keys.expiry(today, shard, session), Vec::new());
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
 use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, ShardId};
-use crate::keys::{Keys, Range, Space};
+use crate::keys::{Keys, Range, Space, space_of, suffix};
 use crate::level::LEVEL_FIRST;
 use crate::record::Record;
 use crate::store::{Batch, StateView, StoreError};
@@ -26,9 +26,9 @@ pub struct Tx<'a> {
 #[must_use]
 pub fn corrupt(key: &[u8], error: Malformed) -> StoreError {
     // A conflict's key ends with the key of an element, which may be the number of a card.
-    let is_told = key.get(8) != Some(&(Space::Conflict as u8));
-    let place: String =
-        key.iter().take(if is_told { key.len() } else { 9 }).map(|byte| format!("{byte:02x}")).collect();
+    let is_told = space_of(key) != Some(Space::Conflict as u8);
+    let end = key.len() - if is_told { 0 } else { suffix(key, 0).len() };
+    let place: String = key[..end].iter().map(|byte| format!("{byte:02x}")).collect();
     StoreError::Corrupt { place: format!("key {place}"), detail: error.to_string() }
 }
 
@@ -134,6 +134,16 @@ impl<'a> Tx<'a> {
         let is_there = |key: &Vec<u8>| self.writes.get(key).is_none_or(Option::is_some);
         let keys = self.view.scan(&from, &to).map(|item| item.map(|(key, _)| key));
         keys.filter(|key| key.as_ref().map_or(true, is_there)).take(count).collect()
+    }
+
+    /// Whether there is nothing in a range.
+    pub fn is_empty(&self, (from, to): Range) -> Result<bool, StoreError> {
+        if self.writes.range(from.clone()..to.clone()).any(|(_, value)| value.is_some()) {
+            return Ok(false);
+        }
+        let is_there = |key: &Vec<u8>| !self.writes.contains_key(key);
+        let mut keys = self.view.scan(&from, &to).map(|item| item.map(|(key, _)| key));
+        Ok(keys.find(|key| key.as_ref().map_or(true, is_there)).transpose()?.is_none())
     }
 
     /// The group, once formed.

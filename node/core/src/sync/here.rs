@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ShardHello;
+use super::{Bucket, ShardHello};
 use crate::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use crate::edit::{COMMAND_BYTES_MAX, Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
@@ -10,8 +10,8 @@ use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::inject::rarely;
 use crate::keys::Keys;
 use crate::registry::{
-    Arrival, AuthorState, Authors, ITEMS_MAX, ShardState, StoredEdit, authors, corrupt, heads, is_head_of, read,
-    read_range, supersedes, tips, way_down,
+    Arrival, AuthorState, Authors, GroupState, ITEMS_MAX, ShardState, StoredEdit, access_head, authors, corrupt, heads,
+    is_head_of, read, read_range, supersedes, tips, way_down,
 };
 use crate::store::{StateView, StoreError};
 
@@ -131,6 +131,13 @@ impl Here<'_> {
         let parked = self.authors(shard)?.values().any(|author| author.parked.is_some());
         let cursor = if parked { None } else { read(self.view, &self.keys.cursor(shard, peer))? };
         Ok(Some(ShardHello { shard, epoch: state.epoch, heads: self.heads(shard)?, cursor }))
+    }
+
+    /// Whether the last that `peer` stated of a shard is what is here.
+    pub(super) fn has_stated(&self, state: &ShardState, peer: SiteId) -> Result<bool, StoreError> {
+        let stated: Option<Statement> = read(self.view, &self.keys.statement(state.info.shard, peer))?;
+        let is_here = |said: &Statement| (said.body.edits, said.body.state) == (state.edits_digest, state.state_digest);
+        Ok(stated.is_some_and(|said| is_here(&said)))
     }
 
     pub(super) fn authors(&self, shard: ShardId) -> Result<Authors, StoreError> {
@@ -339,13 +346,19 @@ impl Here<'_> {
 
     /// What this site can state of a shard with these heads; nothing if it is not hosted.
     pub fn statement(&self, shard: ShardId, heads: Heads, now_ms: i64) -> Result<Option<StatementBody>, StoreError> {
-        Ok(self.shard(shard)?.map(|state| StatementBody {
+        let (Some(state), Some(group)) = (self.shard(shard)?, read::<GroupState>(self.view, &self.keys.group())?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(StatementBody {
             site: state.own.site,
             shard,
             incarnation: state.own.incarnation,
             heads,
+            digest_key: group.digest_key,
             edits: state.edits_digest,
             state: state.state_digest,
+            access: access_head(self.keys.0, &group),
             at_ms: now_ms,
         }))
     }
@@ -363,8 +376,17 @@ impl Here<'_> {
     }
 }
 
+/// What a shard adds to the digest of its bucket: equal for sites that hold the same edits of it.
+pub(super) fn bucket_digest(state: &ShardState) -> Bucket {
+    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 hello");
+    hasher.update(&state.info.shard.0.to_be_bytes()).update(&state.edits_digest.0);
+    let mut digest = Bucket::default();
+    hasher.finalize_xof().fill(&mut digest);
+    digest
+}
+
 /// The position in the key of an arrival or a seal.
 pub(crate) fn position_of(key: &[u8]) -> Result<u64, StoreError> {
-    let bytes = crate::keys::suffix(key, 8).try_into();
+    let bytes = crate::keys::suffix(key, 0).try_into();
     bytes.map(u64::from_be_bytes).map_err(|_| corrupt(key, Malformed { what: "key of an arrival" }))
 }

@@ -1,8 +1,13 @@
 //! The messages of a link, in the canonical encoding. `proto/LINK.md` describes them for other implementations.
 
 use crate::command::{Batch, Cursor, Epoch, Heads, Statement};
+use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, ShardId};
 use crate::{wire_enum, wire_struct};
+
+/// The version of what is said on links. Two that differ say nothing but this to each other: what can be said in an older
+/// form for an older peer has a bit in [`Hello::features`] instead.
+pub const LINK_VERSION: u16 = 1;
 
 /// One thing said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +26,52 @@ pub enum Message {
     Hashes(Hashes),
     /// What sites hold, signed.
     Statements(Vec<Statement>),
+    /// What was not said in the first word, of shards that moved or differ.
+    Greet(Vec<ShardHello>),
 }
 
-/// The first word: what the speaker has of each shard.
+/// The first word: who speaks, and what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The shards that it offers on this link.
+    /// [`LINK_VERSION`]; of another version, nothing else is read.
+    pub version: u16,
+    /// What else the speaker understands, one bit each; none is given a meaning yet. What the listener does not know, it passes over.
+    pub features: u64,
+    /// Where it offers many shards: a digest for each [bucket](super::bucket_of) of them, over their ids and the digests of
+    /// their edits. Where one agrees with the listener's, neither lacks anything of these shards.
+    pub buckets: Vec<Bucket>,
+    /// What it has of shards: of all that it offers, unless there are buckets.
     pub shards: Vec<ShardHello>,
+}
+
+/// A digest of what a site holds of some shards.
+pub type Bucket = [u8; 16];
+
+impl Hello {
+    /// Of few shards: all is said at once.
+    #[must_use]
+    pub fn of(shards: Vec<ShardHello>) -> Self {
+        Hello { version: LINK_VERSION, features: 0, buckets: Vec::new(), shards }
+    }
+}
+
+impl Wire for Hello {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.version.encode(out);
+        self.features.encode(out);
+        self.buckets.encode(out);
+        self.shards.encode(out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let version = u16::decode(input)?;
+        if version != LINK_VERSION {
+            input.take(input.rest().len())?;
+            return Ok(Hello { version, ..Hello::of(Vec::new()) });
+        }
+        let (features, buckets, shards) = (Wire::decode(input)?, Wire::decode(input)?, Wire::decode(input)?);
+        Ok(Hello { version, features, buckets, shards })
+    }
 }
 
 /// What the speaker has of one shard.
@@ -88,7 +132,6 @@ pub struct Hashes {
 }
 
 wire_struct! {
-    Hello { shards }
     ShardHello { shard, epoch, heads, cursor }
     Ack { shard, cursor }
     Again { shard, heads }
@@ -97,5 +140,5 @@ wire_struct! {
 }
 
 wire_enum! { Message, "message of a link" {
-    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statements,
+    1 => Hello, 2 => Batch, 3 => Ack, 4 => Again, 5 => Ask, 6 => Hashes, 7 => Statements, 10 => Greet,
 } }

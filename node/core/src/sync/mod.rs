@@ -23,11 +23,12 @@ mod message;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use here::bucket_digest;
 pub(crate) use here::position_of;
 pub use here::{BATCH_BYTES, Here, Skip};
-pub use message::{Ack, Again, Ask, Hashes, Hello, Message, ShardHello};
+pub use message::{Ack, Again, Ask, Bucket, Hashes, Hello, LINK_VERSION, Message, ShardHello};
 
-use crate::command::{Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
+use crate::command::{AccessHead, Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};
@@ -64,6 +65,27 @@ pub const REFUSED_AGAIN_MS: u64 = 600_000;
 /// After a quiet time the next change is stated at once.
 pub const STATEMENTS_PAUSE_MS: u64 = 5_000;
 
+/// Shards of which the first word tells all. Of more it gives digests, and of what differs, all is told a round trip later.
+pub const GREETED_AT_ONCE: usize = 64;
+
+/// Into so many buckets go the shards of a link: 4 kB of digests, and of each that differs what is in it is told.
+pub const BUCKETS: usize = 256;
+
+/// The bucket of a shard.
+#[must_use]
+pub fn bucket_of(shard: ShardId) -> u8 {
+    blake3::hash(&shard.0.to_be_bytes()).as_bytes()[0]
+}
+
+/// Of which shards the state moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// Of these: edits came, or a statement about them.
+    Shards(BTreeSet<ShardId>),
+    /// Of any: the whole state was replaced.
+    Any,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -74,7 +96,7 @@ pub enum Event {
     /// This site's answer to a batch that the peer sent.
     Merged(Merged),
     /// This site's state moved on.
-    Advanced,
+    Advanced(Moved),
     /// Time passed; UTC milliseconds.
     Tick(i64),
 }
@@ -120,6 +142,12 @@ pub struct Session {
     /// Whether the peer is a child: it gets the statements of the sites above.
     peer_is_child: bool,
     offered: BTreeSet<ShardId>,
+    /// Shards of which the first word gave only a digest, and the last arrival then. Until one of the two sites says more of one, it
+    /// has nothing new, and costs nothing.
+    asleep: BTreeMap<ShardId, u64>,
+    /// The digests in the first word.
+    buckets: Vec<Bucket>,
+    is_greeted: bool,
     flows: BTreeMap<ShardId, Flow>,
     probes: BTreeMap<(ShardId, AuthorId), Probe>,
     /// Shards that wait for the end of a search before they flow.
@@ -133,8 +161,8 @@ pub struct Session {
     stated: BTreeMap<ShardId, StatementBody>,
     /// The last statement of each site that was passed on, by its signature.
     relayed: BTreeMap<(ShardId, SiteId), [u8; 64]>,
-    /// Whether this site's state moved since the last round of statements.
-    moved: bool,
+    /// What moved since the last round of statements.
+    moved: BTreeSet<ShardId>,
     /// When the last round of statements was, and the last one that repeated all; UTC milliseconds.
     stated_ms: Option<i64>,
     repeated_ms: Option<i64>,
@@ -142,6 +170,7 @@ pub struct Session {
     is_refused: bool,
     refused_ms: Option<i64>,
     batch_bytes: usize,
+    greeted_at_once: usize,
 }
 
 /// The way of one shard's edits to the peer.
@@ -183,6 +212,9 @@ impl Session {
             peer,
             peer_is_child,
             offered,
+            asleep: BTreeMap::new(),
+            buckets: Vec::new(),
+            is_greeted: false,
             flows: BTreeMap::new(),
             probes: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -191,12 +223,13 @@ impl Session {
             said: BTreeMap::new(),
             stated: BTreeMap::new(),
             relayed: BTreeMap::new(),
-            moved: false,
+            moved: BTreeSet::new(),
             stated_ms: None,
             repeated_ms: None,
             is_refused: false,
             refused_ms: None,
             batch_bytes: BATCH_BYTES,
+            greeted_at_once: GREETED_AT_ONCE,
         }
     }
 
@@ -204,6 +237,13 @@ impl Session {
     #[must_use]
     pub fn with_batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes.min(BATCH_BYTES);
+        self
+    }
+
+    /// Gives digests of more shards than these in its first word, instead of more than [`GREETED_AT_ONCE`].
+    #[must_use]
+    pub fn with_greeted_at_once(mut self, shards: usize) -> Self {
+        self.greeted_at_once = shards;
         self
     }
 
@@ -217,11 +257,8 @@ impl Session {
         let mut effects = Vec::new();
         match event {
             Event::Opened => {
-                let shards: Result<Vec<_>, _> =
-                    self.offered.iter().map(|shard| here.hello(*shard, self.peer)).collect();
-                let shards: Vec<ShardHello> = shards?.into_iter().flatten().collect();
-                self.said = shards.iter().map(|hello| (hello.shard, hello.heads.clone())).collect();
-                effects.push(Effect::Send(Message::Hello(Hello { shards })));
+                let hello = self.hello(here)?;
+                effects.push(Effect::Send(Message::Hello(hello)));
             }
             Event::Received(message) => self.receive(here, message, &mut effects)?,
             Event::Merged(merged) if merged.refused.is_some() => {
@@ -229,6 +266,7 @@ impl Session {
                 self.is_refused = true;
                 self.merging.remove(&merged.shard);
                 self.offered.remove(&merged.shard);
+                self.asleep.remove(&merged.shard);
                 self.flows.remove(&merged.shard);
             }
             Event::Merged(merged) => {
@@ -237,18 +275,15 @@ impl Session {
                     Message::Ack(Ack { shard: merged.shard, cursor })
                 } else {
                     Message::Again(Again { shard: merged.shard, heads: here.heads(merged.shard)? })
-                }))
+                }));
+                self.pump(here, merged.shard, &mut effects)?;
             }
-            Event::Advanced => {
-                self.moved = true;
-                self.pump_all(here, &mut effects)?;
-            }
+            Event::Advanced(moved) => self.advance(here, moved, &mut effects)?,
             Event::Tick(now_ms) => {
                 if self.is_refused && now_ms.abs_diff(*self.refused_ms.get_or_insert(now_ms)) >= REFUSED_AGAIN_MS {
                     effects.push(Effect::Close("a shard that was refused is tried again".to_owned()));
                     return Ok(effects);
                 }
-                self.pump_all(here, &mut effects)?;
                 self.state(here, now_ms, &mut effects)?;
             }
         }
@@ -261,18 +296,8 @@ impl Session {
             return Ok(());
         }
         match message {
-            Message::Hello(hello) => {
-                for there in hello.shards {
-                    if !self.offered.contains(&there.shard) {
-                        continue;
-                    }
-                    if !self.greeted.insert(there.shard) {
-                        effects.push(Effect::Close(format!("the peer greets twice about shard {}", there.shard)));
-                        return Ok(());
-                    }
-                    self.greet(here, there, effects)?;
-                }
-            }
+            Message::Hello(hello) => self.take_hello(here, hello, effects)?,
+            Message::Greet(shards) => self.greet_all(here, shards, effects)?,
             Message::Batch(batch) if self.greeted.contains(&batch.shard) && !self.offered.contains(&batch.shard) => {}
             Message::Batch(batch) if !self.offered.contains(&batch.shard) => {
                 effects.push(Effect::Close(format!("shard {} is not on this link", batch.shard)));
@@ -348,6 +373,124 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The first word. Of a shard that is left out of it, this site knows the peer to have stated what is here.
+    fn hello(&mut self, here: &Here<'_>) -> Result<Hello, StoreError> {
+        if self.offered.len() <= self.greeted_at_once && !rarely("few shards are greeted by digests") {
+            let shards = self.say(here, self.offered.clone())?;
+            return Ok(Hello::of(shards));
+        }
+        let mut unsettled = BTreeSet::new();
+        self.buckets = vec![Bucket::default(); BUCKETS];
+        for shard in &self.offered {
+            let Some(state) = here.shard(*shard)? else { continue };
+            let digest = bucket_digest(&state);
+            let bucket = &mut self.buckets[usize::from(bucket_of(*shard))];
+            bucket.iter_mut().zip(digest).for_each(|(sum, byte)| *sum ^= byte);
+            if here.has_stated(&state, self.peer)? {
+                self.asleep.insert(*shard, state.arrivals);
+            } else {
+                unsettled.insert(*shard);
+            }
+        }
+        let shards = self.say(here, unsettled)?;
+        Ok(Hello { buckets: self.buckets.clone(), ..Hello::of(shards) })
+    }
+
+    /// What to say of shards of which nothing was said yet.
+    fn say(&mut self, here: &Here<'_>, shards: BTreeSet<ShardId>) -> Result<Vec<ShardHello>, StoreError> {
+        let mut said = Vec::new();
+        for shard in shards {
+            self.asleep.remove(&shard);
+            if let Some(hello) = here.hello(shard, self.peer)? {
+                self.said.insert(shard, hello.heads.clone());
+                said.push(hello);
+            }
+        }
+        Ok(said)
+    }
+
+    /// Says what is here of shards that are asleep, since they moved, or since the peer speaks of them.
+    fn wake(
+        &mut self,
+        here: &Here<'_>,
+        shards: BTreeSet<ShardId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        if !sometimes("a shard wakes", !shards.is_empty()) {
+            return Ok(());
+        }
+        let said = self.say(here, shards)?;
+        effects.push(Effect::Send(Message::Greet(said)));
+        Ok(())
+    }
+
+    fn take_hello(&mut self, here: &Here<'_>, hello: Hello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let Hello { version, buckets, shards, .. } = hello;
+        if version != LINK_VERSION {
+            effects.push(Effect::Close(format!(
+                "the peer speaks version {version} on links, and this site version {LINK_VERSION}: upgrade the older of the two"
+            )));
+            return Ok(());
+        }
+        if std::mem::replace(&mut self.is_greeted, true) || !(buckets.is_empty() || buckets.len() == BUCKETS) {
+            effects.push(Effect::Close("the peer greets twice, or with digests of another form".to_owned()));
+            return Ok(());
+        }
+        if !buckets.is_empty() {
+            let differs = |shard: &ShardId| {
+                let bucket = usize::from(bucket_of(*shard));
+                self.buckets.get(bucket) != buckets.get(bucket)
+            };
+            let differing = self.asleep.keys().copied().filter(differs).collect();
+            self.wake(here, differing, effects)?;
+        }
+        self.greet_all(here, shards, effects)
+    }
+
+    fn greet_all(
+        &mut self,
+        here: &Here<'_>,
+        shards: Vec<ShardHello>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        let asleep = shards.iter().map(|there| there.shard).filter(|shard| self.asleep.contains_key(shard)).collect();
+        self.wake(here, asleep, effects)?;
+        for there in shards {
+            if !self.offered.contains(&there.shard) {
+                continue;
+            }
+            if !self.greeted.insert(there.shard) {
+                effects.push(Effect::Close(format!("the peer greets twice about shard {}", there.shard)));
+                return Ok(());
+            }
+            self.greet(here, there, effects)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is new of the shards that moved.
+    fn advance(&mut self, here: &Here<'_>, moved: Moved, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let moved = match moved {
+            Moved::Shards(shards) => shards,
+            Moved::Any => self.offered.clone(),
+        };
+        let mut awake = BTreeSet::new();
+        for shard in moved {
+            if self.flows.contains_key(&shard) {
+                self.moved.insert(shard);
+                // What the peer sent is not news for it: that is known once its batch is.
+                if self.merging.get(&shard).is_none_or(VecDeque::is_empty) {
+                    self.pump(here, shard, effects)?;
+                }
+            } else if let Some(then) = self.asleep.get(&shard)
+                && here.shard(shard)?.is_some_and(|state| state.arrivals != *then)
+            {
+                awake.insert(shard);
+            }
+        }
+        self.wake(here, awake, effects)
     }
 
     /// Compares the peer's heads with what is here, then lets the shard flow.
@@ -452,7 +595,7 @@ impl Session {
             }
         };
         self.flows.insert(shard, Flow { scanned: sent.position, sent, skip, in_flight: 0, refused: 0 });
-        self.moved = true;
+        self.moved.insert(shard);
         self.pump(here, shard, effects)
     }
 
@@ -486,11 +629,6 @@ impl Session {
         flow.scanned = 0;
         flow.in_flight = 0;
         self.pump(here, shard, effects)
-    }
-
-    fn pump_all(&mut self, here: &Here<'_>, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
-        let shards: Vec<ShardId> = self.flows.keys().copied().collect();
-        shards.into_iter().try_for_each(|shard| self.pump(here, shard, effects))
     }
 
     /// Sends batches while there is news and room on the way.
@@ -534,24 +672,25 @@ impl Session {
         if is_past(self.repeated_ms, STATEMENTS_EVERY_MS) {
             self.repeated_ms = Some(now_ms);
             self.stated.clear();
-            self.moved = true;
+            self.moved.extend(self.flows.keys());
         }
-        if !self.moved || !is_past(self.stated_ms, STATEMENTS_PAUSE_MS) {
+        if self.moved.is_empty() || !is_past(self.stated_ms, STATEMENTS_PAUSE_MS) {
             return Ok(());
         }
-        self.moved = false;
         let (mut own, mut relayed) = (Vec::new(), Vec::new());
-        for shard in self.flows.keys() {
+        for shard in std::mem::take(&mut self.moved).iter().filter(|shard| self.flows.contains_key(shard)) {
             let mut heads = here.heads(*shard)?;
             if is_armed("statement-lies") {
                 for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site == self.peer) {
                     heads.extend(statement.body.heads);
                 }
             }
-            let Some(undated) = here.statement(*shard, heads, 0)? else { continue };
-            if self.stated.get(shard) != Some(&undated) {
-                own.push(StatementBody { at_ms: now_ms, ..undated.clone() });
-                self.stated.insert(*shard, undated);
+            let Some(statement) = here.statement(*shard, heads, now_ms)? else { continue };
+            // Whoever reads all day must not have all of it stated all day: where the access log stands goes along.
+            let news = StatementBody { at_ms: 0, access: AccessHead::default(), ..statement.clone() };
+            if self.stated.get(shard) != Some(&news) {
+                own.push(statement);
+                self.stated.insert(*shard, news);
             }
             if self.peer_is_child {
                 for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site != self.peer) {
@@ -583,6 +722,7 @@ fn is_chained(batch: &Batch) -> bool {
 fn heads_of(message: &Message) -> impl Iterator<Item = &Heads> {
     let (hello, again, statements) = match message {
         Message::Hello(hello) => (hello.shards.as_slice(), None, &[][..]),
+        Message::Greet(shards) => (shards.as_slice(), None, &[][..]),
         Message::Again(again) => (&[][..], Some(&again.heads), &[][..]),
         Message::Statements(statements) => (&[][..], None, statements.as_slice()),
         _ => (&[][..], None, &[][..]),
@@ -601,8 +741,14 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
+/// Whether a statement's digests are of what ours are, under the same key.
+#[must_use]
+pub fn are_comparable(theirs: &StatementBody, ours: &StatementBody) -> bool {
+    theirs.heads == ours.heads && theirs.digest_key == ours.digest_key
+}
+
 /// Whether a statement proves that its site holds exactly these edits and records.
 #[must_use]
 pub fn proves_in_step(theirs: &StatementBody, ours: &StatementBody) -> bool {
-    theirs.heads == ours.heads && theirs.edits == ours.edits && theirs.state == ours.state
+    are_comparable(theirs, ours) && theirs.edits == ours.edits && theirs.state == ours.state
 }

@@ -92,7 +92,7 @@ fn directory(office: &Office, seeds: &[(u64, UnitId)]) -> Place {
         let shard = ShardId::of_unit_above(PATH[depth]);
         let records: Vec<(Vec<u8>, Record)> = read_range(&office.state, office.keys().records(shard)).unwrap();
         let records =
-            records.into_iter().map(|(key, record)| (RecordId(*suffix(&key, 8).first_chunk().unwrap()), record));
+            records.into_iter().map(|(key, record)| (RecordId(*suffix(&key, 0).first_chunk().unwrap()), record));
         Said { shard, path: PATH[..=depth].to_vec(), records: records.collect() }
     });
     place.overlay(said.collect(), &|unit, above| {

@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use dinhba_core::archive::{Content, Piece};
-use dinhba_core::command::{Answer, ConflictKey, Renew};
-use dinhba_core::command::{Command, EditCommand};
+use dinhba_core::command::{Answer, Command, ConflictKey, EditCommand, Renew, Statement};
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, Incarnation, RecordId, RequestId, SiteId};
 use dinhba_core::registry::{StoredEdit, conflicts_of, read_range};
 use dinhba_core::schema::field;
-use dinhba_core::sync::{Effect, Event, Message, Session};
+use dinhba_core::sync::{Effect, Event, Message, Moved, STATEMENTS_PAUSE_MS, Session};
 use proptest::prelude::*;
 
 const SITES: usize = 4;
@@ -79,7 +78,9 @@ impl Country {
     fn connect(&mut self, link: usize, slot: usize) {
         let ends = [0, 1].map(|end| {
             let peer = SiteId(self.site(link, 1 - end) as u64 + 1);
-            Some(Session::new(peer, end == 1, BTreeSet::from([SHARD])))
+            let session = Session::new(peer, end == 1, BTreeSet::from([SHARD]));
+            // Of the two links between neighbours, one sleeps while nothing differs.
+            Some(if (link + slot).is_multiple_of(2) { session } else { session.with_greeted_at_once(0) })
         });
         self.links[link][slot] = Link { ends, wire: Default::default() };
         self.event((link, slot), 0, Event::Opened);
@@ -135,7 +136,12 @@ impl Country {
                     self.crash(site);
                     return;
                 }
-                Effect::State { .. } | Effect::Keep(_) => {}
+                Effect::State { own, relayed } => {
+                    let signed = own.into_iter().map(|body| Statement { body, signature: [7; 64] });
+                    let statements = Message::Statements(signed.chain(relayed).collect());
+                    self.links[link][slot].wire[end].push_back(statements);
+                }
+                Effect::Keep(statements) => _ = self.offices[site].run(Command::Keep(statements)),
                 Effect::Close(_) => return self.cut((link, slot)),
             }
             if self.links[link][slot].ends[end].is_none() {
@@ -153,12 +159,18 @@ impl Country {
         self.new_lives += usize::from(office.shard().own.incarnation == incarnation);
     }
 
+    /// Time passes, enough for the next statements.
+    fn tick(&mut self, at: (usize, usize), end: usize) {
+        self.counter += 1;
+        self.event(at, end, Event::Tick(self.counter as i64 * STATEMENTS_PAUSE_MS as i64));
+    }
+
     fn advanced(&mut self, site: usize) {
         for (link, end, slot) in
             (0..LINKS).flat_map(|link| [(link, 0), (link, 1)]).flat_map(|(link, end)| [(link, end, 0), (link, end, 1)])
         {
             if self.site(link, end) == site {
-                self.event((link, slot), end, Event::Advanced);
+                self.event((link, slot), end, Event::Advanced(Moved::Any));
             }
         }
     }
@@ -210,7 +222,7 @@ impl Country {
             assert_ne!(was.shards[0].incarnation, now.shards[0].incarnation);
             was.shards[0].incarnation = now.shards[0].incarnation;
             assert_eq!(was, now);
-            let requests = self.acknowledged.iter().map(|request| office.keys().request(*request));
+            let requests = self.acknowledged.iter().map(|request| office.keys().request(SHARD, *request));
             for key in requests.filter(|key| office.state.0.contains_key(key)) {
                 assert_eq!(again.state.0.get(&key), office.state.0.get(&key), "another receipt");
             }
@@ -226,7 +238,8 @@ impl Country {
         let Some(backup) = backup else { return };
         self.restores += 1;
         self.crash(site);
-        let held = |office: &Office, request: &RequestId| office.state.0.contains_key(&office.keys().request(*request));
+        let held =
+            |office: &Office, request: &RequestId| office.state.0.contains_key(&office.keys().request(SHARD, *request));
         // What the lost disk sent may still arrive.
         let on_the_way: BTreeSet<RequestId> =
             self.links.iter().flatten().flat_map(|link| &link.wire).flatten().flat_map(requests_of).collect();
@@ -247,7 +260,7 @@ impl Country {
         (0..SITES).for_each(|site| self.crash(site));
         (0..LINKS).for_each(|link| (0..SLOTS).for_each(|slot| self.cut((link, slot))));
         self.messages = 0;
-        for round in 0..HEAL_ROUNDS {
+        for _ in 0..HEAL_ROUNDS {
             for link in 0..LINKS {
                 if !self.is_up((link, 0)) {
                     self.connect(link, 0);
@@ -257,7 +270,7 @@ impl Country {
                 assert!(self.messages < 100_000, "the sessions spin");
             }
             for (link, end) in (0..LINKS).flat_map(|link| [(link, 0), (link, 1)]) {
-                self.event((link, 0), end, Event::Tick(round));
+                self.tick((link, 0), end);
             }
         }
         self.offices.iter_mut().for_each(|office| _ = office.raise());
@@ -292,7 +305,7 @@ impl Country {
             assert_eq!((here.persons, here.households), (there.persons, there.households));
             for request in self.acknowledged.difference(&self.forgiven) {
                 assert!(
-                    office.state.0.contains_key(&office.keys().request(*request)),
+                    office.state.0.contains_key(&office.keys().request(SHARD, *request)),
                     "{request:?} is lost at {}",
                     office.site
                 );
@@ -302,13 +315,7 @@ impl Country {
 }
 
 fn edits_of(office: &Office) -> impl Iterator<Item = (Hash, Edit)> {
-    let (from, to) = office.keys().authors(SHARD);
-    // The space of edits follows that of authors.
-    let next = |mut key: Vec<u8>| {
-        key[8] += 1;
-        key
-    };
-    let edits: Vec<(Vec<u8>, StoredEdit)> = read_range(&office.state, (next(from), next(to))).unwrap();
+    let edits: Vec<(Vec<u8>, StoredEdit)> = read_range(&office.state, office.keys().edits(SHARD)).unwrap();
     edits.into_iter().map(|(_, stored)| (stored.hash, Edit::from_bytes(&stored.bytes).unwrap()))
 }
 
@@ -371,8 +378,9 @@ enum Step {
     Restore(usize),
     Refound(usize),
     Raise(usize),
+    Tick { link: usize, slot: usize, end: usize },
 }
-use Step::{Backup, Connect, Cut, Deliver, Raise, Refound, Restore};
+use Step::{Backup, Connect, Cut, Deliver, Raise, Refound, Restore, Tick};
 
 fn step() -> impl Strategy<Value = Step> {
     let link = || (0..LINKS, prop_oneof![4 => Just(0_usize), 1 => Just(1_usize)]);
@@ -385,11 +393,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SITES).prop_map(Restore),
         1 => (0..SITES).prop_map(Refound),
         1 => (0..SITES).prop_map(Raise),
+        3 => (link(), 0..2_usize).prop_map(|((link, slot), end)| Tick { link, slot, end }),
     ]
 }
 
 /// Rounds after which a healed tree must be at rest: a restored site renews and connects anew, site by site.
-const HEAL_ROUNDS: i64 = 2 * SITES as i64;
+const HEAL_ROUNDS: usize = 2 * SITES;
 
 fn play(shape: Shape, steps: &[Step], restores: bool) {
     let mut country = Country::new(shape);
@@ -404,6 +413,7 @@ fn play(shape: Shape, steps: &[Step], restores: bool) {
             Refound(site) if restores => country.restore(site, true),
             Restore(_) | Refound(_) => {}
             Raise(site) => drop(country.offices[site].raise()),
+            Tick { link, slot, end } => country.tick((link, slot), end),
         }
     }
     country.check_whole_commands();

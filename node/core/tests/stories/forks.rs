@@ -156,8 +156,8 @@ fn a_site_whose_neighbour_knows_a_shorter_branch_of_its_own_chain_begins_a_new_l
     let [mut here, mut there] = [&district, &commune].map(|peer| Session::new(peer.site, false, [SHARD].into()));
     let hello = there.handle(&district.here(), Event::Opened).unwrap().remove(0);
     here.handle(&commune.here(), Event::Opened).unwrap();
-    let Effect::Send(Message::Hello(Hello { shards })) = hello else { panic!("{hello:?}") };
-    let heard = here.handle(&commune.here(), Event::Received(Message::Hello(Hello { shards }))).unwrap();
+    let Effect::Send(Message::Hello(Hello { shards, .. })) = hello else { panic!("{hello:?}") };
+    let heard = here.handle(&commune.here(), Event::Received(Message::Hello(Hello::of(shards)))).unwrap();
     assert_eq!(heard, [Effect::Renew { shard: SHARD, author: own }]);
 
     // Should such an edit come in another way, the life is left all the same.

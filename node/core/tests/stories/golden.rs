@@ -14,7 +14,7 @@ use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write, are_disputed};
 use dinhba_core::registry::{alias_id, authors};
 use dinhba_core::schema::{FieldId, RecordKind, field};
-use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Session, Skip};
+use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Moved, Session, Skip};
 
 /// Compares with the file, or writes it.
 #[expect(clippy::disallowed_methods, reason = "a test reads its own files")]
@@ -89,6 +89,7 @@ impl Names {
                 let cursor = shard.cursor.as_ref().map_or("none".to_owned(), Self::cursor);
                 format!("hello stream {} heads {} cursor {cursor}", &hex(&shard.epoch)[..4], self.heads(&shard.heads))
             }
+            Message::Greet(shards) => format!("greets about {} shards", shards.len()),
             Message::Batch(batch) => self.batch(batch),
             Message::Ack(ack) => format!("ack {}", Self::cursor(&ack.cursor)),
             Message::Again(again) => format!("again {}", self.heads(&again.heads)),
@@ -315,7 +316,7 @@ impl Transcript {
                     let _ =
                         writeln!(self.text, "{}    merges: taken {taken}, folded {folded}, known {known}", WHO[end]);
                     self.event(end, "merged", Event::Merged(merged));
-                    self.event(end, "advanced", Event::Advanced);
+                    self.event(end, "advanced", Event::Advanced(Moved::Any));
                 }
                 Effect::Renew { author, .. } => {
                     let _ = writeln!(self.text, "{}    renews {}", WHO[end], self.names.author(author));
@@ -371,7 +372,7 @@ fn session_in_step() {
     transcript.run();
     transcript.title("an edit in steady state");
     transcript.offices[0].set(request(1, 2), record, field::NOTE, "x");
-    transcript.event(0, "advanced", Event::Advanced);
+    transcript.event(0, "advanced", Event::Advanced(Moved::Any));
     transcript.run();
     transcript.title("time passes");
     transcript.event(0, "tick", Event::Tick(1_000));

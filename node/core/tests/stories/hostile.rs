@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
-use dinhba_core::command::{Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip};
+use dinhba_core::command::{
+    AccessHead, Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
+};
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
@@ -49,14 +51,14 @@ fn audit(office: &Office) {
         assert_eq!(stored.position, position);
         running = running_hash(&running, &stored.hash);
         assert_eq!(running, arrival.running);
-        edits.add(Digest::of(&office.context.digest_key, &stored.hash.0));
+        edits.add(Digest::of(&office.context.digest_key.secret, &stored.hash.0));
     }
     assert_eq!((running, edits), (shard.running, shard.edits_digest));
     let mut records = Digest::default();
     let folded: Vec<(Vec<u8>, Record)> = read_range(&office.state, keys.records(SHARD)).unwrap();
     for (key, record) in &folded {
         let member = [&key[key.len() - 16..], &record.to_bytes()].concat();
-        records.add(Digest::of(&office.context.digest_key, &member));
+        records.add(Digest::of(&office.context.digest_key.secret, &member));
     }
     assert_eq!(records, shard.state_digest);
     assert_eq!(folded.len() as u64, shard.persons + shard.households);
@@ -163,7 +165,7 @@ proptest! {
         let cursor = Cursor { epoch: state.epoch, position: state.arrivals, running: state.running };
         let hello = ShardHello { shard: SHARD, epoch: state.epoch, heads: heads.clone(), cursor: Some(cursor) };
         let mut messages: Vec<Vec<u8>> = [
-            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Hello(Hello::of(vec![hello])),
             Message::Batch(Box::new(peer.stream())),
             Message::Ack(Ack { shard: SHARD, cursor }),
             Message::Again(Again { shard: SHARD, heads }),
@@ -209,7 +211,7 @@ proptest! {
         let hello = ShardHello { shard: SHARD, epoch, heads: heads.clone(), cursor: Some(cursor) };
         let messages = vec![
             Message::Ask(Ask { shard: SHARD, author, from, to }),
-            Message::Hello(Hello { shards: vec![hello] }),
+            Message::Hello(Hello::of(vec![hello])),
             Message::Ask(Ask { shard: SHARD, author, from, to }),
             Message::Hashes(Hashes { shard: SHARD, author, from, hashes: vec![Hash::default()] }),
             Message::Batch(Box::new(batch.clone())),
@@ -535,7 +537,7 @@ fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard(
     let closes = |effects: Vec<Effect>| matches!(effects.last(), Some(Effect::Close(_)));
     let hello = |heads: Heads| {
         let there = ShardHello { shard: SHARD, epoch: [1; 16], heads, cursor: None };
-        Event::Received(Message::Hello(Hello { shards: vec![there] }))
+        Event::Received(Message::Hello(Hello::of(vec![there])))
     };
     let mut session = opened();
     assert!(!closes(session.handle(&here.here(), hello(Heads::new())).unwrap()));
@@ -558,8 +560,10 @@ fn a_child_states_for_itself_only_and_takes_nothing_back() {
             shard: SHARD,
             incarnation: Incarnation::default(),
             heads,
+            digest_key: 1,
             edits: peer.shard().edits_digest,
             state: peer.shard().state_digest,
+            access: AccessHead::default(),
             at_ms,
         },
         signature: [0; 64],
@@ -595,8 +599,10 @@ fn a_word_of_an_earlier_life_that_comes_late_does_not_silence_the_later_one() {
             shard: SHARD,
             incarnation: of.incarnation,
             heads: heads.iter().map(|(author, number)| (author.id(), (*number, Hash::default()))).collect(),
+            digest_key: 1,
             edits: Digest::default(),
             state: Digest::default(),
+            access: AccessHead::default(),
             at_ms: 1,
         },
         signature: [0; 64],

@@ -1,15 +1,17 @@
-//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; scripts.
+//! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; shards that move; scripts.
 
 mod ancestors;
 mod convergence;
 mod forks;
 mod golden;
 mod hostile;
+mod many_shards;
 mod memory;
 mod names;
 mod numbers;
 mod orders;
 mod registry;
+mod shards;
 mod statements;
 mod time;
 mod versions;

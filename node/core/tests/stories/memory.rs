@@ -19,7 +19,7 @@ use dinhba_core::ids::{
 use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, GroupState, ShardState, apply, read, read_range};
+use dinhba_core::registry::{Context, GroupState, Key, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
 use dinhba_core::sync::{Here, Skip};
@@ -41,7 +41,7 @@ impl StateView for Memory {
 }
 
 impl Memory {
-    fn write(&mut self, batch: store::Batch) {
+    pub fn write(&mut self, batch: store::Batch) {
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value)),
@@ -71,8 +71,12 @@ pub struct Office {
 
 impl Office {
     pub fn new(site: u64) -> Self {
-        let context =
-            Context { group: GroupId(site), index_key: [site as u8; 32], digest_key: [9; 32], level_max: LEVEL_MAX };
+        let context = Context {
+            group: GroupId(site),
+            index_key: Key { id: 1, secret: [site as u8; 32] },
+            digest_key: Key { id: 1, secret: [9; 32] },
+            level_max: LEVEL_MAX,
+        };
         let mut office = Office {
             site: SiteId(site),
             state: Memory::default(),
@@ -83,7 +87,13 @@ impl Office {
             chance: site,
             now_ms: 1,
         };
-        office.run(Command::Form(Form { site: SiteId(site), level: 1 }));
+        office.run(Command::Form(Form {
+            site: SiteId(site),
+            level: 1,
+            index_key: 1,
+            digest_key: 1,
+            incarnation: Incarnation([site as u8; 16]),
+        }));
         let info = ShardInfo { shard: SHARD, path: PATH.to_vec() };
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());
         office.run(Command::Adopt(Adopt { info, incarnation, epoch }));
@@ -112,13 +122,18 @@ impl Office {
     }
 
     pub fn run(&mut self, command: Command) -> Answer {
+        self.run_all(vec![command]).remove(0)
+    }
+
+    /// Several commands in one entry.
+    pub fn run_all(&mut self, commands: Vec<Command>) -> Vec<Answer> {
         self.index += 1;
-        let entry = (self.index, Proposal { at_ms: self.now_ms, commands: vec![command] }.to_bytes());
+        let entry = (self.index, Proposal { at_ms: self.now_ms, commands }.to_bytes());
         self.state.1.set(0);
         let (answers, batch) = apply(&self.state, &self.context, &[entry]).unwrap();
         (self.written, self.read) = (batch.writes.len(), self.state.1.get());
         self.state.write(batch);
-        Vec::<Answer>::from_bytes(&answers[0]).unwrap().remove(0)
+        Vec::<Answer>::from_bytes(&answers[0]).unwrap()
     }
 
     pub fn here(&self) -> Here<'_> {
@@ -188,9 +203,10 @@ impl Office {
     pub fn founded_from(&self, archive: &[(Piece, Content)], until_ms: Option<i64>) -> Result<Office, RefillError> {
         let mut office = Office { state: Memory::default(), ..self.clone() };
         let life = Life { incarnation: Incarnation(office.random()), epoch: office.random() };
-        let lives = [(SHARD, life)].into();
+        let lives = &[(SHARD, life)].into();
+        let incarnation = Incarnation(office.random());
         let context = office.context.clone();
-        let batch = refound(&office.state, &context, office.site, &self.summary(), &lives, &[]);
+        let batch = refound(&office.state, &context, office.site, &self.summary(), (incarnation, lives), &[]);
         office.state.write(batch);
         let mut is_cut = false;
         for (piece, content) in archive {

@@ -5,6 +5,7 @@ use dinhba_core::command::{ConflictEntry, ConflictKey, Nothing};
 use dinhba_core::edit::{Change, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::RecordId;
+use dinhba_core::keys::suffix;
 use dinhba_core::registry::read_range;
 use dinhba_core::schema::field;
 
@@ -12,8 +13,8 @@ use dinhba_core::schema::field;
 fn open_conflicts(office: &Office) -> Vec<(RecordId, ConflictKey)> {
     let found: Vec<(Vec<u8>, ConflictEntry)> = read_range(&office.state, office.keys().conflicts(SHARD, None)).unwrap();
     let named = found.iter().map(|(key, _)| {
-        let record = RecordId(key[17..33].try_into().unwrap());
-        (record, ConflictKey::from_bytes(&key[33..]).unwrap())
+        let record = RecordId(*suffix(key, 0).first_chunk().unwrap());
+        (record, ConflictKey::from_bytes(suffix(key, 16)).unwrap())
     });
     named.collect()
 }

@@ -10,7 +10,7 @@ use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
-use dinhba_core::keys::{Space, suffix};
+use dinhba_core::keys::{Space, space_of, suffix};
 use dinhba_core::registry::{AuthorState, ITEMS_MAX, Poison, StoredEdit, alias_id, authors, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ const AUTHORS: u64 = 3;
 
 /// One edit as chance wants it.
 #[derive(Debug, Clone)]
-struct Draft {
+pub struct Draft {
     author: u64,
     /// Mostly it goes on from its author's last edit; else from any of them, or from none.
     branches_at: Option<Index>,
@@ -49,7 +49,7 @@ enum Lie {
     None,
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+pub fn draft() -> impl Strategy<Value = Draft> {
     let lie = prop_oneof![
         1 => Just(Lie::OwnDot),
         1 => (1..3_u64).prop_map(Lie::OwnFuture),
@@ -76,13 +76,13 @@ fn draft() -> impl Strategy<Value = Draft> {
 }
 
 /// An edit, and the one that it follows.
-struct Forged {
+pub struct Forged {
     edit: Edit,
     hash: Hash,
     parent: Option<usize>,
 }
 
-fn forge(drafts: &[Draft]) -> Vec<Forged> {
+pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
     let mut all: Vec<Forged> = Vec::new();
     for (count, draft) in drafts.iter().enumerate() {
         let author = Author { site: SiteId(10 + draft.author), shard: SHARD, incarnation: Incarnation([1; 16]) };
@@ -158,7 +158,7 @@ fn forge(drafts: &[Draft]) -> Vec<Forged> {
 }
 
 /// An order in which each edit comes after the one that it follows, as near as that allows to rising `wishes`.
-fn order(all: &[Forged], wishes: &[u32]) -> Vec<usize> {
+pub fn order(all: &[Forged], wishes: &[u32]) -> Vec<usize> {
     let mut order = Vec::new();
     while order.len() < all.len() {
         let may_come = |at: &usize| !order.contains(at) && all[*at].parent.is_none_or(|parent| order.contains(&parent));
@@ -169,7 +169,7 @@ fn order(all: &[Forged], wishes: &[u32]) -> Vec<usize> {
 }
 
 /// A site that took the edits in this order, a few to a batch, and learned level 2 before the `raised`th batch.
-fn site(all: &[Forged], order: &[usize], batches: &[usize], raised: usize) -> Office {
+pub fn site(all: &[Forged], order: &[usize], batches: &[usize], raised: usize) -> Office {
     let mut office = Office::new(1);
     let mut rest = order;
     let mut sizes = batches.iter().copied().cycle();
@@ -207,8 +207,9 @@ fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) 
 /// What must not depend on the order: records, conflicts, the index, byte for byte; heads; where the branches of authors
 /// end, and what is set aside, which lie wherever they came.
 fn told(office: &Office) -> impl PartialEq + std::fmt::Debug + use<> {
-    let spaces = [Space::Record, Space::Conflict, Space::Index, Space::Number].map(|space| space as u8);
-    let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&key[8]));
+    let spaces = [Space::Home, Space::Term, Space::Record, Space::Conflict, Space::Index, Space::Number];
+    let spaces = spaces.map(|space| Some(space as u8));
+    let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&space_of(key)));
     let kept: BTreeMap<Vec<u8>, Vec<u8>> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     let ends = authors(&office.state, office.keys(), SHARD).unwrap().into_values();
     let ends: BTreeSet<_> = ends
@@ -217,7 +218,7 @@ fn told(office: &Office) -> impl PartialEq + std::fmt::Debug + use<> {
     let aside = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap().into_iter();
     let aside: BTreeMap<Hash, Poison> = aside
         .map(|(key, poison)| {
-            let (actor, counter) = suffix(&key, 8).split_first_chunk().unwrap();
+            let (actor, counter) = suffix(&key, 0).split_first_chunk().unwrap();
             let place = Dot { actor: AuthorId(*actor), counter: u64::from_be_bytes(counter.try_into().unwrap()) };
             let edit: StoredEdit = read(&office.state, &office.keys().edit(SHARD, &place)).unwrap().unwrap();
             (edit.hash, poison)

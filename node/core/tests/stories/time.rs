@@ -2,7 +2,7 @@
 
 use crate::memory::{Office, accepted, create_command, refusal, request};
 use dinhba_core::command::{Command, Raise, RefusalCode};
-use dinhba_core::keys::Space;
+use dinhba_core::keys::{Space, space_of};
 use dinhba_core::registry::{GroupState, RECEIPT_DAYS, read};
 use dinhba_core::schema::field;
 
@@ -12,7 +12,7 @@ fn the_time_of_a_group_never_goes_back_and_receipts_expire_by_it_a_few_at_a_time
     let mut office = Office::new(1);
     let time = |office: &Office| read::<GroupState>(&office.state, &office.keys().group()).unwrap().unwrap().time_ms;
     let receipts = |office: &Office| {
-        let is_receipt = |key: &&Vec<u8>| key[8] == Space::Request as u8;
+        let is_receipt = |key: &&Vec<u8>| space_of(key) == Some(Space::Request as u8);
         office.state.0.keys().filter(is_receipt).count()
     };
     office.now_ms = 1_000 * DAY_MS;
@@ -58,6 +58,6 @@ fn the_time_of_a_group_never_goes_back_and_receipts_expire_by_it_a_few_at_a_time
 
     office.now_ms = (1_201 + days) * DAY_MS;
     office.run(Command::Raise(Raise { level: 1, now_ms: 1 }));
-    let kept = |space: Space| office.state.0.keys().filter(|key| key[8] == space as u8).count();
+    let kept = |space: Space| office.state.0.keys().filter(|key| space_of(key) == Some(space as u8)).count();
     assert_eq!((kept(Space::Request), kept(Space::Session), kept(Space::Expiry)), (0, 0, 0));
 }

@@ -1,16 +1,19 @@
 //! Feature levels: what is above one waits aside, and what only a newer version knows is kept as it came.
 
-use crate::memory::{Office, SHARD, accepted, command, refusal, request, seal_all, value};
+use crate::memory::{Memory, Office, SHARD, accepted, command, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{Answer, Batch, Command, ConflictEntry, ConflictKey, Proposal, Raise, RefusalCode};
+use dinhba_core::command::{
+    Answer, Batch, Command, ConflictEntry, ConflictKey, Digest, Form, Proposal, Raise, RefusalCode, StatementBody,
+};
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{NodeId, RecordId};
+use dinhba_core::ids::{Incarnation, NodeId, RecordId, SiteId};
 use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
 use dinhba_core::place::{NodeEntry, PlaceEntry};
-use dinhba_core::registry::{GroupState, Poison, apply, read, read_range};
+use dinhba_core::registry::{Context, GroupState, Poison, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
+use dinhba_core::sync::{are_comparable, proves_in_step};
 
 #[test]
 fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
@@ -187,4 +190,44 @@ fn a_replica_stops_at_a_level_above_its_own_and_changes_nothing() {
     group.level = LEVEL_MAX + 1;
     office.state.0.insert(key, group.to_bytes());
     assert!(matches!(stops(&office, 1), Err(StoreError::Newer { .. })));
+}
+
+#[test]
+fn a_replica_without_the_keys_of_its_group_stops_and_says_which_it_lacks() {
+    let office = Office::new(1);
+    let entry = Proposal { at_ms: 1, commands: vec![Command::Raise(Raise { level: 2, now_ms: 1 })] }.to_bytes();
+    let with = |change: fn(&mut Context)| {
+        let mut context = office.context.clone();
+        change(&mut context);
+        apply(&office.state, &context, &[(99, entry.clone())]).map(drop)
+    };
+    with(|_| ()).unwrap();
+    let lacking = with(|context| context.index_key.id = 2).unwrap_err().to_string();
+    assert!(lacking.contains("index key 1 is asked for, this node has 2"), "{lacking}");
+    let lacking = with(|context| context.digest_key.id = 3).unwrap_err().to_string();
+    assert!(lacking.contains("digest key 1 is asked for, this node has 3"), "{lacking}");
+    // One that is to take part in a founding, and was given other secrets.
+    let form = Command::Form(Form {
+        site: SiteId(1),
+        level: 1,
+        index_key: 2,
+        digest_key: 1,
+        incarnation: Incarnation([1; 16]),
+    });
+    let entry = Proposal { at_ms: 1, commands: vec![form] }.to_bytes();
+    let unformed = apply(&Memory::default(), &office.context, &[(1, entry)]);
+    assert!(matches!(unformed, Err(StoreError::Keyed { .. })));
+}
+
+#[test]
+fn digests_under_different_keys_prove_nothing_and_are_no_difference() {
+    let mut office = Office::new(1);
+    office.create(request(1, 1), "Lê//An");
+    let here = office.here();
+    let ours = here.statement(SHARD, here.heads(SHARD).unwrap(), 1).unwrap().unwrap();
+    assert!(proves_in_step(&ours, &ours) && are_comparable(&ours, &ours));
+    let theirs = StatementBody { digest_key: 2, ..ours.clone() };
+    assert!(!proves_in_step(&theirs, &ours) && !are_comparable(&theirs, &ours));
+    let theirs = StatementBody { state: Digest([7; 32]), ..ours.clone() };
+    assert!(!proves_in_step(&theirs, &ours) && are_comparable(&theirs, &ours), "that is a difference");
 }
