@@ -9,6 +9,7 @@ use dinhba_core::command::{Adopt, Command, EditCommand, Form, PartDraft, ShardIn
 use dinhba_core::edit::{Change, EditKind, Origin};
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::registry::{Context, Key, apply};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::store::{Batch, Scan, StateView, StoreError};
@@ -34,6 +35,7 @@ pub fn context(site: u64) -> Context {
         group: GroupId(u64::from_be_bytes(drawn("group", site))),
         index_key: Key { id: 1, secret: [7; 32] },
         digest_key: Key { id: 1, secret: [9; 32] },
+        level_max: LEVEL_MAX,
     }
 }
 

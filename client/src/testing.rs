@@ -473,6 +473,7 @@ pub(crate) fn status(shards: Vec<v1::ShardStatus>) -> v1::StatusReply {
         node: NodeId(id).to_string(),
         address: format!("10.0.0.{id}:7400"),
         present,
+        level_max: if id == 2 { 0 } else { 2 },
     };
     v1::StatusReply {
         node: NodeId(1).to_string(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::NodeId;
 use dinhba_core::{wire_code, wire_enum, wire_struct};
@@ -23,6 +24,8 @@ pub enum Call {
     Joined(NodeId),
     /// Change the members of the frame's group; only its leader can.
     Change(Change),
+    /// What is the highest feature level that you know, as a `u16`? Asked of a node that is about to become a member.
+    LevelMax(Nothing),
 }
 
 /// The answer to [`Call::Joined`].
@@ -90,7 +93,7 @@ wire_struct! {
     Joined { joined, formed, running, left }
     Change { kind, node, address }
 }
-wire_enum! { Call, "call" { 1 => Joined, 2 => Change } }
+wire_enum! { Call, "call" { 1 => Joined, 2 => Change, 3 => LevelMax } }
 wire_enum! { Changed, "outcome of a change" { 1 => Done, 2 => Refused, 3 => NotLeader, 4 => Unknown } }
 wire_code! { ChangeKind, "change of members" { 1 => Add, 2 => Promote, 3 => Remove, 4 => Lead } }
 

@@ -10,6 +10,7 @@ use dinhba_client::cli::{Connection, EXIT_CODES, Line, misused};
 use dinhba_core::claims::Role;
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
+use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
 use dinhba_core::units::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -58,6 +59,11 @@ struct NodeOptions {
     /// Stop when standard input ends: for a parent process whose death must end this one.
     #[arg(long)]
     end_with_stdin: bool,
+    /// Works as a version would that knows feature levels up to this one and no more: to try an upgrade of a site or a country
+    /// before it is done. It is this program that is told to know less, not the older one.
+    #[arg(long, value_name = "LEVEL", default_value_t = LEVEL_MAX, hide = true,
+          value_parser = clap::value_parser!(u16).range(i64::from(LEVEL_FIRST)..=i64::from(LEVEL_MAX)))]
+    level_max: u16,
 }
 
 #[derive(Args)]
@@ -192,7 +198,7 @@ async fn run_node(options: NodeOptions) -> anyhow::Result<()> {
             }
         }
     };
-    node::run(config, stop).await
+    node::run(config, options.level_max, stop).await
 }
 
 fn restore_site(options: RestoreOptions) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::keys::Keys;
+use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::registry::{self, COMMANDS_MAX, Context, GroupState, ShardState};
 use dinhba_core::store::{Batch, StateEngine, StateView, StoreError};
 use dinhba_core::sync::{BATCH_BYTES, Moved};
@@ -413,6 +414,11 @@ impl Hosted {
     /// The group's own state, once it is formed.
     pub fn state(&self) -> Result<Option<GroupState>, StoreError> {
         self.look(|view| registry::read(view, &self.keys().group()))
+    }
+
+    /// The feature level at which it works; the first, until it is formed.
+    pub fn level(&self) -> Result<u16, StoreError> {
+        Ok(self.state()?.map_or(LEVEL_FIRST, |state| state.level))
     }
 
     /// The shards that it hosts, in order.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dinhba_client::handshake::Validity;
 use dinhba_client::transport::Dial;
+use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::place::{Place, PlaceEntry, Said};
@@ -88,6 +89,9 @@ pub struct Seams {
     pub is_new: bool,
     /// The country's units.
     pub directory: Arc<Directory>,
+    /// The highest feature level that this node works at: [`LEVEL_MAX`](dinhba_core::level::LEVEL_MAX), or less, if it was
+    /// told to do as an older version would.
+    pub level_max: u16,
 }
 
 /// The site above, and where its nodes are reached.
@@ -103,6 +107,8 @@ pub struct Shared {
     pub config: Config,
     /// The country's units.
     pub directory: Arc<Directory>,
+    /// The highest feature level that this node works at.
+    pub level_max: u16,
     /// Figures.
     pub metrics: Metrics,
     /// How the links are doing.
@@ -328,6 +334,7 @@ impl App for Calls {
         async move {
             match Call::from_bytes(&request).map_err(|error| error.to_string())? {
                 Call::Joined(node) => Ok(shared.joined(node).await?.to_bytes()),
+                Call::LevelMax(Nothing) => Ok(shared.level_max.to_bytes()),
                 Call::Change(change) => {
                     let hosted = shared.group(group).ok_or("the group does not run here")?;
                     // No error: whoever asked must hear whether something may have been changed.
@@ -355,6 +362,7 @@ impl Node {
         let dial: Arc<dyn Dial> = Arc::new(Telling::new(Arc::clone(&seams.dial), Arc::clone(&refusals)));
         let shared = Arc::new(Shared {
             directory: Arc::clone(&seams.directory),
+            level_max: seams.level_max,
             metrics,
             links: LinkReports::default(),
             signing_key,
@@ -409,8 +417,8 @@ impl Node {
         let log: Arc<dyn LogEngine> = Arc::new(Measured::new(Arc::clone(&seams.log), shared.metrics.clone()));
         let mut hosted = BTreeMap::new();
         for group in own {
-            let context = shared.secrets.context(group);
-            has_keys(&*seams.state, &context)?;
+            let context = shared.secrets.context(group, shared.level_max);
+            fits(&*seams.state, &context)?;
             let (machine, host) = Parts::new(Arc::clone(&seams.state), context, shared.metrics.clone()).split();
             let setup = Setup {
                 group,
@@ -464,10 +472,12 @@ impl Node {
     }
 }
 
-/// Refuses keys under which the group's state is not. What cannot be read now is made again, and judged when it is applied to.
-fn has_keys(state: &dyn StateEngine, context: &Context) -> anyhow::Result<()> {
+/// Refuses a state that is under other keys than this node has, or above the feature level that it works at: nothing of it could be
+/// told, and nothing be applied. What cannot be read now is made again, and judged when it is applied to.
+fn fits(state: &dyn StateEngine, context: &Context) -> anyhow::Result<()> {
     let formed = state.snapshot().and_then(|view| read::<GroupState>(&*view, &context.keys().group()));
     if let Ok(Some(group)) = formed {
+        context.check_level(group.level)?;
         check_keys(context, (group.index_key, group.digest_key)).context("site.secrets")?;
     }
     Ok(())

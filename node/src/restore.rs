@@ -20,8 +20,9 @@ use dinhba_core::archive::{
 use dinhba_core::date::InstantMs;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::place::{GroupEntry, NodeEntry, PlaceEntry};
-use dinhba_core::registry::{Context, LEVEL_MAX};
+use dinhba_core::registry::Context;
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
 use openraft::Vote;
 use serde_json::{Value as Json, json};
@@ -189,7 +190,7 @@ fn renewed_places(places: Vec<PlaceEntry>, last: &Backup, config: &Config) -> an
     let mut nodes: BTreeMap<NodeId, NodeEntry> = BTreeMap::new();
     // Members register themselves a moment after they have joined.
     for node in last.summary.groups.iter().flat_map(|group| &group.members) {
-        nodes.insert(*node, NodeEntry { node: *node, address: String::new(), present: true });
+        nodes.insert(*node, NodeEntry { node: *node, address: String::new(), present: true, level_max: 0 });
     }
     nodes.extend(places.iter().filter_map(|entry| match entry {
         PlaceEntry::Node(node) => Some((node.node, node.clone())),
@@ -227,7 +228,7 @@ struct Refilling<'a> {
 
 impl Refilling<'_> {
     fn context(&self, group: GroupId) -> Context {
-        self.secrets.context(group)
+        self.secrets.context(group, LEVEL_MAX)
     }
 
     /// Puts everything back and checks what it folds to.

@@ -112,10 +112,10 @@ impl Secrets {
         )
     }
 
-    /// What the replicas of a group know beside its state.
+    /// What the replicas of a group know beside its state, one that works at feature levels up to `level_max`.
     #[must_use]
-    pub fn context(&self, group: GroupId) -> Context {
-        Context { group, index_key: self.index.clone(), digest_key: self.digest.clone() }
+    pub fn context(&self, group: GroupId, level_max: u16) -> Context {
+        Context { group, level_max, index_key: self.index.clone(), digest_key: self.digest.clone() }
     }
 }
 

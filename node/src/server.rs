@@ -10,7 +10,6 @@ use dinhba_core::command::{Command, Proposal};
 use dinhba_core::date::InstantMs;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId};
-use dinhba_core::registry::LEVEL_MAX;
 use dinhba_proto::peer::v1::Frame;
 use dinhba_proto::v1::link_server::LinkServer;
 use dinhba_proto::v1::records_server::RecordsServer;
@@ -83,21 +82,22 @@ impl Admit for SameSite {
     }
 
     fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String> {
-        may_call(caller, self.standing(caller, group), body)
+        may_call(caller, self.standing(caller, group), body, self.0.level_max)
     }
 }
 
-fn may_call(caller: NodeId, standing: Standing, body: &Body) -> Result<(), String> {
+fn may_call(caller: NodeId, standing: Standing, body: &Body, level_max: u16) -> Result<(), String> {
     // Who leads may be somebody that this replica has not heard of yet.
     let is_of_raft = matches!(
         body,
         Body::Append(_) | Body::Vote(_) | Body::PreVote(_) | Body::Transfer(_) | Body::Snapshot(_) | Body::Fetch(_)
     );
-    // Who is about to join asks this of everybody, and so does who was away, to hear whether it was taken out meanwhile.
-    let asks_about_itself =
-        matches!(body, Body::App(app) if matches!(Call::from_bytes(&app.payload), Ok(Call::Joined(_))));
+    // Who is about to join asks of everybody whether it has, and so does who was away, to hear whether it was taken out
+    // meanwhile; and who is to be let in is asked by members of whom it has not heard yet what it knows.
+    let is_of_joining = matches!(body, Body::App(app)
+        if matches!(Call::from_bytes(&app.payload), Ok(Call::Joined(_) | Call::LevelMax(_))));
     match standing {
-        _ if asks_about_itself => return Ok(()),
+        _ if is_of_joining => return Ok(()),
         Standing::Member => {}
         Standing::Stranger if is_of_raft => {}
         Standing::Stranger => return Err(format!("{caller} is no member of this site, as far as is known here")),
@@ -109,9 +109,9 @@ fn may_call(caller: NodeId, standing: Standing, body: &Body) -> Result<(), Strin
             let read = Proposal::from_bytes(&proposed.command).map_err(|error| {
                 format!("a command that cannot be read is not proposed ({error}): upgrade this node")
             })?;
-            let is_above = |command: &Command| matches!(command, Command::Raise(raise) if raise.level > LEVEL_MAX);
+            let is_above = |command: &Command| matches!(command, Command::Raise(raise) if raise.level > level_max);
             match read.commands.iter().any(is_above) {
-                true => Err(format!("no level above {LEVEL_MAX} is known here: upgrade this node first")),
+                true => Err(format!("no level above {level_max} is known here: upgrade this node first")),
                 false => Ok(()),
             }
         }
@@ -259,12 +259,17 @@ async fn watch_certificate(shared: Arc<Shared>, validity: Validity) {
 
 #[cfg(test)]
 mod tests {
-    use dinhba_core::command::{Forget, Raise};
+    use dinhba_core::command::{Forget, Nothing, Raise};
     use dinhba_core::ids::{ShardId, SiteId};
+    use dinhba_core::level::LEVEL_MAX;
     use dinhba_proto::peer::v1 as wire;
 
     use super::*;
     use crate::call::{Change, ChangeKind};
+
+    fn may_call(caller: NodeId, standing: Standing, body: &Body) -> Result<(), String> {
+        super::may_call(caller, standing, body, LEVEL_MAX)
+    }
 
     fn app(call: &Call) -> Body {
         Body::App(wire::App { payload: call.to_bytes() })
@@ -286,7 +291,9 @@ mod tests {
             assert!(refused.contains("no member"), "{refused}");
             assert_eq!(may_call(node, Standing::Member, body), Ok(()));
         }
-        for body in [&app(&Call::Joined(node)), &Body::Vote(wire::VoteRequest::default())] {
+        for body in
+            [&app(&Call::Joined(node)), &app(&Call::LevelMax(Nothing)), &Body::Vote(wire::VoteRequest::default())]
+        {
             assert_eq!(may_call(node, Standing::Stranger, body), Ok(()));
         }
         let vote = Body::Vote(wire::VoteRequest::default());

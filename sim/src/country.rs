@@ -14,6 +14,7 @@ use std::time::Duration;
 use dinhba_client::{Client, Limits};
 use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
 use dinhba_node::disk::Disk;
@@ -115,6 +116,8 @@ pub struct Machine {
     pub node: Option<Arc<Node>>,
     /// How often it was started.
     pub lives: u64,
+    /// The highest feature level that its program knows, from the next start on.
+    pub level_max: u16,
 }
 
 /// A copy of what a machine's disk holds.
@@ -388,6 +391,7 @@ impl Country {
             power: Power::Off,
             node: None,
             lives: 0,
+            level_max: LEVEL_MAX,
         });
         place
     }
@@ -421,6 +425,11 @@ impl Country {
         machines[node].config.site.members = members.unwrap_or_default();
     }
 
+    /// Gives a machine a program that knows feature levels up to this one, for its next start.
+    pub fn set_level_max(&self, node: NodePlace, level: u16) {
+        self.machines()[node].level_max = level;
+    }
+
     /// Switches a machine on.
     pub fn start(&self, node: NodePlace) {
         let (endpoint, life) = {
@@ -445,11 +454,12 @@ impl Country {
 
     async fn boot(&self, node: NodePlace) -> anyhow::Result<()> {
         let knobs = &self.0.scenario.knobs;
-        let (config, disk, state, endpoint, admitted) = {
+        let (config, disk, state, endpoint, admitted, level_max) = {
             let machines = self.machines();
             let machine = &machines[node];
             let state = Arc::clone(&machine.state);
-            (machine.config.clone(), machine.disk.mount(), state, machine.endpoint, machine.admitted)
+            let (endpoint, admitted, level_max) = (machine.endpoint, machine.admitted, machine.level_max);
+            (machine.config.clone(), machine.disk.mount(), state, endpoint, admitted, level_max)
         };
         let site = &self.0.sites[endpoint.site];
         write_file(&disk, FilePath::new(PLACE_FILE), &self.0.place_file)?;
@@ -477,6 +487,7 @@ impl Country {
             dial: self.0.wire.dialer(endpoint, &identity),
             is_new: !admitted,
             directory: Arc::clone(&self.0.units),
+            level_max,
         };
         let address = config.node.listen.to_string();
         // The same at each start, and of no site but this one.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
+use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
 use dinhba_node::runtime::{self, Instant};
 
 use crate::country::{Backup, Country, LOG_DIR, Power, SNAPSHOT_DIR};
@@ -182,6 +183,16 @@ impl Acting {
                 tell("killed");
                 country.kill(node);
                 self.wait().await;
+                country.start(node);
+            }
+            What::Older { .. } => {
+                tell("runs an older program");
+                country.kill(node);
+                country.set_level_max(node, LEVEL_FIRST);
+                country.start(node);
+                self.wait().await;
+                country.kill(node);
+                country.set_level_max(node, LEVEL_MAX);
                 country.start(node);
             }
             What::CrashLoop { times, every, .. } => {

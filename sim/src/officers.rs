@@ -10,7 +10,7 @@ use dinhba_client::request::field_of;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
-use dinhba_core::registry::LEVEL_GROUNDS;
+use dinhba_core::level::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_node::runtime::{self, Instant};
 use dinhba_proto::v1;

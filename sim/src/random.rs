@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use dinhba_core::registry::LEVEL_MAX;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::{BEFORE_REFORM, Tier};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -305,6 +305,7 @@ impl Draw {
             "lossy" => What::Lossy { a, b, per_mille: self.one_of(&[1, 10, 100, 500]) },
             "crash" => What::Crash { node },
             "kill" => What::Kill { node },
+            "older" => What::Older { node },
             "crash_loop" => {
                 let times = self.between(2, 6) as u32;
                 What::CrashLoop { node, times, every: self.length(SECOND, 20 * SECOND) }

@@ -246,6 +246,12 @@ pub enum What {
         /// Which.
         node: NodeRef,
     },
+    /// For a while the node runs an older program, which knows the first feature level alone: it is killed and started as that, and
+    /// at the end killed and started as this one. At a site above that level the older one does not run.
+    Older {
+        /// Which.
+        node: NodeRef,
+    },
     /// A power cut again and again; the node starts at once after each.
     CrashLoop {
         /// Which.
@@ -375,7 +381,7 @@ pub enum Takes {
 
 impl What {
     /// All kinds, by their words in files and tables.
-    pub const KINDS: [&'static str; 27] = [
+    pub const KINDS: [&'static str; 28] = [
         "dark",
         "cut",
         "cut_one_way",
@@ -384,6 +390,7 @@ impl What {
         "lossy",
         "crash",
         "kill",
+        "older",
         "crash_loop",
         "pause",
         "isolate",
@@ -417,6 +424,7 @@ impl What {
             What::Lossy { .. } => "lossy",
             What::Crash { .. } => "crash",
             What::Kill { .. } => "kill",
+            What::Older { .. } => "older",
             What::CrashLoop { .. } => "crash_loop",
             What::Pause { .. } => "pause",
             What::Isolate { .. } => "isolate",
@@ -462,6 +470,7 @@ impl What {
         match self {
             What::Crash { node }
             | What::Kill { node }
+            | What::Older { node }
             | What::CrashLoop { node, .. }
             | What::Pause { node }
             | What::Isolate { node }

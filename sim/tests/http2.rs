@@ -14,6 +14,7 @@ use dinhba_client::transport::{Dial, Transport, TransportError};
 use dinhba_client::{Client, Context, EditBuilder, Limits};
 use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, RecordId, ShardId, SiteId};
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::schema::RecordKind;
 use dinhba_node::config::{self, Config};
 use dinhba_node::disk::Disk;
@@ -198,6 +199,7 @@ impl Machine {
             dial: Arc::new(TurmoilDialer(own.clone())),
             is_new: self.lives.fetch_add(1, Ordering::SeqCst) == 0,
             directory: Arc::new(directory().clone()),
+            level_max: LEVEL_MAX,
         };
         let secrets = Secrets::first([2; 32], [3; 32], [4; 32]);
         let keys = SiteKeys { signing: signing_key(), secrets };

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub struct NodePlan {
     pub dir: PathBuf,
     /// Its configuration, as it was last written.
     pub config: Config,
+    /// Up to which feature level it works when it is started; all that the program knows, unless it stands for an older one.
+    pub level_max: Option<u16>,
 }
 
 impl NodePlan {
@@ -67,6 +69,11 @@ impl NodePlan {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("node.log")
+    }
+    /// The command that runs it.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        process::node_command(program, &self.config_file(), self.level_max)
     }
     /// Its data directory.
     #[must_use]
@@ -315,7 +322,7 @@ impl Country {
                 log: Log::default(),
                 place: Some(Place { file: self.dir.path().join("place.csv") }),
             };
-            let plan = NodePlan { id: *node, port: *port, dir, config };
+            let plan = NodePlan { id: *node, port: *port, dir, config, level_max: None };
             plan.write();
             plan
         });
@@ -383,6 +390,14 @@ impl Country {
         self.sites[code].nodes[at].clone()
     }
 
+    /// Lets a node of a site stand for a version that knows feature levels up to this one, or for this version, from its next
+    /// start on; gives the node.
+    pub fn set_version(&mut self, code: &str, at: usize, level_max: Option<u16>) -> NodePlan {
+        let node = &mut self.sites.get_mut(code).expect("a site of the story").nodes[at];
+        node.level_max = level_max;
+        node.clone()
+    }
+
     /// A new node of a site: its certificate and configuration. It does not run, and the site does not know it.
     pub fn new_node(&mut self, code: &str) -> NodePlan {
         let (id, port) = (NodeId(self.id()), self.port());
@@ -397,7 +412,7 @@ impl Country {
         config.node.advertise = config.node.listen.clone();
         config.tls = Tls::Mutual { ca: paths.ca, certificate: paths.certificate, key: paths.key };
         config.site.bootstrap = false;
-        let plan = NodePlan { id, port, dir, config };
+        let plan = NodePlan { id, port, dir, config, level_max: None };
         plan.write();
         plan
     }
@@ -409,7 +424,7 @@ impl Country {
 
     /// Starts a node with a fault armed in it.
     pub fn start_faulty(&mut self, node: &NodePlan, fault: Option<&str>) {
-        let running = Running::start(&self.program, &node.config_file(), &node.log(), fault);
+        let running = Running::start(node.command(&self.program), &node.log(), fault);
         self.running.insert(node.id, running);
     }
 

@@ -23,20 +23,22 @@ pub struct Running {
     child: Child,
 }
 
-/// The command of a node with this configuration.
+/// The command of a node with this configuration, which knows feature levels up to `level_max`, or all that the program knows.
 #[must_use]
-pub fn node_command(program: &Path, config: &Path) -> Command {
+pub fn node_command(program: &Path, config: &Path, level_max: Option<u16>) -> Command {
     let mut command = Command::new(program);
     command.args(["node", "--end-with-stdin", "--config"]).arg(config).stdin(Stdio::piped());
+    if let Some(level) = level_max {
+        command.arg("--level-max").arg(level.to_string());
+    }
     command
 }
 
 impl Running {
     /// Starts a node that writes to `log`; `fault` is armed in it.
     #[must_use]
-    pub fn start(program: &Path, config: &Path, log: &Path, fault: Option<&str>) -> Self {
+    pub fn start(mut command: Command, log: &Path, fault: Option<&str>) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log).expect("a node's log can be written");
-        let mut command = node_command(program, config);
         command.stdout(log.try_clone().expect("a file has two handles")).stderr(log);
         if let Some(fault) = fault {
             command.env("DINHBA_FAULT", fault);
@@ -98,7 +100,12 @@ impl Drop for Running {
 /// Runs a node that should refuse to start: its exit code and what it says.
 #[must_use]
 pub fn refusal(program: &Path, config: &Path, limit: Duration) -> (Option<i32>, String) {
-    let mut command = node_command(program, config);
+    refusal_of(node_command(program, config, None), limit)
+}
+
+/// The same for any command of a node.
+#[must_use]
+pub fn refusal_of(mut command: Command, limit: Duration) -> (Option<i32>, String) {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut stderr = child.stderr.take().expect("it was asked for");
     let mut running = Running { child };

@@ -99,6 +99,7 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
         remarks.push_str(&format!("not well: {}: {}\n", group.group, group.health));
     }
     let mut out = format!("{}\n{}\n", health(reply), rows.text());
+    out.push_str(&format!("\n{}\n", nodes_of(reply)));
     if !reply.links.is_empty() {
         let mut links = Sheet::new([
             column("link"),
@@ -127,6 +128,20 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
     }
     out.push_str(&format!("\nasked {}, version {}, knows level {}\n", reply.node, reply.version, reply.level_max));
     out
+}
+
+/// The nodes of the site, but for those that left, and which feature levels they know.
+fn nodes_of(reply: &v1::StatusReply) -> String {
+    let mut rows = Sheet::new([column("node"), column("reached at").wraps(12), column("knows level").number()]);
+    for node in reply.nodes.iter().filter(|node| node.present) {
+        let known = match node.level_max {
+            0 => Cell::from("not said").tinted(Tint::Waits),
+            level => Cell::from(level.to_string()),
+        };
+        let row: [Cell; 3] = [node.node.clone().into(), plain(&node.address).into(), known];
+        rows.add_row(row);
+    }
+    rows.text()
 }
 
 /// The directory of the country's sites.
@@ -215,7 +230,9 @@ pub(super) fn status_json(reply: &v1::StatusReply) -> Json {
     json!({
         "node": reply.node, "site": reply.site, "unit": reply.unit, "unit_code": reply.unit_code,
         "unit_name": reply.unit_name, "tier": reply.tier, "parent_site": reply.parent_site,
-        "nodes": nodes.map(|node| json!({ "node": node.node, "address": node.address, "present": node.present }))
+        "nodes": nodes.map(|node| json!({
+            "node": node.node, "address": node.address, "present": node.present, "level_max": node.level_max,
+        }))
             .collect::<Vec<_>>(),
         "groups": groups_json(&reply.groups), "links": links.collect::<Vec<_>>(),
         "version": reply.version, "level_max": reply.level_max,
@@ -322,10 +339,14 @@ mod tests {
                         DIFFERS 2025-06-15T15:06:40Z 1";
         assert_eq!(lines[1].join(" "), expected);
         assert_eq!(lines[2].join(" "), "Phường Phúc Xá h-0000000000000001 4 12 2 0 0 behind 2025-06-15T15:06:40Z");
+        let rows: Vec<String> = lines.iter().map(|words| words.join(" ")).collect();
+        let knows = |id: u64, level: &str| format!("n-{id:016x} 10.0.0.{id}:7400 {level}");
+        assert!(rows.contains(&knows(1, "2")) && rows.contains(&knows(2, "not said")), "{shown}");
+        assert!(!shown.contains(&knows(3, "2")), "who left is no node any more");
         assert!(shown.contains("up    s-0000000000000070"), "{shown}");
         assert!(shown.contains("release-author h-0000000000000002 a-01010101"), "{shown}");
         let object = status_json(&testing::status(Vec::new()));
-        assert_eq!(object["nodes"][2]["present"], json!(false));
+        assert_eq!((&object["nodes"][2]["present"], &object["nodes"][2]["level_max"]), (&json!(false), &json!(2)));
         assert_eq!(object["groups"][0]["role"], json!("follower"));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::ids::RecordId;
-use dinhba_core::registry::LEVEL_MAX;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::schema::{FieldId, RecordKind, completeness, field, parse, rules, validate};
 use dinhba_core::units::{BEFORE_REFORM, Directory, REFORM};
 
@@ -66,7 +66,7 @@ fn invented_people_are_valid_and_in_order() {
         let lookup = |field, element: &[u8]| {
             sheet.get(&(field, element.to_vec())).into_iter().flatten().map(Vec::as_slice).collect()
         };
-        let broken: Vec<_> = rules(record.kind, |_| true, |_| true, &lookup)
+        let broken: Vec<_> = rules(LEVEL_MAX, record.kind, |_| true, |_| true, &lookup)
             .iter()
             .filter_map(|id| id.get())
             .map(|rule| rule.name)

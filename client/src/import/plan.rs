@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::lens::rule_text;
+use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
 use dinhba_core::number::PersonNumber;
-use dinhba_core::registry::LEVEL_MAX;
 use dinhba_core::schema::{FieldId, RecordKind, field, parse, rules, validate};
 use dinhba_core::units::Directory;
 
@@ -264,7 +264,8 @@ impl Plan {
             let found = values.iter().find(|(field, of, _)| *field == wanted && *of == element);
             found.map(|(.., bytes)| bytes.as_slice()).into_iter().collect()
         };
-        if let Some(broken) = rules(record.kind, |_| true, has, &lookup).first() {
+        // Rules that every site has; of those of a higher level the site says whether it has them.
+        if let Some(broken) = rules(LEVEL_FIRST, record.kind, |_| true, has, &lookup).first() {
             return Err(rule_text(broken.0));
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();

@@ -1,7 +1,7 @@
 //! What a caller may do: one pure function over claims, an action and a place.
 //!
 //! Owns: the table of (role, action), and the rule that authority reaches from a unit downwards. Promises: the same
-//! answer at the door and again in `apply`, at every replica. Leaves to others: how claims were resolved, yes/no
+//! answer at the door and again in `apply`, at every replica of a feature level. Leaves to others: how claims were resolved, yes/no
 //! answers outside one's units (`match`, `verify`), two persons for grave changes, and the access log. Limit: roles are
 //! fixed here; a role that the state invents needs a new version.
 
@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::claims::{Claims, Role};
 use crate::ids::UnitId;
+use crate::level;
 
 /// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,12 +135,18 @@ fn names(action: Action) -> String {
     action.roles().iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ")
 }
 
+/// Whether a caller's role covers an action somewhere. A role above the feature level covers none.
+#[must_use]
+pub fn may_at_all(level: u16, claims: &Claims, action: Action) -> bool {
+    level::has(level, claims.role.since()) && action.roles().contains(&claims.role)
+}
+
 /// Whether a caller with `claims` may do `action` at `place`: the path of a home unit, root first, home last. Authority
 /// reaches downwards: the caller's unit must be the home or an ancestor of it.
-pub fn decide(claims: &Claims, action: Action, place: &[UnitId]) -> Result<(), Denied> {
+pub fn decide(level: u16, claims: &Claims, action: Action, place: &[UnitId]) -> Result<(), Denied> {
     let Claims { role, unit, .. } = *claims;
     // The role first, so that the answer tells those who may not ask nothing about the place.
-    if !action.roles().contains(&role) {
+    if !may_at_all(level, claims, action) {
         return Err(Denied::Role { role, action });
     }
     if place.is_empty() {
@@ -155,6 +162,7 @@ pub fn decide(claims: &Claims, action: Action, place: &[UnitId]) -> Result<(), D
 mod tests {
     use super::*;
     use crate::ids::EvidenceId;
+    use crate::level::LEVEL_FIRST;
 
     const CENTRE: UnitId = UnitId(1);
     const PROVINCE: UnitId = UnitId(10);
@@ -196,13 +204,21 @@ mod tests {
                 let by_role = if allowed { Ok(()) } else { Err(Denied::Role { role, action }) };
                 let by_unit = by_role.and(Err(Denied::Unit { role, action, unit: DISTRICT }));
                 for place in inside {
-                    assert_eq!(decide(&claims(role), action, place), by_role, "{role} {action} inside {place:?}");
+                    assert_eq!(
+                        decide(LEVEL_FIRST, &claims(role), action, place),
+                        by_role,
+                        "{role} {action} inside {place:?}"
+                    );
                 }
                 for place in outside.into_iter().chain(above) {
-                    assert_eq!(decide(&claims(role), action, place), by_unit, "{role} {action} at {place:?}");
+                    assert_eq!(
+                        decide(LEVEL_FIRST, &claims(role), action, place),
+                        by_unit,
+                        "{role} {action} at {place:?}"
+                    );
                 }
                 let nowhere = by_role.and(Err(Denied::Nowhere { action }));
-                assert_eq!(decide(&claims(role), action, &[]), nowhere, "{role} {action} nowhere");
+                assert_eq!(decide(LEVEL_FIRST, &claims(role), action, &[]), nowhere, "{role} {action} nowhere");
             }
         }
     }
@@ -224,12 +240,12 @@ mod tests {
 
     #[test]
     fn a_denial_says_what_is_missing_and_not_where_the_record_lives() {
-        let denied = decide(&claims(Role::Operator), Action::History, &[CENTRE]).unwrap_err();
+        let denied = decide(LEVEL_FIRST, &claims(Role::Operator), Action::History, &[CENTRE]).unwrap_err();
         assert_eq!(
             denied.to_string(),
             "history needs the role registrar or auditor, and this caller is operator: ask somebody who has it"
         );
-        let denied = decide(&claims(Role::Registrar), Action::Read, &[CENTRE, OTHER_COMMUNE]).unwrap_err();
+        let denied = decide(LEVEL_FIRST, &claims(Role::Registrar), Action::Read, &[CENTRE, OTHER_COMMUNE]).unwrap_err();
         assert_eq!(
             denied.to_string(),
             "read needs a registrar of the unit in question or of one above it, and u-0000000000000064 is neither: \

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{EvidenceId, NodeId, SiteId, UnitId};
+use crate::level::LEVEL_FIRST;
 use crate::text::{self, TextError};
 use crate::{wire_code, wire_struct};
 
@@ -80,6 +81,15 @@ pub enum Role {
 impl Role {
     /// All that this version knows, in the order of their bytes.
     pub const ALL: [Role; 3] = [Role::Operator, Role::Registrar, Role::Auditor];
+
+    /// The feature level that brought it; none if this version does not know it.
+    #[must_use]
+    pub const fn since(self) -> Option<u16> {
+        match self {
+            Role::Operator | Role::Registrar | Role::Auditor => Some(LEVEL_FIRST),
+            Role::Unknown(_) => None,
+        }
+    }
 
     /// The role's name, as in identities and on the command line.
     #[must_use]
@@ -223,6 +233,15 @@ macro_rules! purposes {
                 match self {
                     $(Purpose::$variant => $name,)*
                     Purpose::Unknown(_) => "unknown",
+                }
+            }
+
+            /// The feature level that brought it; none if this version does not know it.
+            #[must_use]
+            pub const fn since(self) -> Option<u16> {
+                match self {
+                    $(Purpose::$variant)|* => Some(LEVEL_FIRST),
+                    Purpose::Unknown(_) => None,
                 }
             }
 

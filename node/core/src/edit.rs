@@ -19,9 +19,10 @@
 
 use crdts::OrdDot;
 
-use crate::claims::{Case, Claims, Purpose, Role};
+use crate::claims::{Case, Claims, Purpose};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, ShardId, SiteId, first_16};
+use crate::level::{self, LEVEL_FIRST};
 use crate::schema::{FieldId, RecordKind};
 use crate::{wire_code, wire_struct};
 
@@ -37,11 +38,6 @@ pub const EDIT_BYTES_MAX: usize = 96 * 1024;
 /// All edits of one command together: with what a batch may hold before it, it must still fit one log entry at every site
 /// above, or it would block the stream there.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
-
-/// The encoded size of a record after an officer's edit: fifty times an ordinary person with its cards and papers. With the
-/// values that two offices leave beside each other it is still a value that every engine takes, and as text an answer takes it.
-/// It binds at the author's door alone: a merge takes what came, whatever the order.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// What the header of most edits takes.
 const HEADER_BYTES_USUAL: usize = 320;
@@ -118,10 +114,14 @@ wire_code! { open EditKind {
 } }
 
 impl EditKind {
-    /// Whether this version folds the kind; the others are reserved.
+    /// The feature level from which on the kind is folded; none if this version knows none: it is reserved, or unknown.
     #[must_use]
-    pub fn is_known(self) -> bool {
-        matches!(self, EditKind::Change | EditKind::Decision)
+    pub const fn since(self) -> Option<u16> {
+        match self {
+            EditKind::Change | EditKind::Decision => Some(LEVEL_FIRST),
+            EditKind::Proposal | EditKind::Confirmation | EditKind::Move | EditKind::Hold => None,
+            EditKind::Release | EditKind::Reject | EditKind::Grant | EditKind::Unknown(_) => None,
+        }
     }
     /// The kind's word, as logs, tables and JSON print it.
     #[must_use]
@@ -320,14 +320,12 @@ impl Edit {
         *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
     }
 
-    /// Whether this version knows its kind, its record's kind, and as what and why its caller acted.
+    /// Whether a feature level has its kind, its record's kind, and that as which and why its caller acted.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub fn is_known(&self, level: u16) -> bool {
         let Header { kind, record_kind, origin, .. } = &self.header;
-        kind.is_known()
-            && !matches!(record_kind, RecordKind::Unknown(_))
-            && !matches!(origin.claims.role, Role::Unknown(_))
-            && !matches!(origin.purpose, Purpose::Unknown(_))
+        let since = [kind.since(), record_kind.since(), origin.claims.role.since(), origin.purpose.since()];
+        since.into_iter().all(|since| level::has(level, since))
     }
 
     /// The grounds given, as bytes of text.

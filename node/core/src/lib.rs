@@ -6,6 +6,8 @@ pub mod ids;
 
 pub mod inject;
 
+pub mod level;
+
 pub mod encoding;
 
 pub mod text;

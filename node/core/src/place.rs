@@ -65,6 +65,26 @@ pub struct NodeEntry {
     pub address: String,
     /// Whether it is still part of the site. Ids are never re-used, so a node that left stays listed.
     pub present: bool,
+    /// The highest feature level that its program knows, as it said when it started last; 0 if it has said none yet.
+    pub level_max: u16,
+}
+
+impl NodeEntry {
+    /// Whether its program knows a feature level; if not, what to do.
+    ///
+    /// # Errors
+    /// The text that refuses a raise to that level.
+    pub fn knows(&self, level: u16) -> Result<(), String> {
+        let NodeEntry { node, level_max, .. } = self;
+        match level_max {
+            0 => Err(format!("{node} has not said which feature levels it knows: start it, and raise the level then")),
+            _ if *level_max < level => Err(format!(
+                "{node} knows feature levels up to {level_max}: start it with a version that knows {level}, or remove it, and \
+                 raise the level then"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A group of this site.
@@ -89,7 +109,7 @@ pub struct ShardEntry {
 
 wire_struct! {
     SiteEntry { site, unit, parent, public_key }
-    NodeEntry { node, address, present }
+    NodeEntry { node, address, present, level_max }
     GroupEntry { group, members }
     ShardEntry { shard, unit, group }
     KeyEntry { site, public_key }

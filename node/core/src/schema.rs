@@ -23,6 +23,7 @@ mod value;
 use std::fmt;
 
 use crate::date::{Date, DateError};
+use crate::level;
 use crate::number::NumberError;
 use crate::text::{TextError, fold};
 
@@ -31,10 +32,6 @@ pub use fields::{FIELDS, field};
 pub use rules::{Completeness, Lookup, RULES, Rule, RuleId, completeness, rules};
 pub use value::{Content, Value, display, key_of, parse};
 
-/// The feature level of this schema's first fields. A field says from which level on it is there.
-pub const LEVEL_FIRST: u16 = 1;
-/// Bytes of a value of a known field: no text of the schema needs more, and a record of all fields stays small.
-pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a value of a field from a newer schema: more than any field should need, less than hurts a thin link.
 pub const UNKNOWN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an element key: a record id or a card number fits.
@@ -68,6 +65,15 @@ impl RecordKind {
             RecordKind::Household => "household",
             RecordKind::Site => "site",
             RecordKind::Unknown(_) => "unknown",
+        }
+    }
+
+    /// The feature level that brought it; none if this version does not know it.
+    #[must_use]
+    pub const fn since(self) -> Option<u16> {
+        match self {
+            RecordKind::Person | RecordKind::Household | RecordKind::Site => Some(level::LEVEL_FIRST),
+            RecordKind::Unknown(_) => None,
         }
     }
 
@@ -111,10 +117,17 @@ impl FieldId {
         (id.get().is_none() && id.to_string() == name).then_some(id)
     }
 
-    /// Whether concurrent values are a conflict or the latest wins. An unknown field is treated as one that matters.
+    /// What the schema of a feature level says of it; `None` for a field above the level.
     #[must_use]
-    pub fn class(self) -> Class {
-        self.get().map_or(Class::Adjudicated, |field| field.class)
+    pub fn at(self, level: u16) -> Option<&'static Field> {
+        self.get().filter(|field| field.since <= level)
+    }
+
+    /// Whether concurrent values are a conflict or the latest wins, at a feature level. An unknown field is treated as one that
+    /// matters.
+    #[must_use]
+    pub fn class(self, level: u16) -> Class {
+        self.at(level).map_or(Class::Adjudicated, |field| field.class)
     }
 
     /// How its values are guarded. An unknown field is guarded as well as any.
@@ -335,6 +348,8 @@ pub struct Part {
     pub ty: Type,
     /// Whether the value makes no sense without it.
     pub required: bool,
+    /// The first feature level that has it; below, what stands in its place is opaque bytes.
+    pub since: u16,
 }
 
 /// A field of the schema.
@@ -350,7 +365,7 @@ pub struct Field {
     pub kind: RecordKind,
     /// What its values are made of.
     pub ty: Type,
-    /// What becomes of concurrent values.
+    /// What becomes of concurrent values. The first level that changes it needs a table of classes by level.
     pub class: Class,
     /// How values are guarded.
     pub sensitivity: Sensitivity,
@@ -462,6 +477,16 @@ pub enum Invalid {
         /// The level.
         level: u16,
     },
+    /// A part of a structured value that there is not yet.
+    #[error(
+        "{field} has a part that feature level {level} does not have: leave it out, or raise the level once every node knows it"
+    )]
+    UnknownPart {
+        /// The field.
+        field: FieldId,
+        /// The level.
+        level: u16,
+    },
     /// None of the codes.
     #[error("{at} must be one of: {}", codes::names(.choices))]
     Code {
@@ -521,17 +546,19 @@ fn relations(field: FieldId) -> String {
 }
 
 /// Whether a record of `kind` may hold `bytes` in `field` under `element` at a feature level. Empty bytes clear it. A field
-/// above the level is none: every version that works at this level says so, those that know it too.
+/// above the level is none: every version that works at this level says so, those that know it too; and so for codes, and for
+/// parts of values. What may stand at a level may stand at every higher one.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn validate(level: u16, kind: RecordKind, field: FieldId, element: &[u8], bytes: &[u8]) -> Result<(), Invalid> {
-    let known = field.get().filter(|known| known.since <= level).ok_or(Invalid::Field { field, level })?;
+    let known = field.at(level).ok_or(Invalid::Field { field, level })?;
     if known.kind != kind {
         return Err(Invalid::Kind { field, kind });
     }
     validate_element(known, element)?;
-    Value::decode(field, bytes).map(drop)
+    let value = Value::decode_at(level, field, bytes)?;
+    if value.has_unknown_part() { Err(Invalid::UnknownPart { field, level }) } else { Ok(()) }
 }
 
 fn validate_element(field: &Field, element: &[u8]) -> Result<(), Invalid> {

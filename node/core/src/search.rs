@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use crate::date::{Date, DateError, PartialDate};
 use crate::ids::{RecordId, first_16};
+use crate::level::{Folding, folding};
 use crate::number::{NumberError, PersonNumber};
 use crate::record::Record;
 use crate::schema::{Content, FieldId, Value, field};
@@ -88,9 +89,12 @@ impl Born {
     }
 }
 
-/// What is searched for.
+/// What is searched for, at a feature level: names are folded as there, and values read as there.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Search(Wanted);
+pub struct Search {
+    level: u16,
+    wanted: Wanted,
+}
 
 #[derive(Clone, PartialEq, Eq)]
 enum Wanted {
@@ -108,33 +112,34 @@ impl Search {
     ///
     /// # Errors
     /// A text that is neither.
-    pub fn by_number(typed: &str) -> Result<Self, SearchError> {
+    pub fn by_number(level: u16, typed: &str) -> Result<Self, SearchError> {
         let digits: String = typed.chars().filter(|c| !c.is_whitespace() && *c != '.').collect();
         if digits.len() == OLD_NUMBER_DIGITS && digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Ok(Search(Wanted::Number(digits)));
+            return Ok(Search { level, wanted: Wanted::Number(digits) });
         }
         let number: PersonNumber = digits.parse().map_err(SearchError::Number)?;
-        Ok(Search(Wanted::Number(number.to_string())))
+        Ok(Search { level, wanted: Wanted::Number(number.to_string()) })
     }
 
     /// By a name or a part of it, together with what is known of the birth date; and, unless empty, the mother's name.
     ///
     /// # Errors
     /// What is missing or wrong.
-    pub fn by_name(name: &str, born: &str, mother: &str) -> Result<Self, SearchError> {
+    pub fn by_name(level: u16, name: &str, born: &str, mother: &str) -> Result<Self, SearchError> {
         let bounded = |what, name: &str| {
             // Before anything walks over it.
-            let words = if name.len() <= NAME_BYTES_MAX { name_words(name) } else { Vec::new() };
+            let words = if name.len() <= NAME_BYTES_MAX { name_words(name, folding(level)) } else { Vec::new() };
             if (1..=WORDS_MAX).contains(&words.len()) { Ok(words) } else { Err(SearchError::Name { what }) }
         };
         let mother = if mother.trim().is_empty() { Vec::new() } else { bounded("mother", mother)? };
-        Ok(Search(Wanted::Named { words: bounded("name", name)?, born: born.parse()?, mother }))
+        let wanted = Wanted::Named { words: bounded("name", name)?, born: born.parse()?, mother };
+        Ok(Search { level, wanted })
     }
 
     /// The terms that point to whom it may mean, those of the whole name first.
     #[must_use]
     pub fn terms(&self, index_key: &[u8; 32]) -> Vec<Term> {
-        match &self.0 {
+        match &self.wanted {
             Wanted::Number(number) => vec![number_term(index_key, number)],
             Wanted::Named { words, born, .. } => {
                 let years = || born.first.year()..=born.last.year();
@@ -155,13 +160,13 @@ impl Search {
     /// Whether `record` is among those it means. Of a disputed field any value will do.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
-        match &self.0 {
-            Wanted::Number(wanted) => numbers(record).iter().any(|number| number == wanted),
+        match &self.wanted {
+            Wanted::Number(wanted) => numbers(self.level, record).iter().any(|number| number == wanted),
             Wanted::Named { words, born, mother } => {
                 let is_mother = |name: &Vec<String>| has_words(name, &respaced(name, mother));
-                births(record).into_iter().any(|date| born.may_be(date))
-                    && names(record).iter().any(|name| name.is_meant(words))
-                    && (mother.is_empty() || mothers(record).iter().any(is_mother))
+                births(self.level, record).into_iter().any(|date| born.may_be(date))
+                    && names(self.level, record).iter().any(|name| name.is_meant(words))
+                    && (mother.is_empty() || mothers(self.level, record).iter().any(is_mother))
             }
         }
     }
@@ -169,7 +174,7 @@ impl Search {
     /// What the access log keeps of it: equal searches are equal there, and it does not tell for what.
     #[must_use]
     pub fn hash(&self, index_key: &[u8; 32], unit: &str) -> Term {
-        let text = match &self.0 {
+        let text = match &self.wanted {
             Wanted::Number(number) => number.clone(),
             Wanted::Named { words, born, mother } => {
                 let days = format!("{}..{}", born.first, born.last);
@@ -191,20 +196,20 @@ pub(crate) const SEARCHED: [FieldId; 7] = [
     field::HEAD,
 ];
 
-/// The terms by which a record is found. A disputed field is found by each of its values.
+/// The terms by which a record is found at a level. A disputed field is found by each of its values.
 #[must_use]
-pub fn terms(record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
+pub fn terms(level: u16, record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
     let mut terms = BTreeSet::new();
-    terms.extend(numbers(record).iter().map(|number| number_term(index_key, number)));
-    let years: BTreeSet<u16> = births(record).into_iter().map(PartialDate::year).collect();
-    for name in if years.is_empty() { Vec::new() } else { names(record) } {
+    terms.extend(numbers(level, record).iter().map(|number| number_term(index_key, number)));
+    let years: BTreeSet<u16> = births(level, record).into_iter().map(PartialDate::year).collect();
+    for name in if years.is_empty() { Vec::new() } else { names(level, record) } {
         for &year in &years {
             terms.insert(whole_term(index_key, &name.words, year));
             terms.extend(name.called().map(|called| call_term(index_key, called, year)));
         }
     }
     for (field, of) in [(field::HOUSEHOLD, members_term as fn(&_, _) -> _), (field::HEAD, headed_term)] {
-        terms.extend(values(record, field).iter().filter_map(Value::record).map(|named| of(index_key, named)));
+        terms.extend(values(level, record, field).iter().filter_map(Value::record).map(|named| of(index_key, named)));
     }
     terms
 }
@@ -223,8 +228,8 @@ pub fn headed_term(index_key: &[u8; 32], person: RecordId) -> Term {
 
 /// The households that a person names as theirs: one, unless it is disputed.
 #[must_use]
-pub fn households_of(record: &Record) -> Vec<RecordId> {
-    values(record, field::HOUSEHOLD).iter().filter_map(Value::record).collect()
+pub fn households_of(level: u16, record: &Record) -> Vec<RecordId> {
+    values(level, record, field::HOUSEHOLD).iter().filter_map(Value::record).collect()
 }
 
 /// Proves that a place in the answer of `asked`, which is a hash of the question, was given out by this site.
@@ -235,8 +240,8 @@ pub fn place_proof(index_key: &[u8; 32], asked: &Term, place: &[u8]) -> Term {
 
 /// The terms of a record's personal numbers: one, unless it is disputed.
 #[must_use]
-pub fn personal_numbers(record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
-    let numbers = values(record, field::PERSONAL_NUMBER);
+pub fn personal_numbers(level: u16, record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
+    let numbers = values(level, record, field::PERSONAL_NUMBER);
     numbers.iter().filter_map(Value::number).map(|number| number_term(index_key, &number.to_string())).collect()
 }
 
@@ -260,33 +265,33 @@ fn term(index_key: &[u8; 32], kind: &str, bytes: &[u8]) -> Term {
     first_16(&hasher.finalize())
 }
 
-fn values(record: &Record, field: FieldId) -> Vec<Value> {
+fn values(level: u16, record: &Record, field: FieldId) -> Vec<Value> {
     let tagged = record.values(&(field, Vec::new())).iter();
-    tagged.filter_map(|tagged| Value::decode(field, &tagged.value).ok()).collect()
+    tagged.filter_map(|tagged| Value::decode_at(level, field, &tagged.value).ok()).collect()
 }
 
-fn numbers(record: &Record) -> Vec<String> {
-    let personal = values(record, field::PERSONAL_NUMBER);
-    let old = values(record, field::OLD_IDENTITY_NUMBER);
+fn numbers(level: u16, record: &Record) -> Vec<String> {
+    let personal = values(level, record, field::PERSONAL_NUMBER);
+    let old = values(level, record, field::OLD_IDENTITY_NUMBER);
     let personal = personal.iter().filter_map(Value::number).map(|number| number.to_string());
     personal.chain(old.iter().filter_map(Value::spoken)).collect()
 }
 
-fn births(record: &Record) -> Vec<PartialDate> {
-    values(record, field::BIRTH_DATE).iter().filter_map(Value::date).collect()
+fn births(level: u16, record: &Record) -> Vec<PartialDate> {
+    values(level, record, field::BIRTH_DATE).iter().filter_map(Value::date).collect()
 }
 
-fn names(record: &Record) -> Vec<Name> {
-    let spoken = [field::NAME, field::OTHER_NAME].map(|field| values(record, field));
-    spoken.iter().flatten().filter_map(Value::spoken).map(|name| Name::of(&name)).collect()
+fn names(level: u16, record: &Record) -> Vec<Name> {
+    let spoken = [field::NAME, field::OTHER_NAME].map(|field| values(level, record, field));
+    spoken.iter().flatten().filter_map(Value::spoken).map(|name| Name::of(&name, folding(level))).collect()
 }
 
-fn mothers(record: &Record) -> Vec<Vec<String>> {
+fn mothers(level: u16, record: &Record) -> Vec<Vec<String>> {
     let tagged = record.values(&(field::RELATIVE, b"mother".to_vec())).iter();
-    let values = tagged.filter_map(|tagged| Value::decode(field::RELATIVE, &tagged.value).ok());
+    let values = tagged.filter_map(|tagged| Value::decode_at(level, field::RELATIVE, &tagged.value).ok());
     values
         .filter_map(|value| match value.part("name") {
-            Some(Content::Text(name)) => Some(name_words(name)),
+            Some(Content::Text(name)) => Some(name_words(name, folding(level))),
             _ => None,
         })
         .collect()
@@ -300,8 +305,8 @@ struct Name {
 }
 
 impl Name {
-    fn of(spoken: &str) -> Self {
-        let words = words(spoken);
+    fn of(spoken: &str, folding: Folding) -> Self {
+        let words = words(spoken, folding);
         let is_led = words.first().is_some_and(|first| {
             let is_joined = first.starts_with(['h', 'y']) && particle_of(first).is_some();
             first.len() == 1 || first == "ka" || is_joined
@@ -325,8 +330,8 @@ impl Name {
 }
 
 /// The words of a name.
-fn name_words(name: &str) -> Vec<String> {
-    taken_apart(&words(name))
+fn name_words(name: &str, folding: Folding) -> Vec<String> {
+    taken_apart(&words(name, folding))
 }
 
 /// Words of which a particle that is written together with what follows is one of its own: `Hhen` is `H'Hen`.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, ShardId};
+use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::schema::{Class, FieldId};
 
 /// An edit's name: its author and number.
@@ -316,7 +317,7 @@ fn fold<'a>(
 
 fn is_dispute((field, _): &Cell, values: &Values) -> bool {
     let distinct: BTreeSet<&String> = values.values().collect();
-    field.class() == Class::Adjudicated && distinct.len() > 1
+    field.class(LEVEL_FIRST) == Class::Adjudicated && distinct.len() > 1
 }
 
 /// The records that a node shows must be those that its history comes to.

@@ -742,6 +742,7 @@ fn rounded(duration: Duration) -> f64 {
 mod tests {
     use std::path::Path;
 
+    use dinhba_core::level::LEVEL_FIRST;
     use dinhba_core::schema::{Class, FieldId, RULES, parse};
 
     use super::*;
@@ -756,7 +757,7 @@ mod tests {
             let field = FieldId::named(RecordKind::Person, name).unwrap();
             assert!(!parse(field, &value, &*country.directory).unwrap().is_cleared(), "{name}");
             assert!(RULES.iter().all(|rule| !rule.fields.contains(&field)), "{name}");
-            classes.insert(name, field.class());
+            classes.insert(name, field.class(LEVEL_FIRST));
         }
         assert_eq!(classes.values().filter(|class| **class == Class::Adjudicated).count(), 8);
         assert_eq!(classes.values().filter(|class| **class == Class::Latest).count(), 3);
@@ -764,7 +765,7 @@ mod tests {
 
     #[test]
     fn what_the_story_sets_up_clashes_or_does_not_as_it_says() {
-        let class = |name: &str| FieldId::named(RecordKind::Person, name).unwrap().class();
+        let class = |name: &str| FieldId::named(RecordKind::Person, name).unwrap().class(LEVEL_FIRST);
         let directory = dinhba_core::units::Directory::vietnam().unwrap();
         for (_, field, [(one, a), (other, b)]) in CONFLICTS.iter().chain(&LATEST) {
             assert!(one == &0 && other > &0 && a != b, "one office is the commune that is cut off");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, ShardId, UnitId};
+use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::place::{GroupEntry, KeyEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
@@ -15,9 +16,6 @@ use crate::hosted::{Hosted, PROPOSE_WAIT, ProposalFailed};
 use crate::place_file::{self, PlaceFile};
 use crate::raft::peer::Body;
 use crate::{link, runtime};
-
-/// The feature level that new groups are formed at; operators raise it once every node runs a version that knows more.
-const LEVEL_FIRST: u16 = 1;
 
 /// Refuses to take part under an id that has joined before: its data is lost, and with it its votes.
 ///
@@ -86,6 +84,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
                 tracing::debug!(%group, %error, "not initialized now");
             }
         }
+        // Operators raise the level once every node runs a version that knows more.
         let (index_key, digest_key) = (shared.secrets.index.id, shared.secrets.digest.id);
         let incarnation = Incarnation(link::random());
         let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key, incarnation };
@@ -192,13 +191,19 @@ fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
     }
 }
 
-/// Writes this node into the directory when it has joined, or listens elsewhere than before. Not if it is to leave: its id is
+/// Writes this node into the directory when it has joined, listens elsewhere than before, or runs a version that knows another
+/// feature level. Not if it is to leave: its id is
 /// spent, and what is proposed in vain is an entry of the log all the same.
 pub(super) async fn register_node(shared: &Shared) -> anyhow::Result<()> {
     let (config, place) = (&shared.config, shared.place());
     let Some(first) = shared.site_group() else { return Ok(()) };
     let is_member = first.group.status().members.contains_key(&config.node.id);
-    let entry = NodeEntry { node: config.node.id, address: config.node.advertise.to_string(), present: true };
+    let entry = NodeEntry {
+        node: config.node.id,
+        address: config.node.advertise.to_string(),
+        present: true,
+        level_max: shared.level_max,
+    };
     let known = place.nodes.get(&entry.node);
     if known.is_some_and(|known| !known.present) {
         return Ok(());

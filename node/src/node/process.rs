@@ -126,13 +126,22 @@ pub(crate) fn owner_of(config: &Config) -> Owner {
     Owner { node: config.node.id, site: config.node.site, engine: config.storage.engine, country: COUNTRY.to_owned() }
 }
 
-/// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`.
-pub async fn run(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+/// Runs a node of this configuration until `stop` resolves: the whole of `dinhba node`. It works at feature levels up to
+/// `level_max`.
+pub async fn run(
+    config: Config,
+    level_max: u16,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let told = config.clone();
-    run_here(config, stop).await.map_err(|error| with_remedy(&told, error))
+    run_here(config, level_max, stop).await.map_err(|error| with_remedy(&told, error))
 }
 
-async fn run_here(config: Config, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+async fn run_here(
+    config: Config,
+    level_max: u16,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let signing = pki::read_signing_key(&config.site.signing_key)?;
     let keys = SiteKeys { signing, secrets: Secrets::read(&config.site.secrets).context("site.secrets")? };
     let door = Door::open(&config)?;
@@ -154,6 +163,7 @@ async fn run_here(config: Config, stop: impl Future<Output = ()> + Send + 'stati
         dial: door.dialer(),
         is_new: !data.is_admitted(),
         directory: Arc::new(Directory::vietnam()?),
+        level_max,
     };
     let state = Arc::clone(&seams.state);
     let node = Arc::new(Node::prepare(config, &seams, keys));

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use dinhba_client::transport::{Transport, TransportError};
 use dinhba_core::command::Command;
+use dinhba_core::level::LEVEL_MAX;
 
 use super::process::with_remedy;
 use super::*;
@@ -51,6 +52,7 @@ async fn node(is_new: bool) -> (Node, Seams) {
         snapshots: PathBuf::from("snapshots"),
         dial: Arc::new(Alone),
         is_new,
+        level_max: LEVEL_MAX,
     };
     let secrets = Secrets::first([2; 32], [3; 32], [4; 32]);
     let keys = SiteKeys { signing: SigningKey::from_bytes(&[1; 32]), secrets };

@@ -154,11 +154,16 @@ fn value_to_wire(units: &dyn Resolve, field: FieldId, tagged: &Tagged) -> v1::Fi
     }
 }
 
-/// A record as an application reads it. Of a `latest` field only the value that counts is shown first.
-pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, record: &Record) -> v1::Record {
+/// A record as an application reads it at a feature level. Of a `latest` field only the value that counts is shown first.
+pub(super) fn record_to_wire(
+    shared: &Shared,
+    (shard, level): (&ShardState, u16),
+    id: RecordId,
+    record: &Record,
+) -> v1::Record {
     let unit = shard.info.path.last().copied().unwrap_or_default();
     let (unit_code, unit_name) = unit_words(shared, unit);
-    let fields = record.fields().map(|(key, values)| field_to_wire(&*shared.directory, key, values));
+    let fields = record.fields().map(|(key, values)| field_to_wire(&*shared.directory, level, key, values));
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
@@ -167,18 +172,16 @@ pub(super) fn record_to_wire(shared: &Shared, shard: &ShardState, id: RecordId, 
         unit_code,
         unit_name,
         fields: fields.collect(),
-        broken_rules: lens::broken_rules(record, |_| true).into_iter().map(lens::rule_text).collect(),
+        broken_rules: lens::broken_rules(level, record, |_| true).into_iter().map(lens::rule_text).collect(),
     }
 }
 
-fn field_to_wire(units: &dyn Resolve, key: &FieldKey, values: &[Tagged]) -> v1::Field {
-    let mut shown: Vec<&Tagged> = values.iter().collect();
-    shown.sort_by_key(|tagged| std::cmp::Reverse((tagged.received_ms, tagged.dot.clone())));
+fn field_to_wire(units: &dyn Resolve, level: u16, key: &FieldKey, values: &[Tagged]) -> v1::Field {
     v1::Field {
         field: key.0.to_string(),
         element: element_text(&key.1),
-        values: shown.into_iter().map(|tagged| value_to_wire(units, key.0, tagged)).collect(),
-        disputed: lens::is_adjudicated(key.0) && are_disputed(values),
+        values: latest_first(values).into_iter().map(|tagged| value_to_wire(units, key.0, tagged)).collect(),
+        disputed: lens::is_adjudicated(level, key.0) && are_disputed(values),
         label: key.0.get().map_or("", |field| field.label).to_owned(),
     }
 }
@@ -195,9 +198,18 @@ pub(super) fn shown_bytes(record: &Record) -> usize {
     record.fields().map(of_field).sum()
 }
 
+fn latest_first(values: &[Tagged]) -> Vec<&Tagged> {
+    let mut shown: Vec<&Tagged> = values.iter().collect();
+    shown.sort_by_key(|tagged| std::cmp::Reverse((tagged.received_ms, tagged.dot.clone())));
+    shown
+}
+
 /// The values of one field, latest first.
 pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -> Vec<v1::FieldValue> {
-    field_to_wire(&*shared.directory, key, record.values(key)).values
+    latest_first(record.values(key))
+        .into_iter()
+        .map(|tagged| value_to_wire(&*shared.directory, key.0, tagged))
+        .collect()
 }
 
 /// A refusal inside a stream of edits.
@@ -269,6 +281,7 @@ mod tests {
     use dinhba_client::tls::MESSAGE_BYTES_MAX;
     use dinhba_core::encoding::Wire;
     use dinhba_core::ids::SiteId;
+    use dinhba_core::level::LEVEL_MAX;
     use dinhba_core::record::Write;
     use dinhba_core::schema::field;
     use dinhba_core::share::Weight;
@@ -319,7 +332,7 @@ mod tests {
         for record in records {
             let shown: usize = record
                 .fields()
-                .map(|(key, values)| field_to_wire(&NoUnits, key, values))
+                .map(|(key, values)| field_to_wire(&NoUnits, LEVEL_MAX, key, values))
                 .map(|field| field.encoded_len() + 6)
                 .sum();
             println!("{} bytes stored, {shown} shown, {} thought", record.to_bytes().len(), shown_bytes(&record));

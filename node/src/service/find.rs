@@ -14,6 +14,7 @@ use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
 use dinhba_core::keys::{Keys, own_suffix};
+use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, corrupt, read};
 use dinhba_core::schema::RecordKind;
@@ -102,6 +103,8 @@ struct Question<'a> {
     subject: [u8; 16],
     /// The groups in whose logs it stands already.
     logged: BTreeSet<GroupId>,
+    /// At which feature level.
+    level: u16,
     terms: Vec<Term>,
     /// Whether a shard is looked at.
     within: &'a (dyn Fn(&ShardState) -> bool + Sync),
@@ -189,7 +192,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let came = number > 0 && {
-            let pointing = search::terms(&record, self.index_key);
+            let pointing = search::terms(question.level, &record, self.index_key);
             question.terms[..number].iter().any(|term| pointing.contains(term))
         };
         Ok((!came).then_some(record))
@@ -203,15 +206,22 @@ fn signed_shard(key: &[u8]) -> Result<ShardId, StoreError> {
 }
 
 impl RecordsService {
+    /// The feature level at which is searched: where not all groups of the site have it yet, the one that all have.
+    fn level(&self) -> Result<u16, Status> {
+        let levels: Result<Vec<u16>, StoreError> = self.0.hosted().map(Hosted::level).collect();
+        Ok(levels.map_err(|error| broken(&error))?.into_iter().min().unwrap_or(LEVEL_FIRST))
+    }
+
     /// Records by number or name.
     pub(super) async fn search(&self, caller: &Caller, request: v1::FindRequest) -> Result<v1::FindReply, Status> {
         let v1::FindRequest { number, name, birth_date, unit, mother, after, context: _ } = request;
         let invalid = |error: SearchError| wrong_field("name", error);
+        let level = self.level()?;
         let search = match (number.is_empty(), name.is_empty() || birth_date.is_empty()) {
             (false, _) if [&name, &birth_date, &mother].iter().all(|text| text.is_empty()) => {
-                Search::by_number(&number).map_err(invalid)?
+                Search::by_number(level, &number).map_err(invalid)?
             }
-            (true, false) => Search::by_name(&name, &birth_date, &mother).map_err(invalid)?,
+            (true, false) => Search::by_name(level, &name, &birth_date, &mother).map_err(invalid)?,
             _ => {
                 let text = "find by a number alone, or by a name or a part of it together with a birth date or year; \
                             whoever is found so may be narrowed by unit and by the mother's name";
@@ -229,6 +239,7 @@ impl RecordsService {
             looked: Looked::Find,
             subject: search.hash(&index_key, &unit),
             logged: BTreeSet::new(),
+            level,
             terms: search.terms(&index_key),
             within: &within,
             matches: &|_, record| search.matches(record),
@@ -251,6 +262,7 @@ impl RecordsService {
             looked: Looked::Members,
             subject: household.0,
             logged: BTreeSet::from([place]),
+            level: self.level()?,
             terms: vec![search::members_term(&self.index_key(), household)],
             within: &|_| true,
             matches: &|_, _| true,
@@ -269,11 +281,13 @@ impl RecordsService {
         if record.kind != RecordKind::Person {
             return Err(wrong_field("person", format!("{person} is a {}, not a person", record.kind)));
         }
-        let named = search::households_of(&record);
+        let level = self.level()?;
+        let named = search::households_of(level, &record);
         let mut question = Question {
             looked: Looked::Households,
             subject: person.0,
             logged: BTreeSet::from([place]),
+            level,
             terms: vec![search::headed_term(&self.index_key(), person)],
             within: &|_| true,
             matches: &|household, _| !named.contains(&household),
@@ -378,7 +392,9 @@ impl RecordsService {
         let shown: Vec<(ShardId, RecordId)> = found.iter().map(|found| (found.shard, found.id)).collect();
         let allowed = self.log_shown(caller, hosted, &shown).await?;
         let allowed = found.into_iter().zip(allowed).filter(|(_, allowed)| *allowed);
-        Ok(allowed.map(|(Found { shard, id, record }, _)| record_to_wire(&self.0, &may[&shard], id, &record)).collect())
+        let level = hosted.level().map_err(|error| broken(&error))?;
+        let shown = |Found { shard, id, record }: Found| record_to_wire(&self.0, (&may[&shard], level), id, &record);
+        Ok(allowed.map(|(found, _)| shown(found)).collect())
     }
 
     /// Writes records that an answer will show into the access log, and returns which of them it may.
@@ -545,6 +561,7 @@ mod tests {
             looked: Looked::Find,
             subject: [9; 16],
             logged: BTreeSet::new(),
+            level: LEVEL_FIRST,
             terms: vec![TERMS[0]],
             within: &|_| true,
             matches: &|_, _| true,

@@ -5,6 +5,7 @@ pub(crate) mod answer;
 mod backup;
 mod convert;
 mod find;
+mod levels;
 mod link;
 mod records;
 mod site;
@@ -17,6 +18,7 @@ use dinhba_core::claims::{Case, Claims, Identity, Purpose};
 use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::ids::{GroupId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::place::Place;
 use dinhba_proto::v1;
 use tonic::{Request, Status};
@@ -58,7 +60,7 @@ impl Caller {
 
     /// Decides at the door; the registry decides again.
     fn may(&self, action: Action, place: &[UnitId]) -> Result<(), Status> {
-        decide(&self.claims, action, place).map_err(denied)
+        decide(LEVEL_MAX, &self.claims, action, place).map_err(denied)
     }
 
     /// What the access log says of what the caller does now.

@@ -244,7 +244,8 @@ impl RecordsService {
             .look(|view| read(view, &place.hosted.keys().record(shard, record)))
             .map_err(|error| broken(&error))?;
         let found = found.ok_or_else(|| no_record(record))?;
-        Ok(record_to_wire(&self.0, &place.shard, record, &found))
+        let level = place.hosted.level().map_err(|error| broken(&error))?;
+        Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
     }
 
     /// The conflicts of one shard.

@@ -10,7 +10,7 @@ use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, R
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
-use dinhba_core::registry::{LEVEL_MAX, ShardState, authors, heard, tips};
+use dinhba_core::registry::{ShardState, authors, heard, tips};
 use dinhba_core::store::StoreError;
 use dinhba_core::sync::{Here, are_comparable, proves_in_step};
 use dinhba_core::units::Tier;
@@ -390,9 +390,16 @@ impl SiteService {
         self.0.hosted().any(|hosted| hosted.group.status().members.contains_key(&node))
     }
 
+    /// Where a member of a group here is reached; nowhere, if it is none.
+    fn address_of(&self, node: NodeId) -> String {
+        let mut members = self.0.hosted().map(|hosted| hosted.group.status().members);
+        members.find_map(|mut members| members.remove(&node)).map(|(address, _)| address).unwrap_or_default()
+    }
+
     async fn register(&self, node: NodeId, address: String, present: bool) -> Result<(), Status> {
         let Some(first) = self.0.site_group() else { return Ok(()) };
-        let entry = PlaceEntry::Node(NodeEntry { node, address, present });
+        let level_max = self.0.place().nodes.get(&node).map_or(0, |entry| entry.level_max);
+        let entry = PlaceEntry::Node(NodeEntry { node, address, present, level_max });
         match first.propose(Command::Place(vec![entry])).await.map_err(failed)?.0 {
             Answer::Refused(refusal) => Err(refused("node", &refusal)),
             _ => Ok(()),
@@ -439,13 +446,14 @@ impl Site for SiteService {
         let mut nodes: BTreeMap<NodeId, NodeStatus> = BTreeMap::new();
         for hosted in shared.hosted() {
             for (node, (address, _)) in hosted.group.status().members {
-                nodes.insert(node, NodeStatus { node: node.to_string(), address, present: true });
+                nodes.insert(node, NodeStatus { node: node.to_string(), address, present: true, level_max: 0 });
             }
         }
-        for entry in place.nodes.values() {
-            let shown =
-                NodeStatus { node: entry.node.to_string(), address: entry.address.clone(), present: entry.present };
-            nodes.insert(entry.node, shown);
+        // Of a sick group what was heard of it last.
+        for entry in self.said_of_nodes().unwrap_or_else(|_| place.nodes.clone()).into_values() {
+            let NodeEntry { node, address, present, level_max } = entry;
+            let shown = NodeStatus { node: node.to_string(), address, present, level_max: level_max.into() };
+            nodes.insert(node, shown);
         }
         // A site that was moved has another parent, and its former parent another child.
         let parent = shared.parent().map(|parent| parent.site);
@@ -472,7 +480,7 @@ impl Site for SiteService {
             groups: self.groups_status(),
             links: links.collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            level_max: u32::from(LEVEL_MAX),
+            level_max: u32::from(shared.level_max),
             health: shared.health().err().unwrap_or_default(),
             home_shard: place.home_of(caller.claims.unit).map(|shard| shard.to_string()).unwrap_or_default(),
         }))
@@ -536,6 +544,7 @@ impl Site for SiteService {
                 return Err(precondition(text));
             }
             self.log_act(&caller, Looked::AddNode, node.0.into(), None).await?;
+            self.check_knows_ours(node, &address).await?;
             let changed = self.change(&Change { kind: ChangeKind::Add, node, address }, None, false).await?;
             Ok(self.shown(&changed))
         };
@@ -551,6 +560,7 @@ impl Site for SiteService {
                 return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
             }
             self.log_act(&caller, Looked::PromoteNode, node.0.into(), None).await?;
+            self.check_knows_ours(node, &self.address_of(node)).await?;
             let change = Change { kind: ChangeKind::Promote, node, address: String::new() };
             let changed = self.change(&change, None, false).await?;
             Ok(self.shown(&changed))
@@ -619,10 +629,11 @@ impl Site for SiteService {
     async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelReply>, Status> {
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         let level = u16::try_from(request.into_inner().level)
-            .map_err(|_| wrong("level", format!("level: at most {LEVEL_MAX}")))?;
+            .map_err(|_| wrong("level", format!("level: at most {}", self.0.level_max)))?;
         let doing = async {
             all_groups_here(&self.0).await?;
             self.log_act(&caller, Looked::RaiseLevel, level.into(), None).await?;
+            self.check_all_know(level).await?;
             for (done, hosted) in self.0.hosted().enumerate() {
                 let raise = Command::Raise(Raise { level, now_ms: runtime::utc_ms() });
                 let raised = match hosted.propose(raise).await {

@@ -43,6 +43,7 @@ pub(super) fn fault(kind: &str) -> &'static str {
         "lossy" => "connections break at random",
         "crash" => "power cut: unflushed data is lost",
         "kill" => "the process is killed, the disk stays",
+        "older" => "the node runs an older program for a while",
         "crash_loop" => "power cuts one after the other",
         "pause" => "the machine stands still and does not know it",
         "isolate" => "no line to the other nodes of the site",

@@ -294,6 +294,7 @@ impl RawFault {
             "lossy" => What::Lossy { a: take!(place a), b: take!(place b), per_mille: take!(number per_mille) },
             "crash" => What::Crash { node: take!(node) },
             "kill" => What::Kill { node: take!(node) },
+            "older" => What::Older { node: take!(node) },
             "crash_loop" => {
                 What::CrashLoop { node: take!(node), times: take!(number times), every: take!(length every) }
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use dinhba_core::registry::LEVEL_MAX;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::Tier;
 
 use super::error::ScenarioError;

@@ -25,6 +25,7 @@ mod restored_backup;
 mod rotten_state;
 mod search;
 mod shutdown;
+mod versions;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dinhba-tested");

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::{GroupState, ShardState, Tx, corrupt, read_range};
-use crate::access::{Action, decide};
+use crate::access::{Action, decide, may_at_all};
 use crate::command::{AccessEntry, AccessHead, AccessSeen, Answer, LoggedAccess, Looked};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{GroupId, Hash, SiteId, UnitId};
@@ -86,7 +86,7 @@ pub fn next_access_hash(previous: &Hash, entry: &AccessEntry, allowed: bool) -> 
 }
 
 pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessEntry>) -> Result<Answer, StoreError> {
-    let mut verdicts = Vec::with_capacity(entries.len());
+    let (mut verdicts, level) = (Vec::with_capacity(entries.len()), group.level);
     for entry in entries {
         let action = action_of(entry.looked);
         let mut wanted = wanted(tx, &entry)?;
@@ -97,15 +97,13 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
             // What a unit says to all below it, whoever looks after one of those may read.
             wanted = hosted(tx)?;
         }
-        let reaches = |shard: &ShardState| decide(&entry.claims, action, &shard.info.path).is_ok();
+        let reaches = |shard: &ShardState| decide(level, &entry.claims, action, &shard.info.path).is_ok();
         // Access log and backup are one for the whole group: who may see it all may have them. Other answers show what may
         // be seen.
         let allowed = match entry.looked {
             Looked::AccessLog | Looked::Backup => !wanted.is_empty() && wanted.iter().all(reaches),
             // A group may have members before it has shards.
-            _ if action == Action::Administer => {
-                action.roles().contains(&entry.claims.role) && wanted.iter().all(reaches)
-            }
+            _ if action == Action::Administer => may_at_all(level, &entry.claims, action) && wanted.iter().all(reaches),
             _ => wanted.iter().any(reaches),
         };
         group.access_count += 1;

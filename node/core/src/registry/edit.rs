@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::signposts::homes_here;
-use super::{GroupState, LEVEL_GROUNDS, ShardState, StoredEdit, Tx, corrupt, numbers};
+use super::{GroupState, ShardState, StoredEdit, Tx, corrupt, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode,
     ShardInfo, Stale,
 };
-use crate::edit::{
-    COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX, RECORD_BYTES_MAX,
-};
+use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, RecordId, RequestId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
+use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
 use crate::record::{Record, Write};
 use crate::schema::RecordKind;
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
@@ -37,11 +36,16 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
         EditKind::Decision => Action::Resolve,
         _ => Action::Edit,
     };
-    if let Err(denied) = decide(&command.origin.claims, action, &shard.info.path) {
+    if let Err(denied) = decide(group.level, &command.origin.claims, action, &shard.info.path) {
         return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
     }
     if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.shard, command.origin.request))? {
         return answer_again(tx, &command, receipt);
+    }
+    // Of a caller with a certificate the door has made sure; a node of a newer version may have proposed it.
+    if !level::has(group.level, command.origin.purpose.since()) {
+        let text = format!("no such purpose at feature level {}: give another one, or raise the level", group.level);
+        return Ok(Answer::refused(RefusalCode::Level, text));
     }
     if let Some(FormError { code, text, .. }) =
         check_form(group.level, command.kind, command.origin.request, &command.parts).into_iter().next()
@@ -55,7 +59,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
     let mut transitions = Vec::with_capacity(command.parts.len());
     for (part, number) in command.parts.iter().zip(head.number + 1..) {
         let dot = Dot { actor: head.author, counter: number };
-        match check_against_state(tx, &shard, &command, part, dot)? {
+        match check_against_state(tx, (&shard, group.level), &command, part, dot)? {
             Ok(transition) => transitions.push(transition),
             Err(answer) => return Ok(answer),
         }
@@ -159,7 +163,7 @@ pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartD
     if request.counter == 0 {
         found(FormPlace::Edit, RefusalCode::Invalid, "request counters start at 1".to_owned());
     }
-    if !kind.is_known() {
+    if !level::has(level, kind.since()) {
         let text = format!("edits of kind {} are reserved: no feature level has them yet", kind.name());
         found(FormPlace::Edit, RefusalCode::Level, text);
     }
@@ -244,7 +248,7 @@ fn head(tx: &Tx<'_>, shard: &ShardState) -> Result<Head, StoreError> {
 /// makes of the record under the name that it will have, or the refusal.
 fn check_against_state(
     tx: &Tx<'_>,
-    shard: &ShardState,
+    (shard, level): (&ShardState, u16),
     command: &EditCommand,
     part: &PartDraft,
     dot: Dot,
@@ -284,7 +288,8 @@ fn check_against_state(
         moved.iter_mut().for_each(|moved| moved.dots.truncate(MOVED_DOTS_MAX));
         return Ok(Err(Answer::Stale(Stale { record: part.record, fields: moved, more })));
     }
-    let has_conflict = || Ok(!conflicts_of(current).is_empty() || numbers::is_open(tx, shard.info.shard, part.record)?);
+    let has_conflict =
+        || Ok(!conflicts_of(level, current).is_empty() || numbers::is_open(tx, shard.info.shard, part.record)?);
     if command.kind == EditKind::Decision && !has_conflict()? {
         let text = format!("record {} has no open conflict to decide", part.record);
         return Ok(Err(Answer::refused(RefusalCode::Unknown, text)));
@@ -295,10 +300,11 @@ fn check_against_state(
     }
     let kinds = Kinds { edit: command.kind, record: part.record_kind };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
-    let transition = Transition::by_edit(tx.context, old, kinds, &weight, write);
-    if let Some(bytes) = transition.outgrows(RECORD_BYTES_MAX) {
+    let transition = Transition::by_edit(tx.context, level, old, kinds, &weight, write);
+    let bytes_max = limits(level).record_bytes;
+    if let Some(bytes) = transition.outgrows(bytes_max) {
         let text = format!(
-            "record {} would take {bytes} bytes, and may take {RECORD_BYTES_MAX}: clear what is not needed any more, or \
+            "record {} would take {bytes} bytes, and may take {bytes_max}: clear what is not needed any more, or \
              keep long papers elsewhere and only refer to them here",
             part.record
         );
@@ -346,7 +352,7 @@ fn number(
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
-        let level = if command.kind == EditKind::Change && has_grounds { LEVEL_GROUNDS } else { 1 };
+        let level = if command.kind == EditKind::Change && has_grounds { LEVEL_GROUNDS } else { LEVEL_FIRST };
         debug_assert!(level <= group.level);
         let header = Header {
             level,

@@ -6,10 +6,8 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
-use super::{
-    Arrival, Context, GroupState, LEVEL_MAX, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, signposts, time,
-};
-use crate::command::{Answer, ConflictEntry, ConflictKey, Digest, Nothing, Raise, Receipt, RefusalCode, ShardInfo};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, signposts, time};
+use crate::command::{ConflictEntry, ConflictKey, Digest, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{Hash, RecordId, ShardId, SiteId};
@@ -44,21 +42,26 @@ pub(crate) struct Entering<'e> {
     pub transition: Option<Transition>,
 }
 
-/// What derives from a record, as far as fields that an edit touches bear on it.
+/// What derives from a record at a feature level, as far as fields that an edit touches bear on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Derived {
+pub(super) struct Derived {
     conflicts: BTreeSet<ConflictKey>,
     terms: BTreeSet<Term>,
     numbers: BTreeSet<Term>,
 }
 
 impl Derived {
-    fn of(record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
+    pub fn of(level: u16, record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
         let is_searched = search::SEARCHED.iter().any(|field| touches(*field));
-        let terms = if is_searched { search::terms(record, index_key) } else { BTreeSet::new() };
+        let terms = if is_searched { search::terms(level, record, index_key) } else { BTreeSet::new() };
         let is_numbered = touches(field::PERSONAL_NUMBER);
-        let numbers = if is_numbered { search::personal_numbers(record, index_key) } else { BTreeSet::new() };
-        Derived { conflicts: conflicts_among(record, touches), terms, numbers }
+        let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
+        Derived { terms, numbers, ..Derived::disputes(level, record, touches) }
+    }
+
+    /// The conflicts alone.
+    pub fn disputes(level: u16, record: &Record, touches: impl Fn(FieldId) -> bool) -> Self {
+        Derived { conflicts: conflicts_among(level, record, touches), ..Derived::default() }
     }
 }
 
@@ -77,6 +80,7 @@ impl Transition {
     /// By one edit that is folded into the record.
     pub fn by_edit(
         context: &Context,
+        level: u16,
         old: Option<(Record, Vec<u8>)>,
         kinds: Kinds,
         weight: &Weight,
@@ -86,7 +90,7 @@ impl Transition {
         // Rules depend on the kind.
         let is_other = old.as_ref().is_some_and(|(old, _)| kinds.record < old.kind);
         let touches = |field| is_other || touched.contains(&field);
-        Transition::of(context, old, touches, |record| {
+        Transition::of(context, level, old, touches, |record| {
             let mut new = record.unwrap_or_else(|| Record::new(kinds.record));
             new.shares.add(weight);
             fold_in(&mut new, kinds, write);
@@ -95,17 +99,18 @@ impl Transition {
     }
 
     /// By folding all of the record anew.
-    fn whole(context: &Context, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
-        Transition::of(context, old, |_| true, |_| new)
+    fn whole(context: &Context, level: u16, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
+        Transition::of(context, level, old, |_| true, |_| new)
     }
 
     fn of(
         context: &Context,
+        level: u16,
         old: Option<(Record, Vec<u8>)>,
         touches: impl Fn(FieldId) -> bool,
         fold: impl FnOnce(Option<Record>) -> Option<Record>,
     ) -> Self {
-        let derived = |record: &Record| Derived::of(record, &context.index_key.secret, &touches);
+        let derived = |record: &Record| Derived::of(level, record, &context.index_key.secret, &touches);
         let (record, bytes) = old.unzip();
         let before = record.as_ref().map(derived).unwrap_or_default();
         let old = record.as_ref().map(|record| record.kind).zip(bytes);
@@ -183,9 +188,10 @@ pub(crate) fn enter(
     if poison.is_some() {
         return Ok(poison);
     }
+    let level = tx.level()?;
     let by_edit = |tx: &Tx<'_>, old| {
         let write = Write::of(edit, name.clone());
-        Transition::by_edit(tx.context, old, Kinds::of(header), &weight, write)
+        Transition::by_edit(tx.context, level, old, Kinds::of(header), &weight, write)
     };
     let transition = transition.unwrap_or_else(|| by_edit(tx, old));
     debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
@@ -239,7 +245,7 @@ fn rename(
 }
 
 /// The edit that lies at a place, and its hash.
-fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit, Hash), StoreError> {
+pub(super) fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit, Hash), StoreError> {
     let key = tx.keys().edit(shard, place);
     let stored: StoredEdit = tx.must(&key)?;
     let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
@@ -314,23 +320,6 @@ fn replace(
         shard.state_digest.add(digest(bytes));
     }
 
-    for term in before.terms.difference(&after.terms) {
-        tx.delete(keys.index(home, term, id));
-        signposts::take_term(tx, home, term)?;
-    }
-    for term in after.terms.difference(&before.terms) {
-        tx.put_bytes(keys.index(home, term, id), Vec::new());
-        signposts::put_term(tx, home, term);
-    }
-    sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
-    for conflict in before.conflicts.difference(&after.conflicts) {
-        tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
-    }
-    for conflict in after.conflicts.difference(&before.conflicts) {
-        tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
-    }
-    shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
-
     let is_new = old.is_none();
     if let Some((kind, _)) = old
         && let Some(counter) = lens::counter(shard, kind)
@@ -352,22 +341,51 @@ fn replace(
             signposts::take_home(tx, home, id)?;
         }
     }
+    replace_derived(tx, shard, id, (&before, &after), now_ms)
+}
+
+/// Puts what derives from a record in the place of what did. The record's bytes are stored already.
+pub(super) fn replace_derived(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    id: RecordId,
+    (before, after): (&Derived, &Derived),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (keys, home) = (tx.keys(), shard.info.shard);
+    for term in before.terms.difference(&after.terms) {
+        tx.delete(keys.index(home, term, id));
+        signposts::take_term(tx, home, term)?;
+    }
+    for term in after.terms.difference(&before.terms) {
+        tx.put_bytes(keys.index(home, term, id), Vec::new());
+        signposts::put_term(tx, home, term);
+    }
+    sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
+    for conflict in before.conflicts.difference(&after.conflicts) {
+        tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
+    }
+    for conflict in after.conflicts.difference(&before.conflicts) {
+        tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
+    }
+    shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
     numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
 }
 
-/// What an officer must decide about a record: legal fields with several different values, and rules that do not hold.
+/// What an officer must decide about a record at a feature level: legal fields with several different values, and rules that do
+/// not hold.
 #[must_use]
-pub fn conflicts_of(record: &Record) -> BTreeSet<ConflictKey> {
-    conflicts_among(record, |_| true)
+pub fn conflicts_of(level: u16, record: &Record) -> BTreeSet<ConflictKey> {
+    conflicts_among(level, record, |_| true)
 }
 
 /// Of those, what touched fields may have brought or ended.
-fn conflicts_among(record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
+fn conflicts_among(level: u16, record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
     let fields = record
         .fields()
-        .filter(|(key, values)| touches(key.0) && lens::is_adjudicated(key.0) && are_disputed(values))
+        .filter(|(key, values)| touches(key.0) && lens::is_adjudicated(level, key.0) && are_disputed(values))
         .map(|(key, _)| ConflictKey::Field(key.clone()));
-    fields.chain(lens::broken_rules(record, &touches).into_iter().map(ConflictKey::Rule)).collect()
+    fields.chain(lens::broken_rules(level, record, &touches).into_iter().map(ConflictKey::Rule)).collect()
 }
 
 /// Folds a record anew from those of its edits that are not set aside. Linear in them; those that a flood set aside are not
@@ -396,7 +414,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
         sound.for_each(|(Held { edit, .. }, name)| fold_in(&mut new, Kinds::of(&edit.header), Write::of(edit, name)));
         new
     });
-    let transition = Transition::whole(tx.context, old, new);
+    let transition = Transition::whole(tx.context, tx.level()?, old, new);
     replace(tx, shard, id, transition, now_ms)
 }
 
@@ -425,70 +443,9 @@ pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poi
         return Some(Poison::Level);
     }
     // An ancestor shard goes to every site below: nobody may put people there.
-    if !edit.is_known() || info.is_ancestor() != (header.record_kind == RecordKind::Site) {
+    if !edit.is_known(level) || info.is_ancestor() != (header.record_kind == RecordKind::Site) {
         return Some(Poison::Kind);
     }
     let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());
     (!valid).then_some(Poison::Value)
-}
-
-/// Raises the group's feature level by one and folds the edits that waited for it.
-pub(super) fn raise(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Result<Answer, StoreError> {
-    let Raise { level, now_ms } = *raise;
-    if level == group.level {
-        return Ok(Answer::Done(Nothing));
-    }
-    if level != group.level.saturating_add(1) {
-        let text = format!("the level can rise by one: this group is at {}", group.level);
-        return Ok(Answer::refused(RefusalCode::Level, text));
-    }
-    // Others know it, and go on: this replica must not.
-    if level > LEVEL_MAX {
-        return Err(newer(tx, level));
-    }
-    group.level = level;
-    tx.put_group(&group);
-    for (_, mut shard) in tx.range::<ShardState>(tx.keys().shards())? {
-        let home = shard.info.shard;
-        let mut waiting = BTreeSet::new();
-        for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
-            // No level brings it back; what is folded now counts with it, below.
-            if poison == Poison::Flood {
-                continue;
-            }
-            let (edit, _) = edit_at(tx, home, &poison_place(&key)?)?;
-            match poison_of(&edit, &shard.info, level) {
-                Some(same) if same == poison => {}
-                Some(other) => tx.put(key, &other),
-                None => {
-                    sometimes("an edit that was set aside is folded", true);
-                    tx.delete(key);
-                    shard.poisoned -= 1;
-                    waiting.insert(edit.header.record);
-                }
-            }
-        }
-        for record in waiting {
-            refold(tx, &mut shard, record, now_ms)?;
-        }
-        tx.put_shard(&shard);
-    }
-    Ok(Answer::Done(Nothing))
-}
-
-/// The state or the log is of a level above what this version knows.
-pub(super) fn newer(tx: &Tx<'_>, level: u16) -> StoreError {
-    StoreError::Newer {
-        place: tx.context.group.to_string(),
-        detail: format!("it is at feature level {level}, and this version knows up to {LEVEL_MAX}"),
-    }
-}
-
-/// The place in the key of an edit that is set aside.
-fn poison_place(key: &[u8]) -> Result<Dot, StoreError> {
-    let suffix = crate::keys::suffix(key, 0);
-    let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
-    let (actor, counter) =
-        parts.ok_or_else(|| corrupt(key, crate::encoding::Malformed { what: "key of an edit set aside" }))?;
-    Ok(Dot { actor: crate::ids::AuthorId(actor), counter: u64::from_be_bytes(counter) })
 }

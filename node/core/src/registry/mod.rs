@@ -7,7 +7,8 @@
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
 //! `access` keeps the log of reads, `signposts` what the group knows of where its
 //! shards have what. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
-//! and digests; `family` says where they lie and what they are called where an author's chain branches.
+//! and digests; `raise` makes anew what a higher level derives otherwise; `family` says where edits lie and what they are
+//! called where an author's chain branches.
 
 mod access;
 mod edit;
@@ -15,6 +16,7 @@ mod family;
 mod fold;
 mod merge;
 mod numbers;
+mod raise;
 mod renew;
 mod signposts;
 mod time;
@@ -31,6 +33,7 @@ use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, GroupId, Hash, Incarnation, NodeId, RecordId, ShardId, SiteId};
 use crate::inject::is_armed;
 use crate::keys::Keys;
+use crate::level::LEVEL_FIRST;
 use crate::place::PlaceEntry;
 use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
@@ -46,13 +49,6 @@ pub(crate) use merge::{end_batch, keep_secret};
 pub use signposts::{homes, signposts_of};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
-
-/// The highest feature level that this version understands. Level 1: this version's encodings. Level 2: grounds
-/// (field 0) may be given with plain changes, not only with decisions.
-pub const LEVEL_MAX: u16 = 2;
-
-/// The level from which a plain change may carry grounds.
-pub const LEVEL_GROUNDS: u16 = 2;
 
 /// Commands in one log entry: bounds the work between two answers. An entry with more is refused whole, so replicas that
 /// count by different bounds would diverge: another one needs a feature level.
@@ -82,6 +78,9 @@ pub struct Context {
     pub index_key: Key,
     /// Keys the digests; the same in the whole country.
     pub digest_key: Key,
+    /// The highest feature level that this replica works at: [`LEVEL_MAX`](crate::level::LEVEL_MAX), unless its process
+    /// was told to know less. It decides nothing but where the replica stops, and so may differ between replicas.
+    pub level_max: u16,
 }
 
 impl Context {
@@ -89,6 +88,21 @@ impl Context {
     #[must_use]
     pub fn keys(&self) -> Keys {
         Keys(self.group)
+    }
+
+    /// Whether this replica works at a feature level.
+    ///
+    /// # Errors
+    /// The one that stops it: others know the level and go on, and it must not.
+    pub fn check_level(&self, level: u16) -> Result<(), StoreError> {
+        if level <= self.level_max {
+            return Ok(());
+        }
+        let known = self.level_max;
+        Err(StoreError::Newer {
+            place: self.group.to_string(),
+            detail: format!("it is at feature level {level}, and this version knows up to {known}"),
+        })
     }
 }
 
@@ -318,9 +332,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
             _ => Ok(Answer::refused(RefusalCode::Unknown, "this group is not formed yet: bootstrap its site first")),
         };
     };
-    if group.level > LEVEL_MAX {
-        return Err(fold::newer(tx, group.level));
-    }
+    tx.context.check_level(group.level)?;
     check_keys(tx.context, (group.index_key, group.digest_key))?;
     match command {
         Command::Form(form) if form.site == group.site => Ok(Answer::Done(Nothing)),
@@ -331,7 +343,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
         Command::Keep(statements) => tx.keep(&statements),
-        Command::Raise(raise) => fold::raise(tx, group, &raise),
+        Command::Raise(raise) => raise::apply(tx, group, &raise),
         Command::Place(entries) => tx.place(&entries),
         Command::Forget(forget) => tx.forget(&forget),
     }
@@ -339,9 +351,10 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
 
 impl Tx<'_> {
     fn form(&mut self, form: &Form) -> Result<Answer, StoreError> {
-        if form.level == 0 || form.level > LEVEL_MAX {
-            return Ok(Answer::refused(RefusalCode::Level, format!("feature level must be 1 to {LEVEL_MAX}")));
+        if form.level < LEVEL_FIRST {
+            return Ok(Answer::refused(RefusalCode::Level, format!("feature levels begin with {LEVEL_FIRST}")));
         }
+        self.context.check_level(form.level)?;
         self.put_group(&GroupState {
             site: form.site,
             level: form.level,

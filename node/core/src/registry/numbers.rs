@@ -50,9 +50,9 @@ pub(super) fn held(
 fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let key = tx.keys().conflict(home, id, &ConflictKey::Number(Nothing).to_bytes());
-    let mut is_shared = false;
+    let (mut is_shared, level) = (false, tx.level()?);
     if let Some((record, _)) = tx.record(home, id)? {
-        for number in personal_numbers(&record, &tx.context.index_key.secret) {
+        for number in personal_numbers(level, &record, &tx.context.index_key.secret) {
             let holders: Vec<RecordId> = tx.get(&tx.keys().number(home, &number))?.unwrap_or_default();
             is_shared |= holders.len() > 1;
         }

@@ -8,6 +8,7 @@ use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, ShardId};
 use crate::keys::{Keys, Range, Space, space_of, suffix};
+use crate::level::LEVEL_FIRST;
 use crate::record::Record;
 use crate::store::{Batch, StateView, StoreError};
 
@@ -111,6 +112,23 @@ impl<'a> Tx<'a> {
             .collect()
     }
 
+    /// Shows all values in a range, one after the other, and keeps none.
+    pub fn each<T: Wire>(
+        &self,
+        (from, to): Range,
+        mut see: impl FnMut(&[u8], T) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut see = |key: &[u8], bytes: &[u8]| see(key, T::from_bytes(bytes).map_err(|error| corrupt(key, error))?);
+        for item in self.view.scan(&from, &to) {
+            let (key, bytes) = item?;
+            if !self.writes.contains_key(&key) {
+                see(&key, &bytes)?;
+            }
+        }
+        let written = self.writes.range(from..to).filter_map(|(key, bytes)| Some((key, bytes.as_ref()?)));
+        written.into_iter().try_for_each(|(key, bytes)| see(key, bytes))
+    }
+
     /// The first keys in a range, at most `count`; of what this transaction adds there, none.
     pub fn first_keys(&self, (from, to): Range, count: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let is_there = |key: &Vec<u8>| self.writes.get(key).is_none_or(Option::is_some);
@@ -131,6 +149,11 @@ impl<'a> Tx<'a> {
     /// The group, once formed.
     pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
         self.get_held(&self.keys().group())
+    }
+
+    /// The feature level at which the next command is decided: the group's.
+    pub fn level(&self) -> Result<u16, StoreError> {
+        Ok(self.group()?.map_or(LEVEL_FIRST, |group| group.level))
     }
 
     /// Sets the group.

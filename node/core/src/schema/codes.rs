@@ -5,6 +5,7 @@
 //! other names of public lists and the spellings that papers have. A name that means several (the Tày and the Thổ were both
 //! called "Thổ") is the alias of none. Where accents alone tell two apart, the exact spelling counts first.
 
+use crate::level::LEVEL_FIRST;
 use crate::text::fold;
 
 /// One choice of a list.
@@ -18,12 +19,14 @@ pub struct Code {
     pub label: &'static str,
     /// What else people write for it.
     pub aliases: &'static [&'static str],
+    /// The first feature level that has it; below, no value may be it.
+    pub since: u16,
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $list:ident = [$($number:literal $name:literal $label:literal $(= $($alias:literal)|+)?),* $(,)?];)*) => {
         $($(#[$doc])* pub const $list: &[Code] = &[$(Code {
-            number: $number, name: $name, label: $label, aliases: &[$($($alias),+)?],
+            number: $number, name: $name, label: $label, aliases: &[$($($alias),+)?], since: LEVEL_FIRST,
         }),*];)*
         /// Every list, for checks over all of them.
         pub const LISTS: &[&[Code]] = &[$($list),*];

@@ -1,8 +1,9 @@
 //! The table of fields. The numbers in brackets are those of the 26 fields of article 9, Law 26/2023/QH15.
 
 use super::codes;
-use super::{Class, Field, FieldId, Form, LEVEL_FIRST, Part, RecordKind, Repeat, Required, Search, Sensitivity, Shape};
+use super::{Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, Search, Sensitivity, Shape};
 use super::{Struct, Tense, Type};
+use crate::level::LEVEL_FIRST;
 
 /// The ids of all fields, by name.
 pub mod field {
@@ -116,11 +117,11 @@ const ANY: Type = Type::Date(Tense::Any);
 const LINE: Type = text(200);
 
 const fn part(name: &'static str, label: &'static str, ty: Type) -> Part {
-    Part { name, label, ty, required: false }
+    Part { name, label, ty, required: false, since: LEVEL_FIRST }
 }
 
 const fn needed(name: &'static str, label: &'static str, ty: Type) -> Part {
-    Part { name, label, ty, required: true }
+    Part { name, label, ty, required: true, since: LEVEL_FIRST }
 }
 
 const UNIT: Part = needed("unit", "Đơn vị hành chính", Type::Unit);

@@ -10,6 +10,7 @@
 use super::value::peek;
 use super::{Field, FieldId, RecordKind, Repeat, Required, field, fields};
 use crate::date::{Date, PartialDate};
+use crate::level::LEVEL_FIRST;
 use crate::number::{PersonNumber, Sex};
 
 /// The permanent number of a rule.
@@ -37,6 +38,8 @@ pub struct Rule {
     pub fields: &'static [FieldId],
     /// Those of them without which it is not broken.
     pub needs: &'static [FieldId],
+    /// The first feature level that has it. What it reads is there at that level.
+    pub since: u16,
     broken: fn(&Lookup) -> bool,
 }
 
@@ -61,6 +64,7 @@ pub static RULES: &[Rule] = &[
         text: "The date of death or disappearance lies before the date of birth: check both against their documents.",
         fields: &[field::BIRTH_DATE, field::DEATH_DATE, field::DISAPPEARANCE_DATE],
         needs: &[field::BIRTH_DATE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             [field::DEATH_DATE, field::DISAPPEARANCE_DATE].iter().any(|&end| {
                 let ends = dates(lookup, end, b"", None);
@@ -79,6 +83,7 @@ pub static RULES: &[Rule] = &[
                issued anew.",
         fields: &[field::PERSONAL_NUMBER, field::SEX],
         needs: &[field::PERSONAL_NUMBER, field::SEX],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             always(&numbers(lookup, field::PERSONAL_NUMBER, b"", None), &sexes(lookup), |number, sex| {
                 number.sex() != sex
@@ -92,6 +97,7 @@ pub static RULES: &[Rule] = &[
                and issued anew.",
         fields: &[field::PERSONAL_NUMBER, field::BIRTH_DATE],
         needs: &[field::PERSONAL_NUMBER, field::BIRTH_DATE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             always(&numbers(lookup, field::PERSONAL_NUMBER, b"", None), &births, |n, birth| {
@@ -105,6 +111,7 @@ pub static RULES: &[Rule] = &[
         text: "The marital status began after the date of death: one of the two belongs to another person or is wrong.",
         fields: &[field::DEATH_DATE, field::MARITAL_STATUS],
         needs: &[field::DEATH_DATE, field::MARITAL_STATUS],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let deaths = dates(lookup, field::DEATH_DATE, b"", None);
             let since = dates(lookup, field::MARITAL_STATUS, b"", Some("since"));
@@ -117,6 +124,7 @@ pub static RULES: &[Rule] = &[
         text: "The marriage began before the legal age (20 for men, 18 for women): check the dates.",
         fields: &[field::BIRTH_DATE, field::SEX, field::MARITAL_STATUS],
         needs: &[field::BIRTH_DATE, field::SEX, field::MARITAL_STATUS],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             let sexes = sexes(lookup);
@@ -139,6 +147,7 @@ pub static RULES: &[Rule] = &[
         text: "The marital status is single beside a present spouse: correct one of them.",
         fields: &[field::MARITAL_STATUS, field::RELATIVE],
         needs: &[field::MARITAL_STATUS, field::RELATIVE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let single = all(lookup, field::MARITAL_STATUS, b"", |bytes| {
                 Some(peek(field::MARITAL_STATUS, bytes, Some("status"))?.code()? == "single")
@@ -153,6 +162,7 @@ pub static RULES: &[Rule] = &[
         text: "The permanent residence began after the date of death: check the date of death first.",
         fields: &[field::DEATH_DATE, field::PERMANENT_RESIDENCE],
         needs: &[field::DEATH_DATE, field::PERMANENT_RESIDENCE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let deaths = dates(lookup, field::DEATH_DATE, b"", None);
             let since = dates(lookup, field::PERMANENT_RESIDENCE, b"", Some("since"));
@@ -165,6 +175,7 @@ pub static RULES: &[Rule] = &[
         text: "The permanent residence began before the date of birth: check both.",
         fields: &[field::BIRTH_DATE, field::PERMANENT_RESIDENCE],
         needs: &[field::BIRTH_DATE, field::PERMANENT_RESIDENCE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             let since = dates(lookup, field::PERMANENT_RESIDENCE, b"", Some("since"));
@@ -177,6 +188,7 @@ pub static RULES: &[Rule] = &[
         text: "The temporary residence is registered for more than two years: register it anew.",
         fields: &[field::TEMPORARY_RESIDENCE],
         needs: &[field::TEMPORARY_RESIDENCE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let spans = all(lookup, field::TEMPORARY_RESIDENCE, b"", |bytes| {
                 let part = |name| peek(field::TEMPORARY_RESIDENCE, bytes, Some(name))?.date();
@@ -197,6 +209,7 @@ pub static RULES: &[Rule] = &[
                belongs to somebody else, or the date of birth is wrong.",
         fields: &[field::BIRTH_DATE, field::RELATIVE],
         needs: &[field::BIRTH_DATE, field::RELATIVE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let births = dates(lookup, field::BIRTH_DATE, b"", None);
             [&b"father"[..], b"mother"].iter().any(|&parent| {
@@ -211,6 +224,7 @@ pub static RULES: &[Rule] = &[
         text: "The personal number of the father is a woman's, or that of the mother a man's: the two may be exchanged.",
         fields: &[field::RELATIVE],
         needs: &[field::RELATIVE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             [(&b"father"[..], Sex::Male), (b"mother", Sex::Female)].iter().any(|&(parent, sex)| {
                 let numbers = numbers(lookup, field::RELATIVE, parent, Some("number"));
@@ -224,6 +238,7 @@ pub static RULES: &[Rule] = &[
         text: "Father and mother are the same record: correct one of them.",
         fields: &[field::RELATIVE],
         needs: &[field::RELATIVE],
+        since: LEVEL_FIRST,
         broken: |lookup| {
             let record = |bytes: &[u8]| peek(field::RELATIVE, bytes, Some("record"))?.record();
             let fathers = all(lookup, field::RELATIVE, b"father", record);
@@ -231,11 +246,25 @@ pub static RULES: &[Rule] = &[
             always(&fathers, &mothers, |father, mother| father == mother)
         },
     },
+    Rule {
+        id: RuleId(13),
+        name: "status_before_birth",
+        text: "The marital status began before the date of birth: check both.",
+        fields: &[field::BIRTH_DATE, field::MARITAL_STATUS],
+        needs: &[field::BIRTH_DATE, field::MARITAL_STATUS],
+        since: 2,
+        broken: |lookup| {
+            let births = dates(lookup, field::BIRTH_DATE, b"", None);
+            let since = dates(lookup, field::MARITAL_STATUS, b"", Some("since"));
+            always(&since, &births, |since, birth| since.surely_precedes(birth))
+        },
+    },
 ];
 
-/// The rules among `looked_at` that a record breaks, in order. `has` says whether it has any value of a field.
+/// The rules of a feature level among `looked_at` that a record breaks, in order. `has` says whether it has any value of a field.
 #[must_use]
 pub fn rules(
+    level: u16,
     kind: RecordKind,
     looked_at: impl Fn(&Rule) -> bool,
     has: impl Fn(FieldId) -> bool,
@@ -245,7 +274,8 @@ pub fn rules(
     if kind != RecordKind::Person {
         return Vec::new();
     }
-    let may_be_broken = |rule: &&Rule| looked_at(rule) && rule.needs.iter().all(|field| has(*field));
+    let may_be_broken =
+        |rule: &&Rule| rule.since <= level && looked_at(rule) && rule.needs.iter().all(|field| has(*field));
     RULES.iter().filter(may_be_broken).filter(|rule| (rule.broken)(lookup)).map(|rule| rule.id).collect()
 }
 
@@ -315,6 +345,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::level::LEVEL_MAX;
     use crate::schema::parse;
     use crate::units::NoUnits;
 
@@ -343,7 +374,7 @@ mod tests {
         fn broken(&self) -> Vec<&'static str> {
             let lookup = |field, element: &[u8]| self.values(field, element);
             let has = |field| self.0.keys().any(|(there, _)| *there == field);
-            rules(RecordKind::Person, |_| true, has, &lookup)
+            rules(LEVEL_MAX, RecordKind::Person, |_| true, has, &lookup)
                 .iter()
                 .map(|id| id.get().expect("a rule of this schema").name)
                 .collect()
@@ -418,6 +449,11 @@ mod tests {
             ("parent_not_older", &[("birth_date", "", "1950"), ("relative", "father", "number=001050000001")]),
             ("parent_of_wrong_sex", &[("relative", "mother", "number=001050000001")]),
             ("one_record_as_both_parents", &[("relative", "father", same), ("relative", "mother", same)]),
+            (
+                "status_before_birth",
+                &[("birth_date", "", "1990-05-02"), ("marital_status", "", "divorced; since=1990-05-01")],
+            ),
+            ("", &[("birth_date", "", "1990-05-02"), ("marital_status", "", "single; since=1990")]),
         ];
         for (rule, entries) in cases {
             let expected: &[&str] = if rule.is_empty() { &[] } else { &[rule] };
@@ -464,11 +500,13 @@ mod tests {
     #[test]
     fn rules_of_persons_say_nothing_of_households() {
         let any = |_: FieldId, _: &[u8]| vec![&[1_u8][..]];
-        assert_eq!(rules(RecordKind::Household, |_| true, |_| true, &any), []);
+        assert_eq!(rules(LEVEL_MAX, RecordKind::Household, |_| true, |_| true, &any), []);
         for rule in RULES {
             let is_of_persons = |id: &FieldId| id.get().is_some_and(|field| field.kind == RecordKind::Person);
             assert!(rule.fields.iter().all(is_of_persons), "{}", rule.name);
             assert!(rule.needs.iter().all(|field| rule.fields.contains(field)), "{}", rule.name);
+            let reads_what_is_there = rule.fields.iter().all(|field| field.at(rule.since).is_some());
+            assert!((LEVEL_FIRST..=LEVEL_MAX).contains(&rule.since) && reads_what_is_there, "{}", rule.name);
         }
         let empty = completeness(RecordKind::Household, &|_, _| Vec::new(), MARRIAGE_LAW);
         assert_eq!(empty, Completeness { required: 2, missing: vec![field::HEAD, field::HOUSEHOLD_RESIDENCE] });

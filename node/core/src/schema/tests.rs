@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::date::Date;
 use crate::ids::UnitId;
+use crate::level::{LEVEL_FIRST, LEVEL_MAX, limits};
 use crate::units::{Named, NoUnits, Resolve};
 
 struct TwoWards;
@@ -54,7 +55,7 @@ fn the_table_is_sound() {
             assert_eq!(FieldId::named(kind, field.name), Some(field.id));
             assert_eq!(field.id.to_string(), field.name);
             assert!(field.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", field.name);
-            assert!((LEVEL_FIRST..=crate::registry::LEVEL_MAX).contains(&field.since));
+            assert!((LEVEL_FIRST..=LEVEL_MAX).contains(&field.since));
             assert!(field.required == Required::Never || field.repeat == Repeat::Once, "{}", field.name);
             if let Type::Struct(of) = field.ty {
                 assert!(of.parts.iter().all(|part| !matches!(part.ty, Type::Struct(_))), "{} nests", field.name);
@@ -82,7 +83,7 @@ fn what_is_sensitive_cannot_be_searched() {
     });
     let mut record = crate::record::Record::new(RecordKind::Person);
     crdts::CmRDT::apply(&mut record, crate::record::Write::new(dot, 0, &changes));
-    assert!(crate::search::terms(&record, &[7; 32]).is_empty());
+    assert!(crate::search::terms(LEVEL_MAX, &record, &[7; 32]).is_empty());
 }
 
 #[test]
@@ -282,7 +283,10 @@ fn a_record_takes_only_its_own_fields_keys_and_sizes() {
             Repeat::Relation => b"child-1",
         };
         let error = validate(LEVEL_FIRST, field.kind, field.id, element, &huge).unwrap_err();
-        assert_eq!(error, Invalid::TooLarge { at: At { field: field.id, part: None }, bytes_max: VALUE_BYTES_MAX });
+        assert_eq!(
+            error,
+            Invalid::TooLarge { at: At { field: field.id, part: None }, bytes_max: limits(LEVEL_FIRST).value_bytes }
+        );
         assert!(matches!(parse(field.id, &"a".repeat(10_000_000), &NoUnits), Err(Invalid::TooLarge { .. })));
     }
 }
@@ -311,7 +315,7 @@ fn an_older_node_keeps_what_a_newer_one_wrote() {
     let (person, newer) = (RecordKind::Person, FieldId(777));
     let none = Err(Invalid::Field { field: newer, level: LEVEL_FIRST });
     assert_eq!(validate(LEVEL_FIRST, person, newer, b"", &[0, 255, 3]), none, "not folded, but kept in its edit");
-    assert_eq!((newer.class(), newer.sensitivity()), (Class::Adjudicated, Sensitivity::Sensitive));
+    assert_eq!((newer.class(LEVEL_MAX), newer.sensitivity()), (Class::Adjudicated, Sensitivity::Sensitive));
     assert_eq!(FieldId::named(person, &newer.to_string()), Some(newer));
     assert_eq!(FieldId::named(person, "field-1"), None, "a known field has one name");
     assert_eq!(display(newer, &[0, 255, 3], &NoUnits), "0x00ff03");

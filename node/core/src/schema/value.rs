@@ -2,15 +2,15 @@
 //!
 //! Each value has exactly one encoding, so equal values are equal bytes: decoding refuses every other. The text form of each
 //! type stands at [`Type`]; `parse(display(value)) == value` whenever the units are known both times.
-//! A part that a newer schema added to a structured value is kept as opaque bytes, like an unknown field.
+//! A part that a newer schema added to a structured value is shown as opaque bytes, like an unknown field, and folded into no
+//! record before the level has it.
 
 use std::fmt;
 
-use super::{
-    At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Tense, Type, UNKNOWN_BYTES_MAX, VALUE_BYTES_MAX, codes,
-};
+use super::{At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Tense, Type, UNKNOWN_BYTES_MAX, codes};
 use crate::date::{Date, PartialDate};
 use crate::ids::{RecordId, ShardId, SiteId, UnitId};
+use crate::level::{LEVEL_MAX, limits};
 use crate::number::{NumberError, PersonNumber};
 use crate::text::{self, TextError};
 use crate::units::Resolve;
@@ -84,22 +84,38 @@ impl Value {
         encode(&self.content)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads what [`encode`](Self::encode) wrote, with all that this version knows: to show it. What derives from a value must not
+    /// differ between versions, and is read by [`decode_at`](Self::decode_at).
     ///
     /// # Errors
     /// Bytes that no value of the field has, or that are not the canonical ones.
     pub fn decode(field: FieldId, bytes: &[u8]) -> Result<Self, Invalid> {
+        Value::decode_at(LEVEL_MAX, field, bytes)
+    }
+
+    /// Reads a value as a version does that knows a feature level and no more.
+    ///
+    /// # Errors
+    /// Bytes that no value of the field has at that level, or that are not the canonical ones.
+    pub fn decode_at(level: u16, field: FieldId, bytes: &[u8]) -> Result<Self, Invalid> {
         let at = At { field, part: None };
-        let bytes_max = if field.get().is_some() { VALUE_BYTES_MAX } else { UNKNOWN_BYTES_MAX };
+        let bytes_max = bytes_max(level, field);
         if bytes.len() > bytes_max {
             return Err(Invalid::TooLarge { at, bytes_max });
         }
-        let content = match field.get() {
+        let content = match field.at(level) {
             _ if bytes.is_empty() => Content::Cleared,
-            Some(known) => decode(at, &known.ty, bytes)?,
+            Some(known) => decode(level, at, &known.ty, bytes)?,
             None => Content::Opaque(bytes.to_vec()),
         };
         Ok(Value { field, content })
+    }
+
+    /// Whether it has a part that the level at which it was read does not know.
+    #[must_use]
+    pub fn has_unknown_part(&self) -> bool {
+        let Content::Parts(parts) = &self.content else { return false };
+        parts.iter().any(|(_, part)| matches!(part, Content::Opaque(_)))
     }
 
     /// The field it is a value of.
@@ -240,7 +256,7 @@ impl Content {
 pub fn parse(field: FieldId, typed: &str, units: &dyn Resolve) -> Result<Value, Invalid> {
     let at = At { field, part: None };
     // Refused before anything is done with it; decomposed text shrinks by a third at most when composed.
-    let bytes_max = 2 * if field.get().is_some() { VALUE_BYTES_MAX } else { UNKNOWN_BYTES_MAX } + 2;
+    let bytes_max = 2 * bytes_max(LEVEL_MAX, field) + 2;
     if typed.len() > bytes_max {
         return Err(Invalid::TooLarge { at, bytes_max });
     }
@@ -257,14 +273,14 @@ pub fn parse(field: FieldId, typed: &str, units: &dyn Resolve) -> Result<Value, 
 /// What a stored value says, or one part of it: the rest was checked when it was stored and is not looked at again.
 pub(super) fn peek(field: FieldId, bytes: &[u8], part: Option<&str>) -> Option<Content> {
     let at = At { field, part: None };
-    let Some(wanted) = part else { return decode(at, &field.get()?.ty, bytes).ok() };
+    let Some(wanted) = part else { return decode(LEVEL_MAX, at, &field.get()?.ty, bytes).ok() };
     let of = structure(field)?;
     let wanted = of.parts.iter().position(|part| part.name == wanted)?;
     let mut rest = bytes;
     while let [index, len_high, len_low, after @ ..] = rest {
         let (part, after) = after.split_at_checked(usize::from(u16::from_be_bytes([*len_high, *len_low])))?;
         if usize::from(*index) == wanted {
-            return decode(at, &of.parts[wanted].ty, part).ok();
+            return decode(LEVEL_MAX, at, &of.parts[wanted].ty, part).ok();
         }
         rest = after;
     }
@@ -278,6 +294,11 @@ pub fn display(field: FieldId, bytes: &[u8], units: &dyn Resolve) -> String {
         Ok(value) => value.display(units),
         Err(_) => to_hex(bytes),
     }
+}
+
+/// The bytes that a value of a field may have.
+fn bytes_max(level: u16, field: FieldId) -> usize {
+    if field.at(level).is_some() { limits(level).value_bytes } else { UNKNOWN_BYTES_MAX }
 }
 
 fn structure(field: FieldId) -> Option<&'static Struct> {
@@ -321,7 +342,7 @@ fn encode(content: &Content) -> Vec<u8> {
     }
 }
 
-fn decode(at: At, ty: &Type, bytes: &[u8]) -> Result<Content, Invalid> {
+fn decode(level: u16, at: At, ty: &Type, bytes: &[u8]) -> Result<Content, Invalid> {
     let encoding = Invalid::Encoding { at };
     Ok(match *ty {
         Type::Text { chars_max, shape } => {
@@ -331,7 +352,7 @@ fn decode(at: At, ty: &Type, bytes: &[u8]) -> Result<Content, Invalid> {
             Content::Text(text.to_owned())
         }
         Type::Date(_) => Content::Date(PartialDate::from_bytes(bytes).map_err(|error| Invalid::Date { at, error })?),
-        Type::Code(choices) => match choices.iter().find(|code| [code.number] == bytes) {
+        Type::Code(choices) => match choices.iter().find(|code| [code.number] == bytes && code.since <= level) {
             Some(code) => Content::Code(code),
             None => return Err(Invalid::Code { at, choices }),
         },
@@ -346,11 +367,11 @@ fn decode(at: At, ty: &Type, bytes: &[u8]) -> Result<Content, Invalid> {
             [flag @ 0..=1] => Content::Flag(*flag == 1),
             _ => return Err(encoding),
         },
-        Type::Struct(of) => decode_parts(at.field, of, bytes)?,
+        Type::Struct(of) => decode_parts(level, at.field, of, bytes)?,
     })
 }
 
-fn decode_parts(field: FieldId, of: &'static Struct, mut bytes: &[u8]) -> Result<Content, Invalid> {
+fn decode_parts(level: u16, field: FieldId, of: &'static Struct, mut bytes: &[u8]) -> Result<Content, Invalid> {
     let encoding = Invalid::Encoding { at: At { field, part: None } };
     let mut parts: Vec<(u8, Content)> = Vec::new();
     while let [index, len_high, len_low, rest @ ..] = bytes {
@@ -360,8 +381,8 @@ fn decode_parts(field: FieldId, of: &'static Struct, mut bytes: &[u8]) -> Result
             return Err(encoding);
         }
         let (part_bytes, after) = rest.split_at(len);
-        let content = match of.parts.get(usize::from(*index)) {
-            Some(part) => decode(At { field, part: Some(part.name) }, &part.ty, part_bytes)?,
+        let content = match of.parts.get(usize::from(*index)).filter(|part| part.since <= level) {
+            Some(part) => decode(level, At { field, part: Some(part.name) }, &part.ty, part_bytes)?,
             None => Content::Opaque(part_bytes.to_vec()),
         };
         parts.push((*index, content));
@@ -370,14 +391,14 @@ fn decode_parts(field: FieldId, of: &'static Struct, mut bytes: &[u8]) -> Result
     if !bytes.is_empty() || parts.is_empty() {
         return Err(encoding);
     }
-    check_parts(field, of, &parts)?;
+    check_parts(level, field, of, &parts)?;
     Ok(Content::Parts(parts))
 }
 
-fn check_parts(field: FieldId, of: &'static Struct, parts: &[(u8, Content)]) -> Result<(), Invalid> {
+fn check_parts(level: u16, field: FieldId, of: &'static Struct, parts: &[(u8, Content)]) -> Result<(), Invalid> {
     let find = |at: usize| parts.iter().find(|(index, _)| usize::from(*index) == at).map(|(_, content)| content);
     for (index, part) in of.parts.iter().enumerate() {
-        if part.required && find(index).is_none() {
+        if part.required && part.since <= level && find(index).is_none() {
             return Err(Invalid::PartMissing { at: At { field, part: Some(part.name) } });
         }
     }
@@ -529,9 +550,10 @@ fn parse_parts(field: FieldId, of: &'static Struct, typed: &str, units: &dyn Res
         return Err(Invalid::Parts { at: whole });
     }
     // Before the length is encoded in two bytes: `decode` could not tell what it wrapped from.
-    let too_long = |(_, content): &(u8, Content)| encode(content).len() > VALUE_BYTES_MAX;
+    let bytes_max = bytes_max(LEVEL_MAX, field);
+    let too_long = |(_, content): &(u8, Content)| encode(content).len() > bytes_max;
     if parts.iter().any(too_long) {
-        return Err(Invalid::TooLarge { at: whole, bytes_max: VALUE_BYTES_MAX });
+        return Err(Invalid::TooLarge { at: whole, bytes_max });
     }
     Ok(Content::Parts(parts))
 }
@@ -625,4 +647,43 @@ fn from_hex(at: At, typed: &str) -> Result<Vec<u8>, Invalid> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wanted.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEWER: u16 = 2;
+    static CODES: &[Code] = &[
+        Code { number: 1, name: "old", label: "", aliases: &[], since: 1 },
+        Code { number: 2, name: "new", label: "", aliases: &[], since: NEWER },
+    ];
+    static PARTS: Struct = Struct {
+        form: Form::Named,
+        parts: &[
+            Part { name: "kind", label: "", ty: Type::Code(CODES), required: true, since: 1 },
+            Part { name: "flag", label: "", ty: Type::Flag, required: true, since: NEWER },
+        ],
+        in_order: None,
+    };
+
+    #[test]
+    fn at_a_level_a_value_is_read_as_by_a_version_that_knows_no_more() {
+        let read = |level, ty: &Type, bytes: &[u8]| {
+            decode(level, At { field: FieldId(1), part: None }, ty, bytes)
+                .map(|content| Value { field: FieldId(1), content })
+        };
+        let codes = Type::Code(CODES);
+        assert!(read(1, &codes, &[1]).is_ok() && read(1, &codes, &[2]).is_err() && read(NEWER, &codes, &[2]).is_ok());
+        let parts = Type::Struct(&PARTS);
+        let old = read(1, &parts, &[0, 0, 1, 1]).unwrap();
+        assert!(!old.has_unknown_part(), "what the level asks for is there");
+        assert!(read(NEWER, &parts, &[0, 0, 1, 1]).is_err(), "and here it is not");
+        // Whatever stands in a part that is not there yet: a version that does not know it cannot tell.
+        for flag in [0, 1, 9] {
+            assert!(read(1, &parts, &[0, 0, 1, 1, 1, 0, 1, flag]).unwrap().has_unknown_part());
+            let newer = read(NEWER, &parts, &[0, 0, 1, 1, 1, 0, 1, flag]);
+            assert_eq!(newer.is_ok_and(|value| !value.has_unknown_part()), flag < 2);
+        }
+    }
 }

@@ -343,7 +343,7 @@ fn family(request: RequestId, parts: u32) -> EditCommand {
 /// Decides a conflict if there is one and the dice say so, else changes a field, with grounds if the level allows it.
 fn change_or_decision(office: &Office, request: RequestId, record: RecordId, dice: u8) -> EditCommand {
     let current = office.record(record);
-    let disputed = conflicts_of(&current).into_iter().find_map(|conflict| match conflict {
+    let disputed = conflicts_of(office.level(), &current).into_iter().find_map(|conflict| match conflict {
         ConflictKey::Field((field, _)) => Some(field),
         ConflictKey::Rule(_) | ConflictKey::Number(_) => None,
     });

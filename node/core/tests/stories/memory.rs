@@ -17,6 +17,7 @@ use dinhba_core::ids::{
     EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
 };
 use dinhba_core::keys::Keys;
+use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, Key, ShardState, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
@@ -74,6 +75,7 @@ impl Office {
             group: GroupId(site),
             index_key: Key { id: 1, secret: [site as u8; 32] },
             digest_key: Key { id: 1, secret: [9; 32] },
+            level_max: LEVEL_MAX,
         };
         let mut office = Office {
             site: SiteId(site),

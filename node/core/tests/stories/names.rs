@@ -2,6 +2,7 @@
 
 use dinhba_core::edit::{Change, Dot};
 use dinhba_core::ids::{AuthorId, RecordId};
+use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::{Record, Write};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::search::{Search, SearchError, headed_term, members_term, terms};
@@ -28,12 +29,12 @@ fn person(name: &str, born: &str) -> Record {
 
 /// As a site does it: the index points to the record, and the record is what is meant.
 fn finds(search: &Search, record: &Record) -> bool {
-    let pointing = terms(record, &KEY);
+    let pointing = terms(LEVEL_FIRST, record, &KEY);
     search.terms(&KEY).iter().any(|term| pointing.contains(term)) && search.matches(record)
 }
 
 fn by_name(name: &str, born: &str) -> Search {
-    Search::by_name(name, born, "").unwrap_or_else(|error| panic!("{name} @ {born}: {error}"))
+    Search::by_name(LEVEL_FIRST, name, born, "").unwrap_or_else(|error| panic!("{name} @ {born}: {error}"))
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn five_hundred_people_are_found_by_what_officers_type_and_by_nothing_else() {
 
 #[test]
 fn a_person_costs_the_index_few_terms() {
-    let count = |record: &Record| terms(record, &KEY).len();
+    let count = |record: &Record| terms(LEVEL_FIRST, record, &KEY).len();
     assert_eq!(count(&person("Nguyễn/Thị Ngọc/Lan", "1990-03-08")), 2);
     assert_eq!(count(&person("//H'Hen Niê", "1990")), 3);
     assert_eq!(count(&record_of(RecordKind::Person, &[(field::NAME, "", "Lê//An")])), 0, "without a birth date");
@@ -97,9 +98,12 @@ fn a_birth_date_is_compared_by_the_days_that_it_may_mean() {
         assert_eq!(finds(&by_name("lan", asked), &person("Lê/Thị/Lan", recorded)), must, "{recorded} by {asked}");
     }
     for bad in ["1988..1993", "1992..1988", "1988..", "..1992", "1988..1990..1992"] {
-        assert!(Search::by_name("lan", bad, "").is_err(), "{bad}");
+        assert!(Search::by_name(LEVEL_FIRST, "lan", bad, "").is_err(), "{bad}");
     }
-    assert!(matches!(Search::by_name("lan", "", ""), Err(SearchError::Date(_))), "a name alone would be a list");
+    assert!(
+        matches!(Search::by_name(LEVEL_FIRST, "lan", "", ""), Err(SearchError::Date(_))),
+        "a name alone would be a list"
+    );
 }
 
 #[test]
@@ -107,11 +111,11 @@ fn what_finds_nobody_is_refused_and_not_repeated() {
     for (name, mother) in
         [("", ""), (" '-. ", ""), (&*"lan ".repeat(17), ""), (&*"a".repeat(1 << 20), ""), ("lan", "'")]
     {
-        let error = Search::by_name(name, "1990", mother).err().expect("refused");
+        let error = Search::by_name(LEVEL_FIRST, name, "1990", mother).err().expect("refused");
         assert!(matches!(error, SearchError::Name { .. }) && !error.to_string().contains("lan"), "{error}");
     }
     for bad in ["", "12345678", "0123456789", "01234567890a"] {
-        assert!(matches!(Search::by_number(bad), Err(SearchError::Number(_))), "{bad}");
+        assert!(matches!(Search::by_number(LEVEL_FIRST, bad), Err(SearchError::Number(_))), "{bad}");
     }
 }
 
@@ -139,7 +143,7 @@ fn many_of_one_name_are_told_apart_by_their_mothers() {
         [(field::NAME, "", "Lê/Thị/Lan"), (field::BIRTH_DATE, "", "1990"), (field::RELATIVE, "mother", mother)]
     };
     let of = |mother| record_of(RecordKind::Person, &fields(mother));
-    let search = |mother| Search::by_name("lan", "1990", mother).unwrap();
+    let search = |mother| Search::by_name(LEVEL_FIRST, "lan", "1990", mother).unwrap();
     for typed in ["Trần Thị Mận", "tran thi man", "mận", "thị mận", "trần", "Mận Trần"] {
         assert!(finds(&search(typed), &of("name=Trần Thị Mận")), "{typed}");
         assert!(!finds(&search(typed), &of("name=Vũ Ngọc Hoa")), "{typed}");
@@ -153,10 +157,10 @@ fn numbers_of_both_kinds_find_however_they_are_spaced() {
     let fields = [(field::PERSONAL_NUMBER, "", "001190000001"), (field::OLD_IDENTITY_NUMBER, "", "012345678")];
     let record = record_of(RecordKind::Person, &fields);
     for typed in ["001190000001", "001 190 000001", "012345678", "012 345 678", "012.345.678"] {
-        assert!(finds(&Search::by_number(typed).unwrap(), &record), "{typed}");
+        assert!(finds(&Search::by_number(LEVEL_FIRST, typed).unwrap(), &record), "{typed}");
     }
     for typed in ["001190000002", "012345679"] {
-        assert!(!finds(&Search::by_number(typed).unwrap(), &record), "{typed}");
+        assert!(!finds(&Search::by_number(LEVEL_FIRST, typed).unwrap(), &record), "{typed}");
     }
 }
 
@@ -175,8 +179,8 @@ fn what_a_search_is_for_does_not_show_in_its_hash_but_that_it_is_the_same_does()
 fn households_and_persons_point_to_each_other() {
     let (household, head) = (RecordId([1; 16]), RecordId([2; 16]));
     let member = record_of(RecordKind::Person, &[(field::HOUSEHOLD, "", &household.to_string())]);
-    assert!(terms(&member, &KEY).contains(&members_term(&KEY, household)));
+    assert!(terms(LEVEL_FIRST, &member, &KEY).contains(&members_term(&KEY, household)));
     let home = record_of(RecordKind::Household, &[(field::HEAD, "", &head.to_string())]);
-    assert!(terms(&home, &KEY).contains(&headed_term(&KEY, head)));
+    assert!(terms(LEVEL_FIRST, &home, &KEY).contains(&headed_term(&KEY, head)));
     assert_ne!(members_term(&KEY, household), headed_term(&KEY, household));
 }

@@ -149,8 +149,9 @@ fn grounds_are_text_as_values_are() {
 #[test]
 fn a_list_of_places_is_written_whole_or_not_at_all() {
     let mut office = Office::new(1);
-    let node =
-        |node: u64, present| PlaceEntry::Node(NodeEntry { node: NodeId(node), address: "127.0.0.1:1".into(), present });
+    let node = |node: u64, present| {
+        PlaceEntry::Node(NodeEntry { node: NodeId(node), address: "127.0.0.1:1".into(), present, level_max: 1 })
+    };
     assert!(matches!(office.run(Command::Place(vec![node(1, true), node(2, true)])), Answer::Done(_)));
     assert!(matches!(office.run(Command::Place(vec![node(2, false)])), Answer::Done(_)));
     let before = office.state.0.clone();

@@ -2,11 +2,15 @@
 
 use crate::memory::{Memory, Office, SHARD, accepted, command, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{Answer, Batch, Command, Digest, Form, Proposal, Raise, RefusalCode, StatementBody};
+use dinhba_core::command::{
+    Answer, Batch, Command, ConflictEntry, ConflictKey, Digest, Form, Proposal, Raise, RefusalCode, StatementBody,
+};
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Incarnation, SiteId};
-use dinhba_core::registry::{Context, GroupState, LEVEL_MAX, Poison, apply, read, read_range};
+use dinhba_core::ids::{Incarnation, NodeId, RecordId, SiteId};
+use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
+use dinhba_core::place::{NodeEntry, PlaceEntry};
+use dinhba_core::registry::{Context, GroupState, Poison, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
 use dinhba_core::sync::{are_comparable, proves_in_step};
@@ -28,6 +32,89 @@ fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
     there.raise();
     assert_eq!(there.shard().poisoned, 0);
     assert_eq!(here.shard().state_digest, there.shard().state_digest);
+}
+
+/// The rules that an office says a record breaks.
+fn broken(office: &Office, record: RecordId) -> Vec<u16> {
+    let range = office.keys().conflicts(SHARD, Some(record));
+    let conflicts: Vec<(Vec<u8>, ConflictEntry)> = read_range(&office.state, range.clone()).unwrap();
+    let rules = conflicts.into_iter().filter_map(|(key, _)| match ConflictKey::from_bytes(&key[range.0.len()..]) {
+        Ok(ConflictKey::Rule(rule)) => Some(rule),
+        _ => None,
+    });
+    rules.collect()
+}
+
+#[test]
+fn a_rule_of_a_level_judges_nothing_below_it_and_all_that_is_there_when_the_level_rises() {
+    const RULE: u16 = 13;
+    let mut here = Office::new(1);
+    let child = here.create(request(1, 1), "Lê//An");
+    let other = here.create(request(1, 2), "Lê//Bình");
+    for (counter, field, text) in
+        [(3, field::BIRTH_DATE, "1990-05-02"), (4, field::MARITAL_STATUS, "divorced; since=1980")]
+    {
+        accepted(here.set(request(1, counter), child, field, text));
+    }
+    accepted(here.set(request(1, 5), other, field::BIRTH_DATE, "1990-05-02"));
+    let records = here.records();
+    assert_eq!(
+        (broken(&here, child), here.shard().conflicts),
+        (vec![], 0),
+        "as a version says that knows no such rule"
+    );
+    assert!(matches!(here.raise(), Answer::Done(_)));
+    assert_eq!((broken(&here, child), here.shard().conflicts), (vec![RULE], 1));
+    assert_eq!(here.records(), records, "what was written is not touched");
+    let (code, text) = refusal(here.set(request(1, 6), other, field::MARITAL_STATUS, "widowed; since=1985"));
+    assert!(code == RefusalCode::Rule && text.starts_with("status_before_birth"), "{text}");
+
+    // A site that was at that level when the edits came has the same.
+    let mut there = Office::new(2);
+    there.raise();
+    there.merge(here.site, here.stream(), 1);
+    assert_eq!((broken(&there, child), there.shard().conflicts), (vec![RULE], 1));
+    assert_eq!(here.shard().state_digest, there.shard().state_digest);
+    // And decides it as any other.
+    accepted(here.decide(request(1, 7), child, field::BIRTH_DATE, "1950-05-02"));
+    assert_eq!((broken(&here, child), here.shard().conflicts), (vec![], 0));
+}
+
+#[test]
+fn a_level_that_a_node_of_the_directory_does_not_know_is_refused_and_the_node_named() {
+    let mut office = Office::new(1);
+    let entry = |node, present, level_max| {
+        let address = format!("127.0.0.1:{node}");
+        Command::Place(vec![PlaceEntry::Node(NodeEntry { node: NodeId(node), address, present, level_max })])
+    };
+    for (node, present, level_max) in [(1, true, 2), (2, true, 1), (3, false, 1)] {
+        assert!(matches!(office.run(entry(node, present, level_max)), Answer::Done(_)));
+    }
+    let before = office.state.0.clone();
+    let (code, text) = refusal(office.raise());
+    assert!(code == RefusalCode::Level && text.contains(&NodeId(2).to_string()) && text.contains("up to 1"), "{text}");
+    assert_eq!(office.state.0, before);
+    office.run(entry(2, true, 0));
+    let (_, text) = refusal(office.raise());
+    assert!(text.contains("has not said"), "{text}");
+    // Who left does not count, and who was started with another version says so.
+    office.run(entry(2, true, 2));
+    assert!(matches!(office.raise(), Answer::Done(_)));
+}
+
+#[test]
+fn a_replica_that_was_told_to_know_less_works_below_and_stops_above() {
+    let mut older = Office::new(1);
+    older.context.level_max = LEVEL_FIRST;
+    let record = older.create(request(1, 1), "Lê//An");
+    let raise = Proposal { at_ms: 1, commands: vec![Command::Raise(Raise { level: 2, now_ms: 1 })] }.to_bytes();
+    let stopped = apply(&older.state, &older.context, &[(9, raise)]).unwrap_err();
+    let StoreError::Newer { detail, .. } = &stopped else { panic!("{stopped:?}") };
+    assert!(detail.contains("level 2") && detail.contains("up to 1"), "{detail}");
+    // As whole as it was, for one that knows more.
+    older.context.level_max = LEVEL_MAX;
+    assert!(matches!(older.raise(), Answer::Done(_)));
+    accepted(older.set(request(1, 2), record, field::SEX, "male"));
 }
 
 /// The last edit of a stream, as a newer version of its site would have written it.

@@ -9,7 +9,7 @@ use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::inject::is_armed;
-use dinhba_core::registry::{FormError, FormPlace, LEVEL_MAX, ShardState, check_form, misplaced};
+use dinhba_core::registry::{FormError, FormPlace, ShardState, check_form, misplaced};
 use dinhba_core::schema::RecordKind;
 use dinhba_proto::v1;
 use futures::stream::BoxStream;
@@ -87,7 +87,7 @@ impl RecordsService {
             are_whole.push(problems.len() == before);
         }
         // Whether the group's level allows it only the group can say.
-        for FormError { place, text, .. } in check_form(LEVEL_MAX, kind, request_id, &parts) {
+        for FormError { place, text, .. } in check_form(self.0.level_max, kind, request_id, &parts) {
             let field = match place {
                 FormPlace::Edit => "parts".to_owned(),
                 FormPlace::Grounds => "grounds".to_owned(),
