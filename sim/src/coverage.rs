@@ -34,6 +34,7 @@ pub const SOMETIMES: &[&str] = &[
     "a kept cursor does not fit",
     "a stream is renewed under a session",
     "a link ends since the lead moved",
+    "an access log is found to be cut",
     // Raft.
     "the lead is lost with a proposal on its way",
     "a forwarded proposal has no answer",
