@@ -482,6 +482,7 @@ mod tests {
 
     use super::*;
     use crate::raft::test_support::MemoryState;
+    use crate::runtime;
     use crate::seal::Unsealed;
     use crate::state::EngineKind;
 
