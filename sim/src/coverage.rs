@@ -35,6 +35,7 @@ pub const SOMETIMES: &[&str] = &[
     "a stream is renewed under a session",
     "a link ends since the lead moved",
     "a shard wakes",
+    "an access log is found to be cut",
     // Raft.
     "the lead is lost with a proposal on its way",
     "a forwarded proposal has no answer",

@@ -229,12 +229,12 @@ fn an_unknown_key_is_shown_with_the_known_ones() {
     );
     refused(
         &format!("{LEAST}[strorage]\nengine = \"fjall\"\n"),
-        "`strorage` (line 11) is not a key: there is no \"strorage\" here: \
+        "`strorage` (line 12) is not a key: there is no \"strorage\" here: \
          write one of node, tls, site, parent, storage, raft, link, log, place",
     );
     refused(
         &with_line(FOUNDED, "address = \"127.0.0.1:7410\"", "adress = \"127.0.0.1:7410\""),
-        "`site.members[1].adress` (line 20) is not a key: there is no \"adress\" here: write one of id, address, groups",
+        "`site.members[1].adress` (line 21) is not a key: there is no \"adress\" here: write one of id, address, groups",
     );
 }
 
@@ -280,11 +280,11 @@ fn a_missing_key_is_shown_with_what_to_write() {
     );
     refused(
         &with_line(FOUNDED, "id = \"n-0000000000000012\"", ""),
-        "`site.members[1].id` (line 18) is missing: write a node's id, for example \"n-0000000000000001\"",
+        "`site.members[1].id` (line 19) is missing: write a node's id, for example \"n-0000000000000001\"",
     );
     refused(
         &with_line(FOUNDED, "shards", ""),
-        "`site.groups[0].shards` (line 22) is missing: write the ids of its shards, for example \
+        "`site.groups[0].shards` (line 23) is missing: write the ids of its shards, for example \
          [\"h-0000000000000001\"]",
     );
     refused(
@@ -308,11 +308,11 @@ fn a_value_of_the_wrong_kind_is_shown_with_what_to_write() {
     );
     refused(
         &format!("{LEAST}[raft]\nheartbeat_ms = -1\n"),
-        "`raft.heartbeat_ms` (line 12) invalid value: integer `-1`, expected u64: write 10 to 10000; the default is 250",
+        "`raft.heartbeat_ms` (line 13) invalid value: integer `-1`, expected u64: write 10 to 10000; the default is 250",
     );
     refused(
         &with_line(FOUNDED, "shards", "shards = [\"h-0000000000000001\", 2]"),
-        "`site.groups[0].shards[1]` (line 24) invalid type: integer `2`, expected a string: \
+        "`site.groups[0].shards[1]` (line 25) invalid type: integer `2`, expected a string: \
          write the ids of its shards, for example [\"h-0000000000000001\"]",
     );
     refused(
@@ -334,22 +334,22 @@ fn a_wrong_id_or_word_is_shown_with_a_right_one() {
     );
     refused(
         &format!("{LEAST}code = \"1a\"\n"),
-        "`site.code` (line 11) is no code with \"1a\": \
+        "`site.code` (line 12) is no code with \"1a\": \
          write the unit's code today, 2, 3 or 5 digits in quotes, for example \"01\", or leave it out",
     );
     refused(
         &format!("{LEAST}[storage]\nengine = \"rocksdb\"\n"),
-        "`storage.engine` (line 12) has no meaning with \"rocksdb\": \
+        "`storage.engine` (line 13) has no meaning with \"rocksdb\": \
          write \"fjall\" (the default), \"sled\" (experimental) or \"memory\" (loses everything at exit)",
     );
     refused(
         &format!("{LEAST}[log]\nlevel = \"loud\"\n"),
-        "`log.level` (line 12) has no meaning with \"loud\": \
+        "`log.level` (line 13) has no meaning with \"loud\": \
          write \"error\", \"warn\", \"info\" (the default), \"debug\" or \"trace\"",
     );
     refused(
         &format!("{LEAST}[log]\nformat = \"xml\"\n"),
-        "`log.format` (line 12) has no meaning with \"xml\": write \"text\" (the default) or \"json\"",
+        "`log.format` (line 13) has no meaning with \"xml\": write \"text\" (the default) or \"json\"",
     );
 }
 
@@ -411,7 +411,7 @@ fn a_number_out_of_bounds_is_shown_with_the_bounds() {
     let link = |lines: &str| format!("{LEAST}[link]\n{lines}\n");
     refused(
         &raft("heartbeat_ms = 5"),
-        "`raft.heartbeat_ms` (line 12) is out of bounds with 5: write 10 to 10000; the default is 250",
+        "`raft.heartbeat_ms` (line 13) is out of bounds with 5: write 10 to 10000; the default is 250",
     );
     refused(
         &raft("heartbeat_ms = 500"),
@@ -425,24 +425,24 @@ fn a_number_out_of_bounds_is_shown_with_the_bounds() {
     );
     refused(
         &raft("snapshot_every_entries = 0"),
-        "`raft.snapshot_every_entries` (line 12) is out of bounds with 0: write 1 to 10000000; the default is 50000",
+        "`raft.snapshot_every_entries` (line 13) is out of bounds with 0: write 1 to 10000000; the default is 50000",
     );
     refused(
         &raft("keep_entries = 10000001"),
-        "`raft.keep_entries` (line 12) is out of bounds with 10000001: write 0 to 10000000; the default is 10000",
+        "`raft.keep_entries` (line 13) is out of bounds with 10000001: write 0 to 10000000; the default is 10000",
     );
     refused(
         &link("backoff_min_ms = 5"),
-        "`link.backoff_min_ms` (line 12) is out of bounds with 5: write 10 to 60000; the default is 500",
+        "`link.backoff_min_ms` (line 13) is out of bounds with 5: write 10 to 60000; the default is 500",
     );
     refused(
         &link("backoff_min_ms = 700\nbackoff_max_ms = 600"),
-        "`link.backoff_max_ms` (line 13) is out of bounds with 600: backoff_min_ms is 700: \
+        "`link.backoff_max_ms` (line 14) is out of bounds with 600: backoff_min_ms is 700: \
          write at least backoff_min_ms, at most 3600000; the default is 60000",
     );
     refused(
         &link("batch_bytes_max = 100"),
-        "`link.batch_bytes_max` (line 12) is out of bounds with 100: write 1024 to 49152; the default is 49152",
+        "`link.batch_bytes_max` (line 13) is out of bounds with 100: write 1024 to 49152; the default is 49152",
     );
 }
 
@@ -455,19 +455,19 @@ fn a_site_that_cannot_be_founded_is_shown() {
     );
     refused(
         &format!("{LEAST}bootstrap = true\n"),
-        "`site.groups` (line 11) is missing, and site.bootstrap founds a site with groups: \
+        "`site.groups` (line 12) is missing, and site.bootstrap founds a site with groups: \
          write one [[site.groups]] per Raft group of the new site",
     );
     refused(
         &FOUNDED.replacen("n-0000000000000011", "n-0000000000000019", 1),
         &format!(
-            "`site.members` (line 13) does not list this node, and site.bootstrap founds a site with it: {members}"
+            "`site.members` (line 14) does not list this node, and site.bootstrap founds a site with it: {members}"
         ),
     );
     refused(
         &FOUNDED.replacen("127.0.0.1:7400", "127.0.0.1:7409", 1),
         &format!(
-            "`site.members` (line 13) says that this node is at 127.0.0.1:7400, and node.advertise that it is at \
+            "`site.members` (line 14) says that this node is at 127.0.0.1:7400, and node.advertise that it is at \
              127.0.0.1:7409: {members}"
         ),
     );
@@ -476,10 +476,10 @@ fn a_site_that_cannot_be_founded_is_shown() {
             format!("[[site.members]]\nid = \"n-000000000000002{i}\"\naddress = \"h:{}\"\ngroups = []\n", 7500 + i)
         })
         .collect();
-    refused(&format!("{FOUNDED}{many}"), &format!("`site.members` (line 45) has more than 7 entries: {members}"));
+    refused(&format!("{FOUNDED}{many}"), &format!("`site.members` (line 46) has more than 7 entries: {members}"));
     refused(
         &FOUNDED.replace("groups = [\"g-0000000000000001\"]", "groups = []"),
-        &format!("`site.members` (line 14) leaves g-0000000000000001 without a node that hosts it: {members}"),
+        &format!("`site.members` (line 15) leaves g-0000000000000001 without a node that hosts it: {members}"),
     );
 }
 
@@ -488,35 +488,35 @@ fn members_and_groups_fit_each_other() {
     let node = "write a node's id, for example \"n-0000000000000001\"";
     refused(
         &FOUNDED.replace("n-0000000000000012", "n-0000000000000011"),
-        &format!("`site.members[1].id` (line 19) repeats n-0000000000000011: {node}"),
+        &format!("`site.members[1].id` (line 20) repeats n-0000000000000011: {node}"),
     );
     let address = "write host:port of that node, for example \"10.0.0.5:7400\"";
     refused(
         &FOUNDED.replace("7410", "7400"),
-        &format!("`site.members[1].address` (line 20) repeats another member's with 127.0.0.1:7400: {address}"),
+        &format!("`site.members[1].address` (line 21) repeats another member's with 127.0.0.1:7400: {address}"),
     );
     refused(
         &FOUNDED.replace("127.0.0.1:7410", "0.0.0.0:7410"),
-        &format!("`site.members[1].address` (line 20) cannot be dialed with 0.0.0.0:7410: {address}"),
+        &format!("`site.members[1].address` (line 21) cannot be dialed with 0.0.0.0:7410: {address}"),
     );
     let hosted = "write the ids of the groups that it hosts, for example [\"g-0000000000000001\"]";
     refused(
         &FOUNDED.replacen("[\"g-0000000000000001\"]", "[\"g-0000000000000002\"]", 1),
-        &format!("`site.members[0].groups` (line 17) names g-0000000000000002, which is not in site.groups: {hosted}"),
+        &format!("`site.members[0].groups` (line 18) names g-0000000000000002, which is not in site.groups: {hosted}"),
     );
     refused(
         &FOUNDED.replacen("[\"g-0000000000000001\"]", "[\"g-0000000000000001\", \"g-0000000000000001\"]", 1),
-        &format!("`site.members[0].groups` (line 17) names a group twice: {hosted}"),
+        &format!("`site.members[0].groups` (line 18) names a group twice: {hosted}"),
     );
     let again = "[[site.groups]]\nid = \"g-0000000000000001\"\nshards = []\n";
     refused(
         &format!("{FOUNDED}{again}"),
-        "`site.groups[1].id` (line 26) repeats g-0000000000000001: write a group's id, for example \"g-0000000000000001\"",
+        "`site.groups[1].id` (line 27) repeats g-0000000000000001: write a group's id, for example \"g-0000000000000001\"",
     );
     let shared = "[[site.groups]]\nid = \"g-0000000000000002\"\nshards = [\"h-0000000000000001\"]\n";
     refused(
         &format!("{FOUNDED}{shared}"),
-        "`site.groups[1].shards` (line 27) repeats h-0000000000000001, and a shard lies in one group: \
+        "`site.groups[1].shards` (line 28) repeats h-0000000000000001, and a shard lies in one group: \
          write the ids of its shards, for example [\"h-0000000000000001\"]",
     );
 }
@@ -526,14 +526,14 @@ fn a_parent_is_another_site_that_can_be_dialed() {
     let parent = |site: &str, addresses: &str| format!("{LEAST}[parent]\nsite = \"{site}\"\naddresses = {addresses}\n");
     refused(
         &parent("s-0000000000000051", "[\"10.0.0.1:7400\"]"),
-        "`parent.site` (line 12) is this node's own site, and no site is its own parent: \
+        "`parent.site` (line 13) is this node's own site, and no site is its own parent: \
          write the id of the parent's site, for example \"s-0000000000000001\"; the centre has no [parent]",
     );
     let instead = "write host:port of 1 to 7 nodes of the parent, for example [\"10.0.0.1:7400\"]";
-    refused(&parent("s-0000000000000001", "[]"), &format!("`parent.addresses` (line 13) has 0 entries: {instead}"));
+    refused(&parent("s-0000000000000001", "[]"), &format!("`parent.addresses` (line 14) has 0 entries: {instead}"));
     refused(
         &parent("s-0000000000000001", "[\"0.0.0.0:7400\"]"),
-        &format!("`parent.addresses` (line 13) cannot be dialed with 0.0.0.0:7400: {instead}"),
+        &format!("`parent.addresses` (line 14) cannot be dialed with 0.0.0.0:7400: {instead}"),
     );
 }
 
@@ -549,12 +549,12 @@ fn a_node_of_the_parent_may_be_reached_at_an_address_of_its_own() {
     assert_eq!(parse(&config.to_toml().unwrap()), Ok(config));
     refused(
         &parent(&(node(1, "10.9.0.1:1") + &node(1, "10.9.0.2:1"))),
-        "`parent.nodes[1].id` (line 18) repeats n-0000000000000001: \
+        "`parent.nodes[1].id` (line 19) repeats n-0000000000000001: \
          write a node's id, for example \"n-0000000000000001\"",
     );
     refused(
         &parent(&node(1, "0.0.0.0:1")),
-        "`parent.nodes[0].address` (line 16) cannot be dialed with 0.0.0.0:1: \
+        "`parent.nodes[0].address` (line 17) cannot be dialed with 0.0.0.0:1: \
          write host:port at which this site reaches that node, for example \"10.0.0.1:7400\"",
     );
 }

@@ -158,7 +158,7 @@ pub(super) fn history_from(
         .map(|item| {
             let (key, value) = item?;
             let dot = Dot::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-            Ok((u64::from_be_bytes(chunk(&key, 24)?), dot))
+            Ok((u64::from_be_bytes(chunk(&key, 16)?), dot))
         })
         .collect()
 }
