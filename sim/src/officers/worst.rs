@@ -22,6 +22,9 @@ const ISSUER_LETTERS: usize = 200;
 /// Papers that one piece of work adds to a record: after a few it has come to its bound.
 const PAPERS_AT_ONCE: usize = 25;
 
+/// How often that is tried at once: more often than a record can bear.
+const GROWTHS_MAX: usize = 6;
+
 /// Streams that stand unread at once, and for how long.
 const STREAMS: usize = 8;
 const UNREAD: Duration = Duration::from_secs(20);
@@ -42,7 +45,16 @@ impl Officer {
 
     /// Adds papers to a record until it may take no more.
     async fn grow(&self, record: RecordId) {
-        let Some(found) = self.read(record, MOBILE).await else { return };
+        for _ in 0..GROWTHS_MAX {
+            if !self.add_papers(record).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether a record took some more papers.
+    async fn add_papers(&self, record: RecordId) -> bool {
+        let Some(found) = self.read(record, MOBILE).await else { return false };
         let mut edit = EditBuilder::new(&self.context);
         let part = edit.change(&found);
         for _ in 0..PAPERS_AT_ONCE {
@@ -52,12 +64,12 @@ impl Officer {
         }
         let shard = found.shard.parse().unwrap_or_default();
         let bytes: usize = found.fields.iter().flat_map(|field| &field.values).map(|value| value.value.len()).sum();
-        if let Became::Accepted = self.send(self.session.next(), &edit, shard, "growth").await
-            && bytes > RECORD_BYTES_MAX
-        {
+        let was_taken = matches!(self.send(self.session.next(), &edit, shard, "growth").await, Became::Accepted);
+        if was_taken && bytes > RECORD_BYTES_MAX {
             let text = format!("a record of {bytes} bytes and more was let grow");
             self.oracle.ledger().contradictions.push(text);
         }
+        was_taken
     }
 
     /// Registers somebody, then sends other content under the name of that request: by itself, and changing one record.
