@@ -32,7 +32,7 @@ const DAYS_ONE_IN: u64 = 60;
 /// Most faults that are tried in a run.
 const FAULTS_MAX: u64 = 16;
 /// Pieces of work of one who does his worst: each is worth a hundred of anybody else's.
-const WORST_MAX: u64 = 8;
+const WORST_MAX: u64 = 3;
 /// Draws for one fault, until it is one that fits. Most kinds fit at once; some fit no small country.
 const TRIES: usize = 8;
 /// A new node is brought at least so long after the old one was lost.

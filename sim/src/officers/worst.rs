@@ -34,13 +34,11 @@ const MANY: usize = 100;
 
 impl Officer {
     pub(super) async fn do_worst(&self, shard: ShardId, known: &[RecordId]) {
-        match self.pick(4) {
-            // All papers go into one record of the shard, so that it comes to its bound.
-            0 => self.grow(known[0]).await,
-            1 => self.use_a_name_again(shard, known).await,
-            2 => self.leave_unread(shard).await,
-            _ => self.send_many(shard).await,
-        }
+        // All papers go into one record of the shard, so that it comes to its bound.
+        self.grow(known[0]).await;
+        self.use_a_name_again(shard, known).await;
+        self.send_many(shard).await;
+        self.leave_unread(shard).await;
     }
 
     /// Adds papers to a record until it may take no more.
