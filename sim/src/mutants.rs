@@ -326,7 +326,7 @@ pub const ALL: &[Mutant] = &[
     thieves(
         "replace-the-unseen",
         "An edit replaces itself, and what its author wrote after it, if it says so: a value goes without one in its place.",
-        &[NothingLost],
+        &[NothingLost, DigestsTrue, Converges, Alive],
     ),
     random(
         "decision-overwrites-unseen",

@@ -325,14 +325,17 @@ impl Goods {
         Some(self.said(self.chain(self.own, number, hash).command(vec![Self::note()])))
     }
 
-    /// On a field of somebody's record: replaces edits that are not there, edits to come, itself and what comes after it.
+    /// On a field of somebody's record: replaces itself and what comes after it; half of them also edits that are not there, and
+    /// edits to come.
     pub(super) fn hostile_overwrites(&self) -> Batch {
         let chain = self.life(self.own.site);
         let own = chain.author.id();
-        let mut overwrites: Vec<Dot> =
-            self.authors.iter().map(|(actor, state)| Dot { actor: *actor, counter: state.number + 3 }).collect();
-        overwrites.extend((1..4).map(|counter| Dot { actor: own, counter }));
-        overwrites.extend((0..20).map(|_| Dot { actor: AuthorId(random()), counter: u64::MAX }));
+        let mut overwrites: Vec<Dot> = (1..4).map(|counter| Dot { actor: own, counter }).collect();
+        if self.pick(2) == 0 {
+            let to_come = |(actor, state): (&AuthorId, &AuthorState)| Dot { actor: *actor, counter: state.number + 3 };
+            overwrites.extend(self.authors.iter().map(to_come));
+            overwrites.extend((0..20).map(|_| Dot { actor: AuthorId(random()), counter: u64::MAX }));
+        }
         overwrites.sort();
         overwrites.dedup();
         let record = self.records.get(self.pick(self.records.len())).copied().unwrap_or(RecordId(random()));
