@@ -66,7 +66,7 @@ impl Shard<'_> {
             if !self.is_hash_of(&edit, &stored.hash)? {
                 found.push(format!("the hash of the edit at position {count} is that of another"));
             }
-            digest.add(Digest::of(&self.context.digest_key, &stored.hash.0));
+            digest.add(Digest::of(&self.context.digest_key.secret, &stored.hash.0));
             running = registry::running_hash(&running, &stored.hash);
             if stored.position != count || arrival.running != running {
                 found.push(format!("the running hash at position {count} is not that of the edits up to there"));
@@ -95,7 +95,7 @@ impl Shard<'_> {
         let (mut digest, mut persons, mut households) = (Digest::default(), 0, 0);
         for (key, record) in registry::read_range::<Record>(self.view, keys.records(self.id()))? {
             let id = registry::record_of(&key)?;
-            digest.add(Digest::of(&self.context.digest_key, &[&id.0[..], &record.to_bytes()].concat()));
+            digest.add(Digest::of(&self.context.digest_key.secret, &[&id.0[..], &record.to_bytes()].concat()));
             match record.kind {
                 RecordKind::Person => persons += 1,
                 RecordKind::Household => households += 1,

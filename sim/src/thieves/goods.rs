@@ -268,7 +268,7 @@ impl Goods {
         let cursor = Cursor { epoch: random(), position: runtime::random_u64(), running: Hash(random()) };
         let shard =
             ShardHello { shard: self.own.shard, epoch: random(), heads: self.heads(count), cursor: Some(cursor) };
-        Message::Hello(Hello { shards: vec![shard] })
+        Message::Hello(Hello::of(vec![shard]))
     }
 
     pub(super) fn greeting_of_too_many(&self) -> Message {
@@ -302,8 +302,10 @@ impl Goods {
                 shard: self.own.shard,
                 incarnation: self.own.incarnation,
                 heads: Heads::new(),
+                digest_key: 1,
                 edits: Default::default(),
                 state: Default::default(),
+                access: Default::default(),
                 at_ms: i64::MAX,
             };
             Statement { signature: self.key.sign(&body.to_bytes()).to_bytes(), body }

@@ -104,7 +104,7 @@ fn a_child_takes_no_life_from_the_site_above_by_naming_an_edit_that_there_is_not
     let renews = |peer_is_child| {
         let mut session = Session::new(PEER, peer_is_child, BTreeSet::from([SHARD]));
         session.handle(&office.here(), Event::Opened).unwrap();
-        let heard = Event::Received(Message::Hello(Hello { shards: vec![hello()] }));
+        let heard = Event::Received(Message::Hello(Hello::of(vec![hello()])));
         session.handle(&office.here(), heard).unwrap().iter().any(|effect| matches!(effect, Effect::Renew { .. }))
     };
     assert!(renews(false), "the site above is believed");
