@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::command::{AccessEntry, Answer, Command, Proposal};
+use dinhba_core::command::{AccessEntry, Answer, Command, Looked, Proposal};
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
@@ -184,6 +184,20 @@ struct Waiting {
     kind: Kind,
     since: runtime::Instant,
     answer: oneshot::Sender<Result<(Answer, u64), ProposalFailed>>,
+}
+
+/// Whether a deliberate fault leaves looks of this kind out of the access log.
+fn is_left_out(looked: Looked) -> bool {
+    match looked {
+        Looked::Find => is_armed("find-unlogged"),
+        Looked::Shown => is_armed("shown-unlogged"),
+        Looked::History => is_armed("history-unlogged"),
+        Looked::Conflicts => is_armed("conflicts-unlogged"),
+        Looked::Members | Looked::Households => is_armed("members-unlogged"),
+        Looked::Watch => is_armed("watch-unlogged"),
+        Looked::Export => is_armed("export-unlogged"),
+        _ => false,
+    }
 }
 
 /// A hosted group; clones are the same.
@@ -474,6 +488,9 @@ impl Hosted {
     }
 
     async fn log_as(&self, kind: Kind, entries: Vec<AccessEntry>) -> Result<Vec<bool>, ProposalFailed> {
+        if !entries.is_empty() && entries.iter().all(|entry| is_left_out(entry.looked)) {
+            return Ok(vec![true; entries.len()]);
+        }
         let (answer, index) = self.propose_encoded(Command::Access(entries).to_bytes(), kind).await?;
         if !is_armed("read-local") {
             self.wait_applied(index).await?;

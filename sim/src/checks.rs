@@ -10,18 +10,23 @@ use crate::scenario::{Promise, What};
 use crate::trace::{NodePlace, SitePlace};
 
 mod alive;
+mod bounds_hold;
 mod chains_hold;
+mod commands_whole;
 mod converges;
+mod digests_true;
 pub mod linearizability;
 mod linearizable;
 mod links_go_on;
 mod names_stay;
 mod never_back;
+mod nothing_forged;
 mod nothing_lost;
 mod reads_logged;
 mod replicas_agree;
 mod statements_true;
 
+pub use alive::is_excused;
 pub use converges::behind;
 
 /// What the checks look at.
@@ -49,9 +54,13 @@ impl World {
         running
     }
 
-    /// Whether a site lost a disk or got an old one, by a fault or by an operator who mended what was damaged.
+    /// Whether a site lost a disk or got an old one, by a fault or by an operator who mended what was damaged; or somebody has
+    /// its key, and forks its chains as if it had.
     #[must_use]
     pub fn was_set_back(&self, site: SitePlace) -> bool {
+        if self.country.was_stolen(site) {
+            return true;
+        }
         if self.oracle.ledger().losses.iter().any(|loss| loss.site == site) {
             return true;
         }
@@ -85,6 +94,10 @@ pub fn all() -> Vec<Box<dyn Check>> {
     vec![
         Box::new(linearizable::Linearizable),
         Box::<replicas_agree::ReplicasAgree>::default(),
+        Box::<digests_true::DigestsTrue>::default(),
+        Box::<commands_whole::CommandsWhole>::default(),
+        Box::<nothing_forged::NothingForged>::default(),
+        Box::<bounds_hold::BoundsHold>::default(),
         Box::new(chains_hold::ChainsHold),
         Box::new(converges::Converges),
         Box::new(nothing_lost::NothingLost),

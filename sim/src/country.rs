@@ -6,7 +6,7 @@
 //!
 //! Leaves to others: when what happens (`faults`), who works (`officers`), whether the promises hold (`checks`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -148,9 +148,17 @@ struct Inner {
     place_file: Vec<u8>,
     machines: Mutex<Vec<Machine>>,
     people: Mutex<u64>,
+    hits: Mutex<Hits>,
     rng: Mutex<ChaCha8Rng>,
     wire: Wire,
     trace: Trace,
+}
+
+/// Whom faults have hit so far, by their kinds.
+#[derive(Default)]
+struct Hits {
+    nodes: BTreeSet<(&'static str, NodePlace)>,
+    sites: BTreeSet<(&'static str, SitePlace)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -218,6 +226,7 @@ impl Country {
             units: Arc::new(directory().clone()),
             machines: Mutex::default(),
             people: Mutex::new(PEOPLE),
+            hits: Mutex::default(),
             rng: Mutex::new(rng),
             wire,
             trace,
@@ -281,6 +290,31 @@ impl Country {
     #[must_use]
     pub fn random(&self) -> u64 {
         lock(&self.0.rng).next_u64()
+    }
+
+    /// Notes whom a fault hits.
+    pub fn note_hit(&self, kind: &'static str, nodes: &[NodePlace], sites: &[SitePlace]) {
+        let mut hits = lock(&self.0.hits);
+        hits.nodes.extend(nodes.iter().map(|node| (kind, *node)));
+        hits.sites.extend(sites.iter().map(|site| (kind, *site)));
+    }
+
+    /// Whether a fault of that kind has hit this very node.
+    #[must_use]
+    pub fn was_hit(&self, kind: &'static str, node: NodePlace) -> bool {
+        lock(&self.0.hits).nodes.contains(&(kind, node))
+    }
+
+    /// The key of a site, for whoever steals it.
+    #[must_use]
+    pub fn stolen_key(&self, site: SitePlace) -> SigningKey {
+        self.0.sites[site].key.clone()
+    }
+
+    /// Whether somebody has the site's key, or had it.
+    #[must_use]
+    pub fn was_stolen(&self, site: SitePlace) -> bool {
+        lock(&self.0.hits).sites.contains(&("thief", site))
     }
 
     /// Looks at the machines.
@@ -638,12 +672,18 @@ impl Country {
         Endpoint { scope: NodeScope(*people), site }
     }
 
+    /// What the access log calls a person.
+    #[must_use]
+    pub fn subject(&self, person: Endpoint) -> String {
+        format!("person{}", person.scope.0 - PEOPLE)
+    }
+
     /// A person's client of a site, which asks the site's node of the place `first` first: not all computers of an office
     /// have the same node at the head of their list.
     #[must_use]
     pub fn client(&self, person: Endpoint, role: Role, limits: Limits, first: usize) -> Client {
         let site = &self.0.sites[person.site];
-        let subject = format!("person{}", person.scope.0 - PEOPLE);
+        let subject = self.subject(person);
         let claims = Claims::new(&subject, role, site.unit, EvidenceId::default()).expect("a subject is well-formed");
         let machines = self.machines();
         let nodes = machines.iter().filter(|machine| machine.site == person.site && machine.power != Power::Gone);

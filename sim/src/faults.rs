@@ -16,6 +16,7 @@ use crate::country::{Backup, Country, LOG_DIR, Power, SNAPSHOT_DIR};
 use crate::oracle::{Loss, Oracle};
 use crate::scenario::{Fault, NodeRef, Place, Store, What};
 use crate::state::{hashes_at, hashes_of_machine};
+use crate::thieves;
 use crate::trace::{Event, NodePlace, SitePlace};
 use crate::wire::{Disturbance, DisturbanceId, End, Trouble};
 
@@ -69,6 +70,7 @@ struct Teller {
 
 impl Teller {
     fn tell(&self, text: String, nodes: Vec<NodePlace>, sites: Vec<SitePlace>) {
+        self.country.note_hit(self.kind, &nodes, &sites);
         self.country.trace().add(Event::FaultBegins { fault: self.place, kind: self.kind, text, nodes, sites });
     }
 }
@@ -134,6 +136,11 @@ impl Acting {
                 let (client, context) = self.operator(site);
                 // A site without a majority takes none; that is its right.
                 let _ = client.snapshot(&context).await;
+            }
+            What::Thief { site, theft } => {
+                let (site, theft) = (country.site(site), *theft);
+                self.teller.tell("somebody has its key".to_owned(), Vec::new(), vec![site]);
+                thieves::steal(country.clone(), site, theft, self.ends).await;
             }
             what => match what.node().and_then(|node| country.resolve(node)) {
                 Some(node) => self.hit(what, node).await,

@@ -2,7 +2,7 @@
 //!
 //! Everything that happens in a run is data ([`scenario::Scenario`]) and a seed; equal scenarios give equal runs. Read
 //! bottom-up: `executor` (time, tasks), `disk`, `wire` (what machines stand on), `trace` (what happened), `scenario` (a run
-//! as data), `country` (machines and nodes), `oracle`, `officers`, `faults` (who does what to it), `state` and `checks`
+//! as data), `country` (machines and nodes), `looks`, `oracle`, `officers`, `thieves`, `faults` (who does what to it), `state` and `checks`
 //! (whether the promises hold), `run`.
 
 pub mod ambient;
@@ -14,6 +14,7 @@ pub mod executor;
 pub mod faults;
 pub mod golden;
 pub mod history;
+pub mod looks;
 pub mod mutants;
 pub mod officers;
 pub mod oracle;
@@ -26,6 +27,7 @@ pub mod shrink;
 pub mod state;
 pub mod swarm;
 pub mod tables;
+pub mod thieves;
 pub mod trace;
 pub mod twice;
 pub mod watchdog;

@@ -138,14 +138,26 @@ const LEFT_BEHIND: &str = include_str!("../scenarios/follower_left_behind.toml")
 const ROTTEN_LOG: &str = include_str!("../scenarios/rotten_log.toml");
 const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_its_flush.toml");
 const CROWDED: &str = include_str!("../scenarios/crowded_counter.toml");
+const STOLEN_KEY: &str = include_str!("../scenarios/stolen_key.toml");
+const HOSTILE: &str = include_str!("../scenarios/hostile_callers.toml");
 
 use Promise::{
-    Alive, ChainsHold, Converges, Linearizable, LinksGoOn, NamesStay, NeverBack, NothingLost, ReadsLogged,
-    ReplicasAgree, StatementsTrue,
+    Alive, BoundsHold, ChainsHold, CommandsWhole, Converges, DigestsTrue, Linearizable, LinksGoOn, NamesStay,
+    NeverBack, NothingForged, NothingLost, ReadsLogged, ReplicasAgree, StatementsTrue,
 };
 
 const fn random(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
     Mutant { name, breaks, promises, needs: None }
+}
+
+/// A guard against thieves that is left out.
+const fn thieves(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
+    Mutant { name, breaks, promises, needs: Some(STOLEN_KEY) }
+}
+
+/// A guard against callers that is left out.
+const fn callers(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
+    Mutant { name, breaks, promises, needs: Some(HOSTILE) }
 }
 
 /// All mutants.
@@ -182,7 +194,18 @@ pub const ALL: &[Mutant] = &[
     random(
         "apply-out-of-batch",
         "The position is stored before what the entries changed: a power cut between the two loses their effect.",
-        &[ReplicasAgree, NothingLost, Converges, ChainsHold, ReadsLogged, Alive, Linearizable, NamesStay],
+        &[
+            ReplicasAgree,
+            NothingLost,
+            Converges,
+            ChainsHold,
+            ReadsLogged,
+            Alive,
+            Linearizable,
+            NamesStay,
+            DigestsTrue,
+            CommandsWhole,
+        ],
     ),
     random(
         "snapshot-forgets-a-space",
@@ -192,7 +215,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "install-over-old-state",
         breaks: "A snapshot is installed over the old state, so that what was deleted since stays.",
-        promises: &[ReplicasAgree, Converges, Alive],
+        promises: &[ReplicasAgree, Converges, Alive, DigestsTrue],
         needs: Some(LEFT_BEHIND),
     },
     random("rest-for-ever", "A follower that has heard its leader once never asks to be elected.", &[Alive]),
@@ -208,6 +231,23 @@ pub const ALL: &[Mutant] = &[
         "One read of three is answered without an entry in the access log.",
         &[ReadsLogged, Linearizable],
     ),
+    callers("find-unlogged", "A search is not in the access log, though what it shows is.", &[ReadsLogged]),
+    callers(
+        "shown-unlogged",
+        "What a search or a work list shows of records is not in the access log.",
+        &[ReadsLogged],
+    ),
+    callers("history-unlogged", "A history is shown without an entry in the access log.", &[ReadsLogged]),
+    callers("conflicts-unlogged", "A work list is not in the access log, though its records are.", &[ReadsLogged]),
+    callers("members-unlogged", "Who lives together is shown without an entry in the access log.", &[ReadsLogged]),
+    callers("watch-unlogged", "The change feed goes on without entries in the access log.", &[ReadsLogged]),
+    callers("export-unlogged", "All of a unit is taken out without an entry in the access log.", &[ReadsLogged]),
+    callers(
+        "receipt-ignores-content",
+        "Whatever has the name of an accepted request is told to be accepted.",
+        &[NothingLost],
+    ),
+    callers("record-unbounded", "A record may grow without end.", &[BoundsHold, NothingLost]),
     random("ignore-stale", "An edit of a field that moved on since its author saw it is accepted.", &[Linearizable]),
     random(
         "lose-request-id",
@@ -239,28 +279,64 @@ pub const ALL: &[Mutant] = &[
     random(
         "reuse-number",
         "A site gives a number that it has given before.",
-        &[ChainsHold, NeverBack, Converges, NothingLost, Linearizable],
+        &[ChainsHold, NeverBack, Converges, NothingLost, Linearizable, DigestsTrue, CommandsWhole],
     ),
     random(
         "skip-hash-check",
         "An edit is known, or follows, by its number alone: of two branches of a chain one is passed over.",
-        &[Converges, NothingLost, Alive, ChainsHold],
+        &[Converges, NothingLost, Alive, ChainsHold, DigestsTrue, CommandsWhole],
     ),
     random(
         "apply-twice",
         "An edit that is here already enters again, once of each author.",
-        &[ChainsHold, Converges, NothingLost, Alive, NeverBack, NamesStay],
+        &[ChainsHold, Converges, NothingLost, Alive, NeverBack, NamesStay, DigestsTrue, CommandsWhole],
     ),
-    random("drop-edit-in-merge", "A merge passes one edit of five over.", &[Alive, Converges, NothingLost]),
+    random(
+        "drop-edit-in-merge",
+        "A merge passes one edit of five over.",
+        &[Alive, Converges, NothingLost, CommandsWhole, ChainsHold],
+    ),
+    callers(
+        "drop-part-in-merge",
+        "Of a command of several edits a merge takes the first alone.",
+        &[CommandsWhole, Alive, Converges, NothingLost],
+    ),
+    // Thieves.
+    thieves(
+        "take-unsealed",
+        "A batch is taken though nobody gave a word for its edits.",
+        &[NothingForged, NamesStay, Alive, Converges, ChainsHold],
+    ),
+    thieves(
+        "word-for-others",
+        "A word counts for whatever edit has the hash in it, whoever's that is.",
+        &[NothingForged, NamesStay, Alive, Converges, ChainsHold],
+    ),
+    thieves(
+        "door-takes-any-word",
+        "Words are not checked, neither whose they are nor whether they are signed.",
+        &[NothingForged, NamesStay, Alive, Converges, ChainsHold],
+    ),
+    thieves("unbounded-lives", "A site has as many lives as somebody with its key says.", &[BoundsHold]),
+    thieves(
+        "take-half-commands",
+        "A batch may end in the middle of a command.",
+        &[CommandsWhole, ChainsHold, Alive, Converges],
+    ),
+    thieves(
+        "replace-the-unseen",
+        "An edit replaces itself, and what its author wrote after it, if it says so: a value goes without one in its place.",
+        &[NothingLost, DigestsTrue, Converges, Alive],
+    ),
     random(
         "decision-overwrites-unseen",
         "A decision replaces also the values that its author had not seen.",
-        &[NothingLost, Converges, Alive, Linearizable],
+        &[NothingLost, Converges, Alive, Linearizable, DigestsTrue],
     ),
     random(
         "keep-old-digest",
         "A record's old state stays in the digest of all records: sites that hold the same do not know it.",
-        &[Alive, Converges],
+        &[DigestsTrue],
     ),
     // Links.
     random(

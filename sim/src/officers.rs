@@ -1,7 +1,7 @@
 //! The people of a run: registrars at sites of all tiers, with the SDK that applications use.
 //!
 //! Every value that they write is different from all others, so that the checks can tell from a value who wrote it. What
-//! they are told goes into the oracle.
+//! they are told goes into the oracle. The ways to look at records are in `looks`, what nobody should do in `worst`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use dinhba_client::request::field_of;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
+use dinhba_core::command::Looked;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
 use dinhba_core::level::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
@@ -20,6 +21,12 @@ use crate::history::{Answered, Asked, Key, OperationId, ValueId, Values};
 use crate::oracle::{Oracle, Told};
 use crate::scenario::{Officer as Plan, Work};
 use crate::trace::{Event, SitePlace};
+
+mod looks;
+mod worst;
+
+/// A command of several parts has so many at most: a household with four members, or five records.
+const PARTS_MAX: usize = 5;
 
 /// Of the records of a shard, so many are the ones that officers of all tiers fight over.
 const SHARED_RECORDS: usize = 3;
@@ -75,8 +82,9 @@ pub async fn work(country: Country, oracle: Oracle, place: usize, plan: Plan, be
     let context = Context::parse("registration", "HS-2026-1").expect("a purpose and a case");
     let shards: Vec<ShardId> =
         plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect();
-    let session = client.session();
-    let mut officer = Officer { country, oracle, place, plan, site, client, second, context, shards, session, began };
+    let (session, subject) = (client.session(), country.subject(person));
+    let mut officer =
+        Officer { country, oracle, place, plan, site, subject, client, second, context, shards, session, began };
     officer.work_until(until).await;
 }
 
@@ -86,6 +94,8 @@ struct Officer {
     place: usize,
     plan: Plan,
     site: SitePlace,
+    /// What the access log calls him.
+    subject: String,
     client: Client,
     /// Connections of its own: an impatient officer sends the same request by both.
     second: Client,
@@ -127,7 +137,9 @@ impl Officer {
         let shard = self.shards[self.pick(self.shards.len())];
         let known = self.oracle.ledger().records.get(&shard).cloned().unwrap_or_default();
         let work = match self.plan.does {
-            Work::Mixed => [Work::Births, Work::Cards, Work::Cards, Work::Shared, Work::Reads][self.pick(5)],
+            Work::Mixed => {
+                [Work::Births, Work::Cards, Work::Cards, Work::Shared, Work::Reads, Work::Families][self.pick(6)]
+            }
             work => work,
         };
         // The first records of a shard are everybody's; without them there is nothing to do but to register.
@@ -143,11 +155,10 @@ impl Officer {
                 let record = known[self.pick(SHARED_RECORDS)];
                 self.change(record, FILE_NUMBER, "shared").await;
             }
-            Work::Reads | Work::Mixed => {
-                let record = known[self.pick(known.len())];
-                let subject = if self.pick(2) == 0 { FILE_NUMBER } else { MOBILE };
-                let _ = self.read(record, subject).await;
-            }
+            Work::Reads | Work::Mixed => self.look(shard, &known).await,
+            Work::Families if self.pick(2) == 0 => self.register_family(shard).await,
+            Work::Families => self.change_several(&known).await,
+            Work::Worst => self.do_worst(shard, &known).await,
         }
     }
 
@@ -163,8 +174,12 @@ impl Officer {
     }
 
     async fn register(&self, shard: ShardId) {
+        self.register_as(self.session.next(), shard).await;
+    }
+
+    /// Somebody is born, and how the registration is told from all others.
+    fn birth(&self, shard: ShardId) -> (EditBuilder, ValueId) {
         let value = self.value();
-        let request = self.session.next();
         let mut edit = EditBuilder::new(&self.context);
         edit.shard(shard);
         let part = edit.create(RecordKind::Person);
@@ -172,16 +187,89 @@ impl Officer {
             .set(part, "birth_date", "", "1990-03-08")
             .set(part, "sex", "", "female")
             .set(part, FILE_NUMBER.name, "", &FILE_NUMBER.text(value));
+        (edit, value)
+    }
+
+    /// Registers a birth under a name; whether it was accepted.
+    async fn register_as(&self, request: RequestId, shard: ShardId) -> bool {
+        let (edit, value) = self.birth(shard);
         let record = RecordId::derive(request, 0);
         let operation = self.called(FILE_NUMBER.key(record), Asked::Write { overwrites: Values::new(), id: value });
         match self.send(request, &edit, shard, "birth").await {
             Became::Accepted => {
                 self.answered(operation, Answered::Accepted);
                 self.oracle.ledger().records.entry(shard).or_default().push(record);
+                return true;
             }
             Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
             Became::Stale(_) | Became::Unknown => {}
+        }
+        false
+    }
+
+    /// Registers a household with its members in one command.
+    async fn register_family(&self, shard: ShardId) {
+        let request = self.session.next();
+        let mut edit = EditBuilder::new(&self.context);
+        edit.shard(shard);
+        let household = edit.create(RecordKind::Household);
+        edit.set(household, "head", "", "@1");
+        let (mut members, mut operations) = (Vec::new(), Vec::new());
+        for part in 1..2 + self.pick(PARTS_MAX - 1) {
+            let value = self.value();
+            edit.create(RecordKind::Person);
+            edit.set(part, "name", "", "Nguyễn/Thị/Lan")
+                .set(part, "birth_date", "", "1990-03-08")
+                .set(part, "household", "", "@0")
+                .set(part, FILE_NUMBER.name, "", &FILE_NUMBER.text(value));
+            let record = RecordId::derive(request, u32::try_from(part).unwrap_or(u32::MAX));
+            let asked = Asked::Write { overwrites: Values::new(), id: value };
+            operations.push(self.called(FILE_NUMBER.key(record), asked));
+            members.push(record);
+        }
+        match self.send(request, &edit, shard, "family").await {
+            Became::Accepted => {
+                operations.into_iter().for_each(|operation| self.answered(operation, Answered::Accepted));
+                let mut ledger = self.oracle.ledger();
+                ledger.records.entry(shard).or_default().extend(&members);
+                ledger.households.entry(shard).or_default().push((RecordId::derive(request, 0), members));
+            }
+            Became::Refused => operations.into_iter().for_each(|operation| self.answered(operation, Answered::Refused)),
+            Became::Stale(_) | Became::Unknown => {}
+        }
+    }
+
+    /// Changes several records in one command: all of them or none.
+    async fn change_several(&self, known: &[RecordId]) {
+        let first = self.pick(known.len());
+        let count = 2 + self.pick(PARTS_MAX - 1);
+        let mut seen = Vec::new();
+        for record in known.iter().cycle().skip(first).take(count.min(known.len())) {
+            let Some(found) = self.read(*record, MOBILE).await else { return };
+            seen.push((*record, found));
+        }
+        let mut edit = EditBuilder::new(&self.context);
+        let (request, mut operations) = (self.session.next(), Vec::new());
+        for (record, found) in &seen {
+            let value = self.value();
+            let part = edit.change(found);
+            edit.set(part, MOBILE.name, "", &MOBILE.text(value));
+            let asked = Asked::Write { overwrites: MOBILE.values(found), id: value };
+            operations.push((*record, self.called(MOBILE.key(*record), asked)));
+        }
+        let shard = seen.first().and_then(|(_, found)| found.shard.parse().ok()).unwrap_or_default();
+        match self.send(request, &edit, shard, "several").await {
+            Became::Accepted => operations.iter().for_each(|(_, one)| self.answered(*one, Answered::Accepted)),
+            Became::Refused => operations.iter().for_each(|(_, one)| self.answered(*one, Answered::Refused)),
+            // One record moved on, and so nothing was done to the others.
+            Became::Stale(told) => {
+                for (record, operation) in operations {
+                    let is_it = told.record == record.to_string();
+                    self.answered(operation, if is_it { Answered::Stale } else { Answered::Refused });
+                }
+            }
+            Became::Unknown => {}
         }
     }
 
@@ -189,6 +277,7 @@ impl Officer {
         let operation = self.called(subject.key(record), Asked::Read);
         match self.client.get(&self.context, record).await {
             Ok(found) => {
+                self.was_shown(Looked::Record, &found.shard, record.0);
                 self.answered(operation, Answered::Saw(subject.values(&found)));
                 Some(found)
             }
@@ -257,7 +346,7 @@ impl Officer {
             };
             match outcome {
                 Ok(accepted) => {
-                    self.keep(request, &accepted, shard, work, asked);
+                    self.keep((request, edit.parts()), &accepted, shard, work, asked);
                     return Became::Accepted;
                 }
                 Err(Error::Stale(told)) => {
@@ -288,7 +377,14 @@ impl Officer {
         self.country.trace().add(Event::NotAccepted { officer, site, told: told.to_owned() });
     }
 
-    fn keep(&self, request: RequestId, accepted: &Accepted, shard: ShardId, work: &'static str, asked: Duration) {
+    fn keep(
+        &self,
+        (request, parts): (RequestId, usize),
+        accepted: &Accepted,
+        shard: ShardId,
+        work: &'static str,
+        asked: Duration,
+    ) {
         let hash = Hash(accepted.receipt.hash.as_slice().try_into().unwrap_or_default());
         let told = Told {
             asked,
@@ -299,6 +395,10 @@ impl Officer {
             count: accepted.receipt.count,
             records: accepted.records.clone(),
         };
+        if accepted.receipt.count as usize != parts {
+            let text = format!("of the {parts} parts of {request}, {} were accepted", accepted.receipt.count);
+            self.oracle.ledger().contradictions.push(text);
+        }
         self.oracle.accepted(request, told);
         self.country.trace().add(Event::Accepted {
             officer: self.place,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
 
 use crate::history::History;
+use crate::looks::Looks;
 use crate::trace::SitePlace;
 
 /// An edit that somebody was told is accepted.
@@ -48,6 +49,10 @@ pub struct Ledger {
     pub contradictions: Vec<String>,
     /// Requests on single fields, for linearizability.
     pub history: History,
+    /// What officers were shown, for the access logs.
+    pub looks: Looks,
+    /// Households that exist for sure, each with its members, by shard.
+    pub households: BTreeMap<ShardId, Vec<(RecordId, Vec<RecordId>)>>,
     /// Records that exist for sure, by shard, in the order in which they were registered.
     pub records: BTreeMap<ShardId, Vec<RecordId>>,
     /// Fields on which the search for an order gave up.

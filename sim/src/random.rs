@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::scenario::{
-    CENTRE, Fault, Knobs, Network, NodeRef, NodesPerTier, Officer, Place, SHIPPED, Scenario, Site, Store, Takes, Tree,
-    What, Which, Work, directory, unit,
+    CENTRE, Fault, Knobs, Network, NodeRef, NodesPerTier, Officer, Place, SHIPPED, Scenario, Site, Store, Takes, Theft,
+    Tree, What, Which, Work, directory, unit,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ const CALM: Duration = Duration::from_secs(5);
 const DAYS_ONE_IN: u64 = 60;
 /// Most faults that are tried in a run.
 const FAULTS_MAX: u64 = 16;
+/// Pieces of work of one who does his worst: each is worth a hundred of anybody else's.
+const WORST_MAX: u64 = 3;
 /// Draws for one fault, until it is one that fits. Most kinds fit at once; some fit no small country.
 const TRIES: usize = 8;
 /// A new node is brought at least so long after the old one was lost.
@@ -197,7 +199,11 @@ impl Draw {
                 shards,
                 every: draw.length(every / 2, 2 * every),
                 starts: if draw.one_in(3) { draw.length(SECOND, lasts / 2) } else { Duration::ZERO },
-                edits: if draw.one_in(4) { draw.between(1, 20) as u32 } else { 0 },
+                edits: match does {
+                    Work::Worst => draw.between(1, WORST_MAX) as u32,
+                    _ if draw.one_in(4) => draw.between(1, 20) as u32,
+                    _ => 0,
+                },
                 does,
                 impatient: draw.one_in(4),
             });
@@ -344,6 +350,11 @@ impl Draw {
             "transfer_leader" => What::TransferLeader { site: self.some_of(&several)?.code },
             "snapshot" => What::Snapshot { site: any.code },
             "raise_level" => What::RaiseLevel { site: any.code, level: LEVEL_MAX },
+            "thief" => {
+                let theft = self.one_of(&Theft::ALL).1;
+                // All but the centre, which comes first, have one above.
+                What::Thief { site: self.one_of(&sites[1..]).code, theft }
+            }
             _ => return None,
         })
     }

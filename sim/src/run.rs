@@ -359,6 +359,13 @@ impl Story {
             if !is_broken {
                 continue;
             }
+            let world = World { country: country.clone(), oracle: self.oracle.clone() };
+            if !checks::is_excused(&world, node) {
+                self.violated(
+                    "alive",
+                    format!("{} has to be replaced, and no fault hit it: {power:?}", country.name(node)),
+                );
+            }
             let others: Vec<usize> = country.machines_of(site).into_iter().filter(|other| *other != node).collect();
             let has_voters = members > 1 && !others.iter().all(|other| only_learns(country, *other));
             if !has_voters {

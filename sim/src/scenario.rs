@@ -157,18 +157,25 @@ pub enum Work {
     Shared,
     /// All of them, and reads.
     Mixed,
-    /// Reads records.
+    /// Looks at records in all ways that there are.
     Reads,
+    /// Registers households with their members, and changes several records at once: commands of 2 to 5 parts.
+    Families,
+    /// What a caller may do and nobody should: records that grow to their bound, names of requests that are used again,
+    /// streams that stand unread, more edits under way than anybody needs.
+    Worst,
 }
 
 impl Work {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Work); 5] = [
+    pub const ALL: [(&'static str, Work); 7] = [
         ("births", Work::Births),
         ("cards", Work::Cards),
         ("shared", Work::Shared),
         ("mixed", Work::Mixed),
         ("reads", Work::Reads),
+        ("families", Work::Families),
+        ("worst", Work::Worst),
     ];
 }
 
@@ -368,6 +375,33 @@ pub enum What {
         /// To which level; nothing happens if the groups are at it.
         level: u16,
     },
+    /// For a while, somebody who has the key of a site speaks to the site above in its name, beside the site itself.
+    Thief {
+        /// Code of the site whose key was stolen: one that has a site above.
+        site: String,
+        /// What he is after.
+        theft: Theft,
+    },
+}
+
+/// What a thief of a site's key is after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Theft {
+    /// Nothing that may be taken: garbage, lies about cursors and heads, edits of others, edits without their author's word,
+    /// commands that are not whole.
+    Forges,
+    /// What must be taken, since the key says so: forks of the site's own chains, overwrites of what is not there, kinds and
+    /// levels that nobody knows, edits as large as may be.
+    Forks,
+    /// Lives of the site by the thousand. Once as many are known as may be, a site that needs a new one gets none: not
+    /// together with faults that set it back.
+    Crowds,
+}
+
+impl Theft {
+    /// All, with their words in files.
+    pub const ALL: [(&'static str, Theft); 3] =
+        [("forges", Theft::Forges), ("forks", Theft::Forks), ("crowds", Theft::Crowds)];
 }
 
 /// What a fault's [`Fault::lasts`] means.
@@ -381,7 +415,7 @@ pub enum Takes {
 
 impl What {
     /// All kinds, by their words in files and tables.
-    pub const KINDS: [&'static str; 28] = [
+    pub const KINDS: [&'static str; 29] = [
         "dark",
         "cut",
         "cut_one_way",
@@ -410,6 +444,7 @@ impl What {
         "transfer_leader",
         "snapshot",
         "raise_level",
+        "thief",
     ];
 
     /// The word for its kind, one of [`What::KINDS`].
@@ -444,6 +479,7 @@ impl What {
             What::TransferLeader { .. } => "transfer_leader",
             What::Snapshot { .. } => "snapshot",
             What::RaiseLevel { .. } => "raise_level",
+            What::Thief { .. } => "thief",
         }
     }
 
@@ -510,7 +546,8 @@ impl What {
             What::AddNode { site }
             | What::TransferLeader { site }
             | What::Snapshot { site }
-            | What::RaiseLevel { site, .. } => vec![site],
+            | What::RaiseLevel { site, .. }
+            | What::Thief { site, .. } => vec![site],
             other => match (other.node(), other.ends()) {
                 (Some(node), _) => vec![&node.site],
                 (None, Some((a, b))) => vec![a.site(), b.site()],
@@ -648,13 +685,21 @@ pub enum Promise {
     LinksGoOn,
     /// A site that lost nothing keeps its incarnation.
     NamesStay,
-    /// Every read that was answered is in the access log.
+    /// Whatever showed a record is in the access log, and was there before.
     ReadsLogged,
+    /// What a replica keeps beside its edits follows from them.
+    DigestsTrue,
+    /// No replica shows a part of a command.
+    CommandsWhole,
+    /// Nobody's edits are another's.
+    NothingForged,
+    /// What callers and thieves leave behind stays within its bounds.
+    BoundsHold,
 }
 
 impl Promise {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Promise); 11] = [
+    pub const ALL: [(&'static str, Promise); 15] = [
         ("linearizable", Promise::Linearizable),
         ("replicas_agree", Promise::ReplicasAgree),
         ("chains_hold", Promise::ChainsHold),
@@ -666,6 +711,10 @@ impl Promise {
         ("links_go_on", Promise::LinksGoOn),
         ("names_stay", Promise::NamesStay),
         ("reads_logged", Promise::ReadsLogged),
+        ("digests_true", Promise::DigestsTrue),
+        ("commands_whole", Promise::CommandsWhole),
+        ("nothing_forged", Promise::NothingForged),
+        ("bounds_hold", Promise::BoundsHold),
     ];
 
     /// Its word.

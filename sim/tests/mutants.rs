@@ -5,9 +5,18 @@ use std::thread;
 
 use dinhba_sim::mutants::{self, Mutant, Verdict};
 
-/// Of the log, of reads, of answers, of digests, of merges and of links; those that short runs show.
-const NAMES: [&str; 6] =
-    ["leader-restore", "read-local", "swap-answers", "keep-old-digest", "drop-edit-in-merge", "forget-cursor"];
+/// Of the log, of reads, of answers, of digests, of merges, of links, of commands and of thieves; those that short runs show.
+const NAMES: [&str; 9] = [
+    "leader-restore",
+    "read-local",
+    "swap-answers",
+    "keep-old-digest",
+    "drop-edit-in-merge",
+    "forget-cursor",
+    "drop-part-in-merge",
+    "shown-unlogged",
+    "take-unsealed",
+];
 
 /// The seeds that each meets.
 const SEEDS: std::ops::Range<u64> = 1..6;

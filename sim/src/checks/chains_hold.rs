@@ -1,8 +1,7 @@
 //! Every author's edits are numbered without a gap and chained by hash, at every machine, and no command is split. A chain branches
-//! only if its site lost what it had numbered.
+//! only if its site lost what it had numbered, or its key was stolen.
 //!
-//! Does not check: that a hash covers its edit (`apply` did, and only there are the sessions' secrets at hand), nor who
-//! signed what.
+//! Does not check: that a hash covers its edit (`digests_true`), nor who signed what (`nothing_forged`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +50,7 @@ fn broken(copy: &ShardCopy) -> Vec<String> {
 fn forked<'c>(copy: &'c ShardCopy, may_fork: &'c BTreeSet<SiteId>) -> impl Iterator<Item = String> + 'c {
     let branches = copy.authors.iter().filter(|author| author.trunk.is_some());
     let wrong = branches.filter(|author| !may_fork.contains(&author.author.site));
-    wrong.map(|author| format!("the chain of {} branches, whose disk was never lost", author.author.site))
+    wrong.map(|author| format!("the chain of {} branches, whose disk was never lost, nor its key", author.author.site))
 }
 
 fn author_id(copy: &ShardCopy, author: &dinhba_core::registry::AuthorState) -> dinhba_core::ids::AuthorId {
@@ -72,7 +71,10 @@ impl Check for ChainsHold {
     fn judge(&mut self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         let losses = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect::<BTreeSet<_>>();
-        let may_fork: BTreeSet<SiteId> = losses.iter().map(|site| world.country.sites()[*site].id).collect();
+        let country = &world.country;
+        let may_fork = |site: &usize| losses.contains(site) || country.was_stolen(*site);
+        let may_fork: BTreeSet<SiteId> =
+            (0..country.sites().len()).filter(may_fork).map(|site| country.sites()[site].id).collect();
         for (site, plan) in world.country.sites().iter().enumerate() {
             for node in world.country.machines_of(site) {
                 let state = engine(&world.country, node);

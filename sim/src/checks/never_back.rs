@@ -15,7 +15,7 @@ use dinhba_core::store::StoreError;
 use dinhba_node::raft::group::Status;
 
 use super::{Check, World};
-use crate::scenario::{Promise, What};
+use crate::scenario::Promise;
 use crate::state::engine;
 use crate::trace::NodePlace;
 
@@ -29,16 +29,13 @@ pub struct NeverBack {
     heads: BTreeMap<(NodePlace, ShardId, AuthorId), (u64, u64)>,
 }
 
+/// Whether a fault hit this very node that makes it forget.
 fn may_forget(world: &World, node: NodePlace) -> bool {
-    let site = &world.country.sites()[world.country.machines()[node].site].code;
-    world.country.scenario().faults.iter().any(|fault| match &fault.what {
-        What::Restore { node, .. } | What::LoseDisk { node } | What::ForgetVote { node } => node.site == *site,
-        _ => false,
-    })
+    ["restore", "lose_disk", "forget_vote"].iter().any(|kind| world.country.was_hit(kind, node))
 }
 
 /// Whether readers are refused, since the state is being put in place.
-fn is_replaced(world: &World, node: NodePlace, group: GroupId) -> bool {
+pub(super) fn is_replaced(world: &World, node: NodePlace, group: GroupId) -> bool {
     let node = world.country.machines()[node].node.clone();
     let looked = node.and_then(|node| node.shared.group(group).map(|hosted| hosted.look(|_| Ok(()))));
     matches!(looked, Some(Err(StoreError::Replacing)))

@@ -1,45 +1,53 @@
-//! Every read that was answered is in the site's access log, and the log is numbered and chained without a gap.
+//! Every answer that showed a record is in the access log of the group that served it, under its reader's name, and was there
+//! before the answer; and the log is numbered and chained without a gap.
 //!
-//! Does not check: who an entry names, and the logs of sites that lost a disk or got an old one.
+//! Counted are all ways to look: a record, its history, what a search or a work list shows, the members of a household, the
+//! households of a person, the change feed with each record in it, an extract. Does not check: the logs of sites that lost a disk or got an old
+//! one; whether the entry came first, where a node was ever restarted, since what it had applied may be gone for a while.
 
-use std::collections::BTreeMap;
-
-use dinhba_core::command::{LoggedAccess, Looked};
+use dinhba_core::command::LoggedAccess;
 use dinhba_core::ids::{GroupId, Hash};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, GroupState, next_access_hash};
 use dinhba_core::store::StateView;
 
 use super::{Check, World};
-use crate::history::{Answered, Asked};
+use crate::country::Power;
+use crate::looks::{self, Counts};
 use crate::scenario::Promise;
 use crate::state::engine;
+use crate::trace::SitePlace;
 
 pub struct ReadsLogged;
 
-/// How often each record was read, and what is wrong with the log.
-fn log_of(view: &dyn StateView, group: GroupId, reads: &mut BTreeMap<[u8; 16], u64>) -> Vec<String> {
+/// How often each look stands in a log, and what is wrong with the log.
+fn log_of(view: &dyn StateView, group: GroupId, logged: &mut Counts) -> Vec<String> {
     let keys = Keys(group);
     let Ok(Some(state)) = registry::read::<GroupState>(view, &keys.group()) else { return Vec::new() };
     let (mut found, mut hash) = (Vec::new(), Hash::default());
     for number in 1..=state.access_count {
-        let Ok(Some(logged)) = registry::read::<LoggedAccess>(view, &keys.access(number)) else {
+        let Ok(Some(entry)) = registry::read::<LoggedAccess>(view, &keys.access(number)) else {
             found.push(format!("entry {number} of the access log of {group} is missing"));
             return found;
         };
-        hash = next_access_hash(&hash, &logged.entry, logged.allowed);
-        if hash != logged.hash {
+        hash = next_access_hash(&hash, &entry.entry, entry.allowed);
+        if hash != entry.hash {
             found.push(format!("entry {number} of the access log of {group} does not chain"));
             return found;
         }
-        if logged.allowed && logged.entry.looked == Looked::Record {
-            *reads.entry(logged.entry.subject).or_default() += 1;
-        }
+        looks::add(logged, &entry);
     }
     if hash != state.access_hash {
         found.push(format!("the access log of {group} does not end in its head"));
     }
     found
+}
+
+/// Whether all nodes of a site run as they were first started.
+fn never_restarted(world: &World, site: SitePlace) -> bool {
+    let machines = world.country.machines();
+    let mut of_site = machines.iter().filter(|machine| machine.site == site);
+    of_site.all(|machine| machine.lives == 1 && machine.power == Power::On)
 }
 
 impl Check for ReadsLogged {
@@ -51,29 +59,29 @@ impl Check for ReadsLogged {
         let country = &world.country;
         let ledger = world.oracle.ledger();
         let mut found = Vec::new();
-        for (site, plan) in country.sites().iter().enumerate() {
-            if ledger.breaks.iter().any(|(broken, _)| *broken == site) {
-                continue;
-            }
-            let bests: Vec<_> = plan.groups.iter().map(|(group, _)| super::converges::best(world, *group)).collect();
-            if bests.contains(&None) {
-                continue;
-            }
-            let mut reads = BTreeMap::new();
-            for ((group, _), node) in plan.groups.iter().zip(bests.into_iter().flatten()) {
-                found.extend(log_of(&*engine(country, node), *group, &mut reads));
-            }
-            let mut answered: BTreeMap<[u8; 16], u64> = BTreeMap::new();
-            for operation in ledger.history.operations().iter().filter(|operation| operation.site == plan.code) {
-                if let (Asked::Read, Some((_, Answered::Saw(_)))) = (&operation.asked, &operation.answered) {
-                    *answered.entry(operation.key.record.0).or_default() += 1;
+        let is_broken = |site: SitePlace| ledger.breaks.iter().any(|(broken, _)| *broken == site);
+        for (site, plan) in country.sites().iter().enumerate().filter(|(site, _)| !is_broken(*site)) {
+            for (group, _) in &plan.groups {
+                let Some(node) = super::converges::best(world, *group) else { continue };
+                let mut logged = Counts::new();
+                found.extend(log_of(&*engine(country, node), *group, &mut logged));
+                for (look, shown) in ledger.looks.shown.get(&(site, *group)).into_iter().flatten() {
+                    let there = logged.get(look).copied().unwrap_or_default();
+                    if there < *shown {
+                        let (person, looked, code) = (&look.person, look.looked, &plan.code);
+                        found.push(format!(
+                            "{code}: {person} was shown something {shown} times by {looked}, logged {there} times"
+                        ));
+                    }
                 }
             }
-            let missing = answered.iter().filter(|(record, count)| reads.get(*record).unwrap_or(&0) < count).count();
-            if missing > 0 {
-                found.push(format!("{}: of {missing} records, reads are missing in the access log", plan.code));
-            }
         }
+        let early =
+            ledger.looks.early.iter().filter(|((site, _), ..)| !is_broken(*site) && never_restarted(world, *site));
+        found.extend(early.map(|((site, _), look, at)| {
+            let code = &country.sites()[*site].code;
+            format!("{code}: what {} was shown by {} at {at:?} was not logged then", look.person, look.looked)
+        }));
         found
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Looked at are the statements that machines keep of other sites, against what lies in the state engines of the site that
 //! signed them. Does not check: statements of a site of which a machine was ever restarted or wiped, since what it had
-//! applied may be gone from its engine for a while; digests and dates.
+//! applied may be gone from its engine for a while; those of a site whose key was stolen; digests and dates.
 
 use dinhba_core::command::Statement;
 use dinhba_core::edit::Dot;
@@ -47,7 +47,9 @@ fn lies(world: &World) -> Vec<String> {
     let lost: Vec<SitePlace> = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect();
     let never_restarted = |site: SitePlace| {
         let is_first_life = |machine: &Machine| machine.lives == 1 && machine.power == Power::On;
-        !lost.contains(&site) && country.machines().iter().all(|machine| machine.site != site || is_first_life(machine))
+        !lost.contains(&site)
+            && !country.was_stolen(site)
+            && country.machines().iter().all(|machine| machine.site != site || is_first_life(machine))
     };
     let mut found = Vec::new();
     for (reader, plan) in country.sites().iter().enumerate() {

@@ -26,7 +26,11 @@ pub(super) fn promise(name: &str) -> &'static str {
         "statements_true" => "No site states that it holds edits which it does not hold.",
         "links_go_on" => "A link that was cut goes on where it stood, instead of sending everything again.",
         "names_stay" => "A site that lost nothing goes on under its name, its incarnation.",
-        "reads_logged" => "Every read that was answered is in the access log.",
+        "reads_logged" => "Whatever showed a record is in the access log, and was there before.",
+        "digests_true" => "Hashes, digests, counts and records are what the edits make.",
+        "commands_whole" => "What was entered in one go is nowhere seen in part.",
+        "nothing_forged" => "Nobody's edits are another's, whoever has whose key.",
+        "bounds_hold" => "What callers and thieves leave behind stays within its bounds.",
         NO_PANIC => "The program does not stop with a panic.",
         _ => "A promise of a later capability.",
     }
@@ -63,6 +67,7 @@ pub(super) fn fault(kind: &str) -> &'static str {
         "transfer_leader" => "leaders hand over",
         "snapshot" => "all nodes take a snapshot now",
         "raise_level" => "an operator raises the feature level",
+        "thief" => "somebody who stole a site's key speaks in its name",
         _ => "",
     }
 }
@@ -96,7 +101,9 @@ pub(super) fn work(work: Work) -> &'static str {
         Work::Cards => "issues identity cards",
         Work::Shared => "edits a field that other tiers edit too",
         Work::Mixed => "does a bit of everything",
-        Work::Reads => "reads",
+        Work::Reads => "looks at records in all ways",
+        Work::Families => "registers households, and changes several records at once",
+        Work::Worst => "does all that a caller may and nobody should",
     }
 }
 

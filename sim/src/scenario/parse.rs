@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ScenarioError, instead_of, keys_of};
-use super::{Fault, Knobs, Network, NodesPerTier, Officer, Promise, Scenario, Store, Tree, What, Work, length};
+use super::{Fault, Knobs, Network, NodesPerTier, Officer, Promise, Scenario, Store, Theft, Tree, What, Work, length};
 
 /// How long healing may take if the file does not say.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -117,6 +117,7 @@ struct RawFault {
     offset: Text,
     ppm: Option<i64>,
     level: Option<u16>,
+    theft: Text,
 }
 
 impl Scenario {
@@ -329,6 +330,10 @@ impl RawFault {
             "transfer_leader" => What::TransferLeader { site: take!(site) },
             "snapshot" => What::Snapshot { site: take!(site) },
             "raise_level" => What::RaiseLevel { site: take!(site), level: take!(number level) },
+            "thief" => {
+                let theft = required(&of("theft"), raw.theft.take())?;
+                What::Thief { site: take!(site), theft: word(&of("theft"), &theft, &Theft::ALL)? }
+            }
             _ => return Err(ScenarioError::at(of("what"), format!("has no meaning with {kind:?}"))),
         })
     }
@@ -355,6 +360,7 @@ impl RawFault {
             ("offset", self.offset.is_some()),
             ("ppm", self.ppm.is_some()),
             ("level", self.level.is_some()),
+            ("theft", self.theft.is_some()),
         ];
         left.into_iter().find(|(_, is_left)| *is_left).map(|(key, _)| key)
     }

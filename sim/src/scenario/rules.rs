@@ -11,7 +11,7 @@ use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::Tier;
 
 use super::error::ScenarioError;
-use super::{Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, What, Which};
+use super::{Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, Theft, What, Which};
 use super::{directory, unit};
 
 /// The most bits that one fault flips: enough to spoil all that a node of a small country holds.
@@ -227,6 +227,19 @@ impl Scenario {
             What::RaiseLevel { site: code, level } => {
                 site("site", code)?;
                 within(&of("level"), (*level).into(), 1..=LEVEL_MAX.into())?;
+            }
+            What::Thief { site: code, theft } => {
+                site("site", code)?;
+                let has_parent = self.tree.parent_of(code).is_some();
+                ensure(has_parent, &of("site"), format!("has nobody above to speak to, with {code:?}"))?;
+                let is_set_back = |other: &Fault| {
+                    let sets_back =
+                        |what: &What| matches!(what, What::LoseDisk { .. } | What::Restore { .. } | What::Rot { .. });
+                    sets_back(&other.what) && other.what.sites().contains(&code.as_str())
+                        || matches!(&other.what, What::Thief { site, theft: Theft::Forks } if site == code)
+                };
+                let needs_a_life = *theft == Theft::Crowds && self.faults.iter().any(is_set_back);
+                ensure(!needs_a_life, &of("theft"), format!("leaves {code} without a life that it needs elsewhere"))?;
             }
             _ => {}
         }

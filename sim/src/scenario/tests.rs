@@ -299,6 +299,7 @@ fn every_kind_has_a_form() {
         "drift" => "node = \"10/1\"\nppm = -500",
         "add_node" | "transfer_leader" | "snapshot" => "site = \"10\"",
         "raise_level" => "site = \"10\"\nlevel = 2",
+        "thief" => "site = \"10\"\ntheft = \"forks\"",
         _ => "node = \"10/1\"",
     };
     for kind in What::KINDS {
@@ -311,6 +312,20 @@ fn every_kind_has_a_form() {
         assert!(!scenario.faults[0].what.sites().is_empty(), "{kind}");
         assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
     }
+}
+
+#[test]
+fn a_thief_speaks_to_somebody_and_leaves_a_life_to_a_site_that_needs_one() {
+    fault_refused(
+        "what = \"thief\"\nsite = \"00\"\ntheft = \"forges\"",
+        "`faults[0].site` (line 19) has nobody above to speak to, with \"00\": write the code of a site of the tree, such as \"10\"",
+    );
+    let crowd = "what = \"thief\"\nsite = \"02683\"\ntheft = \"crowds\"";
+    let restored = "[[faults]]\nat = \"2m\"\nwhat = \"restore\"\nnode = \"02683/1\"\nbackup_at = \"1m\"";
+    fault_refused(
+        &format!("{crowd}\n{restored}"),
+        "`faults[0].theft` (line 20) leaves 02683 without a life that it needs elsewhere: write \"forges\", \"forks\" or \"crowds\"",
+    );
 }
 
 proptest! {

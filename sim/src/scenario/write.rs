@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{Fault, Officer, Promise, Scenario, Store, What, Work, length, word};
+use super::{Fault, Officer, Promise, Scenario, Store, Theft, What, Work, length, word};
 
 /// Lines of a file.
 struct Lines(String);
@@ -175,6 +175,10 @@ impl Fault {
             What::RaiseLevel { site, level } => {
                 lines.text("site", site);
                 lines.plain("level", level);
+            }
+            What::Thief { site, theft } => {
+                lines.text("site", site);
+                lines.text("theft", word(&Theft::ALL, *theft));
             }
             _ => {}
         }

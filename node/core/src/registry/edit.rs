@@ -92,7 +92,7 @@ fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<
     } else {
         None
     };
-    if let Some(how) = other {
+    if let Some(how) = other.filter(|_| !is_armed("receipt-ignores-content")) {
         return Ok(named_before(command, how));
     }
     sometimes("a request is answered again", true);
@@ -302,7 +302,7 @@ fn check_against_state(
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, level, old, kinds, &weight, write);
     let bytes_max = limits(level).record_bytes;
-    if let Some(bytes) = transition.outgrows(bytes_max) {
+    if let Some(bytes) = transition.outgrows(bytes_max).filter(|_| !is_armed("record-unbounded")) {
         let text = format!(
             "record {} would take {bytes} bytes, and may take {bytes_max}: clear what is not needed any more, or \
              keep long papers elsewhere and only refer to them here",

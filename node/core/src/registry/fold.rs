@@ -17,7 +17,7 @@ use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
-use crate::store::StoreError;
+use crate::store::{StateView, StoreError};
 
 /// The running hash of a stream after one more edit.
 #[must_use]
@@ -416,6 +416,22 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     });
     let transition = Transition::whole(tx.context, tx.level()?, old, new);
     replace(tx, shard, id, transition, now_ms)
+}
+
+/// A record as a refold makes it, for whoever checks a state: what is stored of it must be this.
+///
+/// # Errors
+/// What cannot be read, and an edit that is named and is not there.
+pub fn folded_anew(
+    view: &dyn StateView,
+    context: &Context,
+    shard: ShardId,
+    record: RecordId,
+) -> Result<Option<Record>, StoreError> {
+    let mut tx = Tx::new(view, context);
+    let Some(mut state) = tx.shard(shard)? else { return Ok(None) };
+    refold(&mut tx, &mut state, record, 0)?;
+    Ok(tx.record(shard, record)?.map(|(record, _)| record))
 }
 
 /// What each site wrote into a record of which these edits are held. Sets aside what is too much, and drops it from them.

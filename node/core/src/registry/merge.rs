@@ -117,7 +117,8 @@ fn refused(
         seals.iter().map(|Seal { tip, .. }| (tip.author, tip.number, tip.hash)).collect();
     for Part { edit, hash, .. } in parts.iter().rev() {
         let Header { author, number, previous, .. } = edit.header;
-        if !sealed.contains(&(author, number, *hash)) {
+        let for_any = is_armed("word-for-others") && sealed.iter().any(|(_, _, other)| other == hash);
+        if !sealed.contains(&(author, number, *hash)) && !for_any && !is_armed("take-unsealed") {
             return Ok(Some(author.id()));
         }
         sealed.insert((author, number - 1, previous));
@@ -135,7 +136,7 @@ fn refused(
             new.insert(author.id(), author.site);
         }
     }
-    if new.is_empty() {
+    if new.is_empty() || is_armed("unbounded-lives") {
         return Ok(None);
     }
     let known = tx.range::<AuthorState>(tx.keys().authors(shard.info.shard))?;
@@ -182,6 +183,7 @@ fn commands(parts: Vec<Part<'_>>) -> Result<Vec<Vec<Part<'_>>>, AuthorId> {
     let bytes = |command: &[Part<'_>]| command.iter().map(|part| part.bytes.len()).sum::<usize>();
     let is_fit = |command: &Vec<Part<'_>>| is_whole(command) && bytes(command) <= COMMAND_BYTES_MAX;
     match commands.iter().find(|command| !is_fit(command)) {
+        Some(_) if is_armed("take-half-commands") => Ok(commands),
         Some(command) => Err(command[0].edit.header.author.id()),
         None => Ok(commands),
     }
@@ -247,6 +249,10 @@ fn take(
             continue;
         }
         if is_armed("drop-edit-in-merge") && edit.header.number.is_multiple_of(5) {
+            merged.known += 1;
+            continue;
+        }
+        if is_armed("drop-part-in-merge") && edit.header.part > 0 {
             merged.known += 1;
             continue;
         }

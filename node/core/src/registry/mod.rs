@@ -43,7 +43,7 @@ pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
 pub(crate) use fold::{Entering, enter, poison_of};
-pub use fold::{conflicts_of, running_hash};
+pub use fold::{conflicts_of, folded_anew, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
 pub use signposts::{homes, signposts_of};

@@ -12,9 +12,10 @@
 //! the others by aliases, which tell their author to whoever knows it (`registry::family`). Of an author of whom a site
 //! holds as many edits as the peer, but not the peer's last, the peer must be on another branch: the site asks for hashes
 //! until it knows the last common edit, then both send each other what is above it. Of a shorter branch that a site does
-//! not know, nothing is known to be common but what other heads cover: some edits may come twice. A site whose peer knows
+//! not know, nothing is known to be common but what other heads cover: some edits may come twice. A site whose parent knows
 //! an edit of its own present incarnation that it does not know itself, on whichever branch, was restored from a backup:
-//! it renews its incarnation and starts the session again.
+//! it renews its incarnation and starts the session again. A child is not believed without the edit and its seal, with which the
+//! incarnation is left in the merge.
 //!
 //! Left to others: who may speak (the connection's certificate), signatures (the driver), hints for urgent edits.
 
@@ -503,7 +504,10 @@ impl Session {
             if head.0 == 0 || here.locate(shard, &authors, *id, *head)?.is_some() {
                 continue;
             }
-            if is_head_of(own, *id, &head.1) {
+            // A word of the site above is believed: the sooner this site stops numbering, the less it forks. Below, whoever stole a
+            // key could take all lives of the sites above so; what there is of these edits comes with this site's own seals, and is
+            // reason enough then.
+            if is_head_of(own, *id, &head.1) && !self.peer_is_child {
                 effects.push(Effect::Renew { shard, author: own });
                 return Ok(());
             }

@@ -94,6 +94,23 @@ fn hear(office: &mut Office, messages: Vec<Message>) {
     }
 }
 
+#[test]
+fn a_child_takes_no_life_from_the_site_above_by_naming_an_edit_that_there_is_not() {
+    let mut office = Office::new(2);
+    office.create(request(1, 1), "Lê//An");
+    let own = office.shard().own.id();
+    let heads = Heads::from([(own, (u64::MAX, Hash([7; 32])))]);
+    let hello = || ShardHello { shard: SHARD, epoch: [1; 16], heads: heads.clone(), cursor: None };
+    let renews = |peer_is_child| {
+        let mut session = Session::new(PEER, peer_is_child, BTreeSet::from([SHARD]));
+        session.handle(&office.here(), Event::Opened).unwrap();
+        let heard = Event::Received(Message::Hello(Hello::of(vec![hello()])));
+        session.handle(&office.here(), heard).unwrap().iter().any(|effect| matches!(effect, Effect::Renew { .. }))
+    };
+    assert!(renews(false), "the site above is believed");
+    assert!(!renews(true), "a child has to show the edit");
+}
+
 /// Numbers that hurt.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..6_u64, Just(u64::MAX), Just(u64::MAX - 1), Just(1 << 63), any::<u64>()]

@@ -1,0 +1,172 @@
+//! What a replica keeps beside its edits follows from them: hashes, running hashes, digests, counts, and each record, which is
+//! what its edits make when they are folded anew.
+//!
+//! Computed here from what lies in the state engine, at every replica apart: equal digests prove nothing if all keep them
+//! wrong alike. Does not check: what the edits say (`nothing_lost`); the search index; states that cannot be read, which
+//! `alive` asks about.
+
+use std::collections::BTreeSet;
+
+use dinhba_core::command::{ConflictEntry, Digest};
+use dinhba_core::edit::Edit;
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{GroupId, Hash, RecordId, ShardId};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{self, Arrival, Context, GroupState, Poison, ShardState, StoredEdit, conflicts_of};
+use dinhba_core::schema::RecordKind;
+use dinhba_core::store::{StateView, StoreError};
+
+use super::never_back::is_replaced;
+use super::{Check, World};
+use crate::scenario::Promise;
+use crate::state::engine;
+use crate::trace::NodePlace;
+
+/// While a run goes on, so many looks pass between two of this check: it reads and hashes all that is there.
+const LOOKS_PER_CHECK: u64 = 60;
+
+#[derive(Default)]
+pub struct DigestsTrue {
+    looks: u64,
+}
+
+/// A shard as a replica has it.
+struct Shard<'a> {
+    view: &'a dyn StateView,
+    context: &'a Context,
+    state: ShardState,
+}
+
+impl Shard<'_> {
+    fn id(&self) -> ShardId {
+        self.state.info.shard
+    }
+
+    /// What is wrong with it, in words; nothing if all follows from its edits.
+    fn faults(&self) -> Result<Vec<String>, StoreError> {
+        let (mut found, edited) = self.faults_of_edits()?;
+        found.extend(self.faults_of_records(edited)?);
+        Ok(found)
+    }
+
+    /// The same of the edits alone, and which records they are of.
+    fn faults_of_edits(&self) -> Result<(Vec<String>, BTreeSet<RecordId>), StoreError> {
+        let (keys, mut found, mut edited) = (self.context.keys(), Vec::new(), BTreeSet::new());
+        let (mut digest, mut running, mut count) = (Digest::default(), Hash::default(), 0);
+        for (_, arrival) in registry::read_range::<Arrival>(self.view, keys.arrivals(self.id(), 0))? {
+            count += 1;
+            let key = keys.edit(self.id(), &arrival.dot);
+            let stored = registry::read::<StoredEdit>(self.view, &key)?;
+            let Some((edit, stored)) = stored.and_then(|stored| Some((Edit::from_bytes(&stored.bytes).ok()?, stored)))
+            else {
+                found.push(format!("position {count} without its edit"));
+                continue;
+            };
+            edited.insert(edit.header.record);
+            if !self.is_hash_of(&edit, &stored.hash)? {
+                found.push(format!("the hash of the edit at position {count} is that of another"));
+            }
+            digest.add(Digest::of(&self.context.digest_key.secret, &stored.hash.0));
+            running = registry::running_hash(&running, &stored.hash);
+            if stored.position != count || arrival.running != running {
+                found.push(format!("the running hash at position {count} is not that of the edits up to there"));
+            }
+        }
+        let poisoned = registry::read_range::<Poison>(self.view, keys.poisons(self.id()))?.len() as u64;
+        let kept = &self.state;
+        found.extend(untrue(&[
+            ("number of edits", kept.arrivals == count),
+            ("running hash", kept.running == running),
+            ("digest of the edits", kept.edits_digest == digest),
+            ("number of edits that are set aside", kept.poisoned == poisoned),
+        ]));
+        Ok((found, edited))
+    }
+
+    /// Whether one of its session's secrets gives an edit this hash.
+    fn is_hash_of(&self, edit: &Edit, hash: &Hash) -> Result<bool, StoreError> {
+        let key = self.context.keys().secret(self.id(), edit.header.author.id(), edit.header.origin.request.session);
+        let secrets: Vec<[u8; 32]> = registry::read(self.view, &key)?.unwrap_or_default();
+        Ok(secrets.iter().any(|secret| edit.hash(secret) == *hash))
+    }
+
+    fn faults_of_records(&self, mut edited: BTreeSet<RecordId>) -> Result<Vec<String>, StoreError> {
+        let (keys, mut found) = (self.context.keys(), Vec::new());
+        let level = registry::read::<GroupState>(self.view, &keys.group())?.map_or(0, |group| group.level);
+        let (mut digest, mut persons, mut households) = (Digest::default(), 0, 0);
+        for (key, record) in registry::read_range::<Record>(self.view, keys.records(self.id()))? {
+            let id = registry::record_of(&key)?;
+            digest.add(Digest::of(&self.context.digest_key.secret, &[&id.0[..], &record.to_bytes()].concat()));
+            match record.kind {
+                RecordKind::Person => persons += 1,
+                RecordKind::Household => households += 1,
+                _ => {}
+            }
+            if registry::folded_anew(self.view, self.context, self.id(), id)?.as_ref() != Some(&record) {
+                found.push(format!("record {id} is not what its edits make"));
+            }
+            let listed = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), Some(id)))?.len();
+            if listed < conflicts_of(level, &record).len() {
+                found.push(format!("a conflict of record {id} is on no list"));
+            }
+            edited.remove(&id);
+        }
+        for id in edited {
+            if registry::folded_anew(self.view, self.context, self.id(), id)?.is_some() {
+                found.push(format!("record {id} has edits and is not there"));
+            }
+        }
+        let conflicts = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), None))?.len() as u64;
+        let kept = &self.state;
+        found.extend(untrue(&[
+            ("digest of the records", kept.state_digest == digest),
+            ("number of persons", kept.persons == persons),
+            ("number of households", kept.households == households),
+            ("number of conflicts", kept.conflicts == conflicts),
+        ]));
+        Ok(found)
+    }
+}
+
+/// What is kept of a shard and is not so.
+fn untrue(kept: &[(&str, bool)]) -> Vec<String> {
+    kept.iter().filter(|(_, is_true)| !is_true).map(|(what, _)| format!("the {what} is false")).collect()
+}
+
+fn faults_of(world: &World, node: NodePlace, group: GroupId) -> Vec<String> {
+    let running = world.country.machines()[node].node.clone();
+    let Some(context) = running.and_then(|node| node.shared.group(group).map(|hosted| hosted.context.clone())) else {
+        return Vec::new();
+    };
+    let (state, name) = (engine(&world.country, node), world.country.name(node));
+    let shards = registry::read_range::<ShardState>(&*state, context.keys().shards()).unwrap_or_default();
+    let mut found = Vec::new();
+    for (_, shard) in shards {
+        let shard = Shard { view: &*state, context: &context, state: shard };
+        // What cannot be read is damage, which the replica meets by itself.
+        let faults = shard.faults().unwrap_or_default();
+        found.extend(faults.into_iter().map(|fault| format!("{name}, {}: {fault}", shard.id())));
+    }
+    found
+}
+
+fn all_faults(world: &World) -> Vec<String> {
+    let running = world.running().into_iter();
+    let whole = running.filter(|(node, group, status)| status.stopped.is_none() && !is_replaced(world, *node, *group));
+    whole.flat_map(|(node, group, _)| faults_of(world, node, group)).collect()
+}
+
+impl Check for DigestsTrue {
+    fn promise(&self) -> Promise {
+        Promise::DigestsTrue
+    }
+
+    fn look(&mut self, world: &World) -> Vec<String> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_PER_CHECK) { all_faults(world) } else { Vec::new() }
+    }
+
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        all_faults(world)
+    }
+}

@@ -1,0 +1,102 @@
+//! Nobody's edits are another's: what a site is said to have written, it has numbered itself, whoever has whose key.
+//!
+//! Looked at is where edits of a site came from, at that site; and at the end whether every site's edits, wherever they lie,
+//! are held where they were written. Does not check: edits of a site whose key was stolen, which nobody can tell from the thief's,
+//! and of one that lost a disk, whose edits come back from its neighbours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinhba_core::ids::{Hash, SiteId};
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, Arrival};
+
+use super::converges::best;
+use super::{Check, World};
+use crate::scenario::Promise;
+use crate::state::{engine, hashes_of_machine, shard_copy};
+use crate::trace::SitePlace;
+
+/// While a run goes on, so many looks pass between two of this check.
+const LOOKS_PER_CHECK: u64 = 20;
+
+#[derive(Default)]
+pub struct NothingForged {
+    looks: u64,
+}
+
+/// Sites whose edits are their own: nobody has their key, and they lost nothing.
+fn honest(world: &World) -> Vec<SitePlace> {
+    (0..world.country.sites().len()).filter(|site| !world.was_set_back(*site)).collect()
+}
+
+/// Edits of a site that came to it from a neighbour.
+fn come_home(world: &World, site: SitePlace) -> Vec<String> {
+    let (plan, mut found) = (&world.country.sites()[site], Vec::new());
+    for (group, shard) in plan.hosts() {
+        let Some(node) = best(world, group) else { continue };
+        let (state, keys) = (engine(&world.country, node), Keys(group));
+        let authors = registry::authors(&*state, keys, shard).unwrap_or_default();
+        let arrivals = registry::read_range::<Arrival>(&*state, keys.arrivals(shard, 0)).unwrap_or_default();
+        let is_own =
+            |arrival: &Arrival| authors.get(&arrival.dot.actor).is_some_and(|state| state.author.site == plan.id);
+        let foreign = arrivals.iter().filter(|(_, arrival)| arrival.from.is_some() && is_own(arrival)).count();
+        if foreign > 0 {
+            found.push(format!(
+                "{}, {shard}: {foreign} edits that it is to have written came from a neighbour",
+                plan.code
+            ));
+        }
+    }
+    found
+}
+
+/// Edits of honest sites that their sites do not hold, and edits of sites that there are not.
+fn foreign_everywhere(world: &World) -> Vec<String> {
+    let country = &world.country;
+    let held: BTreeMap<SiteId, BTreeSet<Hash>> = honest(world)
+        .into_iter()
+        .map(|site| {
+            let machines = country.machines_of(site).into_iter();
+            (country.sites()[site].id, machines.flat_map(|node| hashes_of_machine(country, node)).collect())
+        })
+        .collect();
+    let known: BTreeSet<SiteId> = country.sites().iter().map(|site| site.id).collect();
+    let mut found = Vec::new();
+    for (site, plan) in country.sites().iter().enumerate() {
+        for node in country.machines_of(site) {
+            for (group, shard) in plan.hosts() {
+                let Ok(Some(copy)) = shard_copy(&*engine(country, node), group, shard) else { continue };
+                let is_forged = |(hash, edit): &&(Hash, dinhba_core::edit::Edit)| {
+                    let author = edit.header.author.site;
+                    !known.contains(&author) || held.get(&author).is_some_and(|held| !held.contains(hash))
+                };
+                let forged = copy.edits.values().filter(is_forged).count();
+                if forged > 0 {
+                    let name = country.name(node);
+                    found.push(format!("{name}, {shard}: {forged} edits that their authors never wrote"));
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Check for NothingForged {
+    fn promise(&self) -> Promise {
+        Promise::NothingForged
+    }
+
+    fn look(&mut self, world: &World) -> Vec<String> {
+        self.looks += 1;
+        if !self.looks.is_multiple_of(LOOKS_PER_CHECK) {
+            return Vec::new();
+        }
+        honest(world).into_iter().flat_map(|site| come_home(world, site)).collect()
+    }
+
+    fn judge(&mut self, world: &World) -> Vec<String> {
+        let mut found: Vec<String> = honest(world).into_iter().flat_map(|site| come_home(world, site)).collect();
+        found.extend(foreign_everywhere(world));
+        found
+    }
+}

@@ -1,0 +1,190 @@
+//! Somebody who stole a site's key and data, and speaks to the site above in its name, beside the site itself.
+//!
+//! He dials as a node of the site would, and sends whatever he likes over the real link: one piece of mischief in each session.
+//! What he is after ([`Theft`]) says which. Owns: when he speaks and with whom. Leaves to others: what he says (`goods`), and
+//! that no promise breaks for it (`checks`).
+//!
+//! Limits: he has the key of one site, and not its certificate authority; he forks few of the site's present chains, since
+//! each costs the site one of the lives that its neighbours take.
+
+use std::time::Duration;
+
+use dinhba_client::tls::{named, node_name, site_name};
+use dinhba_client::transport::Line;
+use dinhba_core::claims::Identity;
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{NodeId, ShardId};
+use dinhba_core::sync::Message;
+use dinhba_node::runtime::{self, Instant};
+use dinhba_proto::v1::link_client::LinkClient;
+use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
+use futures::StreamExt;
+use futures::channel::mpsc;
+
+use crate::country::Country;
+use crate::scenario::Theft;
+use crate::trace::SitePlace;
+use crate::wire::Endpoint;
+
+use goods::Goods;
+
+mod goods;
+
+/// From one session to the next.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long he listens in a session before he sends anything, and after.
+const LISTENS: Duration = Duration::from_secs(1);
+
+/// How long he waits for an answer.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Forks of the site's present chains that one thief makes.
+const FORKS_MAX: u32 = 12;
+
+/// Messages of the site above that he keeps to send them again.
+const HEARD_MAX: usize = 8;
+
+/// Speaks until the time is over.
+pub async fn steal(country: Country, site: SitePlace, theft: Theft, ends: Instant) {
+    let here = country.person(site);
+    let mut thief = Thief { country, site, theft, here, forks: 0 };
+    while runtime::now() < ends {
+        let shards: Vec<ShardId> = thief.country.sites()[site].shards().collect();
+        let shard = shards[thief.pick(shards.len())];
+        // Whatever ends a session ends it: the line, the site above, or what he said.
+        let _ = runtime::timeout(ends - runtime::now(), thief.speak(shard)).await;
+        runtime::sleep_until((runtime::now() + PAUSE).min(ends)).await;
+    }
+}
+
+struct Thief {
+    country: Country,
+    site: SitePlace,
+    theft: Theft,
+    here: Endpoint,
+    forks: u32,
+}
+
+/// A session that is open: what he sends, and what the site above says.
+struct Talk {
+    outgoing: mpsc::UnboundedSender<LinkFrame>,
+    incoming: tonic::Streaming<LinkFrame>,
+}
+
+fn frame(message: Vec<u8>) -> LinkFrame {
+    LinkFrame { group: String::new(), message, compressed: false }
+}
+
+impl Thief {
+    fn pick(&self, count: usize) -> usize {
+        usize::try_from(self.country.random() % count.max(1) as u64).unwrap_or(0)
+    }
+
+    /// One session about a shard.
+    async fn speak(&mut self, shard: ShardId) -> Option<()> {
+        let mut line = self.open(shard).await?;
+        let mut heard = Vec::new();
+        line.listen(&mut heard).await?;
+        let goods = Goods::of(&self.country, self.site, shard)?;
+        let frames = match self.theft {
+            Theft::Forges => self.forgeries(&goods, &heard),
+            Theft::Forks => self.forks(&goods),
+            Theft::Crowds => vec![frame(goods.crowd().to_bytes())],
+        };
+        for frame in frames {
+            line.outgoing.unbounded_send(frame).ok()?;
+        }
+        line.listen(&mut heard).await
+    }
+
+    /// Something that must not be taken.
+    fn forgeries(&self, goods: &Goods, heard: &[LinkFrame]) -> Vec<LinkFrame> {
+        let batch = match self.pick(13) {
+            0 => return vec![frame(goods.noise(200))],
+            1 => return vec![LinkFrame { compressed: true, ..frame(goods.noise(200)) }],
+            2 => return goods.lies().iter().map(|lie| frame(lie.to_bytes())).collect(),
+            // What was said to him, as if he had it from elsewhere.
+            3 => return heard.to_vec(),
+            4 => return vec![frame(goods.greeting_of_too_many().to_bytes())],
+            5 => goods.without_a_word(),
+            6 => goods.continued_for_another(),
+            7 => goods.forked_for_another(),
+            8 => goods.with_a_word_for_another(),
+            9 => goods.life_of_another(),
+            10 => goods.half_a_command(),
+            11 => goods.unreadable(),
+            _ => goods.of_another_shard(),
+        };
+        batch.into_iter().map(|batch| frame(Message::Batch(Box::new(batch)).to_bytes())).collect()
+    }
+
+    /// Something that must be taken.
+    fn forks(&mut self, goods: &Goods) -> Vec<LinkFrame> {
+        let batch = match self.pick(6) {
+            0 if self.forks < FORKS_MAX => {
+                self.forks += 1;
+                goods.own_chain_forked()
+            }
+            1 if self.forks < FORKS_MAX => {
+                self.forks += 1;
+                goods.own_chain_continued()
+            }
+            2 => Some(goods.unknown()),
+            3 => Some(goods.large()),
+            4 => Some(goods.partly_unknown()),
+            _ => Some(goods.hostile_overwrites()),
+        };
+        batch.into_iter().map(|batch| frame(Message::Batch(Box::new(batch)).to_bytes())).collect()
+    }
+
+    /// A session with the group of the site above that hosts the shard.
+    async fn open(&self, shard: ShardId) -> Option<Talk> {
+        let country = &self.country;
+        let (node, parent, addresses) = {
+            let machines = country.machines();
+            let parent = country.sites()[self.site].parent?;
+            let node = machines.iter().find(|machine| machine.site == self.site)?.id;
+            let above = machines.iter().filter(|machine| machine.site == parent);
+            let addresses: Vec<String> = above.map(|machine| machine.config.node.listen.to_string()).collect();
+            (node, country.sites()[parent].id, addresses)
+        };
+        let dial = country.wire().dialer(self.here, &Identity::Node { site: country.sites()[self.site].id, node });
+        for address in addresses {
+            let ask = async {
+                let transport = dial.dial(named(&site_name(parent), &address)).await.ok()?;
+                let request = LocateRequest { shards: vec![shard.to_string()] };
+                let groups = LinkClient::new(Line(transport)).locate(request).await.ok()?.into_inner().groups;
+                groups.into_iter().find(|group| !group.address.is_empty())
+            };
+            let Some(LocatedGroup { group, leader, address, .. }) = runtime::timeout(WAIT, ask).await.ok().flatten()
+            else {
+                continue;
+            };
+            let (outgoing, frames) = mpsc::unbounded();
+            outgoing.unbounded_send(LinkFrame { group, ..frame(Vec::new()) }).ok()?;
+            let open = async {
+                let leader: NodeId = leader.parse().ok()?;
+                let transport = dial.dial(named(&node_name(leader), &address)).await.ok()?;
+                Some(LinkClient::new(Line(transport)).session(frames).await.ok()?.into_inner())
+            };
+            let incoming = runtime::timeout(WAIT, open).await.ok().flatten()?;
+            return Some(Talk { outgoing, incoming });
+        }
+        None
+    }
+}
+
+impl Talk {
+    /// Hears what the site above says for a while; none once it closed.
+    async fn listen(&mut self, heard: &mut Vec<LinkFrame>) -> Option<()> {
+        let ends = runtime::now() + LISTENS;
+        while let Ok(frame) = runtime::timeout(ends - runtime::now(), self.incoming.next()).await {
+            let frame = frame?.ok()?;
+            if heard.len() < HEARD_MAX {
+                heard.push(frame);
+            }
+        }
+        Some(())
+    }
+}
