@@ -9,7 +9,7 @@
 //! its group's log, so a session may end at any point.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use futures::channel::mpsc;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::{self, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft_rt::watch::WatchReceiver;
@@ -198,7 +198,7 @@ impl Conversation {
         loop {
             let is_full =
                 self.merging.len() + self.merged_next.values().map(VecDeque::len).sum::<usize>() >= MERGES_MAX;
-            let next: OptionFuture<_> = (!is_full).then(|| incoming.next()).into();
+            let mut next = pin!(async { if is_full { future::pending().await } else { incoming.next().await } }.fuse());
             // Biased, in an order that lets time pass even under a flood of messages.
             futures::select_biased! {
                 _ = WatchReceiver::changed(&mut stopping).fuse() => return Err("this node is stopping".to_owned()),
@@ -217,12 +217,10 @@ impl Conversation {
                     tick = Box::pin(runtime::sleep(pause));
                 }
                 (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
-                frame = next.fuse() => match frame {
-                    Some(Some(Ok(frame))) => self.handle(Event::Received(message(&frame)?)).await?,
-                    Some(Some(Err(status))) => return Err(format!("the peer: {}", status.message())),
-                    Some(None) => return Err("the peer closed the link".to_owned()),
-                    // Once a batch is taken, more is read.
-                    None => {}
+                frame = next => match frame {
+                    Some(Ok(frame)) => self.handle(Event::Received(message(&frame)?)).await?,
+                    Some(Err(status)) => return Err(format!("the peer: {}", status.message())),
+                    None => return Err("the peer closed the link".to_owned()),
                 },
                 change = WatchReceiver::changed(&mut moved).fuse() => match change {
                     Ok(()) => {

@@ -60,6 +60,7 @@ pub const SOMETIMES: &[&str] = &[
     // Levels.
     "an edit is set aside",
     "an edit that was set aside is folded",
+    "a rise of the level shows a conflict",
 ];
 
 /// Points at which a run takes a rare path by lot.

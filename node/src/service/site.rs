@@ -544,6 +544,11 @@ impl Site for SiteService {
                 return Err(precondition(text));
             }
             self.log_act(&caller, Looked::AddNode, node.0.into(), None).await?;
+            let listens = |entry: &&NodeEntry| entry.present && entry.node != node && entry.address == address;
+            if let Some(entry) = self.0.place().nodes.values().find(listens) {
+                let text = format!("{} listens at {address}: give the new node's own address", entry.node);
+                return Err(precondition(text));
+            }
             self.check_knows_ours(node, &address).await?;
             let changed = self.change(&Change { kind: ChangeKind::Add, node, address }, None, false).await?;
             Ok(self.shown(&changed))
