@@ -209,7 +209,6 @@ impl Stored {
 
     /// Finds the newest complete snapshot and removes everything else.
     pub(super) fn find_current(&self) -> Result<(), StoreError> {
-        let mut damaged = false;
         for name in self.disk.list(&self.dir)?.iter().rev() {
             let path = self.dir.join(name);
             if name.ends_with(TEMPORARY_SUFFIX) {
@@ -221,14 +220,10 @@ impl Stored {
                         let error = result.err().map(|error| error.to_string());
                         tracing::warn!(group = %self.group, file = %path.display(), error, "removed a damaged snapshot");
                         self.disk.remove(&path)?;
-                        damaged = sometimes("a damaged snapshot is removed", true);
+                        sometimes("a damaged snapshot is removed", true);
                     }
                 }
             }
-        }
-        // openraft expects a snapshot wherever the log was purged.
-        if damaged && self.current().is_none() {
-            self.build()?;
         }
         Ok(())
     }

@@ -84,14 +84,16 @@ async fn prepare(setup: &Setup, condition: &Arc<Condition>) -> Result<(LogStore,
         }));
     }
     // What a majority holds is applied, also before this node's own log has flushed it: after a power cut the state may
-    // go further than the log. openraft then purges the log up to the state, and expects a snapshot there.
+    // go further than the log. openraft then purges the log up to the state, and expects a snapshot there, as wherever it purged.
     let (applied, last) = (machine.applied().map(|applied| applied.index), log.last()?);
     // openraft would take a state that is gone for one in which nothing was applied, and go on from there.
     let (purged, snapshot) = (log.purged()?, machine.snapshot_position());
     if purged > applied.max(snapshot.map(|at| at.index)) {
         return Err(damaged_unless_for_good(setup, unreachable_state(group, purged)));
     }
-    if sometimes("a state goes further than its log", applied > last) {
+    // Where the newest one was damaged, there may be the one before it, which a power cut brought back.
+    let is_short = snapshot.map(|at| at.index) < purged;
+    if sometimes("a state goes further than its log", applied > last) || is_short {
         machine.ensure_snapshot().map_err(|error| damaged_unless_for_good(setup, error))?;
     }
     // A snapshot of another member may show that a majority accepted other entries than some at the end of this log, which

@@ -256,6 +256,33 @@ async fn a_node_that_comes_back_with_damaged_state_and_snapshots_has_them_from_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_newest_snapshot_rots_does_not_go_on_from_one_below_what_its_log_has() {
+    let (mut nodes, mut groups, leader) = three().await;
+    write_and_purge(&groups, leader, 100).await;
+    let damaged = (leader + 1) % 3;
+    let dir = nodes[damaged].snapshots(GROUP);
+    let only = |node: &TestNode| match node.disk.list(&dir).expect("memory").as_slice() {
+        [name] => dir.join(name),
+        names => panic!("{names:?}"),
+    };
+    let older = only(&nodes[damaged]);
+    let bytes = nodes[damaged].disk.read(&older).expect("memory");
+    write_and_purge(&groups, leader, 100).await;
+    nodes[damaged].crash(&groups[damaged]).await;
+    // A power cut brings the older one back, whose removal was not on the disk yet.
+    nodes[damaged].disk.flip_bit(&only(&nodes[damaged]), 5000);
+    nodes[damaged].disk.open(&older, true).expect("memory").write_at(0, &bytes).expect("memory");
+    propose(&groups[leader], "missed").await;
+    nodes[damaged].come_back().await;
+    groups[damaged] = nodes[damaged].start(GROUP).await;
+    groups[damaged].barrier(WAIT).await.expect("all live");
+    let status = groups[damaged].status();
+    assert!(status.snapshot >= status.purged && status.stopped.is_none(), "{status:#?}");
+    assert_eq!(nodes[damaged].commands(GROUP), nodes[leader].commands(GROUP));
+    assert_ne!(only(&nodes[damaged]), older);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_replica_that_cannot_repair_itself_is_started_again_with_another_s_snapshot() {
     let (nodes, groups, leader) = three().await;
     write_and_purge(&groups, leader, 300).await;
