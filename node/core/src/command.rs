@@ -349,6 +349,8 @@ pub struct StatementBody {
     pub heads: Heads,
     /// The number of the key of both digests: those under different keys cannot be compared.
     pub digest_key: u32,
+    /// The feature level of the group: at another one, the same edits may make other records.
+    pub level: u16,
     /// The digest of those edits.
     pub edits: Digest,
     /// The digest of the records folded from them.
@@ -599,7 +601,7 @@ wire_struct! {
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }
     Renew { shard, author, incarnation, epoch }
-    StatementBody { site, shard, incarnation, heads, digest_key, edits, state, access, at_ms }
+    StatementBody { site, shard, incarnation, heads, digest_key, level, edits, state, access, at_ms }
     AccessHead { group, incarnation, count, hash, time_ms }
     AccessSeen { head, differs }
     Statement { body, signature }

@@ -123,7 +123,7 @@ impl Shared {
                 } else if are_comparable(theirs, &ours) {
                     "differs"
                 } else if theirs.heads == ours.heads {
-                    // Under another digest key, equal edits have other digests: they show nothing.
+                    // Under another digest key, or at another level, equal edits have other digests: they show nothing.
                     "unknown"
                 } else {
                     "behind"

@@ -303,6 +303,7 @@ impl Goods {
                 incarnation: self.own.incarnation,
                 heads: Heads::new(),
                 digest_key: 1,
+                level: 1,
                 edits: Default::default(),
                 state: Default::default(),
                 access: Default::default(),

@@ -356,6 +356,7 @@ impl Here<'_> {
             incarnation: state.own.incarnation,
             heads,
             digest_key: group.digest_key,
+            level: group.level,
             edits: state.edits_digest,
             state: state.state_digest,
             access: access_head(self.keys.0, &group),

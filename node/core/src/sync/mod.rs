@@ -745,14 +745,16 @@ fn cap(heads: &mut Heads, common: &BTreeMap<AuthorId, Option<(u64, Hash)>>) {
     }
 }
 
-/// Whether a statement's digests are of what ours are, under the same key.
+/// Whether a statement's digests must be ours, if all is well: of the same edits, under the same key, at the same level.
 #[must_use]
 pub fn are_comparable(theirs: &StatementBody, ours: &StatementBody) -> bool {
-    theirs.heads == ours.heads && theirs.digest_key == ours.digest_key
+    let of = |body: &StatementBody| (body.digest_key, body.level);
+    theirs.heads == ours.heads && of(theirs) == of(ours)
 }
 
 /// Whether a statement proves that its site holds exactly these edits and records.
 #[must_use]
 pub fn proves_in_step(theirs: &StatementBody, ours: &StatementBody) -> bool {
-    are_comparable(theirs, ours) && theirs.edits == ours.edits && theirs.state == ours.state
+    let of = |body: &StatementBody| (body.digest_key, body.edits, body.state);
+    theirs.heads == ours.heads && of(theirs) == of(ours)
 }

@@ -220,7 +220,7 @@ fn a_replica_without_the_keys_of_its_group_stops_and_says_which_it_lacks() {
 }
 
 #[test]
-fn digests_under_different_keys_prove_nothing_and_are_no_difference() {
+fn digests_under_different_keys_and_at_different_levels_are_no_difference() {
     let mut office = Office::new(1);
     office.create(request(1, 1), "Lê//An");
     let here = office.here();
@@ -230,4 +230,8 @@ fn digests_under_different_keys_prove_nothing_and_are_no_difference() {
     assert!(!proves_in_step(&theirs, &ours) && !are_comparable(&theirs, &ours));
     let theirs = StatementBody { state: Digest([7; 32]), ..ours.clone() };
     assert!(!proves_in_step(&theirs, &ours) && are_comparable(&theirs, &ours), "that is a difference");
+    let higher = StatementBody { level: 2, ..theirs };
+    assert!(!proves_in_step(&higher, &ours) && !are_comparable(&higher, &ours), "the same edits may make that there");
+    let higher = StatementBody { level: 2, ..ours.clone() };
+    assert!(proves_in_step(&higher, &ours), "and may not");
 }
