@@ -515,19 +515,7 @@ mod tests {
             shard: ShardId(number),
             incarnation: dinhba_core::ids::Incarnation([1; 16]),
         };
-        ShardState {
-            info,
-            own,
-            epoch: [0; 16],
-            arrivals: 0,
-            running: Default::default(),
-            edits_digest: Default::default(),
-            state_digest: Default::default(),
-            persons: 0,
-            households: 0,
-            conflicts: 0,
-            poisoned: 0,
-        }
+        ShardState::new(info, own, [0; 16])
     }
 
     /// With one field.

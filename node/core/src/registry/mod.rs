@@ -158,7 +158,8 @@ pub struct ShardState {
 
 impl ShardState {
     /// A shard without an edit.
-    pub(crate) fn new(info: ShardInfo, own: Author, epoch: Epoch) -> Self {
+    #[must_use]
+    pub fn new(info: ShardInfo, own: Author, epoch: Epoch) -> Self {
         ShardState {
             info,
             own,
