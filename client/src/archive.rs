@@ -1,7 +1,7 @@
 //! An archive on a disk: a directory with one file per backup, `backup-000001` and on, each chained to the one before it.
 //!
 //! ```text
-//! "dinhbaB1"
+//! "dinhbaB2"
 //! frame*       length (4 bytes, big endian, of the payload), CRC-32C of length and payload (4), payload
 //! BLAKE3       of everything above (32)
 //! ```
@@ -22,7 +22,7 @@ use dinhba_core::archive::{Begin, FRAME_BYTES_MAX, Frame, Piece, Reached, Summar
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, SiteId};
 
-const MAGIC: &[u8; 8] = b"dinhbaB1";
+const MAGIC: &[u8; 8] = b"dinhbaB2";
 const HASH_BYTES: u64 = 32;
 const FRAME_HEAD_BYTES: usize = 8;
 

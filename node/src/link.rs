@@ -47,7 +47,7 @@ const COMPRESS_FROM: usize = 512;
 const MESSAGE_BYTES_MAX_DECOMPRESSED: usize = 8 << 20;
 
 /// Batches of a session that are being proposed or wait for one before them; nothing more is read beyond. Four of each of some
-/// shards, and at most 6 MiB.
+/// shards; at most 6 MiB that an entry of the log may have, and from a hostile neighbour one message above it, at which the session ends.
 const MERGES_MAX: usize = 16;
 
 /// Fast, and within a few percent of the best for batches of this size.
@@ -279,7 +279,8 @@ impl Conversation {
                     if is_armed("no-renew") {
                         return Err("the incarnation was not renewed".to_owned());
                     }
-                    let renew = Renew { shard, author, incarnation: Incarnation(random()), epoch: random() };
+                    let renew =
+                        Renew { shard, author, incarnation: Incarnation(runtime::random()), epoch: runtime::random() };
                     propose(&self.hosted, Command::Renew(renew)).await?;
                     return Err("the incarnation was renewed".to_owned());
                 }
@@ -418,12 +419,6 @@ async fn propose(hosted: &Hosted, command: Command) -> Result<Answer, String> {
         }
         Err(error) => Err(error.to_string()),
     }
-}
-
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    runtime::fill_random(&mut bytes);
-    bytes
 }
 
 /// Statements in the order given, in lists of about the size of a batch: each becomes one log entry of its receiver.

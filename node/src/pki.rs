@@ -347,9 +347,7 @@ impl DevAuthority {
     /// them.
     pub fn issue_site_key(&self, site: SiteId) -> Result<KeyPaths, PkiError> {
         let what = || format!("the signing key of {site}");
-        let mut secret = [0; 32];
-        runtime::fill_random(&mut secret);
-        let signing = SigningKey::from_bytes(&secret);
+        let signing = SigningKey::from_bytes(&runtime::random());
         let private = signing.to_pkcs8_pem(LineEnding::LF).map_err(|error| material(what(), error))?;
         let public =
             signing.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| material(what(), error))?;

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::disk::{Disk, RealDisk};
+use crate::seal::of_hex;
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,7 +155,7 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
         "site" => {
             let site: SiteId = parse(&row.id)?;
             let parent = if row.parent.is_empty() { None } else { Some(parse(&row.parent)?) };
-            let public_key = key(&row.public_key).ok_or("public_key: write the 64 hex digits of an Ed25519 key")?;
+            let public_key = of_hex(&row.public_key).ok_or("public_key: write the 64 hex digits of an Ed25519 key")?;
             let entry = SiteEntry { site, unit, parent, public_key };
             match file.sites.get(&site) {
                 None => drop(file.sites.insert(site, entry)),
@@ -175,19 +176,6 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
         other => return Err(format!("kind: {other:?} is neither site nor shard")),
     }
     Ok(())
-}
-
-fn key(hex: &str) -> Option<[u8; 32]> {
-    let digits = hex.as_bytes();
-    let mut key = [0; 32];
-    // Digits alone: Rust's own reading of numbers takes a sign too.
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
 }
 
 #[cfg(test)]

@@ -30,11 +30,11 @@ use serde_json::{Value as Json, json};
 use crate::config::Config;
 use crate::datadir::Restoring;
 use crate::disk::{Disk, RealDisk};
-use crate::link::random;
 use crate::log::GroupCommit;
 use crate::node::{owner_of, snapshots_of};
 use crate::raft::stored::{position_batch, write_snapshot};
 use crate::raft::types::{LogId, Membership, Node, SnapshotMeta, StoredMembership, encode_vote};
+use crate::runtime;
 use crate::seal::{Keyed, Sealer, Unsealed};
 use crate::secrets::Secrets;
 use crate::state::{self, EngineKind};
@@ -240,9 +240,9 @@ impl Refilling<'_> {
         until: Option<InstantMs>,
     ) -> anyhow::Result<BTreeMap<ShardId, [u64; 4]>> {
         for (number, group) in self.last.summary.groups.iter().enumerate() {
-            let life = || Life { incarnation: Incarnation(random()), epoch: random() };
+            let life = || Life { incarnation: Incarnation(runtime::random()), epoch: runtime::random() };
             let lives = &group.shards.iter().map(|shard| (shard.info.shard, life())).collect();
-            let incarnation = Incarnation(random());
+            let incarnation = Incarnation(runtime::random());
             // The first group keeps the directory.
             let places = if number == 0 { places } else { &[] };
             let batch = {

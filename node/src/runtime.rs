@@ -181,12 +181,18 @@ pub fn fill_random(bytes: &mut [u8]) {
     }
 }
 
+/// Random bytes.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill_random(&mut bytes);
+    bytes
+}
+
 /// A random number.
 #[must_use]
 pub fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    fill_random(&mut bytes);
-    u64::from_le_bytes(bytes)
+    u64::from_le_bytes(random())
 }
 
 /// A random duration between half of `around` and one and a half of it, so that many waiters do not act in step.

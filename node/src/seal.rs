@@ -58,8 +58,7 @@ impl Keyed {
 
 impl Sealer for Keyed {
     fn seal(&self, place: &[u8], plain: &[u8]) -> Vec<u8> {
-        let mut nonce = [0; NONCE_LEN];
-        runtime::fill_random(&mut nonce);
+        let nonce = runtime::random::<NONCE_LEN>();
         let mut sealed = plain.to_vec();
         let (id, key) = self.0.last_key_value().expect("there is a backup key in every file of secrets");
         key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut sealed)
@@ -96,6 +95,20 @@ pub(crate) fn checksum(place: &[u8], sealed: &[u8]) -> u32 {
 /// `bytes` in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The 32 bytes of 64 hex digits; nothing of another text.
+pub(crate) fn of_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    // Digits alone: Rust's own reading of numbers takes a sign too.
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// What is stored on a disk for `value` under `key`, unsealed: to measure with.

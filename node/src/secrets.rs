@@ -21,7 +21,7 @@ use dinhba_core::ids::GroupId;
 use dinhba_core::registry::{Context, Key};
 
 use crate::runtime;
-use crate::seal::hex;
+use crate::seal::{hex, of_hex};
 
 /// Backup keys in a file: a new one every year for a century.
 const BACKUP_KEYS_MAX: usize = 100;
@@ -81,7 +81,7 @@ impl Secrets {
     /// New ones for a new site of the country with these digests.
     #[must_use]
     pub fn draw(digest: Key) -> Self {
-        Secrets { digest, ..Secrets::first(random(), random(), [0; 32]) }
+        Secrets { digest, ..Secrets::first(runtime::random(), runtime::random(), [0; 32]) }
     }
 
     /// Reads a file.
@@ -140,7 +140,7 @@ impl Lines {
                 return Err(wrong("write a kind, a number and 64 hexadecimal digits"));
             };
             let id = id.parse().ok().filter(|id: &u32| *id > 0).ok_or_else(|| wrong("number the keys from 1"))?;
-            let secret = secret_of(secret).ok_or_else(|| wrong("a key has 64 hexadecimal digits"))?;
+            let secret = of_hex(secret).ok_or_else(|| wrong("a key has 64 hexadecimal digits"))?;
             let (keys, count_max) = match kind {
                 "index" => (&mut lines.index, 1),
                 "digest" => (&mut lines.digest, 1),
@@ -194,24 +194,7 @@ fn text_of(path: &Path) -> Result<(String, String), SecretsError> {
 /// A digest key for a new country.
 #[must_use]
 pub fn draw_digest() -> Key {
-    Key { id: 1, secret: random() }
-}
-
-fn random() -> [u8; 32] {
-    let mut secret = [0; 32];
-    runtime::fill_random(&mut secret);
-    secret
-}
-
-fn secret_of(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut secret = [0; 32];
-    for (byte, at) in secret.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(secret)
+    Key { id: 1, secret: runtime::random() }
 }
 
 #[cfg(test)]

@@ -69,21 +69,18 @@ pub struct NodeEntry {
     pub level_max: u16,
 }
 
-impl NodeEntry {
-    /// Whether its program knows a feature level; if not, what to do.
-    ///
-    /// # Errors
-    /// The text that refuses a raise to that level.
-    pub fn knows(&self, level: u16) -> Result<(), String> {
-        let NodeEntry { node, level_max, .. } = self;
-        match level_max {
-            0 => Err(format!("{node} has not said which feature levels it knows: start it, and raise the level then")),
-            _ if *level_max < level => Err(format!(
-                "{node} knows feature levels up to {level_max}: start it with a version that knows {level}, or remove it, and \
-                 raise the level then"
-            )),
-            _ => Ok(()),
-        }
+/// Whether the program of a node that said of itself `level_max` knows a feature level; if not, what to do.
+///
+/// # Errors
+/// The text that refuses a raise to that level.
+pub fn knows(node: NodeId, level_max: u16, level: u16) -> Result<(), String> {
+    match level_max {
+        0 => Err(format!("{node} has not said which feature levels it knows: start it, and raise the level then")),
+        _ if level_max < level => Err(format!(
+            "{node} knows feature levels up to {level_max}: start it with a version that knows {level}, or remove it, and \
+             raise the level then"
+        )),
+        _ => Ok(()),
     }
 }
 

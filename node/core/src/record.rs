@@ -312,8 +312,11 @@ impl Wire for Record {
         let of_field = |((_, element), values): (&FieldKey, &Vec<Tagged>)| {
             element.len() + values.iter().map(|tagged| tagged.value.len() + 5).sum::<usize>() + 5
         };
+        let of_pending = |(_, (_, element)): &(Dot, FieldKey)| element.len() + DOT_BYTES + 5;
         // Few edits wrote what a record shows; more of them make it grow.
-        8 * DOT_BYTES + self.fields.iter().map(of_field).sum::<usize>()
+        8 * DOT_BYTES
+            + self.fields.iter().map(of_field).sum::<usize>()
+            + self.pending.iter().map(of_pending).sum::<usize>()
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {

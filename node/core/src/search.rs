@@ -4,7 +4,8 @@
 //! points to and lets [`Search::matches`] decide before anything is shown. A person has, for each year in which it may be
 //! born, one term of its *whole name*, which is its letters in alphabetical order, so that the order of the words and what
 //! stands between them do not count; and one of its *call name*, by which alone people are asked for. With the personal
-//! number, the old one and the household these are four to six terms of 49 bytes.
+//! number, the old one and the household these are four to six terms of 50 bytes, each with a signpost
+//! of 26 in its group.
 //!
 //! A name is compared in words as [`words`] folds them: without accents, capitals, apostrophes, hyphens and dots. It is found
 //! by its whole, in any order and with any spaces; and by some of its words, in any order, if the call name is one of them:

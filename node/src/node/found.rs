@@ -15,7 +15,7 @@ use crate::call::{Call, Joined};
 use crate::hosted::{Hosted, PROPOSE_WAIT, ProposalFailed};
 use crate::place_file::{self, PlaceFile};
 use crate::raft::peer::Body;
-use crate::{link, runtime};
+use crate::runtime;
 
 /// Refuses to take part under an id that has joined before: its data is lost, and with it its votes.
 ///
@@ -86,7 +86,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
         }
         // Operators raise the level once every node runs a version that knows more.
         let (index_key, digest_key) = (shared.secrets.index.id, shared.secrets.digest.id);
-        let incarnation = Incarnation(link::random());
+        let incarnation = Incarnation(runtime::random());
         let form = Form { site: config.node.site, level: LEVEL_FIRST, index_key, digest_key, incarnation };
         done(hosted, Command::Form(form)).await?;
         let shards = config.site.groups.iter().filter(|g| g.id == group).flat_map(|g| &g.shards);
@@ -94,7 +94,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
             let unit = home_of(*shard)?;
             if hosted.shard(*shard)?.is_none() {
                 let info = ShardInfo { shard: *shard, path: shared.path(unit) };
-                let (incarnation, epoch) = (Incarnation(link::random()), link::random());
+                let (incarnation, epoch) = (Incarnation(runtime::random()), runtime::random());
                 done(hosted, Command::Adopt(Adopt { info, incarnation, epoch })).await?;
             }
         }
@@ -139,7 +139,7 @@ pub(super) async fn adopt_missing(shared: &Shared, place: &Place) -> anyhow::Res
         if place.shards.contains_key(&shard) {
             continue;
         }
-        let (incarnation, epoch) = (Incarnation(link::random()), link::random());
+        let (incarnation, epoch) = (Incarnation(runtime::random()), runtime::random());
         let is_ancestor = info.is_ancestor();
         let hosts = async {
             done(first, Command::Adopt(Adopt { info, incarnation, epoch })).await?;

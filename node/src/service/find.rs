@@ -369,9 +369,10 @@ impl RecordsService {
         let mut shown = Vec::new();
         for &id in ids.iter().take(FOUND_MAX) {
             let Some(place) = self.find_record(id)? else { continue };
-            if caller.may(Action::Read, &place.shard.info.path).is_err() {
+            if caller.may(self.0.level_max, Action::Read, &place.shard.info.path).is_err() {
                 continue;
             }
+            self.refuse_doubled(id)?;
             let (hosted, shard) = (place.hosted, place.shard.info.shard);
             let record = hosted.look(|view| read(view, &hosted.keys().record(shard, id)));
             let Some(record) = record.map_err(|error| broken(&error))? else { continue };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::NodeId;
-use dinhba_core::place::{NodeEntry, PlaceEntry};
+use dinhba_core::place::{NodeEntry, PlaceEntry, knows};
 use dinhba_core::registry::read_range;
 use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1::App as AppFrame;
@@ -80,7 +80,7 @@ impl SiteService {
         let deadline = runtime::now() + ANSWER_WAIT;
         loop {
             let request = Body::App(AppFrame { payload: Call::LevelMax(Nothing).to_bytes() });
-            let why = match self.0.pool.call(node.0, address, group, request, ANSWER_WAIT).await {
+            let why = match self.0.pool.call(node.0, address, group, request, deadline - runtime::now()).await {
                 Ok(Body::AppAnswer(answer)) => match u16::from_bytes(&answer.payload) {
                     Ok(known) => return Ok(known),
                     Err(error) => error.to_string(),
@@ -98,8 +98,4 @@ impl SiteService {
             runtime::sleep(ASK_AGAIN).await;
         }
     }
-}
-
-fn knows(node: NodeId, level_max: u16, level: u16) -> Result<(), String> {
-    NodeEntry { node, address: String::new(), present: true, level_max }.knows(level)
 }

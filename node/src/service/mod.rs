@@ -18,7 +18,6 @@ use dinhba_core::claims::{Case, Claims, Identity, Purpose};
 use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::ids::{GroupId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;
-use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::place::Place;
 use dinhba_proto::v1;
 use tonic::{Request, Status};
@@ -58,9 +57,9 @@ impl Caller {
         }
     }
 
-    /// Decides at the door; the registry decides again.
-    fn may(&self, action: Action, place: &[UnitId]) -> Result<(), Status> {
-        decide(LEVEL_MAX, &self.claims, action, place).map_err(denied)
+    /// Decides at the door, by the highest level that the node works at; the registry decides again, by the group's.
+    fn may(&self, level_max: u16, action: Action, place: &[UnitId]) -> Result<(), Status> {
+        decide(level_max, &self.claims, action, place).map_err(denied)
     }
 
     /// What the access log says of what the caller does now.

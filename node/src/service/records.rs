@@ -29,7 +29,9 @@ use tonic::{Request, Response, Status, Streaming};
 use edit::answered_in_turn;
 use pages::{HISTORY_PAGE, history_from};
 
-use super::answer::{beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, unread};
+use super::answer::{
+    beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, precondition, unread,
+};
 use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire};
 use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
 use crate::gate::Budget;
@@ -127,7 +129,7 @@ impl RecordsService {
             shards.retain(&wanted);
             let Some(first) = shards.first() else { continue };
             let only = (shards.len() == 1).then_some(first.info.shard);
-            let may = shards.into_iter().filter(|shard| caller.may(action, &shard.info.path).is_ok());
+            let may = shards.into_iter().filter(|shard| caller.may(self.0.level_max, action, &shard.info.path).is_ok());
             all.push(Asked { hosted, only, may: may.map(|shard| (shard.info.shard, shard)).collect() });
         }
         Ok(worth_asking(all, |asked| !asked.may.is_empty()))
@@ -221,7 +223,27 @@ impl RecordsService {
         }
         let place = found.ok_or_else(|| no_record(record))?;
         self.log(caller, looked, place.hosted, Some(place.shard.info.shard), record.0).await?;
+        self.refuse_doubled(record)?;
         Ok(place)
+    }
+
+    /// Refuses a record that several shards have: one commune made it, whoever writes another's shard wrote under its id, and who
+    /// is who cannot be told here.
+    pub(super) fn refuse_doubled(&self, record: RecordId) -> Result<(), Status> {
+        let mut found = Vec::new();
+        for hosted in self.0.hosted() {
+            let shards = hosted.look(|view| homes(view, hosted.keys(), record)).map_err(|error| broken(&error))?;
+            found.extend(shards.iter().map(ToString::to_string));
+        }
+        if found.len() < 2 {
+            return Ok(());
+        }
+        let shards = found.join(" and ");
+        tracing::error!(%record, shards, "several shards have this record: somebody wrote under an id that is not his");
+        Err(precondition(format!(
+            "record {record} is in {shards}: somebody wrote under an id that is not his. Ask the site of its commune, which has \
+             its own alone, and tell the operators"
+        )))
     }
 
     /// The shard that is meant: named, or the home of the caller's unit.

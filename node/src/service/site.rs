@@ -277,7 +277,7 @@ impl SiteService {
     fn operator<T>(&self, request: &Request<T>, context: Option<&dinhba_proto::v1::Context>) -> Result<Caller, Status> {
         started(&self.0)?;
         let caller = Caller::resolve(request, context)?;
-        let may = caller.may(Action::Administer, &self.0.path(self.0.config.site.unit));
+        let may = caller.may(self.0.level_max, Action::Administer, &self.0.path(self.0.config.site.unit));
         may.inspect_err(|_| self.0.refusals.note_act(&caller.claims))?;
         Ok(caller)
     }
@@ -440,7 +440,7 @@ impl Site for SiteService {
         started(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let (shared, config) = (&self.0, &self.0.config);
-        caller.may(Action::Status, &shared.path(config.site.unit))?;
+        caller.may(shared.level_max, Action::Status, &shared.path(config.site.unit))?;
         let place = shared.place();
         let (unit_code, unit_name) = unit_words(shared, config.site.unit);
         let mut nodes: BTreeMap<NodeId, NodeStatus> = BTreeMap::new();

@@ -235,6 +235,17 @@ async fn a_stolen_commune_writes_nothing_in_anothers_name_and_its_neighbour_noti
     let note = above.read(record).await.unwrap();
     assert_eq!(dinhba_tests::officer::values(&note, "note"), ["as it is"]);
 
+    // A person of the honest commune, told otherwise under its id: nobody above takes that for the person.
+    let honest_alone = Officer::new(country.site_client(HONEST, Role::Registrar, HONEST), honest, &other);
+    let person = honest_alone.register("Lê/Thị/Mai").await.unwrap();
+    eventually("the district has it", Duration::from_secs(60), async || district.read(person).await.is_ok()).await;
+    let mut double = thief.edit(thief.life(0), 1, Hash::default());
+    double.header.record = person;
+    thief.say([thief.hello().to_bytes(), Message::Batch(Box::new(thief.batch(&double))).to_bytes()], ATTACK).await;
+    let refused = format!("{:?}", district.read(person).await.expect_err("it cannot tell who is who"));
+    assert!(refused.contains(&honest.to_string()) && refused.contains(&stolen.to_string()), "{refused}");
+    honest_alone.read(person).await.expect("her own commune has her alone");
+
     // Authors without end, each in the stolen site's own name; and questions about heads that there are not.
     let lives = (1..=LIVES).map(|number| thief.edit(thief.life(number), 1, Hash::default()));
     let batches = lives.map(|edit| Message::Batch(Box::new(thief.batch(&edit))).to_bytes());

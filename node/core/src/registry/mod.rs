@@ -238,9 +238,11 @@ pub struct Arrival {
 pub enum Poison {
     /// Its feature level is above the group's; it is folded when the level rises.
     Level,
-    /// Its kind is reserved.
+    /// Its kind, or its record's, or its author's role or purpose is none that the group's level knows, and may be one of a higher
+    /// one: it is looked at again when the level rises. Or its record may not be in this sort of shard, which no level changes.
     Kind,
-    /// A value is not one of its field.
+    /// A field, or a part of a value, is none that the group's level knows, and may be one of a higher one: it is looked at again
+    /// when the level rises. Or a value is not one of its field, which no level changes.
     Value,
     /// Its site floods the record with edits, and this one is beyond the first of its life: see [`crate::share`]. Looked at
     /// after the others, so that what each of them says of an edit does not change.

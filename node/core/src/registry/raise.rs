@@ -19,7 +19,7 @@ use crate::encoding::Malformed;
 use crate::ids::{AuthorId, RecordId};
 use crate::inject::sometimes;
 use crate::level::folding;
-use crate::place::PlaceEntry;
+use crate::place::{PlaceEntry, knows};
 use crate::record::Record;
 use crate::schema::{FIELDS, FieldId, RULES};
 use crate::store::StoreError;
@@ -56,7 +56,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, raise: &Raise) -> Re
 fn too_old(tx: &Tx<'_>, level: u16) -> Result<Option<String>, StoreError> {
     let entries = tx.range::<PlaceEntry>(tx.keys().places())?;
     Ok(entries.into_iter().find_map(|(_, entry)| match entry {
-        PlaceEntry::Node(node) if node.present => node.knows(level).err(),
+        PlaceEntry::Node(node) if node.present => knows(node.node, node.level_max, level).err(),
         _ => None,
     }))
 }

@@ -8,7 +8,8 @@
 //! which one of its edits came there. Each entry of the log clears away a few of them, so that a site that was off for a year does not
 //! stand still on its first day.
 
-use super::{GroupState, Tx};
+use super::{GroupState, Tx, corrupt};
+use crate::encoding::Malformed;
 use crate::ids::{SessionId, ShardId};
 use crate::keys::own_suffix;
 use crate::store::StoreError;
@@ -42,8 +43,10 @@ fn clear(tx: &mut Tx<'_>, today: u32) -> Result<bool, StoreError> {
     let keys = tx.keys();
     let mut left = CLEARED_MAX;
     for row in tx.first_keys(keys.expired(today.saturating_sub(RECEIPT_DAYS)), CLEARED_MAX)? {
-        let shard = ShardId(u64::from_be_bytes(*own_suffix(&row, 4).first_chunk().unwrap_or(&[0; 8])));
-        let session = SessionId(*own_suffix(&row, 12).first_chunk().unwrap_or(&[0; 16]));
+        let of =
+            own_suffix(&row, 4).split_first_chunk::<8>().and_then(|(shard, rest)| Some((shard, rest.first_chunk()?)));
+        let (shard, session) = of.ok_or_else(|| corrupt(&row, Malformed { what: "key of a session's day" }))?;
+        let (shard, session) = (ShardId(u64::from_be_bytes(*shard)), SessionId(*session));
         let receipts = tx.first_keys(keys.requests(shard, session), left)?;
         left -= receipts.len();
         receipts.into_iter().for_each(|receipt| tx.delete(receipt));

@@ -136,8 +136,14 @@ impl Here<'_> {
     /// Whether the last that `peer` stated of a shard is what is here.
     pub(super) fn has_stated(&self, state: &ShardState, peer: SiteId) -> Result<bool, StoreError> {
         let stated: Option<Statement> = read(self.view, &self.keys.statement(state.info.shard, peer))?;
-        let is_here = |said: &Statement| (said.body.edits, said.body.state) == (state.edits_digest, state.state_digest);
-        Ok(stated.is_some_and(|said| is_here(&said)))
+        let group: Option<GroupState> = read(self.view, &self.keys.group())?;
+        let (Some(StatementBody { digest_key, level, edits, state: records, .. }), Some(group)) =
+            (stated.map(|said| said.body), group)
+        else {
+            return Ok(false);
+        };
+        let said = (digest_key, level, edits, records);
+        Ok(said == (group.digest_key, group.level, state.edits_digest, state.state_digest))
     }
 
     pub(super) fn authors(&self, shard: ShardId) -> Result<Authors, StoreError> {

@@ -54,7 +54,8 @@ pub const AGAIN_MAX: u32 = 16;
 /// Branches of authors in the heads of one shard: an author is one life of one site, so a shard of a century has fewer.
 pub const HEADS_MAX: usize = 4_096;
 
-/// Statements are repeated after this time even if nothing changed, so that "in step" carries a fresh date. Each costs its
+/// Statements of the shards that are awake are repeated after this time even if nothing changed, so that "in step" carries a fresh
+/// date; and that of one that is asleep. Each costs its
 /// receivers a signature to check and a place in their logs: thousands of quiet shards must not add up to work.
 pub const STATEMENTS_EVERY_MS: u64 = 300_000;
 
@@ -68,6 +69,9 @@ pub const STATEMENTS_PAUSE_MS: u64 = 5_000;
 
 /// Shards of which the first word tells all. Of more it gives digests, and of what differs, all is told a round trip later.
 pub const GREETED_AT_ONCE: usize = 64;
+
+/// Greetings in one message: most links need one, and those of ten thousand shards with many lives fit several.
+const GREETING_BYTES: usize = 512 * 1024;
 
 /// Into so many buckets go the shards of a link: 4 kB of digests, and of each that differs what is in it is told.
 pub const BUCKETS: usize = 256;
@@ -257,18 +261,12 @@ impl Session {
     pub fn handle(&mut self, here: &Here<'_>, event: Event) -> Result<Vec<Effect>, StoreError> {
         let mut effects = Vec::new();
         match event {
-            Event::Opened => {
-                let hello = self.hello(here)?;
-                effects.push(Effect::Send(Message::Hello(hello)));
-            }
+            Event::Opened => self.open(here, &mut effects)?,
             Event::Received(message) => self.receive(here, message, &mut effects)?,
             Event::Merged(merged) if merged.refused.is_some() => {
                 // Others' shards go on; this one begins again at the next contact.
                 self.is_refused = true;
-                self.merging.remove(&merged.shard);
-                self.offered.remove(&merged.shard);
-                self.asleep.remove(&merged.shard);
-                self.flows.remove(&merged.shard);
+                self.leave_out(merged.shard);
             }
             Event::Merged(merged) => {
                 self.remember_taken(here, &merged)?;
@@ -294,6 +292,13 @@ impl Session {
     fn receive(&mut self, here: &Here<'_>, message: Message, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
         if heads_of(&message).any(|heads| heads.len() > HEADS_MAX) {
             effects.push(Effect::Close(format!("the peer names more than {HEADS_MAX} authors of one shard")));
+            return Ok(());
+        }
+        // Each costs something before it is known to be of use.
+        if let Message::Batch(batch) = &message
+            && batch.seals.len().max(batch.secrets.len()) > batch.items.len()
+        {
+            effects.push(Effect::Close("the peer sends a batch with more seals or secrets than edits".to_owned()));
             return Ok(());
         }
         match message {
@@ -376,37 +381,44 @@ impl Session {
         Ok(())
     }
 
-    /// The first word. Of a shard that is left out of it, this site knows the peer to have stated what is here.
-    fn hello(&mut self, here: &Here<'_>) -> Result<Hello, StoreError> {
-        if self.offered.len() <= self.greeted_at_once && !rarely("few shards are greeted by digests") {
-            let shards = self.say(here, self.offered.clone())?;
-            return Ok(Hello::of(shards));
-        }
-        let mut unsettled = BTreeSet::new();
-        self.buckets = vec![Bucket::default(); BUCKETS];
-        for shard in &self.offered {
-            let Some(state) = here.shard(*shard)? else { continue };
-            let digest = bucket_digest(&state);
-            let bucket = &mut self.buckets[usize::from(bucket_of(*shard))];
-            bucket.iter_mut().zip(digest).for_each(|(sum, byte)| *sum ^= byte);
-            if here.has_stated(&state, self.peer)? {
-                self.asleep.insert(*shard, state.arrivals);
-            } else {
-                unsettled.insert(*shard);
+    /// Says the first word. Of a shard that is left out of it, this site knows the peer to have stated what is here.
+    fn open(&mut self, here: &Here<'_>, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
+        let mut named = self.offered.clone();
+        if self.offered.len() > self.greeted_at_once || rarely("few shards are greeted by digests") {
+            self.buckets = vec![Bucket::default(); BUCKETS];
+            for shard in &self.offered {
+                let Some(state) = here.shard(*shard)? else { continue };
+                let bucket = &mut self.buckets[usize::from(bucket_of(*shard))];
+                bucket.iter_mut().zip(bucket_digest(&state)).for_each(|(sum, byte)| *sum ^= byte);
+                if here.has_stated(&state, self.peer)? {
+                    self.asleep.insert(*shard, state.arrivals);
+                    named.remove(shard);
+                }
             }
         }
-        let shards = self.say(here, unsettled)?;
-        Ok(Hello { buckets: self.buckets.clone(), ..Hello::of(shards) })
+        let mut said = self.say(here, named)?.into_iter();
+        let shards = said.next().unwrap_or_default();
+        let hello = Hello { buckets: self.buckets.clone(), ..Hello::of(shards) };
+        effects.push(Effect::Send(Message::Hello(hello)));
+        effects.extend(said.map(|shards| Effect::Send(Message::Greet(shards))));
+        Ok(())
     }
 
-    /// What to say of shards of which nothing was said yet.
-    fn say(&mut self, here: &Here<'_>, shards: BTreeSet<ShardId>) -> Result<Vec<ShardHello>, StoreError> {
-        let mut said = Vec::new();
+    /// What to say of shards of which nothing was said yet, in pieces that fit a message.
+    fn say(&mut self, here: &Here<'_>, shards: BTreeSet<ShardId>) -> Result<Vec<Vec<ShardHello>>, StoreError> {
+        let (mut said, mut bytes): (Vec<Vec<ShardHello>>, _) = (Vec::new(), 0);
         for shard in shards {
             self.asleep.remove(&shard);
-            if let Some(hello) = here.hello(shard, self.peer)? {
-                self.said.insert(shard, hello.heads.clone());
-                said.push(hello);
+            let Some(hello) = here.hello(shard, self.peer)? else { continue };
+            self.said.insert(shard, hello.heads.clone());
+            let size = hello.to_bytes().len();
+            bytes += size;
+            match said.last_mut() {
+                Some(piece) if bytes <= GREETING_BYTES => piece.push(hello),
+                _ => {
+                    said.push(vec![hello]);
+                    bytes = size;
+                }
             }
         }
         Ok(said)
@@ -419,12 +431,20 @@ impl Session {
         shards: BTreeSet<ShardId>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
-        if !sometimes("a shard wakes", !shards.is_empty()) {
-            return Ok(());
-        }
+        sometimes("a shard wakes", !shards.is_empty());
         let said = self.say(here, shards)?;
-        effects.push(Effect::Send(Message::Greet(said)));
+        effects.extend(said.into_iter().map(|shards| Effect::Send(Message::Greet(shards))));
         Ok(())
+    }
+
+    /// Speaks no more of a shard.
+    fn leave_out(&mut self, shard: ShardId) {
+        self.offered.remove(&shard);
+        self.asleep.remove(&shard);
+        self.merging.remove(&shard);
+        self.waiting.remove(&shard);
+        self.probes.retain(|(probed, _), _| *probed != shard);
+        self.flows.remove(&shard);
     }
 
     fn take_hello(&mut self, here: &Here<'_>, hello: Hello, effects: &mut Vec<Effect>) -> Result<(), StoreError> {
@@ -486,7 +506,8 @@ impl Session {
                     self.pump(here, shard, effects)?;
                 }
             } else if let Some(then) = self.asleep.get(&shard)
-                && here.shard(shard)?.is_some_and(|state| state.arrivals != *then)
+                && let Some(state) = here.shard(shard)?
+                && (state.arrivals != *then || !here.has_stated(&state, self.peer)?)
             {
                 awake.insert(shard);
             }
@@ -653,7 +674,7 @@ impl Session {
             flow.scanned = scanned;
             // The receiver finds out by the edit after it, and asks for all again; twice it would not, until the next contact.
             if cfg!(feature = "faults") && is_chained(&batch) && rarely_once("an edit is left out of a batch") {
-                batch.items.remove(0);
+                leave_out_the_first(&mut batch);
             }
             let silent = batch.items.is_empty();
             let is_short = batch.end.position.saturating_sub(flow.sent.position) < SCAN_SILENT_MAX;
@@ -676,13 +697,14 @@ impl Session {
         if is_past(self.repeated_ms, STATEMENTS_EVERY_MS) {
             self.repeated_ms = Some(now_ms);
             self.stated.clear();
-            self.moved.extend(self.flows.keys());
+            // Of those that are asleep one speaks for the site: of its clock, and of where its access log stands.
+            self.moved.extend(self.flows.keys().chain(self.asleep.keys().next()));
         }
         if self.moved.is_empty() || !is_past(self.stated_ms, STATEMENTS_PAUSE_MS) {
             return Ok(());
         }
         let (mut own, mut relayed) = (Vec::new(), Vec::new());
-        for shard in std::mem::take(&mut self.moved).iter().filter(|shard| self.flows.contains_key(shard)) {
+        for shard in std::mem::take(&mut self.moved).intersection(&self.offered) {
             let mut heads = here.heads(*shard)?;
             if is_armed("statement-lies") {
                 for statement in here.statements(*shard)?.into_iter().filter(|said| said.body.site == self.peer) {
@@ -710,6 +732,16 @@ impl Session {
             effects.push(Effect::State { own, relayed });
         }
         Ok(())
+    }
+}
+
+/// Leaves out the first edit of a batch, and its secret if no other one needs it.
+fn leave_out_the_first(batch: &mut Batch) {
+    let first = batch.items.remove(0);
+    let is_needless = batch.secrets.len() > batch.items.len();
+    if let (true, Ok(edit)) = (is_needless, Edit::from_bytes(&first.bytes)) {
+        let of = (edit.dot().actor, edit.header.origin.request.session);
+        batch.secrets.retain(|(author, session, _)| (*author, *session) != of);
     }
 }
 

@@ -568,6 +568,29 @@ fn a_session_ends_at_a_second_greeting_at_too_many_heads_and_at_a_foreign_shard(
 }
 
 #[test]
+fn a_session_ends_at_a_batch_with_more_seals_or_secrets_than_edits() {
+    let (here, peer) = office();
+    let hears = |batch: Batch| {
+        let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));
+        session.handle(&here.here(), Event::Opened).unwrap();
+        session.handle(&here.here(), Event::Received(Message::Batch(Box::new(batch)))).unwrap()
+    };
+    let honest = peer.stream();
+    let (count, seal) = (honest.items.len(), honest.seals[0]);
+    let session = |number: usize| dinhba_core::ids::SessionId((number as u128).to_be_bytes());
+    let secrets = |count: usize| (0..count).map(|number| (AuthorId([1; 16]), session(number), [2; 32])).collect();
+    for (batch, is_taken) in [
+        (Batch { seals: vec![seal; count], ..honest.clone() }, true),
+        (Batch { seals: vec![seal; count + 1], ..honest.clone() }, false),
+        (Batch { secrets: secrets(count + 1), ..honest.clone() }, false),
+    ] {
+        let effects = hears(batch);
+        assert_eq!(matches!(effects[0], Effect::Merge(_)), is_taken, "{effects:?}");
+        assert_eq!(matches!(effects[0], Effect::Close(_)), !is_taken, "{effects:?}");
+    }
+}
+
+#[test]
 fn a_child_states_for_itself_only_and_takes_nothing_back() {
     let (mut here, peer) = office();
     let mut session = Session::new(PEER, true, BTreeSet::from([SHARD]));

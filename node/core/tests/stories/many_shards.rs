@@ -35,7 +35,8 @@ struct Link {
     count: u64,
     ends: [(Office, Session); 2],
     bytes: [usize; 2],
-    /// About which shards each end has spoken by name.
+    /// The largest message, and about which shards each end has spoken by name.
+    largest: usize,
     named: [BTreeSet<ShardId>; 2],
     closed: Option<String>,
 }
@@ -44,7 +45,14 @@ impl Link {
     fn new(child: Office, parent: Office, count: u64) -> Self {
         let down = Session::new(parent.site, false, shards(count));
         let up = Session::new(child.site, true, shards(count));
-        Link { count, ends: [(child, down), (parent, up)], bytes: [0; 2], named: Default::default(), closed: None }
+        Link {
+            count,
+            ends: [(child, down), (parent, up)],
+            bytes: [0; 2],
+            largest: 0,
+            named: Default::default(),
+            closed: None,
+        }
     }
 
     /// The same two after a cut.
@@ -114,6 +122,7 @@ impl Link {
         self.named[end].extend(named);
         let bytes = message.to_bytes();
         self.bytes[end] += bytes.len();
+        self.largest = self.largest.max(bytes.len());
         events.push_back((1 - end, Event::Received(Message::from_bytes(&bytes).unwrap())));
     }
 
@@ -132,12 +141,14 @@ fn digests((shard, state): (ShardId, ShardState)) -> (ShardId, [[u8; 32]; 2]) {
 
 #[test]
 fn ten_thousand_quiet_shards_are_greeted_in_a_few_kilobytes_and_what_differs_wakes() {
+    const { assert!(GREETED_AT_ONCE < SHARDS as usize) };
     // First contact: nothing was stated yet, so all is said.
     let mut link = Link::new(office(1, SHARDS), office(2, SHARDS), SHARDS);
     for number in 1..=20 {
         link.edit(0, number * 400, number);
     }
     link.connect();
+    assert!(link.largest < 600_000, "each message fits: {}", link.largest);
     assert_eq!(link.named.each_ref().map(BTreeSet::len), [SHARDS as usize; 2]);
     link.tick(10_000);
     assert!(link.bytes.iter().all(|bytes| *bytes > 1_000_000), "about every shard something is said: {:?}", link.bytes);
@@ -173,6 +184,31 @@ fn ten_thousand_quiet_shards_are_greeted_in_a_few_kilobytes_and_what_differs_wak
 }
 
 #[test]
+fn a_shard_that_was_raised_at_both_ends_is_stated_again_and_of_quiet_ones_one_speaks_for_the_site() {
+    let count = GREETED_AT_ONCE as u64 + 1;
+    let mut link = Link::new(office(1, count), office(2, count), count);
+    link.connect();
+    link.tick(10_000);
+    let mut link = link.again();
+    assert_eq!(link.named.each_ref().map(BTreeSet::len), [0; 2]);
+    let said = |link: &Link, shard| {
+        let (office, peer) = (&link.ends[0].0, link.ends[1].0.site);
+        read::<Statement>(&office.state, &office.keys().statement(shard, peer)).unwrap().unwrap().body
+    };
+    // Its date, and where its access log stands, are told while nothing else is.
+    link.tick(20_000);
+    assert_eq!([1, 2].map(|shard| said(&link, ShardId(shard)).at_ms), [20_000, 10_000]);
+    assert_eq!(link.named.each_ref().map(BTreeSet::len), [0; 2]);
+    // Equal digests of another level were not said of this one.
+    for end in [0, 1] {
+        link.ends[end].0.raise();
+        link.events([(end, Event::Advanced(Moved::Shards(shards(count))))]);
+    }
+    link.tick(30_000);
+    assert!(shards(count).into_iter().all(|shard| said(&link, shard).level == 2));
+}
+
+#[test]
 fn both_may_wake_a_shard_at_once() {
     let count = GREETED_AT_ONCE as u64 + 1;
     let mut link = Link::new(office(1, count), office(2, count), count);
@@ -198,14 +234,12 @@ fn two_that_speak_different_versions_say_so_and_nothing_else() {
     let mut session = Session::new(office.site, false, [SHARD].into());
     session.handle(&office.here(), Event::Opened).unwrap();
     // What a later version says after its number is not known here.
-    let mut bytes = Message::Hello(Hello::of(Vec::new())).to_bytes();
-    let at = bytes.iter().position(|byte| u16::from(*byte) == LINK_VERSION && bytes[0] == 1).unwrap();
-    bytes.truncate(at.max(1));
-    bytes.extend([LINK_VERSION as u8 + 1, 0xff, 0xfe, 0xfd]);
+    let later = LINK_VERSION + 1;
+    let bytes = [&[1], later.to_bytes().as_slice(), &[0xff, 0xfe, 0xfd]].concat();
     let hello = Message::from_bytes(&bytes).unwrap();
     let effects = session.handle(&office.here(), Event::Received(hello)).unwrap();
     let [Effect::Close(why)] = effects.as_slice() else { panic!("{effects:?}") };
-    assert!(why.contains("version 2") && why.contains("upgrade the older"), "{why}");
+    assert!(why.contains(&format!("version {later}")) && why.contains("upgrade the older"), "{why}");
 }
 
 #[test]
@@ -221,5 +255,4 @@ fn a_first_word_of_another_form_ends_the_session() {
             .flat_map(|hello| session.handle(&office.here(), Event::Received(Message::Hello(hello))).unwrap());
         assert!(heard.into_iter().any(|effect| matches!(effect, Effect::Close(_))));
     }
-    const { assert!(GREETED_AT_ONCE < SHARDS as usize) };
 }
