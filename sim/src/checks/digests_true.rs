@@ -102,8 +102,12 @@ impl Shard<'_> {
                 RecordKind::Household => households += 1,
                 _ => {}
             }
-            if registry::folded_anew(self.view, self.context, self.id(), id)?.as_ref() != Some(&record) {
+            let (folded, is_marked) = registry::folded_anew(self.view, self.context, self.id(), id)?;
+            if folded.as_ref() != Some(&record) {
                 found.push(format!("record {id} is not what its edits make"));
+            }
+            if !is_marked {
+                found.push(format!("other edits of record {id} are set aside than those that flood it"));
             }
             let listed = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), Some(id)))?.len();
             if listed < conflicts_of(level, &record).len() {
@@ -112,7 +116,7 @@ impl Shard<'_> {
             edited.remove(&id);
         }
         for id in edited {
-            if registry::folded_anew(self.view, self.context, self.id(), id)?.is_some() {
+            if registry::folded_anew(self.view, self.context, self.id(), id)?.0.is_some() {
                 found.push(format!("record {id} has edits and is not there"));
             }
         }
