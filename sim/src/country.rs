@@ -292,6 +292,12 @@ impl Country {
         lock(&self.0.rng).next_u64()
     }
 
+    /// One of so many by lot, counted from 0.
+    #[must_use]
+    pub fn pick(&self, count: usize) -> usize {
+        usize::try_from(self.random() % count.max(1) as u64).unwrap_or(0)
+    }
+
     /// Notes whom a fault hits.
     pub fn note_hit(&self, kind: &'static str, nodes: &[NodePlace], sites: &[SitePlace]) {
         let mut hits = lock(&self.0.hits);

@@ -1,7 +1,7 @@
 //! What a swarm must have seen: rare branches of the node's code, and the points at which rare paths are made common.
 //!
-//! Each name stands in the code of node and core, at `inject::sometimes` or `inject::rarely`. A swarm that never reached one
-//! of them tests less than it seems to: it says so.
+//! Each name stands in the code of node and core, or in that of the thieves who come to them, at `inject::sometimes` or
+//! `inject::rarely`. A swarm that never reached one of them tests less than it seems to: it says so.
 //!
 //! Limit: that a branch was reached does not say that anything was checked there.
 
@@ -61,6 +61,14 @@ pub const SOMETIMES: &[&str] = &[
     "an edit is set aside",
     "an edit that was set aside is folded",
     "a rise of the level shows a conflict",
+    // Thieves.
+    "a site floods a record",
+    "a thief's fork is taken",
+    "a thief's next edit is taken",
+    "a thief's edit that nobody knows is taken",
+    "a thief's command that is known in part is taken",
+    "a thief's flood is taken",
+    "a thief's overwrites of what is not there are taken",
 ];
 
 /// Points at which a run takes a rare path by lot.
@@ -126,7 +134,7 @@ mod tests {
     /// The names that the code gives to `function`.
     fn names(function: &str) -> BTreeSet<String> {
         let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node");
-        let mut files = Vec::new();
+        let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/thieves.rs")];
         sources(&node.join("src"), &mut files);
         sources(&node.join("core/src"), &mut files);
         let mut found = BTreeSet::new();

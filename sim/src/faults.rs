@@ -439,9 +439,8 @@ impl Acting {
                 let on = machines.iter().filter(|machine| machine.site == site && machine.power == Power::On);
                 on.map(|machine| machine.id).collect()
             };
-            let chance = country.random() % others.len().max(1) as u64;
             // Nobody is there to take over while the whole site is dark.
-            let Some(to) = others.get(usize::try_from(chance).unwrap_or(0)) else { continue };
+            let Some(to) = others.get(country.pick(others.len())) else { continue };
             let _ = client.transfer_leader(&context, *group, *to).await;
         }
     }

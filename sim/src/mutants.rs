@@ -318,6 +318,7 @@ pub const ALL: &[Mutant] = &[
         &[NothingForged, NamesStay, Alive, Converges, ChainsHold],
     ),
     thieves("unbounded-lives", "A site has as many lives as somebody with its key says.", &[BoundsHold]),
+    thieves("unbounded-shares", "A site writes as much into a record as somebody with its key says.", &[BoundsHold]),
     thieves(
         "take-half-commands",
         "A batch may end in the middle of a command.",

@@ -163,7 +163,7 @@ impl Officer {
     }
 
     fn pick(&self, count: usize) -> usize {
-        usize::try_from(self.country.random() % count.max(1) as u64).unwrap_or(0)
+        self.country.pick(count)
     }
 
     fn value(&self) -> ValueId {
@@ -195,17 +195,22 @@ impl Officer {
         let (edit, value) = self.birth(shard);
         let record = RecordId::derive(request, 0);
         let operation = self.called(FILE_NUMBER.key(record), Asked::Write { overwrites: Values::new(), id: value });
-        match self.send(request, &edit, shard, "birth").await {
+        let became = self.send(request, &edit, shard, "birth").await;
+        self.born(operation, shard, record, &became);
+        matches!(became, Became::Accepted)
+    }
+
+    /// Keeps what became of the registration of a birth.
+    fn born(&self, operation: OperationId, shard: ShardId, record: RecordId, became: &Became) {
+        match became {
             Became::Accepted => {
                 self.answered(operation, Answered::Accepted);
                 self.oracle.ledger().records.entry(shard).or_default().push(record);
-                return true;
             }
             Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
             Became::Stale(_) | Became::Unknown => {}
         }
-        false
     }
 
     /// Registers a household with its members in one command.

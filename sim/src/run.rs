@@ -243,6 +243,7 @@ impl Story {
             trace: self.trace.clone(),
             found: Arc::clone(&self.found),
             ends_at_once: self.ends_at_once,
+            looks: 0,
             leads: BTreeMap::new(),
             held: BTreeMap::new(),
             read: BTreeMap::new(),
@@ -517,6 +518,8 @@ struct Watcher {
     found: Found,
     /// Whether the first violation ends the run.
     ends_at_once: bool,
+    /// Looks at the world so far.
+    looks: u64,
     leads: BTreeMap<(usize, String), u64>,
     held: BTreeMap<usize, BTreeSet<Hash>>,
     /// Of each machine's shards, in which life and up to which position they were read.
@@ -539,7 +542,9 @@ impl Watcher {
     }
 
     fn look(&mut self) {
-        for check in &mut self.checks {
+        self.looks += 1;
+        let looks = self.looks;
+        for check in self.checks.iter_mut().filter(|check| looks.is_multiple_of(check.every())) {
             for text in check.look(&self.world) {
                 violated(&self.trace, &self.found, check.promise().name(), text);
             }

@@ -1,21 +1,27 @@
 //! Somebody who stole a site's key and data, and speaks to the site above in its name, beside the site itself.
 //!
 //! He dials as a node of the site would, and sends whatever he likes over the real link: one piece of mischief in each session.
-//! What he is after ([`Theft`]) says which. Owns: when he speaks and with whom. Leaves to others: what he says (`goods`), and
-//! that no promise breaks for it (`checks`).
+//! What he is after ([`Theft`]) says which. Owns: when he speaks and with whom, and counts of what was taken of him that must be.
+//! Leaves to others: what he says (`goods`), and that no promise breaks for it (`checks`).
 //!
 //! Limits: he has the key of one site, and not its certificate authority; he forks few of the site's present chains, since
 //! each costs the site one of the lives that its neighbours take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_client::tls::{named, node_name, site_name};
 use dinhba_client::transport::Line;
 use dinhba_core::claims::Identity;
+use dinhba_core::command::Batch;
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{NodeId, ShardId};
+use dinhba_core::ids::{GroupId, Hash, NodeId, RecordId, ShardId};
+use dinhba_core::inject::sometimes;
+use dinhba_core::keys::Keys;
+use dinhba_core::registry::{self, ShardState};
 use dinhba_core::sync::Message;
 use dinhba_node::runtime::{self, Instant};
+use dinhba_node::state::MemoryState;
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use futures::StreamExt;
@@ -23,6 +29,7 @@ use futures::channel::mpsc;
 
 use crate::country::Country;
 use crate::scenario::Theft;
+use crate::state::{arrivals, engine};
 use crate::trace::SitePlace;
 use crate::wire::Endpoint;
 
@@ -42,20 +49,51 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Forks of the site's present chains that one thief makes.
 const FORKS_MAX: u32 = 12;
 
+/// Floods of the record that he keeps for it: each is most of a megabyte, which every site above has to hold.
+const FLOODS_MAX: u32 = 4;
+
 /// Messages of the site above that he keeps to send them again.
 const HEARD_MAX: usize = 8;
+
+/// Messages from here on are compressed, as honest nodes compress theirs, and how hard.
+const COMPRESS_FROM: usize = 4 * 1024;
+const ZSTD_LEVEL: i32 = 1;
 
 /// Speaks until the time is over.
 pub async fn steal(country: Country, site: SitePlace, theft: Theft, ends: Instant) {
     let here = country.person(site);
-    let mut thief = Thief { country, site, theft, here, forks: 0 };
+    let mut record = RecordId::default();
+    runtime::fill_random(&mut record.0);
+    let mut thief = Thief { country, site, theft, here, forks: 0, record, floods: 0, sent: None };
     while runtime::now() < ends {
         let shards: Vec<ShardId> = thief.country.sites()[site].shards().collect();
         let shard = shards[thief.pick(shards.len())];
         // Whatever ends a session ends it: the line, the site above, or what he said.
         let _ = runtime::timeout(ends - runtime::now(), thief.speak(shard)).await;
         runtime::sleep_until((runtime::now() + PAUSE).min(ends)).await;
+        thief.count_taken();
     }
+}
+
+/// What must be taken.
+#[derive(Clone, Copy)]
+enum Kind {
+    Fork,
+    Next,
+    Unknown,
+    PartlyUnknown,
+    Flood,
+    Overwrites,
+}
+
+/// What he sent last of what must be taken.
+struct Sent {
+    kind: Kind,
+    shard: ShardId,
+    /// Hashes of the last edits of its batches.
+    tips: Vec<Hash>,
+    /// How many edits the site above had before.
+    before: u64,
 }
 
 struct Thief {
@@ -64,6 +102,10 @@ struct Thief {
     theft: Theft,
     here: Endpoint,
     forks: u32,
+    /// The record that he floods.
+    record: RecordId,
+    floods: u32,
+    sent: Option<Sent>,
 }
 
 /// A session that is open: what he sends, and what the site above says.
@@ -76,9 +118,21 @@ fn frame(message: Vec<u8>) -> LinkFrame {
     LinkFrame { group: String::new(), message, compressed: false }
 }
 
+/// Batches as honest nodes send them: large ones are compressed.
+fn frames(batches: impl IntoIterator<Item = Batch>) -> Vec<LinkFrame> {
+    let packed = |batch| {
+        let bytes = Message::Batch(Box::new(batch)).to_bytes();
+        match zstd::bulk::compress(&bytes, ZSTD_LEVEL) {
+            Ok(packed) if bytes.len() >= COMPRESS_FROM => LinkFrame { compressed: true, ..frame(packed) },
+            _ => frame(bytes),
+        }
+    };
+    batches.into_iter().map(packed).collect()
+}
+
 impl Thief {
     fn pick(&self, count: usize) -> usize {
-        usize::try_from(self.country.random() % count.max(1) as u64).unwrap_or(0)
+        self.country.pick(count)
     }
 
     /// One session about a shard.
@@ -89,8 +143,9 @@ impl Thief {
         let goods = Goods::of(&self.country, self.site, shard)?;
         let frames = match self.theft {
             Theft::Forges => self.forgeries(&goods, &heard),
-            Theft::Forks => self.forks(&goods),
-            Theft::Crowds => vec![frame(goods.crowd().to_bytes())],
+            Theft::Forks => self.forks(&goods, shard)?,
+            Theft::Crowds if self.pick(4) == 0 => frames(goods.secrets()),
+            Theft::Crowds => frames([goods.crowd()]),
         };
         for frame in frames {
             line.outgoing.unbounded_send(frame).ok()?;
@@ -116,26 +171,58 @@ impl Thief {
             11 => goods.unreadable(),
             _ => goods.of_another_shard(),
         };
-        batch.into_iter().map(|batch| frame(Message::Batch(Box::new(batch)).to_bytes())).collect()
+        frames(batch)
     }
 
     /// Something that must be taken.
-    fn forks(&mut self, goods: &Goods) -> Vec<LinkFrame> {
-        let batch = match self.pick(6) {
+    fn forks(&mut self, goods: &Goods, shard: ShardId) -> Option<Vec<LinkFrame>> {
+        let (kind, batches) = match self.pick(6) {
             0 if self.forks < FORKS_MAX => {
                 self.forks += 1;
-                goods.own_chain_forked()
+                (Kind::Fork, vec![goods.own_chain_forked()?])
             }
             1 if self.forks < FORKS_MAX => {
                 self.forks += 1;
-                goods.own_chain_continued()
+                (Kind::Next, vec![goods.own_chain_continued()?])
             }
-            2 => Some(goods.unknown()),
-            3 => Some(goods.large()),
-            4 => Some(goods.partly_unknown()),
-            _ => Some(goods.hostile_overwrites()),
+            2 => (Kind::Unknown, vec![goods.unknown()]),
+            3 if self.floods < FLOODS_MAX => {
+                self.floods += 1;
+                (Kind::Flood, goods.flood(self.record))
+            }
+            4 => (Kind::PartlyUnknown, vec![goods.partly_unknown()]),
+            _ => (Kind::Overwrites, vec![goods.hostile_overwrites()]),
         };
-        batch.into_iter().map(|batch| frame(Message::Batch(Box::new(batch)).to_bytes())).collect()
+        let tips = batches.iter().flat_map(|batch| &batch.seals).map(|seal| seal.tip.hash).collect();
+        let before = self.above(shard).map_or(0, |(state, group)| {
+            let key = Keys(group).shard(shard);
+            registry::read::<ShardState>(&*state, &key).ok().flatten().map_or(0, |shard| shard.arrivals)
+        });
+        self.sent = Some(Sent { kind, shard, tips, before });
+        Some(frames(batches))
+    }
+
+    /// Where the site above has a shard.
+    fn above(&self, shard: ShardId) -> Option<(Arc<MemoryState>, GroupId)> {
+        let above = self.country.sites()[self.site].parent?;
+        let node = self.country.machines_of(above).into_iter().next()?;
+        Some((engine(&self.country, node), self.country.sites()[above].group_of(shard)?))
+    }
+
+    /// Counts what the site above took of what was sent to it last.
+    fn count_taken(&mut self) {
+        let Some(Sent { kind, shard, tips, before }) = self.sent.take() else { return };
+        let Some((state, group)) = self.above(shard) else { return };
+        let came = arrivals(&*state, group, shard, before + 1);
+        let is_taken = tips.iter().any(|tip| came.contains(tip));
+        match kind {
+            Kind::Fork => sometimes("a thief's fork is taken", is_taken),
+            Kind::Next => sometimes("a thief's next edit is taken", is_taken),
+            Kind::Unknown => sometimes("a thief's edit that nobody knows is taken", is_taken),
+            Kind::PartlyUnknown => sometimes("a thief's command that is known in part is taken", is_taken),
+            Kind::Flood => sometimes("a thief's flood is taken", is_taken),
+            Kind::Overwrites => sometimes("a thief's overwrites of what is not there are taken", is_taken),
+        };
     }
 
     /// A session with the group of the site above that hosts the shard.

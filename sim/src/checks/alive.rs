@@ -11,19 +11,23 @@ use crate::trace::NodePlace;
 
 pub struct Alive;
 
-/// Faults that damage what a node has, or take it out of its site, so that it is right to refuse.
-const DAMAGING: [&str; 6] = ["rot", "forget_vote", "lose_disk", "remove_node", "replace_node", "gone"];
+/// Faults that damage what a node has, so that it is right to refuse.
+const DAMAGING: [&str; 4] = ["rot", "forget_vote", "lose_disk", "gone"];
 
-/// Whether it may be right that a node does not run: such a fault hit it, or half of its site's nodes, which are then no
-/// majority.
+/// What operators do to take a node out of its site: those who stay keep their votes.
+const TAKING_OUT: [&str; 2] = ["remove_node", "replace_node"];
+
+/// Whether it may be right that a node does not run: it was damaged or taken out, or half of its site's nodes were damaged, so
+/// that the others are no majority.
 pub fn is_excused(world: &World, node: NodePlace) -> bool {
-    let is_damaged = |node: &NodePlace| DAMAGING.iter().any(|kind| world.country.was_hit(kind, *node));
+    let is_hit = |kinds: &[&'static str], node: NodePlace| kinds.iter().any(|kind| world.country.was_hit(kind, node));
     let nodes: Vec<NodePlace> = {
         let machines = world.country.machines();
         let site = machines[node].site;
         (0..machines.len()).filter(|other| machines[*other].site == site).collect()
     };
-    is_damaged(&node) || 2 * nodes.iter().filter(|other| is_damaged(other)).count() >= nodes.len()
+    let damaged = nodes.iter().filter(|other| is_hit(&DAMAGING, **other)).count();
+    is_hit(&DAMAGING, node) || is_hit(&TAKING_OUT, node) || 2 * damaged >= nodes.len()
 }
 
 impl Check for Alive {

@@ -1,31 +1,30 @@
 //! What callers and thieves leave behind stays within the bounds that the node names: lives of a site as an author, secrets of a
-//! session, heads of a shard, and records that one office writes.
+//! session, heads of a shard, and what sites write into a record: each what its share may make of it, whoever has its key, and an
+//! honest one that writes alone no more than an officer may.
 //!
-//! Looked at from time to time and at the end, at every replica. Does not check: how long a record grows that several offices write at
-//! once, or one whose key was stolen: a merge takes what came; and what is in memory.
+//! Looked at from time to time and at the end, at every replica. Does not check: what is in memory; how much of its share a site
+//! that was set back may leave alone in a record, where what it wrote twice comes together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::edit::Author;
+use dinhba_core::edit::{Author, Edit};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, GroupId, RecordId, SessionId, SiteId};
+use dinhba_core::ids::{AuthorId, RecordId, SessionId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::level::{LEVEL_MAX, limits};
 use dinhba_core::registry::{self, LIVES_MAX, SECRETS_MAX};
-use dinhba_core::store::StateView;
+use dinhba_core::share::FLOOD_BYTES;
+use dinhba_core::store::StoreError;
 use dinhba_core::sync::HEADS_MAX;
 
-use super::{Check, World};
+use super::{Check, CopyPlace, World};
 use crate::scenario::Promise;
-use crate::state::{ShardCopy, engine, shard_copy};
+use crate::state::{ShardCopy, engine};
 
-/// While a run goes on, so many looks pass between two of this check.
-const LOOKS_PER_CHECK: u64 = 60;
+/// What a site's share may take of a record, as a value of an engine: four times what it counts.
+const SITE_BYTES_MAX: usize = 4 * FLOOD_BYTES as usize;
 
-#[derive(Default)]
-pub struct BoundsHold {
-    looks: u64,
-}
+pub struct BoundsHold;
 
 /// Sites with more lives than are taken.
 fn too_many_lives(copy: &ShardCopy) -> Vec<String> {
@@ -37,59 +36,58 @@ fn too_many_lives(copy: &ShardCopy) -> Vec<String> {
     beyond.map(|(site, lives)| format!("{site} has {} lives, and {LIVES_MAX} are taken", lives.len())).collect()
 }
 
-/// Sessions with more secrets than are taken.
-fn too_many_secrets(view: &dyn StateView, group: GroupId, copy: &ShardCopy) -> Vec<String> {
-    let session = |edit: &dinhba_core::edit::Edit| (edit.header.author.id(), edit.header.origin.request.session);
+/// Sessions with more secrets, and shards with more heads, than are taken.
+fn too_many_beside(world: &World, at: &CopyPlace, copy: &ShardCopy) -> Result<Vec<String>, StoreError> {
+    let (view, keys, mut found) = (engine(&world.country, at.node), Keys(at.group), Vec::new());
+    let session = |edit: &Edit| (edit.header.author.id(), edit.header.origin.request.session);
     let sessions: BTreeSet<(AuthorId, SessionId)> = copy.edits.values().map(|(_, edit)| session(edit)).collect();
-    let secrets = |(author, session): &(AuthorId, SessionId)| {
-        let key = Keys(group).secret(copy.state.info.shard, *author, *session);
-        registry::read::<Vec<[u8; 32]>>(view, &key).ok().flatten().map_or(0, |secrets| secrets.len())
-    };
-    let beyond = sessions.iter().map(secrets).filter(|count| *count > SECRETS_MAX);
-    beyond.map(|count| format!("a session has {count} secrets, and {SECRETS_MAX} are taken")).collect()
+    for (author, session) in sessions {
+        let secrets: Option<Vec<[u8; 32]>> = registry::read(&*view, &keys.secret(at.shard, author, session))?;
+        let count = secrets.map_or(0, |secrets| secrets.len());
+        if count > SECRETS_MAX {
+            found.push(format!("a session has {count} secrets, and {SECRETS_MAX} are taken"));
+        }
+    }
+    let heads = registry::heads(&*view, keys, at.shard)?.len();
+    if heads > HEADS_MAX {
+        found.push(format!("its heads tell of {heads} branches, and {HEADS_MAX} are taken"));
+    }
+    Ok(found)
 }
 
-/// Records above their bound that one honest office wrote alone.
+/// Records above their bounds.
 fn too_large(world: &World, copy: &ShardCopy) -> Vec<String> {
-    let stolen = |id: SiteId| {
-        let place = world.country.sites().iter().position(|site| site.id == id);
-        place.is_none_or(|place| world.country.was_stolen(place))
+    let (stolen, sites) = (world.stolen(), world.country.sites());
+    let was_set_back = |id: SiteId| {
+        let place = sites.iter().position(|site| site.id == id);
+        place.is_none_or(|place| world.was_set_back(place))
     };
     let mut writers: BTreeMap<RecordId, BTreeSet<Author>> = BTreeMap::new();
     for (_, edit) in copy.edits.values() {
         writers.entry(edit.header.record).or_default().insert(edit.header.author);
     }
-    let is_ones_own = |id: &RecordId| {
-        writers.get(id).is_some_and(|all| all.len() == 1 && all.iter().all(|author| !stolen(author.site)))
-    };
     let mut found = Vec::new();
     for (key, record) in &copy.records {
+        let authors = registry::record_of(key).ok().and_then(|id| writers.remove(&id)).unwrap_or_default();
+        let by: BTreeSet<SiteId> = authors.iter().map(|author| author.site).collect();
+        let is_ones_own = by.len() == 1
+            && by.is_disjoint(&stolen)
+            && (authors.len() == 1 || !by.iter().any(|site| was_set_back(*site)));
+        let bytes_max = if is_ones_own { limits(LEVEL_MAX).record_bytes } else { by.len() * SITE_BYTES_MAX };
         let bytes = record.to_bytes().len();
-        let bytes_max = limits(LEVEL_MAX).record_bytes;
-        if bytes > bytes_max && registry::record_of(key).is_ok_and(|id| is_ones_own(&id)) {
-            found.push(format!("a record takes {bytes} bytes, and may take {bytes_max}"));
+        if bytes > bytes_max {
+            found.push(format!("a record that {} sites wrote takes {bytes} bytes, and may take {bytes_max}", by.len()));
         }
     }
     found
 }
 
 fn beyond(world: &World) -> Vec<String> {
-    let (country, mut found) = (&world.country, Vec::new());
-    for (node, group, _) in world.running() {
-        let (state, name) = (engine(country, node), country.name(node));
-        for shard in country.sites()[country.machines()[node].site].shards() {
-            let Ok(Some(copy)) = shard_copy(&*state, group, shard) else { continue };
-            let mut texts = too_many_lives(&copy);
-            texts.extend(too_many_secrets(&*state, group, &copy));
-            texts.extend(too_large(world, &copy));
-            let heads = registry::heads(&*state, Keys(group), shard).map_or(0, |heads| heads.len());
-            if heads > HEADS_MAX {
-                texts.push(format!("its heads tell of {heads} branches, and {HEADS_MAX} are taken"));
-            }
-            found.extend(texts.into_iter().map(|text| format!("{name}, {shard}: {text}")));
-        }
-    }
-    found
+    world.copies(|at, copy| {
+        let beside = too_many_beside(world, at, copy);
+        let beside = beside.unwrap_or_else(|error| world.unreadable(at.node, at.group, &error).into_iter().collect());
+        too_many_lives(copy).into_iter().chain(beside).chain(too_large(world, copy)).collect()
+    })
 }
 
 impl Check for BoundsHold {
@@ -97,9 +95,12 @@ impl Check for BoundsHold {
         Promise::BoundsHold
     }
 
+    fn every(&self) -> u64 {
+        60
+    }
+
     fn look(&mut self, world: &World) -> Vec<String> {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_PER_CHECK) { beyond(world) } else { Vec::new() }
+        beyond(world)
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {

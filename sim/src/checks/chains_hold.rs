@@ -9,7 +9,7 @@ use dinhba_core::ids::{Hash, SiteId};
 
 use super::{Check, World};
 use crate::scenario::Promise;
-use crate::state::{ShardCopy, engine, shard_copy};
+use crate::state::ShardCopy;
 
 pub struct ChainsHold;
 
@@ -69,35 +69,8 @@ impl Check for ChainsHold {
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {
-        let mut found = Vec::new();
-        let losses = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect::<BTreeSet<_>>();
-        let country = &world.country;
-        let may_fork = |site: &usize| losses.contains(site) || country.was_stolen(*site);
-        let may_fork: BTreeSet<SiteId> =
-            (0..country.sites().len()).filter(may_fork).map(|site| country.sites()[site].id).collect();
-        for (site, plan) in world.country.sites().iter().enumerate() {
-            for node in world.country.machines_of(site) {
-                let state = engine(&world.country, node);
-                for (group, shards) in &plan.groups {
-                    for shard in shards {
-                        let name = world.country.name(node);
-                        match shard_copy(&*state, *group, *shard) {
-                            Ok(Some(copy)) => {
-                                found.extend(forked(&copy, &may_fork).map(|text| format!("{name}, {shard}: {text}")));
-                                found.extend(broken(&copy).into_iter().map(|text| format!("{name}, {shard}: {text}")));
-                            }
-                            Ok(None) => {}
-                            // Damage is found and refused: `alive` decides whether there was a reason for it.
-                            Err(error) => tracing_damage(&name, &error),
-                        }
-                    }
-                }
-            }
-        }
-        found
+        let mut may_fork = world.stolen();
+        may_fork.extend(world.lost().into_iter().map(|site| world.country.sites()[site].id));
+        world.copies(|_, copy| forked(copy, &may_fork).chain(broken(copy)).collect())
     }
-}
-
-fn tracing_damage(name: &str, error: &dinhba_core::store::StoreError) {
-    tracing::debug!(name, %error, "not checked: damaged");
 }

@@ -106,12 +106,13 @@ fn in_part(
         let mut shown = 0;
         for one in command {
             let is_aside = registry::read::<Poison>(view, &keys.poison(shard, &one.place))?.is_some();
-            shown += usize::from(!is_aside && is_shown(view, keys, shard, one)?);
-            if !is_aside && !is_shown(view, keys, shard, one)? {
-                found.push(format!(
-                    "part {} of {} is neither folded nor set aside",
-                    one.edit.header.part, header.origin.request
-                ));
+            match (is_aside, is_shown(view, keys, shard, one)?) {
+                (true, _) => {}
+                (false, true) => shown += 1,
+                (false, false) => {
+                    let (part, request) = (one.edit.header.part, header.origin.request);
+                    found.push(format!("part {part} of {request} is neither folded nor set aside"));
+                }
             }
         }
         if shown > 0 && shown < command.len() {
@@ -123,10 +124,7 @@ fn in_part(
 
 impl CommandsWhole {
     fn check(&mut self, world: &World, whole: bool) -> Vec<String> {
-        let sites = world.country.sites().iter().enumerate();
-        let stolen: BTreeSet<SiteId> =
-            sites.filter(|(place, _)| world.country.was_stolen(*place)).map(|(_, site)| site.id).collect();
-        let mut found = Vec::new();
+        let (stolen, mut found) = (world.stolen(), Vec::new());
         for (node, group, _) in world.running() {
             if !is_replaced(world, node, group) {
                 found.extend(self.check_replica(world, (node, group), &stolen, whole));
@@ -144,8 +142,12 @@ impl CommandsWhole {
         whole: bool,
     ) -> Vec<String> {
         let (state, keys, life) = (engine(&world.country, node), Keys(group), world.country.machines()[node].lives);
+        let shards = match registry::read_range::<ShardState>(&*state, keys.shards()) {
+            Ok(shards) => shards,
+            Err(error) => return world.unreadable(node, group, &error).into_iter().collect(),
+        };
         let mut found = Vec::new();
-        for (_, shard) in registry::read_range::<ShardState>(&*state, keys.shards()).unwrap_or_default() {
+        for (_, shard) in shards {
             let id = shard.info.shard;
             let read = self.read.entry((node, id)).or_default();
             // After a restart what was not flushed may be gone, and a state may be made again: from the beginning.
@@ -154,9 +156,12 @@ impl CommandsWhole {
             if after == shard.arrivals {
                 continue;
             }
-            // What cannot be read is damage, which the replica meets by itself.
-            let texts = in_part(&*state, keys, (id, after), stolen).unwrap_or_default();
-            found.extend(texts.into_iter().map(|text| format!("{}, {id}: {text}", world.country.name(node))));
+            match in_part(&*state, keys, (id, after), stolen) {
+                Ok(texts) => {
+                    found.extend(texts.into_iter().map(|text| format!("{}, {id}: {text}", world.country.name(node))));
+                }
+                Err(error) => found.extend(world.unreadable(node, group, &error)),
+            }
         }
         found
     }
@@ -178,38 +183,11 @@ impl Check for CommandsWhole {
 
 #[cfg(test)]
 mod tests {
-    use dinhba_core::claims::{Claims, Purpose, Role};
-    use dinhba_core::edit::{Author, EditKind, Header, Origin};
-    use dinhba_core::ids::{EvidenceId, Incarnation, RecordId, RequestId, SessionId, UnitId};
-    use dinhba_core::schema::RecordKind;
-
+    use super::super::testing::{author, edit};
     use super::*;
 
-    fn arrived(number: u64, (part, of): (u32, u32), request: u64) -> Arrived {
-        let author = Author { site: SiteId(1), shard: ShardId(2), incarnation: Incarnation([3; 16]) };
-        let origin = Origin {
-            request: RequestId { session: SessionId([6; 16]), counter: request },
-            claims: Claims::new("a", Role::Registrar, UnitId(8), EvidenceId::default()).expect("claims"),
-            purpose: Purpose::Registration,
-            case: "HS-1".parse().expect("a case"),
-            authored_ms: 0,
-            received_ms: 0,
-        };
-        let header = Header {
-            level: 1,
-            author,
-            number,
-            previous: Hash::default(),
-            kind: EditKind::Change,
-            record: RecordId::default(),
-            record_kind: RecordKind::Person,
-            part,
-            of,
-            origin,
-            valid_from: Vec::new(),
-            extensions: Vec::new(),
-        };
-        let edit = Edit { header, changes: Vec::new() };
+    fn arrived(number: u64, part: (u32, u32), request: u64) -> Arrived {
+        let edit = edit(author(1), number, part, request);
         Arrived { place: edit.dot(), hash: Hash::default(), edit }
     }
 

@@ -2,18 +2,18 @@
 //! what its edits make when they are folded anew.
 //!
 //! Computed here from what lies in the state engine, at every replica apart: equal digests prove nothing if all keep them
-//! wrong alike. Does not check: what the edits say (`nothing_lost`); the search index; states that cannot be read, which
-//! `alive` asks about.
+//! wrong alike. Does not check: what the edits say (`nothing_lost`); the search index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::command::{ConflictEntry, Digest};
+use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing};
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, RecordId, ShardId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, Arrival, Context, GroupState, Poison, ShardState, StoredEdit, conflicts_of};
 use dinhba_core::schema::RecordKind;
+use dinhba_core::search::{Term, personal_numbers};
 use dinhba_core::store::{StateView, StoreError};
 
 use super::never_back::is_replaced;
@@ -22,13 +22,7 @@ use crate::scenario::Promise;
 use crate::state::engine;
 use crate::trace::NodePlace;
 
-/// While a run goes on, so many looks pass between two of this check: it reads and hashes all that is there.
-const LOOKS_PER_CHECK: u64 = 60;
-
-#[derive(Default)]
-pub struct DigestsTrue {
-    looks: u64,
-}
+pub struct DigestsTrue;
 
 /// A shard as a replica has it.
 struct Shard<'a> {
@@ -94,6 +88,7 @@ impl Shard<'_> {
         let (keys, mut found) = (self.context.keys(), Vec::new());
         let level = registry::read::<GroupState>(self.view, &keys.group())?.map_or(0, |group| group.level);
         let (mut digest, mut persons, mut households) = (Digest::default(), 0, 0);
+        let (mut conflicts, mut numbers) = (BTreeSet::new(), BTreeMap::<Term, Vec<RecordId>>::new());
         for (key, record) in registry::read_range::<Record>(self.view, keys.records(self.id()))? {
             let id = registry::record_of(&key)?;
             digest.add(Digest::of(&self.context.digest_key.secret, &[&id.0[..], &record.to_bytes()].concat()));
@@ -109,9 +104,9 @@ impl Shard<'_> {
             if !is_marked {
                 found.push(format!("other edits of record {id} are set aside than those that flood it"));
             }
-            let listed = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), Some(id)))?.len();
-            if listed < conflicts_of(level, &record).len() {
-                found.push(format!("a conflict of record {id} is on no list"));
+            conflicts.extend(conflicts_of(level, &record).into_iter().map(|conflict| (id, conflict)));
+            for number in personal_numbers(level, &record, &self.context.index_key.secret) {
+                numbers.entry(number).or_default().push(id);
             }
             edited.remove(&id);
         }
@@ -120,13 +115,25 @@ impl Shard<'_> {
                 found.push(format!("record {id} has edits and is not there"));
             }
         }
-        let conflicts = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), None))?.len() as u64;
+        let shared = numbers.into_values().filter(|holders| holders.len() > 1).flatten();
+        conflicts.extend(shared.map(|id| (id, ConflictKey::Number(Nothing))));
+        let due: BTreeSet<Vec<u8>> =
+            conflicts.iter().map(|(id, conflict)| keys.conflict(self.id(), *id, &conflict.to_bytes())).collect();
+        let listed = registry::read_range::<ConflictEntry>(self.view, keys.conflicts(self.id(), None))?;
+        let listed: BTreeSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
+        let (missing, invented) = (due.difference(&listed).count(), listed.difference(&due).count());
+        if missing + invented > 0 {
+            found.push(format!(
+                "of {} conflicts {missing} are on no list, and {invented} that there are not are",
+                due.len()
+            ));
+        }
         let kept = &self.state;
         found.extend(untrue(&[
             ("digest of the records", kept.state_digest == digest),
             ("number of persons", kept.persons == persons),
             ("number of households", kept.households == households),
-            ("number of conflicts", kept.conflicts == conflicts),
+            ("number of conflicts", kept.conflicts == due.len() as u64),
         ]));
         Ok(found)
     }
@@ -143,13 +150,17 @@ fn faults_of(world: &World, node: NodePlace, group: GroupId) -> Vec<String> {
         return Vec::new();
     };
     let (state, name) = (engine(&world.country, node), world.country.name(node));
-    let shards = registry::read_range::<ShardState>(&*state, context.keys().shards()).unwrap_or_default();
+    let shards = match registry::read_range::<ShardState>(&*state, context.keys().shards()) {
+        Ok(shards) => shards,
+        Err(error) => return world.unreadable(node, group, &error).into_iter().collect(),
+    };
     let mut found = Vec::new();
     for (_, shard) in shards {
         let shard = Shard { view: &*state, context: &context, state: shard };
-        // What cannot be read is damage, which the replica meets by itself.
-        let faults = shard.faults().unwrap_or_default();
-        found.extend(faults.into_iter().map(|fault| format!("{name}, {}: {fault}", shard.id())));
+        match shard.faults() {
+            Ok(faults) => found.extend(faults.into_iter().map(|fault| format!("{name}, {}: {fault}", shard.id()))),
+            Err(error) => found.extend(world.unreadable(node, group, &error)),
+        }
     }
     found
 }
@@ -165,9 +176,13 @@ impl Check for DigestsTrue {
         Promise::DigestsTrue
     }
 
+    /// It reads and hashes all that is there.
+    fn every(&self) -> u64 {
+        60
+    }
+
     fn look(&mut self, world: &World) -> Vec<String> {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_PER_CHECK) { all_faults(world) } else { Vec::new() }
+        all_faults(world)
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {

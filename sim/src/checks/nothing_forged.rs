@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dinhba_core::edit::Edit;
 use dinhba_core::ids::{Hash, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, Arrival};
@@ -13,16 +14,10 @@ use dinhba_core::registry::{self, Arrival};
 use super::converges::best;
 use super::{Check, World};
 use crate::scenario::Promise;
-use crate::state::{engine, hashes_of_machine, shard_copy};
+use crate::state::{engine, hashes_of_machine};
 use crate::trace::SitePlace;
 
-/// While a run goes on, so many looks pass between two of this check.
-const LOOKS_PER_CHECK: u64 = 20;
-
-#[derive(Default)]
-pub struct NothingForged {
-    looks: u64,
-}
+pub struct NothingForged;
 
 /// Sites whose edits are their own: nobody has their key, and they lost nothing.
 fn honest(world: &World) -> Vec<SitePlace> {
@@ -35,8 +30,17 @@ fn come_home(world: &World, site: SitePlace) -> Vec<String> {
     for (group, shard) in plan.hosts() {
         let Some(node) = best(world, group) else { continue };
         let (state, keys) = (engine(&world.country, node), Keys(group));
-        let authors = registry::authors(&*state, keys, shard).unwrap_or_default();
-        let arrivals = registry::read_range::<Arrival>(&*state, keys.arrivals(shard, 0)).unwrap_or_default();
+        let read = || {
+            let arrivals = registry::read_range::<Arrival>(&*state, keys.arrivals(shard, 0))?;
+            Ok((registry::authors(&*state, keys, shard)?, arrivals))
+        };
+        let (authors, arrivals) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                found.extend(world.unreadable(node, group, &error));
+                continue;
+            }
+        };
         let is_own =
             |arrival: &Arrival| authors.get(&arrival.dot.actor).is_some_and(|state| state.author.site == plan.id);
         let foreign = arrivals.iter().filter(|(_, arrival)| arrival.from.is_some() && is_own(arrival)).count();
@@ -61,24 +65,14 @@ fn foreign_everywhere(world: &World) -> Vec<String> {
         })
         .collect();
     let known: BTreeSet<SiteId> = country.sites().iter().map(|site| site.id).collect();
-    let mut found = Vec::new();
-    for (site, plan) in country.sites().iter().enumerate() {
-        for node in country.machines_of(site) {
-            for (group, shard) in plan.hosts() {
-                let Ok(Some(copy)) = shard_copy(&*engine(country, node), group, shard) else { continue };
-                let is_forged = |(hash, edit): &&(Hash, dinhba_core::edit::Edit)| {
-                    let author = edit.header.author.site;
-                    !known.contains(&author) || held.get(&author).is_some_and(|held| !held.contains(hash))
-                };
-                let forged = copy.edits.values().filter(is_forged).count();
-                if forged > 0 {
-                    let name = country.name(node);
-                    found.push(format!("{name}, {shard}: {forged} edits that their authors never wrote"));
-                }
-            }
-        }
-    }
-    found
+    let is_forged = |(hash, edit): &&(Hash, Edit)| {
+        let author = edit.header.author.site;
+        !known.contains(&author) || held.get(&author).is_some_and(|held| !held.contains(hash))
+    };
+    world.copies(|_, copy| match copy.edits.values().filter(is_forged).count() {
+        0 => Vec::new(),
+        forged => vec![format!("{forged} edits that their authors never wrote")],
+    })
 }
 
 impl Check for NothingForged {
@@ -86,16 +80,16 @@ impl Check for NothingForged {
         Promise::NothingForged
     }
 
+    fn every(&self) -> u64 {
+        20
+    }
+
     fn look(&mut self, world: &World) -> Vec<String> {
-        self.looks += 1;
-        if !self.looks.is_multiple_of(LOOKS_PER_CHECK) {
-            return Vec::new();
-        }
         honest(world).into_iter().flat_map(|site| come_home(world, site)).collect()
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {
-        let mut found: Vec<String> = honest(world).into_iter().flat_map(|site| come_home(world, site)).collect();
+        let mut found = self.look(world);
         found.extend(foreign_everywhere(world));
         found
     }

@@ -1,6 +1,6 @@
-//! Every edit that somebody was told is accepted is held at every site of its shard, and every value of a field is what the
-//! edits say: written, and overwritten by nobody who had seen it. So an accepted value is visible, replaced by one whose
-//! author had seen it, or in conflict.
+//! Every edit that somebody was told is accepted is held at every site of its shard, and none is set aside for good unless its
+//! site's key was stolen; and every value of a field is what the edits say: written, and overwritten by nobody who had seen it.
+//! So an accepted value is visible, replaced by one whose author had seen it, or in conflict.
 //!
 //! Does not check: nodes that left their group; edits that were alone on a disk that the scenario took away beyond the
 //! promises; of a record on which a chain that branches bears, which of the values that somebody named are replaced (there, names
@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::edit::{Dot, Edit, GROUNDS};
-use dinhba_core::ids::{AuthorId, Hash, RecordId};
+use dinhba_core::ids::{AuthorId, Hash, RecordId, SiteId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, alias_id};
 use dinhba_core::schema::FieldId;
@@ -18,7 +18,7 @@ use super::converges::is_member;
 use super::{Check, World};
 use crate::country::Power;
 use crate::scenario::Promise;
-use crate::state::{ShardCopy, engine, shard_copy};
+use crate::state::ShardCopy;
 
 pub struct NothingLost;
 
@@ -138,6 +138,18 @@ fn misfolded(copy: &ShardCopy) -> Vec<String> {
     found
 }
 
+/// What is set aside of sites that nobody else speaks for. All levels are those of the highest by now, so each of their edits
+/// is one that every site knows.
+fn set_aside(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String> {
+    let mut aside: BTreeMap<SiteId, u64> = BTreeMap::new();
+    for place in &copy.aside {
+        let site = copy.edits[place].1.header.author.site;
+        *aside.entry(site).or_default() += u64::from(!stolen.contains(&site));
+    }
+    aside.retain(|_, count| *count > 0);
+    aside.into_iter().map(|(site, count)| format!("{count} accepted edits of {site} are set aside")).collect()
+}
+
 impl Check for NothingLost {
     fn promise(&self) -> Promise {
         Promise::NothingLost
@@ -145,33 +157,20 @@ impl Check for NothingLost {
 
     fn judge(&mut self, world: &World) -> Vec<String> {
         let country = &world.country;
-        let ledger = world.oracle.ledger();
+        let (ledger, stolen) = (world.oracle.ledger(), world.stolen());
         let mut found = ledger.contradictions.clone();
-        for (site, plan) in country.sites().iter().enumerate() {
-            for node in country.machines_of(site) {
-                if country.machines()[node].power != Power::On {
-                    continue;
-                }
-                let name = country.name(node);
-                for (group, shards) in plan.groups.iter().filter(|(group, _)| is_member(world, *group, node)) {
-                    for shard in shards {
-                        let Ok(Some(copy)) = shard_copy(&*engine(country, node), *group, *shard) else { continue };
-                        let held: BTreeSet<Hash> = copy.edits.values().map(|(hash, _)| *hash).collect();
-                        let due =
-                            ledger.told.iter().filter(|(_, told)| told.shard == *shard && ledger.is_covered(told));
-                        for (request, told) in due.filter(|(_, told)| !held.contains(&told.hash)) {
-                            let at = told.at;
-                            let by = &country.sites()[told.site].code;
-                            found.push(format!(
-                                "{name} lacks edit {} ({request}), accepted by {by} at {at:?}",
-                                told.hash
-                            ));
-                        }
-                        found.extend(misfolded(&copy).into_iter().map(|text| format!("{name}, {shard}: {text}")));
-                    }
-                }
+        found.extend(world.copies(|at, copy| {
+            if country.machines()[at.node].power != Power::On || !is_member(world, at.group, at.node) {
+                return Vec::new();
             }
-        }
+            let held: BTreeSet<Hash> = copy.edits.values().map(|(hash, _)| *hash).collect();
+            let due = ledger.told.iter().filter(|(_, told)| told.shard == at.shard && ledger.is_covered(told));
+            let lacking = due.filter(|(_, told)| !held.contains(&told.hash)).map(|(request, told)| {
+                let by = &country.sites()[told.site].code;
+                format!("edit {} ({request}) is missing, accepted by {by} at {:?}", told.hash, told.at)
+            });
+            lacking.chain(set_aside(copy, &stolen)).chain(misfolded(copy)).collect()
+        }));
         found
     }
 }
@@ -179,48 +178,25 @@ impl Check for NothingLost {
 #[cfg(test)]
 mod tests {
     use crdts::CmRDT;
-    use dinhba_core::claims::{Claims, Purpose, Role};
     use dinhba_core::command::ShardInfo;
-    use dinhba_core::edit::{Author, Change, EditKind, Header, Origin};
-    use dinhba_core::ids::{EvidenceId, Incarnation, RequestId, ShardId, SiteId, UnitId};
+    use dinhba_core::edit::{Author, Change};
+    use dinhba_core::ids::{GroupId, ShardId};
     use dinhba_core::keys::Keys;
     use dinhba_core::record::Write;
     use dinhba_core::registry::{AuthorState, ShardState};
     use dinhba_core::schema::{RecordKind, field};
 
+    use super::super::testing::{self, author};
     use super::*;
-
-    fn author(site: u64) -> Author {
-        Author { site: SiteId(site), shard: ShardId(2), incarnation: Incarnation([3; 16]) }
-    }
 
     /// An edit of a note that replaces what these numbers of the same author wrote.
     fn edit(site: u64, number: u64, record: u8, replaces: &[u64]) -> Edit {
-        let author = author(site);
-        let overwrites = replaces.iter().map(|counter| Dot { actor: author.id(), counter: *counter }).collect();
-        let origin = Origin {
-            request: RequestId::default(),
-            claims: Claims::new("a", Role::Registrar, UnitId(8), EvidenceId::default()).expect("claims"),
-            purpose: Purpose::Registration,
-            case: "HS-1".parse().expect("a case"),
-            authored_ms: 0,
-            received_ms: 0,
-        };
-        let header = Header {
-            level: 1,
-            author,
-            number,
-            previous: Hash::default(),
-            kind: EditKind::Change,
-            record: RecordId([record; 16]),
-            record_kind: RecordKind::Person,
-            part: 0,
-            of: 1,
-            origin,
-            valid_from: Vec::new(),
-            extensions: Vec::new(),
-        };
-        Edit { header, changes: vec![Change { field: field::NOTE, element: Vec::new(), value: vec![1], overwrites }] }
+        let mut edit = testing::edit(author(site), number, (0, 1), number);
+        let actor = edit.header.author.id();
+        let overwrites = replaces.iter().map(|counter| Dot { actor, counter: *counter }).collect();
+        edit.header.record = RecordId([record; 16]);
+        edit.changes = vec![Change { field: field::NOTE, element: Vec::new(), value: vec![1], overwrites }];
+        edit
     }
 
     fn state(author: Author, trunk: Option<Dot>) -> AuthorState {
@@ -231,24 +207,12 @@ mod tests {
     fn copy(edits: Vec<(Dot, Edit)>, authors: Vec<AuthorState>, folds: impl Fn(&Edit) -> bool) -> ShardCopy {
         let mut records: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
         for (_, edit) in edits.iter().filter(|(_, edit)| folds(edit)) {
-            let key = Keys(dinhba_core::ids::GroupId(1)).record(ShardId(2), edit.header.record);
+            let key = Keys(GroupId(1)).record(ShardId(2), edit.header.record);
             let record = records.entry(key).or_insert_with(|| Record::new(RecordKind::Person));
             record.apply(Write::of(edit, edit.dot()));
         }
         let info = ShardInfo { shard: ShardId(2), path: Vec::new() };
-        let state = ShardState {
-            info,
-            own: author(1),
-            epoch: [0; 16],
-            arrivals: 0,
-            running: Hash::default(),
-            edits_digest: Default::default(),
-            state_digest: Default::default(),
-            persons: 0,
-            households: 0,
-            conflicts: 0,
-            poisoned: 0,
-        };
+        let state = ShardState::new(info, author(1), [0; 16]);
         let edits = edits.into_iter().map(|(place, edit)| (place, (Hash::default(), edit))).collect();
         ShardCopy { state, authors, edits, aside: BTreeSet::new(), records }
     }
@@ -287,5 +251,7 @@ mod tests {
         assert_eq!(misfolded(&aside).len(), 1, "the second was not folded");
         aside.aside.insert(lies_at(2, 2));
         assert_eq!(misfolded(&aside), Vec::<String>::new(), "and need not be, since it is set aside");
+        assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(1)])).len(), 1, "which it may not be");
+        assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(2)])), Vec::<String>::new(), "unless it may be a thief's");
     }
 }

@@ -12,7 +12,6 @@ use dinhba_core::registry::{self, GroupState, next_access_hash};
 use dinhba_core::store::StateView;
 
 use super::{Check, World};
-use crate::country::Power;
 use crate::looks::{self, Counts};
 use crate::scenario::Promise;
 use crate::state::engine;
@@ -43,13 +42,6 @@ fn log_of(view: &dyn StateView, group: GroupId, logged: &mut Counts) -> Vec<Stri
     found
 }
 
-/// Whether all nodes of a site run as they were first started.
-fn never_restarted(world: &World, site: SitePlace) -> bool {
-    let machines = world.country.machines();
-    let mut of_site = machines.iter().filter(|machine| machine.site == site);
-    of_site.all(|machine| machine.lives == 1 && machine.power == Power::On)
-}
-
 impl Check for ReadsLogged {
     fn promise(&self) -> Promise {
         Promise::ReadsLogged
@@ -77,7 +69,7 @@ impl Check for ReadsLogged {
             }
         }
         let early =
-            ledger.looks.early.iter().filter(|((site, _), ..)| !is_broken(*site) && never_restarted(world, *site));
+            ledger.looks.early.iter().filter(|((site, _), ..)| !is_broken(*site) && world.never_restarted(*site));
         found.extend(early.map(|((site, _), look, at)| {
             let code = &country.sites()[*site].code;
             format!("{code}: what {} was shown by {} at {at:?} was not logged then", look.person, look.looked)

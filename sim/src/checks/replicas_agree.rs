@@ -16,13 +16,7 @@ use crate::scenario::Promise;
 use crate::state::engine;
 use crate::trace::NodePlace;
 
-/// While a run goes on, so many looks pass between two comparisons: reading whole states is what costs most.
-const LOOKS_PER_COMPARISON: u64 = 20;
-
-#[derive(Default)]
-pub struct ReplicasAgree {
-    looks: u64,
-}
+pub struct ReplicasAgree;
 
 fn hash_of(state: &MemoryState, group: GroupId) -> Option<blake3::Hash> {
     let (from, to) = Keys(group).all();
@@ -87,9 +81,13 @@ impl Check for ReplicasAgree {
         Promise::ReplicasAgree
     }
 
+    /// Reading whole states is what costs most.
+    fn every(&self) -> u64 {
+        20
+    }
+
     fn look(&mut self, world: &World) -> Vec<String> {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_PER_COMPARISON) { compare(world) } else { Vec::new() }
+        compare(world)
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {

@@ -12,18 +12,11 @@ use dinhba_core::registry::{self, StoredEdit};
 use dinhba_core::store::StateView;
 
 use super::{Check, World};
-use crate::country::{Machine, Power};
 use crate::scenario::Promise;
 use crate::state::{engine, hashes_of_machine};
 use crate::trace::SitePlace;
 
-/// So many looks pass between two of this check: statements come with each change, and lies stay for a while.
-const LOOKS_PER_CHECK: u64 = 5;
-
-#[derive(Default)]
-pub struct StatementsTrue {
-    looks: u64,
-}
+pub struct StatementsTrue;
 
 /// Whether a machine of the site holds the edit; by its name, which is quick, or under any other.
 fn is_held(world: &World, site: SitePlace, place: (GroupId, ShardId), head: &Dot, hash: Hash) -> bool {
@@ -44,30 +37,24 @@ fn is_held(world: &World, site: SitePlace, place: (GroupId, ShardId), head: &Dot
 
 fn lies(world: &World) -> Vec<String> {
     let country = &world.country;
-    let lost: Vec<SitePlace> = world.oracle.ledger().losses.iter().map(|loss| loss.site).collect();
-    let never_restarted = |site: SitePlace| {
-        let is_first_life = |machine: &Machine| machine.lives == 1 && machine.power == Power::On;
-        !lost.contains(&site)
-            && !country.was_stolen(site)
-            && country.machines().iter().all(|machine| machine.site != site || is_first_life(machine))
-    };
+    let lost = world.lost();
+    let is_asked = |site: SitePlace| !lost.contains(&site) && !country.was_stolen(site) && world.never_restarted(site);
     let mut found = Vec::new();
     for (reader, plan) in country.sites().iter().enumerate() {
         let Some(node) = country.machines_of(reader).into_iter().next() else { continue };
         let state = engine(country, node);
-        for (group, shards) in &plan.groups {
-            for shard in shards {
-                let kept = registry::read_range::<Statement>(&*state, Keys(*group).statements(*shard));
-                for (_, Statement { body, .. }) in kept.unwrap_or_default() {
-                    let Some(site) = country.sites().iter().position(|other| other.id == body.site) else { continue };
-                    let Some(theirs) = country.sites()[site].group_of(*shard).filter(|_| never_restarted(site)) else {
-                        continue;
-                    };
-                    for (actor, (counter, hash)) in body.heads {
-                        if !is_held(world, site, (theirs, *shard), &Dot { actor, counter }, hash) {
-                            let code = &country.sites()[site].code;
-                            found.push(format!("{code} states that it holds {hash} of {shard}, which it does not"));
-                        }
+        for (group, shard) in plan.hosts() {
+            let kept = registry::read_range::<Statement>(&*state, Keys(group).statements(shard));
+            if let Err(error) = &kept {
+                found.extend(world.unreadable(node, group, error));
+            }
+            for (_, Statement { body, .. }) in kept.unwrap_or_default() {
+                let Some(site) = country.sites().iter().position(|other| other.id == body.site) else { continue };
+                let Some(theirs) = country.sites()[site].group_of(shard).filter(|_| is_asked(site)) else { continue };
+                for (actor, (counter, hash)) in body.heads {
+                    if !is_held(world, site, (theirs, shard), &Dot { actor, counter }, hash) {
+                        let code = &country.sites()[site].code;
+                        found.push(format!("{code} states that it holds {hash} of {shard}, which it does not"));
                     }
                 }
             }
@@ -81,9 +68,13 @@ impl Check for StatementsTrue {
         Promise::StatementsTrue
     }
 
+    /// Statements come with each change, and lies stay for a while.
+    fn every(&self) -> u64 {
+        5
+    }
+
     fn look(&mut self, world: &World) -> Vec<String> {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_PER_CHECK) { lies(world) } else { Vec::new() }
+        lies(world)
     }
 
     fn judge(&mut self, world: &World) -> Vec<String> {

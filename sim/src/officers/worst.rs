@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::{Became, FILE_NUMBER, MOBILE, Officer};
-use crate::history::{Answered, Asked, Values};
+use crate::history::{Asked, Values};
 
 /// Letters of a paper's kind and of its issuer, as many as they take, of three bytes each.
 const KIND_LETTERS: usize = 100;
@@ -34,8 +34,11 @@ const MANY: usize = 100;
 
 impl Officer {
     pub(super) async fn do_worst(&self, shard: ShardId, known: &[RecordId]) {
-        // All papers go into one record of the shard, so that it comes to its bound.
-        self.grow(known[0]).await;
+        // Nobody else writes it in these minutes, so that it comes to the bound of its one site.
+        let request = self.session.next();
+        if self.register_as(request, shard).await {
+            self.grow(RecordId::derive(request, 0)).await;
+        }
         self.use_a_name_again(shard, known).await;
         self.send_many(shard).await;
         self.leave_unread(shard).await;
@@ -89,19 +92,15 @@ impl Officer {
                 other.set(part, "note", "", "another request");
             }
         }
-        match self.client.edit_as(request, &other).await {
-            Ok(_) => {
-                let text = format!("other content under the name of {request} was told to be accepted");
-                self.oracle.ledger().contradictions.push(text);
-            }
-            Err(Error::Stale(_)) => {
-                let text = format!("other content under the name of {request} was told to be stale");
-                self.oracle.ledger().contradictions.push(text);
-            }
+        let told = match self.client.edit_as(request, &other).await {
+            Ok(_) => "accepted",
+            Err(Error::Stale(_)) => "stale",
             Err(
                 Error::Refused { .. } | Error::OutcomeUnknown { .. } | Error::Unreachable { .. } | Error::Protocol(_),
-            ) => {}
-        }
+            ) => return,
+        };
+        let text = format!("other content under the name of {request} was told to be {told}");
+        self.oracle.ledger().contradictions.push(text);
     }
 
     /// Opens streams, and reads only the beginning of each.
@@ -131,19 +130,20 @@ impl Officer {
         let mut answers = std::pin::pin!(self.client.edit_many(stream::iter(edits)));
         for (request, record, operation) in sent {
             let Some(Ok(answered)) = answers.next().await else { return };
-            match answered.outcome {
+            let became = match answered.outcome {
                 Ok(accepted) if answered.request == request => {
                     self.keep((request, 1), &accepted, shard, "many", asked);
-                    self.answered(operation, Answered::Accepted);
-                    self.oracle.ledger().records.entry(shard).or_default().push(record);
+                    Became::Accepted
                 }
                 Ok(_) => {
                     let text = format!("{request} was asked, and {} answered", answered.request);
                     self.oracle.ledger().contradictions.push(text);
+                    Became::Unknown
                 }
-                Err(Error::Refused { .. }) => self.answered(operation, Answered::Refused),
-                Err(_) => {}
-            }
+                Err(Error::Refused { .. }) => Became::Refused,
+                Err(_) => Became::Unknown,
+            };
+            self.born(operation, shard, record, &became);
         }
     }
 }

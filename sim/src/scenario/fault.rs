@@ -216,10 +216,10 @@ pub enum Theft {
     /// commands that are not whole.
     Forges,
     /// What must be taken, since the key says so: forks of the site's own chains, overwrites of what is not there, kinds and
-    /// levels that nobody knows, edits as large as may be.
+    /// levels that nobody knows, one record flooded with edits as large as may be.
     Forks,
-    /// Lives of the site by the thousand. Once as many are known as may be, a site that needs a new one gets none: not
-    /// together with faults that set it back.
+    /// Lives of the site by the thousand, and secrets of a session. Once as many are known as may be, a site that needs a new
+    /// one gets none: not together with faults that set it back.
     Crowds,
 }
 
@@ -349,6 +349,19 @@ impl What {
             | What::ReplaceNode { node } => Some(node),
             _ => None,
         }
+    }
+
+    /// Whether it takes from a site's node what the node was told was kept, or gives its chains a second hand: afterwards its
+    /// site may need a new life.
+    #[must_use]
+    pub const fn sets_back(&self) -> bool {
+        matches!(
+            self,
+            What::LoseDisk { .. }
+                | What::Restore { .. }
+                | What::ForgetVote { .. }
+                | What::Thief { theft: Theft::Forks, .. }
+        )
     }
 
     /// The two ends of the line that it meets, if it meets one; of a one-way cut, from and to.

@@ -17,7 +17,7 @@ pub enum Promise {
     NothingLost,
     /// Heads, terms and finality never go back.
     NeverBack,
-    /// After healing, everything works within [`Scenario::settles_within`].
+    /// After healing, everything works within [`Scenario::settles_within`](super::Scenario::settles_within).
     Alive,
     /// No site states edits that it does not hold.
     StatementsTrue,

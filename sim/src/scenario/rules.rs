@@ -233,10 +233,9 @@ impl Scenario {
                 let has_parent = self.tree.parent_of(code).is_some();
                 ensure(has_parent, &of("site"), format!("has nobody above to speak to, with {code:?}"))?;
                 let is_set_back = |other: &Fault| {
-                    let sets_back =
-                        |what: &What| matches!(what, What::LoseDisk { .. } | What::Restore { .. } | What::Rot { .. });
-                    sets_back(&other.what) && other.what.sites().contains(&code.as_str())
-                        || matches!(&other.what, What::Thief { site, theft: Theft::Forks } if site == code)
+                    // What rots beyond mending is lost in the end.
+                    let sets_back = other.what.sets_back() || matches!(other.what, What::Rot { .. });
+                    sets_back && other.what.sites().contains(&code.as_str())
                 };
                 let needs_a_life = *theft == Theft::Crowds && self.faults.iter().any(is_set_back);
                 ensure(!needs_a_life, &of("theft"), format!("leaves {code} without a life that it needs elsewhere"))?;

@@ -321,11 +321,14 @@ fn a_thief_speaks_to_somebody_and_leaves_a_life_to_a_site_that_needs_one() {
         "`faults[0].site` (line 19) has nobody above to speak to, with \"00\": write the code of a site of the tree, such as \"10\"",
     );
     let crowd = "what = \"thief\"\nsite = \"02683\"\ntheft = \"crowds\"";
-    let restored = "[[faults]]\nat = \"2m\"\nwhat = \"restore\"\nnode = \"02683/1\"\nbackup_at = \"1m\"";
-    fault_refused(
-        &format!("{crowd}\n{restored}"),
-        "`faults[0].theft` (line 20) leaves 02683 without a life that it needs elsewhere: write \"forges\", \"forks\" or \"crowds\"",
-    );
+    for other in
+        ["what = \"restore\"\nnode = \"02683/1\"\nbackup_at = \"1m\"", "what = \"forget_vote\"\nnode = \"02683/1\""]
+    {
+        fault_refused(
+            &format!("{crowd}\n[[faults]]\nat = \"2m\"\n{other}"),
+            "`faults[0].theft` (line 20) leaves 02683 without a life that it needs elsewhere: write \"forges\", \"forks\" or \"crowds\"",
+        );
+    }
 }
 
 proptest! {

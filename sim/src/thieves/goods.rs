@@ -9,7 +9,7 @@ use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::keys::Keys;
-use dinhba_core::registry::{self, AuthorState, Authors, StoredEdit};
+use dinhba_core::registry::{self, AuthorState, Authors, SECRETS_MAX, StoredEdit};
 use dinhba_core::schema::{self, FieldId, RecordKind, field};
 use dinhba_core::sync::{Ack, Again, Ask, HEADS_MAX, Hashes, Hello, Message, ShardHello};
 use dinhba_node::runtime;
@@ -23,17 +23,26 @@ use crate::trace::SitePlace;
 /// Lives that one batch invents: a few batches come to the bound.
 const CROWD: usize = 60;
 
-/// Papers in one large edit, each of about a kilobyte.
-const PAPERS: u64 = 60;
+/// Secrets of one session that are sent: more than are taken.
+const SECRETS: usize = SECRETS_MAX + 4;
+
+/// Papers in one large edit, each of about a kilobyte; such edits in one batch, and such batches: together more than a site's
+/// share of a record.
+const PAPERS: u32 = 60;
+const LARGE_EDITS: u32 = 4;
+const LARGE_BATCHES: u32 = 3;
 
 /// What the thief took.
 pub(super) struct Goods {
+    country: Country,
     key: SigningKey,
     own: Author,
     claims: Claims,
     authors: Authors,
-    /// The site's own edits, by number, with their hashes.
-    edits: Vec<(u64, Hash, Hash)>,
+    /// Where the site's own commands begin: the number of the first edit, and the hash of the one before.
+    begins: Vec<(u64, Hash)>,
+    /// The site's last edit: its number and hash.
+    last: Option<(u64, Hash)>,
     /// Records of the shard.
     records: Vec<RecordId>,
 }
@@ -140,17 +149,21 @@ impl Goods {
         let held = (1..=last).filter_map(|counter| {
             let key = keys.edit(shard, &Dot { actor: own.id(), counter });
             let stored = registry::read::<StoredEdit>(&*state, &key).ok()??;
-            Some((counter, stored.hash, Edit::from_bytes(&stored.bytes).ok()?.header.previous))
+            Some((stored.hash, Edit::from_bytes(&stored.bytes).ok()?.header))
         });
-        let edits = held.collect();
+        let held: Vec<(Hash, Header)> = held.collect();
+        let last = held.last().map(|(hash, header)| (header.number, *hash));
+        let begins = held.iter().filter(|(_, header)| header.part == 0);
+        let begins = begins.map(|(_, header)| (header.number, header.previous)).collect();
         let records = registry::read_range::<dinhba_core::record::Record>(&*state, keys.records(shard)).ok()?;
         let records = records.iter().filter_map(|(key, _)| registry::record_of(key).ok()).collect();
         let claims = Claims::new("thief", Role::Registrar, plan.unit, EvidenceId::default()).ok()?;
-        Some(Goods { key: country.stolen_key(site), own, claims, authors, edits, records })
+        let (country, key) = (country.clone(), country.stolen_key(site));
+        Some(Goods { country, key, own, claims, authors, begins, last, records })
     }
 
     fn pick(&self, count: usize) -> usize {
-        usize::try_from(runtime::random_u64() % count.max(1) as u64).unwrap_or(0)
+        self.country.pick(count)
     }
 
     /// A word, signed with the stolen key whoever's it is.
@@ -196,7 +209,7 @@ impl Goods {
 
     /// The site's next edit, without a word for it.
     pub(super) fn without_a_word(&self) -> Option<Batch> {
-        let (number, hash, _) = *self.edits.last()?;
+        let (number, hash) = self.last?;
         let chain = self.chain(self.own, number, hash).command(vec![Self::note()]);
         Some(batch(&[chain], Vec::new()))
     }
@@ -316,15 +329,15 @@ impl Goods {
 
     // What must be taken.
 
-    /// Another edit under a number that the site has given.
+    /// Other edits from a number on that the site has given: one at which a command begins, or nobody would take it.
     pub(super) fn own_chain_forked(&self) -> Option<Batch> {
-        let (number, _, previous) = *self.edits.get(self.pick(self.edits.len()))?;
+        let (number, previous) = *self.begins.get(self.pick(self.begins.len()))?;
         Some(self.said(self.chain(self.own, number - 1, previous).command(vec![Self::note(), Self::note()])))
     }
 
     /// The number that the site will give next.
     pub(super) fn own_chain_continued(&self) -> Option<Batch> {
-        let (number, hash, _) = *self.edits.last()?;
+        let (number, hash) = self.last?;
         Some(self.said(self.chain(self.own, number, hash).command(vec![Self::note()])))
     }
 
@@ -367,27 +380,45 @@ impl Goods {
         self.said(life.edit((1, 2), RecordId(random()), vec![change(FieldId(60_000), "?")], |_| {}))
     }
 
-    /// More than an officer may write on one record.
-    pub(super) fn large(&self) -> Batch {
-        let record = RecordId(random());
+    /// More on one record than a site's share of it. Of a new life each time, whose first edit is small: that may count, whatever
+    /// becomes of the others.
+    pub(super) fn flood(&self, record: RecordId) -> Vec<Batch> {
         let text = format!("kind={}; issued_by={}", "ữ".repeat(100), "ữ".repeat(200));
         let value = schema::parse(field::DOCUMENT, &text, directory()).expect("a paper").encode();
-        let papers = |first: u64| -> Vec<Change> {
-            let paper = |number: u64| Change {
-                element: format!("{number:04}").into_bytes(),
+        let papers = || -> Vec<Change> {
+            let shelf = u32::from_le_bytes(random());
+            let paper = |number: u32| Change {
+                element: format!("{shelf:08x}{number:04}").into_bytes(),
                 value: value.clone(),
                 ..change(field::DOCUMENT, "")
             };
-            (first..first + PAPERS).map(paper).collect()
+            (0..PAPERS).map(paper).collect()
         };
-        let life = self.life(self.own.site).edit((0, 1), record, papers(0), |_| {});
-        self.said(life.edit((0, 1), record, papers(PAPERS), |_| {}))
+        let flood = |_| {
+            let life = self.life(self.own.site).edit((0, 1), record, Self::note(), |_| {});
+            self.said((0..LARGE_EDITS).fold(life, |life, _| life.edit((0, 1), record, papers(), |_| {})))
+        };
+        (0..LARGE_BATCHES).map(flood).collect()
+    }
+
+    // What may be taken up to a bound.
+
+    /// Edits of one session, each under another secret.
+    pub(super) fn secrets(&self) -> Vec<Batch> {
+        let mut chain = self.life(self.own.site);
+        let mut batches = Vec::new();
+        for _ in 0..SECRETS {
+            (chain.secret, chain.edits) = (random(), Vec::new());
+            chain = chain.command(vec![Self::note()]);
+            batches.push(batch(std::slice::from_ref(&chain), vec![self.word(chain.tip())]));
+        }
+        batches
     }
 
     /// Lives of the site that it never had, each with one edit.
-    pub(super) fn crowd(&self) -> Message {
+    pub(super) fn crowd(&self) -> Batch {
         let lives: Vec<Chain<'_>> = (0..CROWD).map(|_| self.life(self.own.site).command(vec![Self::note()])).collect();
         let words = lives.iter().map(|life| self.word(life.tip())).collect();
-        Message::Batch(Box::new(batch(&lives, words)))
+        batch(&lives, words)
     }
 }
