@@ -13,6 +13,7 @@
 //!
 //! Limit: whoever can write the files can replace the whole chain; keep copies where the site's operators cannot write.
 
+use std::cmp::Ordering;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -59,6 +60,12 @@ pub enum ArchiveError {
     /// A newer program wrote it.
     #[error("{} was written by a newer version of dinhba: use that", .path.display())]
     Newer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An older program wrote it, in a form that this one does not read.
+    #[error("{} was written by an older version of dinhba: read it with that, and begin a new archive with this one", .path.display())]
+    Older {
         /// The file.
         path: PathBuf,
     },
@@ -264,14 +271,13 @@ impl Frames {
             return Err(frames.damaged("it is too short to be a backup"));
         }
         frames.take(&mut magic)?;
-        match (magic.split_last(), MAGIC.split_last()) {
-            _ if magic == *MAGIC => Ok(frames),
-            (Some((version, name)), Some((known, ours)))
-                if name == ours && version > known && version.is_ascii_digit() =>
-            {
-                Err(ArchiveError::Newer { path: path.to_owned() })
-            }
-            _ => Err(frames.damaged("it is not a backup")),
+        let ([name @ .., version], [ours @ .., known]) = (&magic, MAGIC);
+        let path = path.to_owned();
+        match version.cmp(known) {
+            _ if name != ours || !version.is_ascii_digit() => Err(frames.damaged("it is not a backup")),
+            Ordering::Equal => Ok(frames),
+            Ordering::Greater => Err(ArchiveError::Newer { path }),
+            Ordering::Less => Err(ArchiveError::Older { path }),
         }
     }
 
@@ -598,9 +604,13 @@ mod tests {
         add(dir.path(), &[10]);
         fs::copy(other.path().join("backup-000003"), &third).unwrap();
         assert!(matches!(verify(dir.path()), Err(ArchiveError::Strange { path, .. }) if path == third));
-        strange[7] = b'2';
+        let version = MAGIC.len() - 1;
+        strange[version] = MAGIC[version] + 1;
         fs::write(&second, &strange).unwrap();
         assert!(matches!(verify(dir.path()), Err(ArchiveError::Newer { path }) if path == second));
+        strange[version] = MAGIC[version] - 1;
+        fs::write(&second, &strange).unwrap();
+        assert!(matches!(verify(dir.path()), Err(ArchiveError::Older { path }) if path == second));
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct Seen {
     good: Option<Instant>,
     /// Why it did not, since then.
     why: Option<String>,
+    /// What is waited for now.
+    awaited: Option<String>,
     /// Whether it will not until something is done.
     is_refused: bool,
 }
@@ -57,12 +59,18 @@ impl Proof {
     pub fn worked(&self, then: Instant) {
         let mut seen = self.seen();
         seen.good = seen.good.max(Some(then));
-        (seen.why, seen.is_refused) = (None, false);
+        (seen.why, seen.awaited, seen.is_refused) = (None, None, false);
     }
 
     /// It did not work, as was found now.
     pub fn failed(&self, why: impl Into<String>) {
-        self.seen().why = Some(why.into());
+        let mut seen = self.seen();
+        (seen.why, seen.awaited) = (Some(why.into()), None);
+    }
+
+    /// It is tried, and this is why it may take long: said where nothing is known of an earlier failure.
+    pub fn tried(&self, awaited: impl Into<String>) {
+        self.seen().awaited = Some(awaited.into());
     }
 
     /// It will not work until something is done: what was proved before counts no more.
@@ -89,7 +97,8 @@ impl Proof {
             Some(since) => format!("{missed} for {} s", (now - since).as_secs()),
             None => format!("{missed} yet"),
         };
-        Err(seen.why.as_ref().map_or(since.clone(), |why| format!("{since}: {why}")))
+        let why = seen.why.as_ref().or(seen.awaited.as_ref());
+        Err(why.map_or(since.clone(), |why| format!("{since}: {why}")))
     }
 
     /// As [`verdict`](Self::verdict), but what nobody looks at, or not for long enough yet, is not held against it.
@@ -149,9 +158,12 @@ mod tests {
         runtime::sleep(LIMIT * 2).await;
         assert_eq!(proof.verdict(), Err("nothing has passed for 0 s: the line is cut".to_owned()));
         assert!(proof.overdue().is_err());
+        proof.tried("no answer yet");
+        assert_eq!(proof.verdict(), Err("nothing has passed for 0 s: the line is cut".to_owned()), "that is known");
         // Somebody else's word of long ago proves nothing now, and does not take back what is known.
         proof.worked(runtime::now() - LIMIT * 3);
-        assert!(proof.verdict().is_err());
+        proof.tried("no answer yet");
+        assert!(proof.verdict().is_err_and(|why| why.ends_with("no answer yet")));
         proof.worked(runtime::now());
         assert!(proof.verdict().is_ok());
     }

@@ -28,7 +28,15 @@ impl Group {
     pub async fn prove(&self, wait: Duration) {
         self.handle.pulse.begin();
         let outcome = match self.inner() {
-            Ok(inner) => inner.prove(runtime::now() + wait).await,
+            Ok(inner) => {
+                // A silence may be as long as the evidence counts: it is told before it ends.
+                match inner.leader() {
+                    Some((leader, _)) if leader.0 == inner.here => self.handle.pulse.tried("no majority has answered"),
+                    Some((leader, _)) => self.handle.pulse.tried(format!("the leader {leader} has not answered")),
+                    None => {}
+                }
+                inner.prove(runtime::now() + wait).await
+            }
             Err(stopped) => Err(stopped),
         };
         match outcome {
