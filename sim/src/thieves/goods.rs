@@ -7,6 +7,7 @@ use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, AuthorState, Authors, SECRETS_MAX, StoredEdit};
@@ -93,6 +94,7 @@ impl Chain<'_> {
             number: self.number,
             previous: self.previous,
             kind: EditKind::Change,
+            event: Event::Change,
             record,
             record_kind: RecordKind::Person,
             part,
