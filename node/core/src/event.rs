@@ -300,7 +300,7 @@ const fn household(name: &'static str, label: &'static str, inputs: &'static [In
 }
 
 impl Role {
-    const fn new(self) -> Self {
+    const fn made(self) -> Self {
         Role { is_new: true, ..self }
     }
     /// Not one of those whom the event's inputs are about.
@@ -389,7 +389,7 @@ impl Form {
                         asked("relation", field::RELATION_TO_HEAD),
                     ],
                 )
-                .new(),
+                .made(),
                 person("mother", "Mẹ", PERHAPS, &[]).beside(),
                 person("father", "Cha", PERHAPS, &[]).beside(),
             ],
@@ -618,7 +618,7 @@ impl Form {
             "A new household",
             "Law on Residence 68/2020/QH14, article 10",
             &[
-                household("household", "Hộ", &[]).new(),
+                household("household", "Hộ", &[]).made(),
                 person("head", "Chủ hộ", ONE, &[]).beside(),
                 person("member", "Thành viên", (0, MEMBERS_MAX), &[RELATION]).beside(),
             ],
@@ -643,7 +643,7 @@ impl Form {
             "A part of a household that is one of its own",
             "Law on Residence 68/2020/QH14, article 25",
             &[
-                household("household", "Hộ mới", &[]).new(),
+                household("household", "Hộ mới", &[]).made(),
                 household("from", "Hộ cũ", &[]).beside(),
                 person("head", "Chủ hộ", ONE, &[]).beside(),
                 person("member", "Thành viên", (0, MEMBERS_MAX), &[RELATION]).beside(),

@@ -364,12 +364,13 @@ impl Goods {
 
     /// Kinds, levels, roles and fields that this version does not know, and values that no field has.
     pub(super) fn unknown(&self) -> Batch {
-        let pick = self.pick(5);
+        let pick = self.pick(6);
         let alter = |header: &mut Header| match pick {
             0 => header.kind = EditKind::Unknown(200),
             1 => header.level = u16::MAX,
             2 => header.record_kind = RecordKind::Unknown(200),
             3 => header.origin.claims.role = Role::Unknown(200),
+            5 => header.event = Event::Unknown(200),
             _ => {}
         };
         let changes = if pick == 4 { vec![change(FieldId(60_000), "?")] } else { Self::note() };

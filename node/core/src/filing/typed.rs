@@ -79,7 +79,7 @@ impl Reader<'_> {
     fn inputs(&mut self, asked: &'static [Input], typed: &[(String, String)], path: &str) -> Vec<(u8, Vec<u8>)> {
         let mut read: Vec<(u8, Vec<u8>)> = Vec::new();
         for (name, text) in typed {
-            let path = format!("{path}inputs.{name}");
+            let path = format!("{path}inputs.{}", quoted(name));
             let Some((at, input)) = asked.iter().enumerate().find(|(_, input)| input.name == name) else {
                 let names: Vec<&str> = asked.iter().map(|input| input.name).collect();
                 let known = if names.is_empty() { "nothing is asked here".to_owned() } else { names.join(", ") };
@@ -115,7 +115,7 @@ impl Reader<'_> {
         let Some((_, role)) = form.role(&subject.role) else { return Vec::new() };
         let mut read: Vec<(FieldKey, Vec<u8>)> = Vec::new();
         for (name, typed, text) in &subject.corrections {
-            let path = format!("subjects[{at}].corrections.{name}");
+            let path = format!("subjects[{at}].corrections.{}", quoted(name));
             let Some(field) = FieldId::named(role.kind, name).filter(|field| field.get().is_some()) else {
                 self.wrong(path, format!("is no field of a {}", role.kind));
                 continue;
@@ -135,6 +135,11 @@ impl Reader<'_> {
     }
 }
 
+/// As much of a name that somebody sent as an answer has room for.
+fn quoted(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
 /// Why an input lies after the day, if it does and may not.
 fn early(input: &Input, content: &Content, today: Date) -> Option<String> {
     let value = match input.part {
@@ -152,7 +157,7 @@ impl Typed {
     pub fn read(&self, level: u16, today: Date, units: &dyn Resolve) -> Result<Filed, Vec<Problem>> {
         let known = Event::named(&self.event).filter(|event| level::has(level, event.since()));
         let Some((event, form)) = known.and_then(|event| Some((event, event.form()?))) else {
-            let text = "is no event of this version: `dinhba event list` shows them".to_owned();
+            let text = "is no event of this version: `dinhba events` shows them".to_owned();
             return Err(vec![Problem { path: "event".to_owned(), text, is_early: false }]);
         };
         let mut reader = Reader { units, today, problems: Vec::new() };
