@@ -26,6 +26,7 @@
 
 mod backup;
 mod connection;
+mod event;
 mod export;
 mod fields;
 mod import;
@@ -41,6 +42,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as _;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_core::schema::{RecordKind, key_of};
 use serde_json::{Value as Json, json};
@@ -235,7 +237,7 @@ struct Writing {
 }
 
 /// Verbs that ask no site, by their names.
-const WITHOUT_SITE: [&str; 4] = ["units", "fields", "generate", "verify"];
+const WITHOUT_SITE: [&str; 5] = ["units", "fields", "generate", "verify", "events"];
 
 /// A verb, and the verbs below it, with their options.
 fn with_options(verb: clap::Command) -> clap::Command {
@@ -253,19 +255,23 @@ impl clap::Subcommand for Line {
     fn augment_subcommands(program: clap::Command) -> clap::Command {
         // Not those that the program has beside them.
         let verbs = Verb::augment_subcommands(clap::Command::new("verbs"));
-        verbs.get_subcommands().cloned().fold(program, |program, verb| program.subcommand(with_options(verb)))
+        let verbs = verbs.get_subcommands().cloned().chain(event::commands());
+        verbs.fold(program, |program, verb| program.subcommand(with_options(verb)))
     }
     fn augment_subcommands_for_update(program: clap::Command) -> clap::Command {
         Self::augment_subcommands(program)
     }
     fn has_subcommand(name: &str) -> bool {
-        Verb::has_subcommand(name)
+        Verb::has_subcommand(name) || Event::named(name).is_some()
     }
 }
 
 impl clap::FromArgMatches for Line {
     fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        let verb = Verb::from_arg_matches(matches)?;
+        let verb = match matches.subcommand().and_then(|(name, of)| Some((Event::named(name)?, of))) {
+            Some((event, of)) => Verb::File { event, file: event::File::from_arg_matches(of)? },
+            None => Verb::from_arg_matches(matches)?,
+        };
         let (mut options, mut name) = (matches, "");
         while let Some((below, matches)) = options.subcommand() {
             (options, name) = (matches, below);
@@ -312,6 +318,20 @@ pub enum Verb {
     },
     /// Changes a record, or creates one with --create
     Edit(Edit),
+    /// Births, deaths, marriages, moves, cards: what may be filed, each with a verb of its own (`dinhba birth --help`)
+    Events {
+        /// The event whose form is wanted; without it, all are listed
+        #[arg(value_parser = event::event)]
+        event: Option<Event>,
+    },
+    /// An event that is filed, by its own verb
+    #[command(skip)]
+    File {
+        /// Which.
+        event: Event,
+        /// What is filled in.
+        file: event::File,
+    },
     /// Every edit of a record, with how far up each is held
     History {
         /// The record (r-…)

@@ -28,6 +28,7 @@ use v1::site_client::SiteClient;
 
 use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
+use crate::event::EventBuilder;
 use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
@@ -219,6 +220,42 @@ impl Client {
         let reply =
             self.call(limits.attempt, limits.deadline, Some(is_open), message, |transport, request| async move {
                 records(transport).edit(request).await
+            });
+        Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
+    }
+
+    /// Files an event under the session's next name; see [`file_as`](Self::file_as).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn file(&self, session: &Session, event: &EventBuilder) -> Result<Accepted, Error> {
+        self.file_as(session.next(), event).await
+    }
+
+    /// Files an event under the name `request`, as [`edit_as`](Self::edit_as) sends an edit. The records of the acceptance are
+    /// those of its subjects, in order.
+    ///
+    /// # Errors
+    /// As of [`edit_as`](Self::edit_as): with [`file_again`](Self::file_again).
+    pub async fn file_as(&self, request: RequestId, event: &EventBuilder) -> Result<Accepted, Error> {
+        self.send_event(request, event, false).await
+    }
+
+    /// Files an event once more whose outcome is not known, as [`edit_again`](Self::edit_again) does with an edit. What was seen of
+    /// its records may be read anew: it does not count for whether the two are the same.
+    ///
+    /// # Errors
+    /// As of [`edit_as`](Self::edit_as).
+    pub async fn file_again(&self, request: RequestId, event: &EventBuilder) -> Result<Accepted, Error> {
+        self.send_event(request, event, true).await
+    }
+
+    async fn send_event(&self, request: RequestId, event: &EventBuilder, is_open: bool) -> Result<Accepted, Error> {
+        let message = event.build(request, self.ambient().utc_ms());
+        let limits = self.limits;
+        let reply =
+            self.call(limits.attempt, limits.deadline, Some(is_open), message, |transport, request| async move {
+                records(transport).file(request).await
             });
         Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
     }

@@ -15,6 +15,8 @@ pub mod error;
 
 pub mod request;
 
+pub mod event;
+
 pub mod archive;
 
 pub mod client;

@@ -295,6 +295,29 @@ impl Records for Memory {
         self.apply(request.into_inner()).map(Response::new)
     }
 
+    /// Takes the inputs of each subject that is made as its fields, as a birth does.
+    async fn file(&self, request: Request<v1::FileRequest>) -> Result<Response<v1::EditReply>, Status> {
+        let v1::FileRequest { context, request, shard, grounds, authored_ms, subjects, .. } = request.into_inner();
+        let field = |input: v1::Input| {
+            let field = input.name.replace('-', "_");
+            v1::FieldChange { field, value: input.value, ..v1::FieldChange::default() }
+        };
+        let part = |subject: v1::Subject| v1::Part {
+            record: subject.record,
+            kind: "person".to_owned(),
+            changes: subject.inputs.into_iter().map(field).collect(),
+            ..v1::Part::default()
+        };
+        let parts = subjects.into_iter().map(part).collect();
+        let edit =
+            v1::EditRequest { context, request, shard, grounds, authored_ms, parts, ..v1::EditRequest::default() };
+        self.apply(edit).map(Response::new)
+    }
+
+    async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<v1::EventsReply>, Status> {
+        Ok(Response::new(v1::EventsReply::default()))
+    }
+
     async fn edit_many(
         &self,
         request: Request<Streaming<v1::EditRequest>>,

@@ -90,7 +90,7 @@ fn rule(path: &str) -> Rule {
         "/dinhba.peer.v1.Peer/Stream" => stream(nodes(FRAME_BYTES_MAX)),
         "/dinhba.v1.Link/Session" => stream(nodes(MESSAGE_BYTES_MAX)),
         "/dinhba.v1.Link/Locate" => nodes(LOCATE_BYTES_MAX),
-        "/dinhba.v1.Records/Edit" => people(EDIT_BYTES_MAX),
+        "/dinhba.v1.Records/Edit" | "/dinhba.v1.Records/File" => people(EDIT_BYTES_MAX),
         "/dinhba.v1.Records/EditMany" => stream(feed(EDIT_BYTES_MAX)),
         "/dinhba.v1.Records/Watch" | "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
         // Where an archive stands, for each shard of the site.

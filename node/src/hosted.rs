@@ -172,7 +172,7 @@ impl From<&Command> for Kind {
     fn from(command: &Command) -> Self {
         match command {
             Command::Access(_) => Kind::Read,
-            Command::Edit(_) => Kind::Edit,
+            Command::Edit(_) | Command::File(_) => Kind::Edit,
             _ => Kind::Other,
         }
     }

@@ -190,6 +190,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
 mod testing {
     use dinhba_core::claims::{Claims, Purpose, Role};
     use dinhba_core::edit::{Author, Edit, EditKind, Header, Origin};
+    use dinhba_core::event::Event;
     use dinhba_core::ids::{EvidenceId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
     use dinhba_core::schema::RecordKind;
 
@@ -214,6 +215,7 @@ mod testing {
             number,
             previous: Hash::default(),
             kind: EditKind::Change,
+            event: Event::Change,
             record: RecordId::default(),
             record_kind: RecordKind::Person,
             part,

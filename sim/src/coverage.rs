@@ -63,6 +63,8 @@ pub const SOMETIMES: &[&str] = &[
     "a rise of the level shows a conflict",
     // Thieves.
     "a site floods a record",
+    // Events.
+    "an event is filed",
     "a thief's fork is taken",
     "a thief's next edit is taken",
     "a thief's edit that nobody knows is taken",

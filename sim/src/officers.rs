@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use dinhba_client::event::EventBuilder;
 use dinhba_client::request::field_of;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
@@ -22,6 +23,7 @@ use crate::oracle::{Oracle, Told};
 use crate::scenario::{Officer as Plan, Work};
 use crate::trace::{Event, SitePlace};
 
+mod events;
 mod looks;
 mod worst;
 
@@ -105,6 +107,32 @@ struct Officer {
     began: Instant,
 }
 
+/// What a request sends.
+#[derive(Clone, Copy)]
+enum Sent<'a> {
+    Edit(&'a EditBuilder),
+    Event(&'a EventBuilder),
+}
+
+impl Sent<'_> {
+    async fn by(self, client: &Client, request: RequestId, is_open: bool) -> Result<Accepted, Error> {
+        match (self, is_open) {
+            (Sent::Edit(edit), false) => client.edit_as(request, edit).await,
+            (Sent::Edit(edit), true) => client.edit_again(request, edit).await,
+            (Sent::Event(event), false) => client.file_as(request, event).await,
+            (Sent::Event(event), true) => client.file_again(request, event).await,
+        }
+    }
+
+    /// How many edits it makes, if its sender can tell.
+    fn parts(self) -> Option<usize> {
+        match self {
+            Sent::Edit(edit) => Some(edit.parts()),
+            Sent::Event(_) => None,
+        }
+    }
+}
+
 /// What became of a request.
 enum Became {
     Accepted,
@@ -138,7 +166,8 @@ impl Officer {
         let known = self.oracle.ledger().records.get(&shard).cloned().unwrap_or_default();
         let work = match self.plan.does {
             Work::Mixed => {
-                [Work::Births, Work::Cards, Work::Cards, Work::Shared, Work::Reads, Work::Families][self.pick(6)]
+                [Work::Births, Work::Cards, Work::Cards, Work::Shared, Work::Reads, Work::Families, Work::Events]
+                    [self.pick(7)]
             }
             work => work,
         };
@@ -158,6 +187,7 @@ impl Officer {
             Work::Reads | Work::Mixed => self.look(shard, &known).await,
             Work::Families if self.pick(2) == 0 => self.register_family(shard).await,
             Work::Families => self.change_several(&known).await,
+            Work::Events => self.file_event(shard, &known).await,
             Work::Worst => self.do_worst(shard, &known).await,
         }
     }
@@ -195,7 +225,7 @@ impl Officer {
         let (edit, value) = self.birth(shard);
         let record = RecordId::derive(request, 0);
         let operation = self.called(FILE_NUMBER.key(record), Asked::Write { overwrites: Values::new(), id: value });
-        let became = self.send(request, &edit, shard, "birth").await;
+        let became = self.send(request, Sent::Edit(&edit), shard, "birth").await;
         self.born(operation, shard, record, &became);
         matches!(became, Became::Accepted)
     }
@@ -233,7 +263,7 @@ impl Officer {
             operations.push(self.called(FILE_NUMBER.key(record), asked));
             members.push(record);
         }
-        match self.send(request, &edit, shard, "family").await {
+        match self.send(request, Sent::Edit(&edit), shard, "family").await {
             Became::Accepted => {
                 operations.into_iter().for_each(|operation| self.answered(operation, Answered::Accepted));
                 let mut ledger = self.oracle.ledger();
@@ -264,7 +294,7 @@ impl Officer {
             operations.push((*record, self.called(MOBILE.key(*record), asked)));
         }
         let shard = seen.first().and_then(|(_, found)| found.shard.parse().ok()).unwrap_or_default();
-        match self.send(request, &edit, shard, "several").await {
+        match self.send(request, Sent::Edit(&edit), shard, "several").await {
             Became::Accepted => operations.iter().for_each(|(_, one)| self.answered(*one, Answered::Accepted)),
             Became::Refused => operations.iter().for_each(|(_, one)| self.answered(*one, Answered::Refused)),
             // One record moved on, and so nothing was done to the others.
@@ -313,7 +343,7 @@ impl Officer {
         }
         let shard = found.shard.parse().unwrap_or_default();
         let operation = self.called(subject.key(record), Asked::Write { overwrites, id: value });
-        match self.send(request, &edit, shard, work).await {
+        match self.send(request, Sent::Edit(&edit), shard, work).await {
             Became::Accepted => self.answered(operation, Answered::Accepted),
             Became::Stale(told) => {
                 if let Some(lie) = lie(&told, &found, subject) {
@@ -339,19 +369,17 @@ impl Officer {
     }
 
     /// Sends one request until it has a definite answer, or patience ends.
-    async fn send(&self, request: RequestId, edit: &EditBuilder, shard: ShardId, work: &'static str) -> Became {
+    async fn send(&self, request: RequestId, sent: Sent<'_>, shard: ShardId, work: &'static str) -> Became {
         let (asked, mut unknown) = (self.now(), false);
         for _ in 0..ASKED_AGAIN_MAX {
             let (one, two) = (&self.client, &self.second);
             let outcome = match (self.plan.impatient, unknown) {
-                (false, false) => one.edit_as(request, edit).await,
-                (false, true) => one.edit_again(request, edit).await,
-                (true, false) => better(futures::join!(one.edit_as(request, edit), two.edit_as(request, edit))),
-                (true, true) => better(futures::join!(one.edit_again(request, edit), two.edit_again(request, edit))),
+                (false, _) => sent.by(one, request, unknown).await,
+                (true, _) => better(futures::join!(sent.by(one, request, unknown), sent.by(two, request, unknown))),
             };
             match outcome {
                 Ok(accepted) => {
-                    self.keep((request, edit.parts()), &accepted, shard, work, asked);
+                    self.keep((request, sent.parts()), &accepted, shard, work, asked);
                     return Became::Accepted;
                 }
                 Err(Error::Stale(told)) => {
@@ -384,7 +412,7 @@ impl Officer {
 
     fn keep(
         &self,
-        (request, parts): (RequestId, usize),
+        (request, parts): (RequestId, Option<usize>),
         accepted: &Accepted,
         shard: ShardId,
         work: &'static str,
@@ -400,8 +428,9 @@ impl Officer {
             count: accepted.receipt.count,
             records: accepted.records.clone(),
         };
-        if accepted.receipt.count as usize != parts {
-            let text = format!("of the {parts} parts of {request}, {} were accepted", accepted.receipt.count);
+        let count = accepted.receipt.count as usize;
+        if let Some(parts) = parts.filter(|parts| *parts != count) {
+            let text = format!("of the {parts} parts of {request}, {count} were accepted");
             self.oracle.ledger().contradictions.push(text);
         }
         self.oracle.accepted(request, told);

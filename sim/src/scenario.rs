@@ -166,6 +166,8 @@ pub enum Work {
     Reads,
     /// Registers households with their members, and changes several records at once: commands of 2 to 5 parts.
     Families,
+    /// Files events: births, deaths, marriages, corrections.
+    Events,
     /// What a caller may do and nobody should: records that grow to their bound, names of requests that are used again,
     /// streams that stand unread, more edits under way than anybody needs.
     Worst,
@@ -173,13 +175,14 @@ pub enum Work {
 
 impl Work {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Work); 7] = [
+    pub const ALL: [(&'static str, Work); 8] = [
         ("births", Work::Births),
         ("cards", Work::Cards),
         ("shared", Work::Shared),
         ("mixed", Work::Mixed),
         ("reads", Work::Reads),
         ("families", Work::Families),
+        ("events", Work::Events),
         ("worst", Work::Worst),
     ];
 }

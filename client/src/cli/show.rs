@@ -1,6 +1,7 @@
 //! Records, edits and lists, as tables for people and as JSON for programs.
 
 use dinhba_core::date::InstantMs;
+use dinhba_core::event::Event;
 use dinhba_core::ids::AuthorId;
 use dinhba_core::schema::{FieldId, RecordKind};
 use dinhba_core::units::Directory;
@@ -137,6 +138,12 @@ fn changes(changes: &[v1::FieldChange]) -> String {
     plain(&changes.iter().map(change).collect::<Vec<_>>().join("\n"))
 }
 
+/// What an edit is to people: the event, or else its kind.
+fn happened(entry: &v1::Entry) -> String {
+    let is_event = !entry.event.is_empty() && entry.event != Event::Change.name();
+    if is_event { entry.event_label.clone() } else { entry.kind.clone() }
+}
+
 pub(super) fn history(entries: &[v1::Entry]) -> String {
     let mut rows = Sheet::new([
         column("no.").number(),
@@ -149,7 +156,7 @@ pub(super) fn history(entries: &[v1::Entry]) -> String {
     ]);
     for entry in entries {
         let number = entry.dot.as_ref().map(|dot| dot.number.to_string()).unwrap_or_default();
-        let mut what = entry.kind.clone();
+        let mut what = happened(entry);
         if entry.numbered_as.is_some() {
             what.push_str(" (on a branch)");
         }
@@ -180,7 +187,7 @@ pub(super) fn entry_line(entry: &v1::Entry) -> String {
         instant(entry.received_ms),
         entry.site_unit,
         entry.subject,
-        entry.kind,
+        happened(entry),
         entry.record,
         changes(&entry.changes).replace('\n', ", ")
     ))
@@ -196,8 +203,8 @@ pub(super) fn entry_json(entry: &v1::Entry) -> Json {
     });
     json!({
         "position": entry.position, "dot": dot(entry.dot.as_ref()), "site": entry.site, "site_unit": entry.site_unit,
-        "kind": entry.kind, "record": entry.record, "record_kind": entry.record_kind,
-        "subject": entry.subject, "role": entry.role, "purpose": entry.purpose, "case": entry.case,
+        "kind": entry.kind, "event": entry.event, "event_label": entry.event_label,
+        "record": entry.record, "record_kind": entry.record_kind, "subject": entry.subject, "role": entry.role, "purpose": entry.purpose, "case": entry.case,
         "grounds": entry.grounds, "authored_ms": entry.authored_ms, "received_ms": entry.received_ms,
         "valid_from": entry.valid_from, "changes": changes.collect::<Vec<_>>(), "hash": hex(&entry.hash),
         "held_by": entry.held_by, "set_aside": entry.set_aside,

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::{
-    Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, export, fields, import,
-    show, status,
+    Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
+    import, show, status,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
@@ -21,6 +21,7 @@ pub(super) fn here(verb: &Verb, connection: &Connection, desk: &mut Desk<'_>) ->
     Some(match verb {
         Verb::Generate(generate) => unused.and_then(|()| export::generate(generate, desk)),
         Verb::Units { units } => unused.and_then(|()| export::units(units, desk)),
+        Verb::Events { event } => unused.and_then(|()| event::forms(*event, desk).map(|()| Exit::Done)),
         Verb::Fields { kind } => unused.and_then(|()| fields::list(*kind, desk)),
         Verb::Import(import) if import.check => unused.and_then(|()| import::check(import, desk)),
         Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {
@@ -66,6 +67,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let accepted = send_edit(client, context, edit).await?;
             show_accepted(desk, &accepted)?;
         }
+        Verb::File { event, file } => event::file(client, context, desk, event, file).await?,
         Verb::History { record } => {
             let entries = client.history(context, record).await?;
             let object = || json!({ "record": record.to_string(), "entries": entries.iter().map(show::entry_json).collect::<Vec<_>>() });
@@ -106,7 +108,9 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;
             backup::take(&archive, client, context, desk).await?;
         }
-        Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } => unreachable!("what asks no site is done here"),
+        Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } | Verb::Events { .. } => {
+            unreachable!("what asks no site is done here")
+        }
         Verb::Site(command) => administer(client, context, desk, command).await?,
     }
     Ok(Exit::Done)
@@ -213,7 +217,7 @@ async fn send(client: &Client, again: Option<RequestId>, edit: &EditBuilder) -> 
 }
 
 /// The same error with what to write on the command line.
-fn with_request(error: Error) -> Failure {
+pub(super) fn with_request(error: Error) -> Failure {
     Failure::Client(match error {
         Error::OutcomeUnknown { request: Some(request), text } => {
             let text = format!("{text}; on the command line: the same with --request {request}");

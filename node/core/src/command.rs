@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::claims::{Case, Claims, Purpose};
 use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
+use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
 use crate::record::FieldKey;
@@ -69,6 +70,8 @@ pub enum Command {
     Adopt(Adopt),
     /// An officer's edit.
     Edit(Box<EditCommand>),
+    /// An event that an officer files.
+    File(Box<FileCommand>),
     /// A batch of a neighbour's stream.
     Merge(Box<MergeCommand>),
     /// Reads that wait for their entry in the access log.
@@ -159,6 +162,72 @@ pub struct EditCommand {
     pub secret: [u8; 32],
     /// One edit each, in order.
     pub parts: Vec<PartDraft>,
+}
+
+/// An event that an officer files; what it makes of the records of one shard is all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCommand {
+    /// The shard of all its records.
+    pub shard: ShardId,
+    /// Who, why, when.
+    pub origin: Origin,
+    /// As of an [`EditCommand`].
+    pub secret: [u8; 32],
+    /// What was filled in.
+    pub filed: Filed,
+}
+
+/// An event as it is filled in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Filed {
+    /// What happened.
+    pub event: Event,
+    /// The records that it is about.
+    pub subjects: Vec<Subject>,
+    /// What the form asks about the event as a whole: the place of the input in the form, rising, and canonical bytes.
+    pub inputs: Vec<(u8, Vec<u8>)>,
+    /// On what it rests; perhaps empty.
+    pub grounds: String,
+}
+
+/// A record in an event.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The place of its role in the form.
+    pub role: u8,
+    /// The record; none if the event makes it.
+    pub record: Option<RecordId>,
+    /// Which card, of an event of a card; empty for the only one that it can be.
+    pub element: String,
+    /// The values that the officer was shown, rising.
+    pub seen: Vec<Dot>,
+    /// What the form asks about it, as of the event.
+    pub inputs: Vec<(u8, Vec<u8>)>,
+    /// What a correction puts into its fields, rising.
+    pub corrections: Vec<(FieldKey, Vec<u8>)>,
+}
+
+// Personal data never reaches a log.
+impl std::fmt::Debug for Filed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {:?}", self.event, self.subjects)
+    }
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} as {}, {} inputs", self.record, self.role, self.inputs.len())
+    }
+}
+
+impl Filed {
+    /// Its bytes without what was seen: what makes two requests the same.
+    #[must_use]
+    pub fn content_bytes(&self) -> Vec<u8> {
+        let mut plain = self.clone();
+        plain.subjects.iter_mut().for_each(|subject| subject.seen.clear());
+        plain.to_bytes()
+    }
 }
 
 /// One record's part in an edit.
@@ -592,6 +661,9 @@ wire_struct! {
     ShardInfo { shard, path }
     Adopt { info, incarnation, epoch }
     EditCommand { shard, kind, origin, secret, parts }
+    FileCommand { shard, origin, secret, filed }
+    Filed { event, subjects, inputs, grounds }
+    Subject { role, record, element, seen, inputs, corrections }
     PartDraft { record, record_kind, create, valid_from, changes }
     MergeCommand { peer, batch, now_ms }
     Batch { shard, start, end, items, secrets, seals }
@@ -626,6 +698,7 @@ wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => 
 
 wire_enum! { Command, "command" {
     1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
+    11 => File,
 } }
 
 wire_enum! { Answer, "answer" {

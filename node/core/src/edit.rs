@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! edit       = header changes
-//! header     = version level author number previous kind record record_kind part of request
+//! header     = version level author number previous kind event record record_kind part of request
 //!              claims purpose case authored received valid_from extensions
 //! changes    = count (field element value overwrites)*
 //! commitment = keyed_hash(salt, change)      salt = keyed_hash(secret, number index)
@@ -21,6 +21,7 @@ use crdts::OrdDot;
 
 use crate::claims::{Case, Claims, Purpose};
 use crate::encoding::{Malformed, Reader, Wire};
+use crate::event::Event;
 use crate::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, ShardId, SiteId, first_16};
 use crate::level::{self, LEVEL_FIRST};
 use crate::schema::{FieldId, RecordKind};
@@ -48,6 +49,10 @@ pub(crate) const DOT_BYTES: usize = 20;
 /// The pseudo-field that carries an edit's grounds (a decision's reason): it hides and travels like any change and is
 /// never folded into the record.
 pub const GROUNDS: FieldId = FieldId(0);
+
+/// The extension of the first edit of an event that was filed: a commitment to what was filled in, by which the same request is
+/// known when it comes again.
+pub const EXTENSION_FORM: u64 = 1;
 
 /// The one who numbers edits: one life of one site, for one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +163,14 @@ pub struct Origin {
     pub received_ms: i64,
 }
 
+/// What the first edit of an event keeps of the form that was filed: binding, and hiding without the session's secret.
+#[must_use]
+pub fn form_commitment(secret: &[u8; 32], number: u64, form: &[u8]) -> [u8; 16] {
+    // No change has this place.
+    let salt = blake3::keyed_hash(secret, &(number, u32::MAX).to_bytes());
+    first_16(&blake3::keyed_hash(salt.as_bytes(), form))
+}
+
 /// Everything of an edit but its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -171,6 +184,8 @@ pub struct Header {
     pub previous: Hash,
     /// What it is.
     pub kind: EditKind,
+    /// What happened in law.
+    pub event: Event,
     /// The record it changes.
     pub record: RecordId,
     /// What the record is.
@@ -230,6 +245,7 @@ impl Wire for Header {
         self.number.encode(out);
         self.previous.encode(out);
         self.kind.encode(out);
+        self.event.encode(out);
         self.record.encode(out);
         self.record_kind.encode(out);
         self.part.encode(out);
@@ -249,6 +265,7 @@ impl Wire for Header {
             number: Wire::decode(input)?,
             previous: Wire::decode(input)?,
             kind: Wire::decode(input)?,
+            event: Wire::decode(input)?,
             record: Wire::decode(input)?,
             record_kind: Wire::decode(input)?,
             part: Wire::decode(input)?,
@@ -320,12 +337,13 @@ impl Edit {
         *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
     }
 
-    /// Whether a feature level has its kind, its record's kind, and that as which and why its caller acted.
+    /// Whether a feature level has its kind and its event, its record's kind, and that as which and why its caller acted.
     #[must_use]
     pub fn is_known(&self, level: u16) -> bool {
-        let Header { kind, record_kind, origin, .. } = &self.header;
-        let since = [kind.since(), record_kind.since(), origin.claims.role.since(), origin.purpose.since()];
-        since.into_iter().all(|since| level::has(level, since))
+        let Header { kind, event, record_kind, origin, .. } = &self.header;
+        let who = [origin.claims.role.since(), origin.purpose.since()];
+        let mut since = [kind.since(), event.since(), record_kind.since()].into_iter().chain(who);
+        since.all(|since| level::has(level, since))
     }
 
     /// The grounds given, as bytes of text.
@@ -351,6 +369,7 @@ pub(crate) mod samples {
                 number: 7,
                 previous: Hash([4; 32]),
                 kind: EditKind::Change,
+                event: Event::Birth,
                 record: RecordId([5; 16]),
                 record_kind: RecordKind::Person,
                 part: 0,

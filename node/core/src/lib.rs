@@ -26,6 +26,8 @@ pub mod access;
 
 pub mod store;
 
+pub mod event;
+
 pub mod edit;
 
 pub mod share;
@@ -35,6 +37,8 @@ pub mod record;
 pub mod place;
 
 pub mod command;
+
+pub mod filing;
 
 pub mod keys;
 

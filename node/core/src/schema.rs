@@ -30,7 +30,7 @@ use crate::text::{TextError, fold};
 pub use codes::Code;
 pub use fields::{FIELDS, field};
 pub use rules::{Completeness, Lookup, RULES, Rule, RuleId, completeness, rules};
-pub use value::{Content, Value, display, key_of, parse};
+pub use value::{Content, Value, display, key_of, parse, parse_part};
 
 /// Bytes of a value of a field from a newer schema: more than any field should need, less than hurts a thin link.
 pub const UNKNOWN_BYTES_MAX: usize = 64 * 1024;
@@ -271,6 +271,8 @@ pub enum Shape {
     Shard,
     /// An Ed25519 key that verifies: 64 hex digits.
     Key,
+    /// A BLAKE3 hash: 64 hex digits.
+    Hash,
     /// Where a node is reached: `host:port`.
     Address,
 }

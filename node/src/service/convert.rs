@@ -27,7 +27,7 @@ pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
     v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
 }
 
-fn dot_from_wire(dot: &v1::Dot) -> Result<Dot, String> {
+pub(super) fn dot_from_wire(dot: &v1::Dot) -> Result<Dot, String> {
     let author: Result<[u8; 16], _> = dot.author.as_slice().try_into();
     match author {
         Ok(author) if dot.number > 0 => Ok(Dot { actor: AuthorId(author), counter: dot.number }),
@@ -125,7 +125,7 @@ fn link_records(value: &str, records: &[RecordId]) -> Option<String> {
 }
 
 /// Whether every unit in a value exists.
-fn knows_units(shared: &Shared, content: &Content) -> bool {
+pub(super) fn knows_units(shared: &Shared, content: &Content) -> bool {
     match content {
         Content::Unit(unit) => shared.directory.get(*unit).is_some(),
         Content::Parts(parts) => parts.iter().all(|(_, part)| knows_units(shared, part)),
@@ -262,6 +262,8 @@ pub(super) fn entry_to_wire(
         numbered_as: (*name != edit.dot()).then(|| dot_to_wire(&edit.dot())),
         request: Some(request_to_wire(origin.request)),
         position: stored.position,
+        event: header.event.name().to_owned(),
+        event_label: header.event.label().to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! pages of what is long have files of their own.
 
 mod edit;
+mod event;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -415,6 +416,18 @@ impl Records for RecordsService {
         };
         let edits = request.into_inner().map_err(unread).and_then(find_room);
         Ok(Response::new(answered_in_turn(edits, decide)))
+    }
+
+    async fn file(&self, request: Request<v1::FileRequest>) -> Result<Response<v1::EditReply>, Status> {
+        ready(&self.0)?;
+        let claims = person(&request)?;
+        Ok(Response::new(self.file_one(&claims, request.into_inner()).await?))
+    }
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<v1::EventsReply>, Status> {
+        // It says nothing of anybody.
+        person(&request)?;
+        Ok(Response::new(event::forms()))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {

@@ -12,7 +12,7 @@ use dinhba_node::runtime;
 use futures::StreamExt;
 use futures::stream;
 
-use super::{Became, FILE_NUMBER, MOBILE, Officer};
+use super::{Became, FILE_NUMBER, MOBILE, Officer, Sent};
 use crate::history::{Asked, Values};
 
 /// Letters of a paper's kind and of its issuer, as many as they take, of three bytes each.
@@ -65,7 +65,8 @@ impl Officer {
         }
         let shard = found.shard.parse().unwrap_or_default();
         let bytes: usize = found.fields.iter().flat_map(|field| &field.values).map(|value| value.value.len()).sum();
-        let was_taken = matches!(self.send(self.session.next(), &edit, shard, "growth").await, Became::Accepted);
+        let was_taken =
+            matches!(self.send(self.session.next(), Sent::Edit(&edit), shard, "growth").await, Became::Accepted);
         if was_taken && bytes > limits(LEVEL_MAX).record_bytes {
             let text = format!("a record of {bytes} bytes and more was let grow");
             self.oracle.ledger().contradictions.push(text);
@@ -132,7 +133,7 @@ impl Officer {
             let Some(Ok(answered)) = answers.next().await else { return };
             let became = match answered.outcome {
                 Ok(accepted) if answered.request == request => {
-                    self.keep((request, 1), &accepted, shard, "many", asked);
+                    self.keep((request, Some(1)), &accepted, shard, "many", asked);
                     Became::Accepted
                 }
                 Ok(_) => {

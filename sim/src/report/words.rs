@@ -103,6 +103,7 @@ pub(super) fn work(work: Work) -> &'static str {
         Work::Mixed => "does a bit of everything",
         Work::Reads => "looks at records in all ways",
         Work::Families => "registers households, and changes several records at once",
+        Work::Events => "files events: births, deaths, marriages, corrections",
         Work::Worst => "does all that a caller may and nobody should",
     }
 }

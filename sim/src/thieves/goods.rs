@@ -7,6 +7,7 @@ use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, AuthorState, Authors, SECRETS_MAX, StoredEdit};
@@ -93,6 +94,7 @@ impl Chain<'_> {
             number: self.number,
             previous: self.previous,
             kind: EditKind::Change,
+            event: Event::Change,
             record,
             record_kind: RecordKind::Person,
             part,
@@ -362,12 +364,13 @@ impl Goods {
 
     /// Kinds, levels, roles and fields that this version does not know, and values that no field has.
     pub(super) fn unknown(&self) -> Batch {
-        let pick = self.pick(5);
+        let pick = self.pick(6);
         let alter = |header: &mut Header| match pick {
             0 => header.kind = EditKind::Unknown(200),
             1 => header.level = u16::MAX,
             2 => header.record_kind = RecordKind::Unknown(200),
             3 => header.origin.claims.role = Role::Unknown(200),
+            5 => header.event = Event::Unknown(200),
             _ => {}
         };
         let changes = if pick == 4 { vec![change(FieldId(60_000), "?")] } else { Self::note() };

@@ -12,6 +12,7 @@ use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Item, Seal, Tip};
 use dinhba_core::edit::{Author, Change, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 use dinhba_core::schema::{RecordKind, field, parse};
 use dinhba_core::sync::{Again, Ask, Hello, Message, ShardHello};
@@ -106,6 +107,7 @@ impl Thief {
             number,
             previous,
             kind: EditKind::Change,
+            event: Event::Change,
             record: RecordId::derive(request, 0),
             record_kind: RecordKind::Person,
             part: 0,

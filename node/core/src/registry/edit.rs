@@ -4,51 +4,121 @@ use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::signposts::homes_here;
-use super::{GroupState, ShardState, StoredEdit, Tx, corrupt, numbers};
+use super::{GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
-    Accepted, Answer, EditCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal, RefusalCode,
-    ShardInfo, Stale,
+    Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
+    RefusalCode, ShardInfo, Stale,
 };
-use crate::edit::{COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, EditKind, GROUNDS, Header, PARTS_MAX};
+use crate::edit::{
+    COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
+    form_commitment,
+};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{AuthorId, Hash, RecordId, RequestId};
+use crate::event::{Event, SUBJECTS_MAX};
+use crate::filing::{Registered, file};
+use crate::ids::{AuthorId, Hash, RecordId, RequestId, ShardId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
 use crate::record::{Record, Write};
 use crate::schema::RecordKind;
+use crate::search::{households_of, members_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::store::StoreError;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
-    let Some(mut shard) = tx.shard(command.shard)? else {
-        return Ok(Answer::refused(
-            RefusalCode::Unknown,
-            format!(
-                "shard {} is not hosted by this group: ask the site of the record's home or one above it",
-                command.shard
-            ),
-        ));
+    let asked = (command.shard, command.kind);
+    let shard = match admit(tx, group, asked, &command.origin)? {
+        Ok(shard) => shard,
+        Err(answer) => return Ok(answer),
     };
-    let action = match command.kind {
+    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.shard, command.origin.request))? {
+        return answer_again(tx, &command, receipt);
+    }
+    make(tx, group, shard, command, None)
+}
+
+/// Files an event: what it makes of the records is an edit like any other.
+pub(super) fn apply_filed(tx: &mut Tx<'_>, group: &GroupState, command: FileCommand) -> Result<Answer, StoreError> {
+    let FileCommand { shard, origin, secret, filed } = command;
+    let state = match admit(tx, group, (shard, EditKind::Change), &origin)? {
+        Ok(state) => state,
+        Err(answer) => return Ok(answer),
+    };
+    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(shard, origin.request))? {
+        return answer_filed_again(tx, &origin, &filed, receipt);
+    }
+    let parts = match file(group.level, &filed, origin.request, &Here { tx, shard })? {
+        Ok(parts) => parts,
+        Err(not_filed) => return Ok(not_filed.answer()),
+    };
+    sometimes("an event is filed", true);
+    make(tx, group, state, EditCommand { shard, kind: EditKind::Change, origin, secret, parts }, Some(&filed))
+}
+
+/// The records of a shard, as an event finds them.
+struct Here<'t> {
+    tx: &'t Tx<'t>,
+    shard: ShardId,
+}
+
+impl Registered for Here<'_> {
+    fn record(&self, id: RecordId) -> Result<Option<Record>, StoreError> {
+        Ok(self.tx.record(self.shard, id)?.map(|(record, _)| record))
+    }
+
+    fn members(&self, household: RecordId) -> Result<usize, StoreError> {
+        let term = members_term(&self.tx.context.index_key.secret, household);
+        let (level, mut count) = (self.tx.level()?, 0);
+        for key in self.tx.some_keys(self.tx.keys().index_term(self.shard, &term), SUBJECTS_MAX + 1)? {
+            let record = self.record(indexed_record(&key)?)?;
+            count += usize::from(record.is_some_and(|record| households_of(level, &record).contains(&household)));
+        }
+        Ok(count)
+    }
+}
+
+/// The shard that a caller may edit so, or the refusal.
+fn admit(
+    tx: &Tx<'_>,
+    group: &GroupState,
+    (shard, kind): (ShardId, EditKind),
+    origin: &Origin,
+) -> Result<Result<ShardState, Answer>, StoreError> {
+    let Some(shard) = tx.shard(shard)? else {
+        return Ok(Err(Answer::refused(
+            RefusalCode::Unknown,
+            format!("shard {shard} is not hosted by this group: ask the site of the record's home or one above it"),
+        )));
+    };
+    let action = match kind {
         _ if shard.info.is_ancestor() => Action::EditSites,
         EditKind::Decision => Action::Resolve,
         _ => Action::Edit,
     };
-    if let Err(denied) = decide(group.level, &command.origin.claims, action, &shard.info.path) {
-        return Ok(Answer::refused(RefusalCode::Denied, denied.to_string()));
-    }
-    if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(command.shard, command.origin.request))? {
-        return answer_again(tx, &command, receipt);
-    }
+    Ok(match decide(group.level, &origin.claims, action, &shard.info.path) {
+        Ok(()) => Ok(shard),
+        Err(denied) => Err(Answer::refused(RefusalCode::Denied, denied.to_string())),
+    })
+}
+
+/// Makes the edits of a request that is new.
+fn make(
+    tx: &mut Tx<'_>,
+    group: &GroupState,
+    mut shard: ShardState,
+    command: EditCommand,
+    filed: Option<&Filed>,
+) -> Result<Answer, StoreError> {
     // Of a caller with a certificate the door has made sure; a node of a newer version may have proposed it.
     if !level::has(group.level, command.origin.purpose.since()) {
         let text = format!("no such purpose at feature level {}: give another one, or raise the level", group.level);
         return Ok(Answer::refused(RefusalCode::Level, text));
     }
+    let is_event = filed.is_some();
     if let Some(FormError { code, text, .. }) =
-        check_form(group.level, command.kind, command.origin.request, &command.parts).into_iter().next()
+        check_form(group.level, command.kind, is_event, command.origin.request, &command.parts).into_iter().next()
     {
         return Ok(Answer::Refused(Refusal { code, text }));
     }
@@ -64,7 +134,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
             Err(answer) => return Ok(answer),
         }
     }
-    number(tx, group, &mut shard, command, head, transitions)
+    number(tx, group, &mut shard, (command, filed), head, transitions)
 }
 
 /// What a request is told whose name was accepted before in its shard: its receipt, if it is the same request. Names can be
@@ -76,32 +146,53 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
 /// the record is looked for.
 fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<Answer, StoreError> {
     let edits = edits_of(tx, &receipt)?;
-    let by = |edit: &Edit| {
-        let (one, two) = (&edit.header.origin.claims, &command.origin.claims);
-        (&one.subject, one.role, one.unit) == (&two.subject, two.role, two.unit)
-    };
     let says = |(edit, part): (&Edit, &PartDraft)| {
         let header = &edit.header;
         (header.kind, header.record, header.record_kind) == (command.kind, part.record, part.record_kind)
             && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
     };
+    let is_filed = edits.iter().any(|edit| edit.header.event != Event::Change);
+    let is_same = !is_filed && edits.len() == command.parts.len() && edits.iter().zip(&command.parts).all(says);
+    Ok(answer_known(&command.origin, &edits, is_same, receipt))
+}
+
+/// The same of an event: what was filled in counts, not what came of it, since the records have moved on.
+fn answer_filed_again(tx: &Tx<'_>, origin: &Origin, filed: &Filed, receipt: Receipt) -> Result<Answer, StoreError> {
+    let edits = edits_of(tx, &receipt)?;
+    let (first, form) = (&receipt.first, filed.content_bytes());
+    let key = tx.keys().secret(receipt.shard, first.actor, origin.request.session);
+    let secrets: Vec<[u8; 32]> = tx.get(&key)?.unwrap_or_default();
+    let is_same = edits.first().is_some_and(|edit| {
+        let kept = edit.header.extensions.iter().find(|(tag, _)| *tag == EXTENSION_FORM);
+        let is_kept =
+            |secret: &[u8; 32]| kept.is_some_and(|(_, kept)| *kept == form_commitment(secret, first.counter, &form));
+        edit.header.event == filed.event && secrets.iter().any(is_kept)
+    });
+    Ok(answer_known(origin, &edits, is_same, receipt))
+}
+
+fn answer_known(origin: &Origin, edits: &[Edit], is_same: bool, receipt: Receipt) -> Answer {
+    let by = |edit: &Edit| {
+        let (one, two) = (&edit.header.origin.claims, &origin.claims);
+        (&one.subject, one.role, one.unit) == (&two.subject, two.role, two.unit)
+    };
     let other = if !edits.iter().all(by) {
         Some("by another caller")
-    } else if edits.len() != command.parts.len() || !edits.iter().zip(&command.parts).all(says) {
+    } else if !is_same {
         Some("with other content")
     } else {
         None
     };
     if let Some(how) = other.filter(|_| !is_armed("receipt-ignores-content")) {
-        return Ok(named_before(command, how));
+        return named_before(origin, how);
     }
     sometimes("a request is answered again", true);
-    Ok(Answer::Accepted(Accepted { receipt, replayed: true }))
+    Answer::Accepted(Accepted { receipt, replayed: true })
 }
 
-fn named_before(command: &EditCommand, how: &str) -> Answer {
+fn named_before(origin: &Origin, how: &str) -> Answer {
     sometimes("another request has the name of an accepted one", true);
-    let request = command.origin.request;
+    let request = origin.request;
     let text = format!("request {request} was made before, {how}: nothing was accepted now, give this one a new name");
     Answer::refused(RefusalCode::Exists, text)
 }
@@ -152,7 +243,13 @@ pub enum FormPlace {
 /// Everything that can be said of an edit without looking at records. The door says all of it to the caller; `apply`
 /// refuses with the first.
 #[must_use]
-pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartDraft]) -> Vec<FormError> {
+pub fn check_form(
+    level: u16,
+    kind: EditKind,
+    is_event: bool,
+    request: RequestId,
+    parts: &[PartDraft],
+) -> Vec<FormError> {
     let mut errors = Vec::new();
     let mut found = |place, code, text: String| errors.push(FormError { place, code, text });
     let count = parts.len();
@@ -173,7 +270,7 @@ pub fn check_form(level: u16, kind: EditKind, request: RequestId, parts: &[PartD
         let text = "a decision needs its grounds: say why this value is right".to_owned();
         found(FormPlace::Grounds, RefusalCode::Invalid, text);
     }
-    if kind == EditKind::Change && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
+    if kind == EditKind::Change && !is_event && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
         let text =
             format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
         found(FormPlace::Grounds, RefusalCode::Level, text);
@@ -257,7 +354,7 @@ fn check_against_state(
     let fresh = Record::new(part.record_kind);
     // The id of a new record derives from its request: another shard that has it took this request, or its like.
     if old.is_none() && part.create && !homes_here(tx, part.record)?.is_empty() {
-        return Ok(Err(named_before(command, "for another shard")));
+        return Ok(Err(named_before(&command.origin, "for another shard")));
     }
     let current = match (&old, part.create) {
         (Some(_), true) => {
@@ -334,7 +431,7 @@ fn number(
     tx: &mut Tx<'_>,
     group: &GroupState,
     shard: &mut ShardState,
-    command: EditCommand,
+    (command, filed): (EditCommand, Option<&Filed>),
     head: Head,
     transitions: Vec<Transition>,
 ) -> Result<Answer, StoreError> {
@@ -352,7 +449,11 @@ fn number(
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
-        let level = if command.kind == EditKind::Change && has_grounds { LEVEL_GROUNDS } else { LEVEL_FIRST };
+        let is_plain = command.kind == EditKind::Change && filed.is_none();
+        let level = if is_plain && has_grounds { LEVEL_GROUNDS } else { LEVEL_FIRST };
+        let form = filed
+            .filter(|_| part == 0)
+            .map(|filed| (EXTENSION_FORM, form_commitment(&secret, number, &filed.content_bytes()).to_vec()));
         debug_assert!(level <= group.level);
         let header = Header {
             level,
@@ -360,13 +461,14 @@ fn number(
             number,
             previous,
             kind: command.kind,
+            event: filed.map_or(Event::Change, |filed| filed.event),
             record: draft.record,
             record_kind: draft.record_kind,
             part: part as u32,
             of,
             origin: command.origin.clone(),
             valid_from: draft.valid_from,
-            extensions: Vec::new(),
+            extensions: form.into_iter().collect(),
         };
         let edit = Edit { header, changes: draft.changes };
         let bytes = edit.to_bytes();

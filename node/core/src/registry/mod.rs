@@ -342,6 +342,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Form(_) => Ok(Answer::refused(RefusalCode::Exists, "this group belongs to another site")),
         Command::Adopt(adopt) => tx.adopt(&group, adopt),
         Command::Edit(command) => edit::apply(tx, &group, *command),
+        Command::File(command) => edit::apply_filed(tx, &group, *command),
         Command::Merge(command) => merge::apply(tx, &group, *command),
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),
@@ -482,6 +483,12 @@ fn branch_of(key: &[u8]) -> AuthorId {
 pub fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
     let id = crate::keys::suffix(key, 0).try_into().map(RecordId);
     id.map_err(|_| corrupt(key, Malformed { what: "key of a record" }))
+}
+
+/// The record in a key of the index.
+pub fn indexed_record(key: &[u8]) -> Result<RecordId, StoreError> {
+    let id = crate::keys::suffix(key, size_of::<crate::search::Term>()).try_into().map(RecordId);
+    id.map_err(|_| corrupt(key, Malformed { what: "key of the index" }))
 }
 
 /// Reads and decodes one value.

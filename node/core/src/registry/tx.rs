@@ -1,7 +1,7 @@
 //! A view with the writes of the commands so far on top: later commands of a batch see earlier ones.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
 use crate::edit::Dot;
@@ -134,6 +134,17 @@ impl<'a> Tx<'a> {
         let is_there = |key: &Vec<u8>| self.writes.get(key).is_none_or(Option::is_some);
         let keys = self.view.scan(&from, &to).map(|item| item.map(|(key, _)| key));
         keys.filter(|key| key.as_ref().map_or(true, is_there)).take(count).collect()
+    }
+
+    /// Keys in a range, at most `count`, also of what this transaction adds there.
+    pub fn some_keys(&self, (from, to): Range, count: usize) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let added = self.writes.range(from.clone()..to.clone()).filter(|(_, value)| value.is_some());
+        let mut keys: BTreeSet<Vec<u8>> = added.map(|(key, _)| key.clone()).take(count).collect();
+        keys.extend(self.first_keys((from, to), count)?);
+        while keys.len() > count {
+            keys.pop_last();
+        }
+        Ok(keys)
     }
 
     /// Whether there is nothing in a range.

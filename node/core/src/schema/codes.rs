@@ -75,6 +75,21 @@ codes! {
     CARD_STATE = [
         1 "requested" "Đã đề nghị", 2 "captured" "Đã thu nhận", 3 "approved" "Đã duyệt", 4 "produced" "Đã sản xuất",
         5 "delivered" "Đã trả", 6 "expired" "Hết hạn", 7 "lost" "Đã mất", 8 "revoked" "Đã thu hồi", 9 "held" "Đang giữ",
+        10 "damaged" "Bị hỏng", 11 "void" "Hết giá trị sử dụng",
+    ];
+    /// Why a residence ended (Law on Residence 68/2020/QH14, articles 24 and 29).
+    RESIDENCE_END = [
+        1 "death" "Chết", 2 "moved" "Chuyển đi nơi khác" = "Đã đăng ký thường trú nơi khác" | "Chuyển đi",
+        3 "absent" "Vắng mặt liên tục từ 12 tháng", 4 "nationality_lost" "Thôi, bị tước quốc tịch",
+        5 "abroad" "Ra nước ngoài định cư", 6 "no_place" "Không còn chỗ ở hợp pháp", 7 "wrongly_registered" "Đăng ký sai",
+        8 "expired" "Hết thời hạn tạm trú", 9 "declared_missing" "Bị tuyên bố mất tích", 10 "left" "Không còn cư trú",
+    ];
+    /// Why a personal number was cancelled (Decree 70/2024, article 11).
+    NUMBER_END = [
+        1 "sex_redetermined" "Xác định lại giới tính", 2 "birth_year_corrected" "Cải chính năm sinh",
+        3 "wrongly_collected" "Sai sót khi thu thập" = "Sai nơi, năm hoặc giới tính khi thu thập",
+        4 "forged_papers" "Giấy tờ giả", 5 "birth_certificate_revoked" "Giấy khai sinh bị thu hồi, hủy bỏ",
+        6 "doubled" "Trùng số",
     ];
     /// The states of an e-identification account.
     E_IDENTIFICATION = [

@@ -73,6 +73,10 @@ pub mod field {
         E_IDENTIFICATION = 29;
         /// \[26\] Other information: a note of the office.
         NOTE = 30;
+        /// Stays of a few days, by the day of arrival.
+        STAY = 31;
+        /// \[3\] Personal numbers that were cancelled, by their digits: each is nobody else's for ever.
+        FORMER_NUMBER = 32;
         /// \[23\] The head of a household.
         HEAD = 1001;
         /// Where a household lives.
@@ -83,6 +87,8 @@ pub mod field {
         COLLECTIVE = 1004;
         /// A note of the office on a household.
         HOUSEHOLD_NOTE = 1005;
+        /// When a household ended.
+        HOUSEHOLD_DISSOLVED = 1006;
         /// The id of a site.
         SITE = 2001;
         /// The unit that it serves.
@@ -138,12 +144,50 @@ static PLACE: Struct = Struct {
     parts: &[part("unit", "Đơn vị hành chính", Type::Unit), part("country", "Quốc gia", Type::Country), ADDRESS_LINE],
     in_order: None,
 };
-static RESIDENCE: Struct =
-    Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE, part("since", "Từ ngày", PAST)], in_order: None };
+/// By law an interval: start, end, and why it ended (Decree 154/2024, article 11).
+static RESIDENCE: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        UNIT,
+        ADDRESS_LINE,
+        part("since", "Từ ngày", PAST),
+        part("until", "Đến ngày", PAST),
+        part("end", "Lý do kết thúc", Type::Code(codes::RESIDENCE_END)),
+    ],
+    in_order: Some((2, 3)),
+};
 static TEMPORARY_RESIDENCE: Struct = Struct {
     form: Form::Named,
-    parts: &[UNIT, ADDRESS_LINE, needed("from", "Từ ngày", ANY), needed("until", "Đến ngày", ANY)],
+    parts: &[
+        UNIT,
+        ADDRESS_LINE,
+        needed("from", "Từ ngày", ANY),
+        needed("until", "Đến ngày", ANY),
+        part("ended", "Ngày kết thúc", PAST),
+        part("end", "Lý do kết thúc", Type::Code(codes::RESIDENCE_END)),
+    ],
     in_order: Some((2, 3)),
+};
+/// What host or guest tells: under 30 days.
+static STAY: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        UNIT,
+        ADDRESS_LINE,
+        needed("from", "Từ ngày", ANY),
+        needed("until", "Đến ngày", ANY),
+        part("reason", "Lý do", LINE),
+    ],
+    in_order: Some((2, 3)),
+};
+static FORMER_NUMBER: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("number", "Số định danh đã hủy", Type::Number),
+        needed("reason", "Lý do hủy", Type::Code(codes::NUMBER_END)),
+        part("cancelled", "Ngày hủy", PAST),
+    ],
+    in_order: None,
 };
 static DWELLING: Struct = Struct { form: Form::Named, parts: &[UNIT, ADDRESS_LINE], in_order: None };
 static ABSENCE: Struct = Struct {
@@ -191,6 +235,8 @@ static DOCUMENT: Struct = Struct {
         part("number", "Số", text(50)),
         part("issued", "Ngày cấp", PAST),
         part("issued_by", "Nơi cấp", LINE),
+        part("hash", "Mã băm bản số hóa", Type::Text { chars_max: 64, shape: Shape::Hash }),
+        part("bytes", "Kích thước bản số hóa", Type::Text { chars_max: 12, shape: Shape::Digits { min: 1, max: 12 } }),
     ],
     in_order: None,
 };
@@ -287,6 +333,9 @@ pub static FIELDS: &[Field] = &[
     person(field::DOCUMENT, "document", "Giấy tờ", Type::Struct(&DOCUMENT)).repeat(Repeat::Keyed),
     person(field::E_IDENTIFICATION, "e_identification", "Tài khoản định danh điện tử", Type::Code(codes::E_IDENTIFICATION)),
     person(field::NOTE, "note", "Ghi chú", text(1000)).latest(),
+    person(field::STAY, "stay", "Lưu trú", Type::Struct(&STAY)).repeat(Repeat::Keyed),
+    person(field::FORMER_NUMBER, "former_number", "Số định danh đã hủy", Type::Struct(&FORMER_NUMBER))
+        .repeat(Repeat::Keyed),
 
     household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person))
         .search(Search::Exact).required(Required::Always),
@@ -294,6 +343,7 @@ pub static FIELDS: &[Field] = &[
     household(field::HOUSEHOLD_FILE_NUMBER, "file_number", "Số hồ sơ cư trú", text(30)),
     household(field::COLLECTIVE, "collective", "Hộ tập thể", Type::Flag).plain(),
     household(field::HOUSEHOLD_NOTE, "note", "Ghi chú", text(1000)).latest(),
+    household(field::HOUSEHOLD_DISSOLVED, "dissolved", "Ngày giải thể", PAST),
 
     site(field::SITE, "site", "Điểm dữ liệu", Type::Text { chars_max: 18, shape: Shape::Site }).required(Required::Always),
     site(field::SITE_UNIT, "unit", "Đơn vị hành chính", Type::Unit).required(Required::Always),

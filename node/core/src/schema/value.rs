@@ -72,6 +72,12 @@ impl Value {
         if decoded == value { Ok(value) } else { Err(Invalid::Encoding { at: At { field, part: None } }) }
     }
 
+    /// A value of which only one part is known; it may lack others that it needs.
+    pub(crate) fn of_part(field: FieldId, part: &str, content: Content) -> Option<Self> {
+        let at = structure(field)?.parts.iter().position(|known| known.name == part)?;
+        Some(Value { field, content: Content::Parts(vec![(u8::try_from(at).ok()?, content)]) })
+    }
+
     /// The value that clears `field`.
     #[must_use]
     pub fn cleared(field: FieldId) -> Self {
@@ -221,6 +227,26 @@ impl Value {
 }
 
 impl Content {
+    /// Its canonical bytes; none if it clears.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a value of a field, or of one part of it, as a version does that knows a feature level and no more.
+    ///
+    /// # Errors
+    /// Bytes that it cannot have, or that are not the canonical ones.
+    pub fn decode_at(level: u16, field: FieldId, part: Option<&'static str>, bytes: &[u8]) -> Result<Self, Invalid> {
+        let Some(part) = part else { return Value::decode_at(level, field, bytes).map(|value| value.content) };
+        let at = At { field, part: Some(part) };
+        let bytes_max = bytes_max(level, field);
+        if bytes.len() > bytes_max {
+            return Err(Invalid::TooLarge { at, bytes_max });
+        }
+        decode(level, at, part_type(field, part).ok_or(Invalid::Parts { at })?, bytes)
+    }
+
     /// The date, if it is one.
     #[must_use]
     pub fn date(&self) -> Option<PartialDate> {
@@ -268,6 +294,29 @@ pub fn parse(field: FieldId, typed: &str, units: &dyn Resolve) -> Result<Value, 
         None => Content::Opaque(from_hex(at, &typed)?),
     };
     Value::decode(field, &encode(&content))
+}
+
+/// Reads the text form of one part of a value of `field`, as [`parse`] reads that of a whole one.
+///
+/// # Errors
+/// Why the text is not such a part.
+pub fn parse_part(field: FieldId, part: &'static str, typed: &str, units: &dyn Resolve) -> Result<Content, Invalid> {
+    let at = At { field, part: Some(part) };
+    let bytes_max = 2 * bytes_max(LEVEL_MAX, field) + 2;
+    if typed.len() > bytes_max {
+        return Err(Invalid::TooLarge { at, bytes_max });
+    }
+    let typed = text::tidy(typed);
+    if typed.is_empty() {
+        return Err(Invalid::PartMissing { at });
+    }
+    let content = parse_scalar(at, part_type(field, part).ok_or(Invalid::Parts { at })?, &typed, units)?;
+    Content::decode_at(LEVEL_MAX, field, Some(part), &encode(&content))
+}
+
+fn part_type(field: FieldId, part: &str) -> Option<&'static Type> {
+    let of = structure(field)?;
+    of.parts.iter().find(|known| known.name == part).map(|known| &known.ty)
 }
 
 /// What a stored value says, or one part of it: the rest was checked when it was stored and is not looked at again.
@@ -437,6 +486,7 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
             (text.parse::<ShardId>().is_ok_and(|id| id.to_string() == text), "a shard id (h- and 16 hex digits)")
         }
         Shape::Key => (key_of(text).is_some(), "the 64 hex digits of an Ed25519 key, in small letters"),
+        Shape::Hash => (key_of(text).is_some(), "the 64 hex digits of a BLAKE3 hash, in small letters"),
         Shape::Address => (is_address(text), "host:port"),
     };
     if fits { Ok(()) } else { Err(Invalid::Shape { at, wanted }) }

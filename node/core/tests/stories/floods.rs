@@ -11,6 +11,7 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Answer, Batch, Cursor, Item, Merged, RefusalCode};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write};
 use dinhba_core::registry::{Poison, read_range};
@@ -47,6 +48,7 @@ impl Chain {
             number: self.number,
             previous: self.hash,
             kind: EditKind::Change,
+            event: Event::Change,
             record,
             record_kind: RecordKind::Person,
             part: 0,

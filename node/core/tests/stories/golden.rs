@@ -18,7 +18,7 @@ use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Moved, Session, Skip};
 
 /// Compares with the file, or writes it.
 #[expect(clippy::disallowed_methods, reason = "a test reads its own files")]
-fn compare(name: &str, text: &str) {
+pub fn compare(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     if std::env::var("DINHBA_GOLDEN").is_ok_and(|word| word == "write") {
         std::fs::write(&path, text).unwrap();

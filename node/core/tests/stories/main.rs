@@ -6,6 +6,7 @@ mod floods;
 mod forks;
 mod golden;
 mod hostile;
+mod life;
 mod many_shards;
 mod memory;
 mod names;

@@ -9,6 +9,7 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
+use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::keys::{Space, space_of, suffix};
 use dinhba_core::registry::{AuthorState, ITEMS_MAX, Poison, StoredEdit, alias_id, authors, read, read_range};
@@ -184,6 +185,7 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             number,
             previous,
             kind,
+            event: Event::Change,
             record: RecordId::derive(request(9, u64::from(draft.record) + 1), 0),
             record_kind,
             part: 0,

@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use tonic::Status;
 
-use super::RecordsService;
+use super::{Place, RecordsService};
 use crate::hosted::{Kind, ProposalFailed};
 use crate::runtime;
 use crate::service::answer::{Problem, bug, failed, invalid, precondition, refused, rules_broken, stale, wrong};
@@ -87,7 +87,7 @@ impl RecordsService {
             are_whole.push(problems.len() == before);
         }
         // Whether the group's level allows it only the group can say.
-        for FormError { place, text, .. } in check_form(self.0.level_max, kind, request_id, &parts) {
+        for FormError { place, text, .. } in check_form(self.0.level_max, kind, false, request_id, &parts) {
             let field = match place {
                 FormPlace::Edit => "parts".to_owned(),
                 FormPlace::Grounds => "grounds".to_owned(),
@@ -122,7 +122,11 @@ impl RecordsService {
 
     /// Decides one edit at the door, proposes it, and says what became of it.
     pub(super) async fn edit_one(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let outcome = self.edit_uncounted(claims, request).await;
+        self.counted(self.edit_uncounted(claims, request).await)
+    }
+
+    /// Counts what became of an edit.
+    pub(super) fn counted(&self, outcome: Result<v1::EditReply, Status>) -> Result<v1::EditReply, Status> {
         self.0.metrics.edit(match &outcome {
             Ok(reply) if reply.replayed => "replayed",
             Ok(_) => "accepted",
@@ -163,8 +167,19 @@ impl RecordsService {
         if let Some(text) = misplaced(&place.shard.info, &command.parts) {
             return Err(wrong("parts", text));
         }
-        self.may_write(&place.shard)?;
         let records = command.parts.iter().map(|part| part.record.to_string()).collect();
+        self.proposed(&place, "parts", bytes, records).await
+    }
+
+    /// Proposes an edit that the caller may make; `what` of a request is to blame if it is refused.
+    pub(super) async fn proposed(
+        &self,
+        place: &Place<'_>,
+        what: &str,
+        bytes: Vec<u8>,
+        records: Vec<String>,
+    ) -> Result<v1::EditReply, Status> {
+        self.may_write(&place.shard)?;
         #[cfg(feature = "faults")]
         if crate::faults::swallows_edit() {
             let receipt = crate::faults::receipt_of_nothing(place.shard.own.id());
@@ -181,7 +196,7 @@ impl RecordsService {
                 records,
             }),
             Answer::Stale(moved) => Err(stale(&moved)),
-            Answer::Refused(refusal) => Err(refused("parts", &refusal)),
+            Answer::Refused(refusal) => Err(refused(what, &refusal)),
             other => Err(bug(format!("an edit was answered with {other:?}"))),
         }
     }

@@ -1,0 +1,236 @@
+//! Events on the command line: a verb for each, made from the table of forms. Each takes what the paper form has, and asks on
+//! a terminal for what is missing.
+
+use std::io::{BufRead, IsTerminal};
+
+use dinhba_core::event::{Event, Form, Input};
+use dinhba_core::ids::{RecordId, RequestId, ShardId};
+use serde_json::{Value as Json, json};
+
+use super::sheet::{Sheet, column};
+use super::{Desk, Failure, request, show, verbs};
+use crate::client::Client;
+use crate::event::EventBuilder;
+use crate::request::{Accepted, Context};
+
+/// What the verb of an event takes.
+#[derive(clap::Args)]
+pub struct File {
+    /// The records that it is about (role=r-…), then what the form asks (input=value); see the list below
+    #[arg(value_name = "ROLE=RECORD | INPUT=VALUE")]
+    words: Vec<String>,
+    /// The decision or judgment that it rests on: number, date, issuer
+    #[arg(long)]
+    grounds: Option<String>,
+    /// The shard (h-…); without it, that of the records, or the one of the caller's unit
+    #[arg(long)]
+    shard: Option<ShardId>,
+    /// Asks nothing on the terminal
+    #[arg(long)]
+    no_questions: bool,
+    /// The request to do again, after an outcome that was not known (q-…/1)
+    #[arg(long, value_parser = request)]
+    request: Option<RequestId>,
+}
+
+/// The event of that name.
+pub(super) fn event(text: &str) -> Result<Event, String> {
+    Event::named(text).ok_or_else(|| "no such event: `dinhba events` shows them".to_owned())
+}
+
+/// The verbs of all events; they stand in `events` instead of the help.
+pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
+    Form::ALL.iter().map(|form| {
+        let verb = clap::Command::new(form.event.name()).hide(true);
+        let about = format!("{} ({})\n{}", form.event.label(), form.title, form.law);
+        <File as clap::Args>::augment_args(verb.about(about).after_help(asked(form)))
+    })
+}
+
+fn written(input: &Input, is_of: &str) -> String {
+    let need = if input.is_required { "" } else { ", if known" };
+    let value = input.part.map_or_else(|| input.field.to_string(), |part| format!("{}.{part}", input.field));
+    format!("  {}=…  {}{is_of}{need} (as {value} of `dinhba fields`)\n", input.name, input.label())
+}
+
+/// What a form asks, in lines.
+fn asked(form: &Form) -> String {
+    let mut text = String::from("Asked:\n");
+    for role in form.roles {
+        let (least, most) = role.count;
+        match (role.is_new, least, most) {
+            (true, ..) => text.push_str(&format!("  ({} is made: {})\n", role.name, role.label)),
+            (_, 0, 1) => text.push_str(&format!("  {}=r-…  {}, if there is one here\n", role.name, role.label)),
+            (_, _, 1) => text.push_str(&format!("  {}=r-…  {}\n", role.name, role.label)),
+            (_, least, most) => {
+                text.push_str(&format!("  {}=r-…  {}, {least} to {most} times\n", role.name, role.label))
+            }
+        }
+        for input in role.inputs {
+            text.push_str(&written(input, &format!(" of the {} before it", role.name)));
+        }
+    }
+    for input in form.inputs {
+        text.push_str(&written(input, ""));
+    }
+    if form.corrects {
+        text.push_str("  field=…, field[element]=…  a new value of the record before it; empty clears\n");
+    }
+    if form.needs_grounds {
+        text.push_str("  --grounds …  the decision or judgment that it rests on\n");
+    }
+    text
+}
+
+/// Shows what events there are, or the form of one.
+pub(super) fn forms(event: Option<Event>, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    let Some(form) = event.and_then(Event::form) else {
+        let table = || {
+            let mut rows = Sheet::new([column("event"), column("sự kiện").wraps(20), column("law").wraps(20).spare(1)]);
+            for form in Form::ALL {
+                rows.add_row([form.event.name(), form.event.label(), form.law]);
+            }
+            rows.text()
+        };
+        return desk.show(table, || Form::ALL.iter().map(form_json).collect());
+    };
+    let head = format!("{}  {} ({})\n{}\n", form.event.name(), form.event.label(), form.title, form.law);
+    desk.show(|| head + &asked(form), || form_json(form))
+}
+
+fn form_json(form: &Form) -> Json {
+    let input = |input: &Input| {
+        let field = input.field.to_string();
+        json!({ "name": input.name, "label": input.label(), "required": input.is_required, "field": field, "part": input.part })
+    };
+    let inputs = |all: &'static [Input]| all.iter().map(input).collect::<Vec<_>>();
+    let roles = form.roles.iter().map(|role| {
+        let (least, most) = role.count;
+        json!({
+            "role": role.name, "label": role.label, "kind": role.kind.name(), "is_new": role.is_new,
+            "count_min": least, "count_max": most, "inputs": inputs(role.inputs),
+        })
+    });
+    json!({
+        "event": form.event.name(), "label": form.event.label(), "title": form.title, "law": form.law,
+        "roles": roles.collect::<Vec<_>>(), "inputs": inputs(form.inputs),
+        "needs_grounds": form.needs_grounds, "corrects": form.corrects,
+    })
+}
+
+/// Files an event; gives the acceptance.
+pub(super) async fn file(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    event: Event,
+    command: File,
+) -> Result<(), Failure> {
+    let Some(form) = event.form() else { return Err(Failure::usage("that event has no form")) };
+    let File { mut words, mut grounds, shard, no_questions, request } = command;
+    if !no_questions && !desk.json && std::io::stdin().is_terminal() {
+        ask(form, &mut words, &mut grounds, desk)?;
+    }
+    let mut event = EventBuilder::new(context, form.event);
+    let mut subjects: Vec<(usize, &str)> = Vec::new();
+    for role in form.roles.iter().filter(|role| role.is_new) {
+        subjects.push((event.create(role.name), role.name));
+    }
+    for word in &words {
+        let Some((name, value)) = word.split_once('=') else {
+            return Err(Failure::usage("what is filled in is written role=r-… or input=value"));
+        };
+        if let Some((_, role)) = form.role(name).filter(|(_, role)| !role.is_new) {
+            let record: RecordId =
+                value.parse().map_err(|_| Failure::usage(format!("{name}: write the record's id (r-…)")))?;
+            subjects.push((event.about(role.name, &client.get(context, record).await?), role.name));
+            continue;
+        }
+        // Of the last record that is asked for it.
+        let asks = |role: &str| {
+            let of_role = form.roles.iter().find(|one| one.name == role);
+            of_role.is_some_and(|role| role.inputs.iter().any(|input| input.name == name))
+        };
+        if let Some((at, _)) = subjects.iter().rev().find(|(_, role)| asks(role)) {
+            event.set_of(*at, name, value);
+        } else if form.inputs.iter().any(|input| input.name == name) {
+            event.set(name, value);
+        } else if name == "element" {
+            let (at, _) = subjects.last().ok_or_else(|| Failure::usage("say first which record is meant"))?;
+            event.element_of(*at, value);
+        } else if form.corrects {
+            let (field, element) = verbs::field_and_element(name)?;
+            let (at, _) = subjects.last().ok_or_else(|| Failure::usage("say first which record is corrected"))?;
+            event.correct(*at, field, element, value);
+        } else {
+            return Err(Failure::usage(format!("{name} is not asked by this form\n{}", asked(form))));
+        }
+    }
+    if let Some(grounds) = grounds {
+        event.grounds(&grounds);
+    }
+    if let Some(shard) = shard {
+        event.shard(shard);
+    }
+    let sent = match request {
+        Some(request) => client.file_again(request, &event).await,
+        None => client.file(&client.session(), &event).await,
+    };
+    let accepted = sent.map_err(verbs::with_request)?;
+    let roles: Vec<&str> = subjects.iter().map(|(_, role)| *role).collect();
+    desk.show(|| registered(form, &roles, &accepted), || registered_json(form, &roles, &accepted))
+}
+
+/// What was registered, in words.
+fn registered(form: &Form, roles: &[&str], accepted: &Accepted) -> String {
+    let mut text = format!("{} ({})\n", form.event.label(), form.title);
+    for (role, record) in roles.iter().zip(&accepted.records) {
+        let label = form.role(role).map_or(*role, |(_, role)| role.label);
+        text.push_str(&format!("  {label}: {record}\n"));
+    }
+    text + &show::accepted(accepted)
+}
+
+fn registered_json(form: &Form, roles: &[&str], accepted: &Accepted) -> Json {
+    let mut object = show::accepted_json(accepted);
+    object["event"] = json!(form.event.name());
+    let subjects = roles.iter().zip(&accepted.records);
+    object["subjects"] = subjects.map(|(role, record)| json!({ "role": role, "record": record.to_string() })).collect();
+    object
+}
+
+/// Asks on the terminal for what the form needs and was not written.
+fn ask(form: &Form, words: &mut Vec<String>, grounds: &mut Option<String>, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    let has = |words: &[String], name: &str| {
+        words.iter().any(|word| word.split_once('=').is_some_and(|(one, _)| one == name))
+    };
+    let mut lines = std::io::stdin().lock().lines();
+    let mut question = |desk: &mut Desk<'_>, label: &str, hint: &str| -> Result<String, Failure> {
+        write!(desk.err, "{label} ({hint}): ")?;
+        desk.err.flush()?;
+        Ok(lines.next().transpose()?.unwrap_or_default().trim().to_owned())
+    };
+    for role in form.roles.iter().filter(|role| role.count.1 == 1) {
+        let is_named = has(words, role.name);
+        if !role.is_new && role.count.0 == 1 && !is_named {
+            let answer = question(desk, role.label, "r-…")?;
+            words.push(format!("{}={answer}", role.name));
+        }
+        for input in role.inputs.iter().filter(|input| input.is_required && (role.is_new || role.count.0 == 1)) {
+            if !has(words, input.name) {
+                let answer = question(desk, input.label(), input.name)?;
+                words.push(format!("{}={answer}", input.name));
+            }
+        }
+    }
+    for input in form.inputs.iter().filter(|input| input.is_required) {
+        if !has(words, input.name) {
+            let answer = question(desk, input.label(), input.name)?;
+            words.push(format!("{}={answer}", input.name));
+        }
+    }
+    if form.needs_grounds && grounds.is_none() {
+        *grounds = Some(question(desk, "Căn cứ", "--grounds")?);
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! An event at the door: from the wire to a command. What it makes of the records is decided in `apply`.
+
+use dinhba_core::access::Action;
+use dinhba_core::claims::Claims;
+use dinhba_core::command::{Command, FileCommand, Filed};
+use dinhba_core::date::InstantMs;
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Origin};
+use dinhba_core::encoding::Wire;
+use dinhba_core::event::{Form, Input, Role};
+use dinhba_core::filing::{self, Typed, TypedSubject};
+use dinhba_core::ids::{RecordId, ShardId};
+use dinhba_core::level::LEVEL_MAX;
+use dinhba_core::schema::{Content, Value};
+use dinhba_core::text::is_nfc;
+use dinhba_proto::v1;
+use tonic::Status;
+
+use super::RecordsService;
+use crate::node::Shared;
+use crate::runtime;
+use crate::service::answer::{Problem, invalid, rules_broken, wrong};
+use crate::service::convert::{dot_from_wire, knows_units, request_from_wire};
+use crate::service::{Caller, context_from_wire, keep};
+
+impl RecordsService {
+    /// Files one event, and says what became of it.
+    pub(super) async fn file_one(&self, claims: &Claims, request: v1::FileRequest) -> Result<v1::EditReply, Status> {
+        self.counted(self.file_uncounted(claims, request).await)
+    }
+
+    async fn file_uncounted(&self, claims: &Claims, request: v1::FileRequest) -> Result<v1::EditReply, Status> {
+        let home = if request.shard.is_empty() { self.shard_of("", claims).await } else { Ok(ShardId::default()) };
+        // What is wrong with the event comes before where it goes, and is all said at once.
+        let command = self.file_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
+        home?;
+        let place = self.place_of(command.shard).await?;
+        let FileCommand { origin, filed, .. } = &command;
+        let caller = Caller { claims: claims.clone(), purpose: origin.purpose, case: origin.case.clone() };
+        let is_ancestor = place.shard.info.is_ancestor();
+        let action = if is_ancestor { Action::EditSites } else { Action::Edit };
+        caller.may(self.0.level_max, action, &place.shard.info.path)?;
+        if is_ancestor {
+            return Err(wrong(
+                "shard",
+                "events are of people, and this shard goes to every site below its unit: name a commune's",
+            ));
+        }
+        let mut new = 0;
+        let ids = filed.subjects.iter().map(|subject| {
+            let id = subject.record.unwrap_or_else(|| RecordId::derive(origin.request, new));
+            new += u32::from(subject.record.is_none());
+            id.to_string()
+        });
+        let records = ids.collect();
+        let bytes = Command::File(Box::new(command)).to_bytes();
+        if bytes.len() > COMMAND_BYTES_MAX {
+            let text = format!("an event may have {COMMAND_BYTES_MAX} bytes in all, this one has {}", bytes.len());
+            return Err(wrong("event", text));
+        }
+        self.proposed(&place, "event", bytes, records).await
+    }
+
+    fn file_command(&self, claims: &Claims, home: ShardId, request: v1::FileRequest) -> Result<FileCommand, Status> {
+        let mut problems = Vec::new();
+        let shard = match request.shard.as_str() {
+            "" => home,
+            named => {
+                let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
+                keep(&mut problems, "shard", read).unwrap_or(home)
+            }
+        };
+        let context = context_from_wire(request.context.as_ref(), &mut problems);
+        let name = keep(&mut problems, "request", request_from_wire(request.request.clone()));
+        if !is_nfc(&request.grounds) {
+            problems.push(Problem::new("grounds", "grounds: send text in Unicode normal form NFC"));
+        }
+        let typed = typed(request.event, request.grounds, request.subjects, request.inputs, &mut problems);
+        let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
+        let (filed, early) = match typed.read(self.0.level_max, today, &*self.0.directory) {
+            Ok(filed) => {
+                problems.extend(unknown_units(&self.0, &filed));
+                (Some(filed), Vec::new())
+            }
+            Err(found) => {
+                let (early, wrong): (Vec<_>, Vec<_>) = found.into_iter().partition(|problem| problem.is_early);
+                let problem = |found: filing::Problem| Problem { field: found.path, text: found.text };
+                problems.extend(wrong.into_iter().map(problem));
+                (None, early.into_iter().map(problem).collect())
+            }
+        };
+        let (true, Some((purpose, case)), Some(name)) = (problems.is_empty(), context, name) else {
+            problems.extend(early);
+            return Err(invalid(problems));
+        };
+        let Some(filed) = filed else { return Err(rules_broken(early)) };
+        let origin = Origin {
+            request: name,
+            claims: claims.clone(),
+            purpose,
+            case,
+            authored_ms: request.authored_ms,
+            received_ms: runtime::utc_ms(),
+        };
+        Ok(FileCommand { shard, origin, secret: runtime::random(), filed })
+    }
+}
+
+/// The event in words; what cannot be read of its names is a problem more.
+fn typed(
+    event: String,
+    grounds: String,
+    subjects: Vec<v1::Subject>,
+    inputs: Vec<v1::Input>,
+    problems: &mut Vec<Problem>,
+) -> Typed {
+    let inputs_of = |inputs: Vec<v1::Input>| inputs.into_iter().map(|input| (input.name, input.value)).collect();
+    let mut read = Vec::with_capacity(subjects.len());
+    for (at, subject) in subjects.into_iter().enumerate() {
+        let record = match subject.record.as_str() {
+            "" => None,
+            named => {
+                let id = named.parse::<RecordId>().map_err(|error| format!("record: {error}"));
+                keep(problems, format!("subjects[{at}].record"), id)
+            }
+        };
+        let seen: Result<Vec<Dot>, String> = subject.seen.iter().map(dot_from_wire).collect();
+        let seen = keep(problems, format!("subjects[{at}].seen"), seen).unwrap_or_default();
+        let corrections = subject.corrections.into_iter().map(|change| (change.field, change.element, change.value));
+        read.push(TypedSubject {
+            role: subject.role,
+            record,
+            element: subject.element,
+            seen,
+            inputs: inputs_of(subject.inputs),
+            corrections: corrections.collect(),
+        });
+    }
+    Typed { event, subjects: read, inputs: inputs_of(inputs), grounds }
+}
+
+/// Inputs that name a unit that there is not.
+fn unknown_units(shared: &Shared, filed: &Filed) -> Vec<Problem> {
+    let Some(form) = filed.event.form() else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut look = |asked: &[Input], given: &[(u8, Vec<u8>)], path: &str| {
+        for (at, bytes) in given {
+            let Some(input) = asked.get(usize::from(*at)) else { continue };
+            let content = Content::decode_at(LEVEL_MAX, input.field, input.part, bytes);
+            if content.is_ok_and(|content| !knows_units(shared, &content)) {
+                let text = "there is no such administrative unit; write code@date";
+                found.push(Problem::new(format!("{path}inputs.{}", input.name), text));
+            }
+        }
+    };
+    look(form.inputs, &filed.inputs, "");
+    for (at, subject) in filed.subjects.iter().enumerate() {
+        if let Some(role) = form.roles.get(usize::from(subject.role)) {
+            look(role.inputs, &subject.inputs, &format!("subjects[{at}]."));
+        }
+    }
+    for (at, subject) in filed.subjects.iter().enumerate() {
+        for ((field, _), bytes) in &subject.corrections {
+            if Value::decode(*field, bytes).is_ok_and(|value| !knows_units(shared, value.content())) {
+                let text = "there is no such administrative unit; write code@date";
+                found.push(Problem::new(format!("subjects[{at}].corrections.{field}"), text));
+            }
+        }
+    }
+    found
+}
+
+/// Every event with its form.
+pub(super) fn forms() -> v1::EventsReply {
+    let input = |input: &Input| v1::EventInput {
+        name: input.name.to_owned(),
+        label: input.label().to_owned(),
+        required: input.is_required,
+        field: input.field.to_string(),
+        part: input.part.unwrap_or_default().to_owned(),
+    };
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let role = |role: &Role| v1::EventRole {
+        role: role.name.to_owned(),
+        label: role.label.to_owned(),
+        kind: role.kind.to_string(),
+        is_new: role.is_new,
+        count_min: count(role.count.0),
+        count_max: count(role.count.1),
+        inputs: role.inputs.iter().map(input).collect(),
+    };
+    let form = |form: &Form| v1::EventForm {
+        event: form.event.name().to_owned(),
+        label: form.event.label().to_owned(),
+        title: form.title.to_owned(),
+        law: form.law.to_owned(),
+        roles: form.roles.iter().map(role).collect(),
+        inputs: form.inputs.iter().map(input).collect(),
+        needs_grounds: form.needs_grounds,
+        corrects: form.corrects,
+    };
+    v1::EventsReply { events: Form::ALL.iter().map(form).collect() }
+}

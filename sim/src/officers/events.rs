@@ -1,0 +1,115 @@
+//! Events, as officers file them: births, deaths, marriages, corrections. What they make of the records is decided where the
+//! log is applied, so each is sent again and again with what was seen at its first time, and once more when it is answered.
+
+use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
+use dinhba_client::{Accepted, Error};
+use dinhba_core::date::PartialDate;
+use dinhba_core::event::Event;
+use dinhba_core::ids::{RecordId, ShardId};
+use dinhba_core::number::Sex;
+
+use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Sent};
+
+fn day(text: &str) -> PartialDate {
+    text.parse().expect("a day of the calendar")
+}
+
+impl Officer {
+    pub(super) async fn file_event(&self, shard: ShardId, known: &[RecordId]) {
+        match self.pick(4) {
+            0 => self.file_birth(shard, known).await,
+            1 => self.file_marriage(known).await,
+            2 => self.file_death(known).await,
+            _ => self.file_correction(known[self.pick(super::SHARED_RECORDS)]).await,
+        }
+    }
+
+    /// A child of two people of the shard.
+    async fn file_birth(&self, shard: ShardId, known: &[RecordId]) {
+        let Some(mother) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
+        let birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2026-01-02")).nationality("VN").mother(&mother);
+        let mut event = birth.build(&self.context);
+        event.shard(shard);
+        let request = self.session.next();
+        if let Became::Accepted = self.file(request, &event, shard, "birth").await {
+            let record = RecordId::derive(request, 0);
+            self.oracle.ledger().records.entry(shard).or_default().push(record);
+        }
+    }
+
+    async fn file_marriage(&self, known: &[RecordId]) {
+        let (one, two) = (known[self.pick(known.len())], known[self.pick(known.len())]);
+        let (Some(one), Some(two)) = (self.read(one, FILE_NUMBER).await, self.read(two, FILE_NUMBER).await) else {
+            return;
+        };
+        // Of one and the same it is refused.
+        let event = Marriage::of(&one, &two, day("2020-05-01")).build(&self.context);
+        let shard = one.shard.parse().unwrap_or_default();
+        let _ = self.file(self.session.next(), &event, shard, "marriage").await;
+    }
+
+    async fn file_death(&self, known: &[RecordId]) {
+        let Some(deceased) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
+        let event = Death::of(&deceased, day("2026-01-03")).build(&self.context);
+        let shard = deceased.shard.parse().unwrap_or_default();
+        let _ = self.file(self.session.next(), &event, shard, "death").await;
+    }
+
+    /// Of a field that others edit too.
+    async fn file_correction(&self, record: RecordId) {
+        let Some(found) = self.read(record, FILE_NUMBER).await else { return };
+        let (value, shard) = (self.value(), found.shard.parse().unwrap_or_default());
+        let mut event = EventBuilder::new(&self.context, Event::Correction);
+        let person = event.about("person", &found);
+        event.correct(person, FILE_NUMBER.name, "", &FILE_NUMBER.text(value)).grounds("Quyết định 1/QĐ-UBND");
+        let asked = Asked::Write { overwrites: FILE_NUMBER.values(&found), id: value };
+        let operation = self.called(FILE_NUMBER.key(record), asked);
+        match self.file(self.session.next(), &event, shard, "correction").await {
+            Became::Accepted => self.answered(operation, Answered::Accepted),
+            Became::Stale(told) => {
+                if let Some(lie) = super::lie(&told, &found, FILE_NUMBER) {
+                    self.oracle.ledger().contradictions.push(format!("a correction: {lie}"));
+                }
+                self.answered(operation, Answered::Stale);
+            }
+            Became::Refused => self.answered(operation, Answered::Refused),
+            Became::Unknown => {}
+        }
+    }
+
+    /// Files an event, and what was accepted once more: it is told the same.
+    async fn file(
+        &self,
+        request: dinhba_core::ids::RequestId,
+        event: &EventBuilder,
+        shard: ShardId,
+        work: &'static str,
+    ) -> Became {
+        let became = self.send(request, Sent::Event(event), shard, work).await;
+        if let Became::Accepted = became
+            && self.pick(4) == 0
+        {
+            match self.client.file_as(request, event).await {
+                Ok(Accepted { replayed: true, .. }) => {}
+                Ok(_) => {
+                    let text = format!("{request} was filed again, and accepted as a new one");
+                    // A site that came back from an old copy, or that lost its disk, does not know.
+                    if !self.country.was_stolen(self.site) && self.oracle.ledger().losses.is_empty() {
+                        self.oracle.ledger().contradictions.push(text);
+                    }
+                }
+                Err(Error::Stale(_)) => {
+                    let text = format!("{request} was filed again, and told to be stale");
+                    self.oracle.ledger().contradictions.push(text);
+                }
+                Err(
+                    Error::Refused { .. }
+                    | Error::OutcomeUnknown { .. }
+                    | Error::Unreachable { .. }
+                    | Error::Protocol(_),
+                ) => {}
+            }
+        }
+        became
+    }
+}
