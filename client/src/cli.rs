@@ -297,6 +297,12 @@ pub enum Verb {
     Get {
         /// The record (r-…)
         record: RecordId,
+        /// As it was in law on that day (2026-01-31), whenever it was written down
+        #[arg(long, value_name = "DAY")]
+        in_law_on: Option<String>,
+        /// As it was known at the end of that day, or at a moment (2026-01-31T12:00:00Z)
+        #[arg(long, value_name = "DAY")]
+        known_on: Option<String>,
     },
     /// Finds records by number, or by a name or a part of it with what is known of the birth date
     Find(Find),

@@ -292,7 +292,24 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get(&self, context: &Context, record: RecordId) -> Result<v1::Record, Error> {
-        let message = v1::GetRequest { context: context.wire(), record: record.to_string() };
+        self.get_as_of(context, record, "", "").await
+    }
+
+    /// One record as it was: in law on a day, as it was known at the end of a day or at a moment, or both; empty for now. A look
+    /// into the history: it takes the right to that, and is logged so.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_as_of(
+        &self,
+        context: &Context,
+        record: RecordId,
+        in_law_on: &str,
+        known_on: &str,
+    ) -> Result<v1::Record, Error> {
+        let (context, record) = (context.wire(), record.to_string());
+        let (in_law_on, known_on) = (in_law_on.to_owned(), known_on.to_owned());
+        let message = v1::GetRequest { context, record, in_law_on, known_on };
         let reply = self.read(message, |transport, request| async move { records(transport).get(request).await });
         reply.await?.record.ok_or(Error::Protocol("no record in the answer"))
     }

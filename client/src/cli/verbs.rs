@@ -50,8 +50,9 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
                 return Ok(Exit::Unwell);
             }
         }
-        Verb::Get { record } => {
-            let record = client.get(context, record).await?;
+        Verb::Get { record, in_law_on, known_on } => {
+            let [in_law_on, known_on] = [in_law_on, known_on].map(Option::unwrap_or_default);
+            let record = client.get_as_of(context, record, &in_law_on, &known_on).await?;
             desk.show(|| show::record(&record), || show::record_json(&record))?;
         }
         Verb::Find(command) => find(client, context, desk, command).await?,

@@ -52,7 +52,7 @@ pub const GROUNDS: FieldId = FieldId(0);
 
 /// The extension of the first edit of an event that was filed: a commitment to what was filled in, by which the same request is
 /// known when it comes again.
-pub const EXTENSION_FORM: u64 = 1;
+pub const EXTENSION_FORM: u64 = 2;
 
 /// The one who numbers edits: one life of one site, for one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

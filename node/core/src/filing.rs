@@ -327,7 +327,9 @@ impl Case<'_> {
 
     /// The civil date of the event.
     fn date(&self) -> Option<PartialDate> {
-        ["date", "since", "from"].into_iter().find_map(|name| self.input(name)?.date())
+        let of_event = ["date", "since", "from"].into_iter().find_map(|name| self.input(name)?.date());
+        // Whoever is born is, from that day on.
+        of_event.or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date()))
     }
 
     /// Puts the inputs where the form says.

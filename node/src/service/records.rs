@@ -11,13 +11,14 @@ use std::sync::Arc;
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{AccessEntry, ConflictEntry, ConflictKey, LoggedAccess, Looked};
+use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::keys::{own_suffix, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{ShardState, corrupt, homes, read, read_range};
+use dinhba_core::registry::{self, AsOf, ShardState, corrupt, homes, read, read_range};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
@@ -31,7 +32,7 @@ use edit::answered_in_turn;
 use pages::{HISTORY_PAGE, history_from};
 
 use super::answer::{
-    beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, precondition, unread,
+    beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, precondition, unread, wrong,
 };
 use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire};
 use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
@@ -271,6 +272,16 @@ impl RecordsService {
         Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
     }
 
+    /// A record as it was.
+    fn past_of(&self, place: &Place<'_>, record: RecordId, as_of: AsOf) -> Result<v1::Record, Status> {
+        let (hosted, shard) = (place.hosted, place.shard.info.shard);
+        let found = hosted.look(|view| registry::as_of(view, &hosted.context, shard, record, as_of));
+        let found = found.map_err(|error| broken(&error))?;
+        let found = found.ok_or_else(|| not_found("there was nothing of this record then: ask for a later day"))?;
+        let level = hosted.level().map_err(|error| broken(&error))?;
+        Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
+    }
+
     /// The conflicts of one shard.
     fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<(RecordId, v1::Conflict)>, Status> {
         let (id, keys) = (shard.info.shard, hosted.keys());
@@ -337,6 +348,26 @@ fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
 fn access_number(key: &[u8]) -> Result<u64, StoreError> {
     let number = own_suffix(key, 0).first_chunk().copied();
     number.map(u64::from_be_bytes).ok_or_else(|| corrupt(key, Malformed { what: "key of an access" }))
+}
+
+/// As of when a record is asked for.
+fn as_of_from_wire(request: &v1::GetRequest) -> Result<AsOf, Status> {
+    let v1::GetRequest { in_law_on, known_on, .. } = request;
+    let in_law = match in_law_on.as_str() {
+        "" => None,
+        day => Some(day.parse::<Date>().map_err(|error| wrong("in_law_on", format!("in_law_on: {error}")))?),
+    };
+    let known = match known_on.as_str() {
+        "" => None,
+        text => Some(match text.parse::<Date>() {
+            // All of the day.
+            Ok(day) => InstantMs(InstantMs::start_of(Date::from_days(day.days() + 1)).0 - 1),
+            Err(_) => text.parse::<InstantMs>().map_err(|_| {
+                wrong("known_on", "known_on: write a day (2026-01-31) or a moment (2026-01-31T12:00:00Z)")
+            })?,
+        }),
+    };
+    Ok(AsOf { known, in_law })
 }
 
 /// The record of a key of the index.
@@ -434,8 +465,14 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         let record: RecordId = id("record", &request.get_ref().record)?;
-        let place = self.find_logged(&caller, Looked::Record, record).await?;
-        Ok(Response::new(v1::GetReply { record: Some(self.record_at(&place, record)?) }))
+        let as_of = as_of_from_wire(request.get_ref())?;
+        let looked = if as_of.is_past() { Looked::History } else { Looked::Record };
+        let place = self.find_logged(&caller, looked, record).await?;
+        let found = match as_of.is_past() {
+            true => self.past_of(&place, record, as_of)?,
+            false => self.record_at(&place, record)?,
+        };
+        Ok(Response::new(v1::GetReply { record: Some(found) }))
     }
 
     async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {

@@ -131,6 +131,7 @@ async fn a_node_refuses_to_say_what_is_not_there_of_groups_that_it_does_not_run(
     let request = v1::GetRequest {
         context: Some(v1::Context { purpose: "registration".into(), case: "HS-1".into() }),
         record: far.to_string(),
+        ..v1::GetRequest::default()
     };
     let status = RecordsClient::new(Line(line)).get(request).await.unwrap_err();
     let told = status.get_error_details();

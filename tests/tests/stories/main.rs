@@ -14,6 +14,7 @@ mod full_disk;
 mod groups_apart;
 mod health;
 mod hostile_child;
+mod life;
 mod link_cut;
 mod load;
 mod membership;

@@ -330,3 +330,67 @@ fn the_parts_of_an_event_are_one_edit_that_says_what_it_was() {
     let named = |field: FieldId, element: &str| record.shown(&(field, element.as_bytes().to_vec())).is_some();
     assert!(named(dinhba_core::schema::field::RELATIVE, "spouse"), "{out}");
 }
+
+#[test]
+fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
+    use dinhba_core::date::InstantMs;
+    use dinhba_core::registry::{AsOf, as_of};
+    use dinhba_core::schema::field;
+
+    let mut desk = Desk::new();
+    let mut out = String::new();
+    let day = |text: &str| text.parse::<Date>().unwrap();
+    let noon = |text: &str| InstantMs::start_of(day(text)).0 + 12 * 3_600_000;
+    let file = |desk: &mut Desk, on: &str, line: &str, out: &mut String| {
+        desk.office.now_ms = noon(on);
+        desk.run(line, out);
+    };
+    file(
+        &mut desk,
+        "2026-01-10",
+        "birth | child:name=Lê An | child:sex=nam | child:birth-date=1990-03-08 -> @an",
+        &mut out,
+    );
+    let settle = "permanent-residence | person=@an | unit=u-0000000000000001 | since=2000-01-01";
+    file(&mut desk, "2026-01-10", settle, &mut out);
+    // A move that was told of late, and one that was corrected before it began.
+    let moved = "permanent-residence | person=@an | unit=u-0000000000000002 | since=2026-02-01";
+    file(&mut desk, "2026-03-01", moved, &mut out);
+    let absent = "temporary-absence | person=@an | from=2026-08-01 | reason=một";
+    file(&mut desk, "2026-03-02", absent, &mut out);
+    let absent = "temporary-absence | person=@an | from=2026-07-01 | reason=hai";
+    file(&mut desk, "2026-03-03", absent, &mut out);
+    assert!(!out.contains("refused") && !out.contains("stale") && !out.contains("wrong"), "{out}");
+
+    let shown = |known: Option<&str>, in_law: Option<&str>, field: FieldId| -> Option<String> {
+        let asked = AsOf { known: known.map(|known| InstantMs(noon(known))), in_law: in_law.map(day) };
+        let record = as_of(&desk.office.state, &desk.office.context, SHARD, desk.names["@an"], asked).unwrap()?;
+        let key = (field, Vec::new());
+        assert!(record.values(&key).len() <= 1, "{asked:?}");
+        record.shown(&key).map(|tagged| display(field, &tagged.value, &NoUnits))
+    };
+    let home = |known, in_law| {
+        let text = shown(known, in_law, field::PERMANENT_RESIDENCE);
+        text.map(|text| text.split("; ").next().unwrap_or_default()[22..].to_owned())
+    };
+    assert_eq!(home(None, None).as_deref(), Some("2"));
+    assert_eq!(home(None, Some("2026-01-31")).as_deref(), Some("1"), "in law the move had not happened");
+    assert_eq!(home(None, Some("2026-02-01")).as_deref(), Some("2"), "and here it had, though nobody knew");
+    assert_eq!(home(Some("2026-02-15"), None).as_deref(), Some("1"), "as it was known then");
+    assert_eq!(home(Some("2026-02-15"), Some("2026-02-15")).as_deref(), Some("1"));
+    assert_eq!(home(None, Some("1999-12-31")), None);
+    assert_eq!(shown(None, Some("1990-03-08"), field::NAME).as_deref(), Some("Lê//An"), "he was born by then");
+    assert_eq!(shown(None, Some("1990-03-07"), field::NAME), None);
+    assert_eq!(shown(Some("2026-01-09"), None, field::NAME), None);
+    // The second absence replaced one that had not begun: on the day between there is the second alone.
+    assert_eq!(
+        shown(None, Some("2026-07-15"), field::TEMPORARY_ABSENCE).as_deref(),
+        Some("from=2026-07-01; reason=hai")
+    );
+    assert_eq!(shown(None, Some("2026-06-30"), field::TEMPORARY_ABSENCE), None);
+    // With all that is written it is the record.
+    let all = as_of(&desk.office.state, &desk.office.context, SHARD, desk.names["@an"], AsOf::default()).unwrap();
+    let fields =
+        |record: &Record| record.fields().map(|(key, values)| (key.clone(), values.to_vec())).collect::<Vec<_>>();
+    assert_eq!(fields(&all.unwrap()), fields(&desk.office.record(desk.names["@an"])));
+}

@@ -1,0 +1,186 @@
+//! What an officer does in a day, at a commune whose line is cut: births, a household, a marriage, a death. With the SDK and by
+//! the command line; asked again after an answer that was lost; and read above when the line is back.
+
+use std::process::Command;
+
+use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
+use dinhba_client::{Client, Context, Error};
+use dinhba_core::claims::Role;
+use dinhba_core::date::PartialDate;
+use dinhba_core::event::Event;
+use dinhba_core::ids::RecordId;
+use dinhba_core::number::Sex;
+use dinhba_proto::v1;
+use dinhba_tests::country::{Country, site};
+use dinhba_tests::evidence::{agree, in_step};
+use dinhba_tests::officer::values;
+use serde_json::Value as Json;
+use tonic::Code;
+
+use crate::PROGRAM;
+
+const DISTRICT: &str = "082";
+const COMMUNE: &str = "02683";
+
+fn day(text: &str) -> PartialDate {
+    text.parse().unwrap()
+}
+
+struct Counter {
+    client: Client,
+    context: Context,
+}
+
+impl Counter {
+    async fn read(&self, record: RecordId) -> v1::Record {
+        self.client.get(&self.context, record).await.unwrap()
+    }
+
+    async fn file(&self, event: &EventBuilder) -> Result<Vec<RecordId>, Error> {
+        Ok(self.client.file(&self.client.session(), event).await?.records)
+    }
+
+    async fn born(&self, birth: Birth) -> RecordId {
+        self.file(&birth.build(&self.context)).await.unwrap()[0]
+    }
+}
+
+/// What a verb of the command line printed, for programs.
+fn dinhba(country: &Country, words: &[&str]) -> Result<Json, (Option<i32>, Json)> {
+    let [authority, certificate, key] = country.identity(Role::Registrar, COMMUNE);
+    let node = country.node(COMMUNE, 0).address();
+    let mut command = Command::new(PROGRAM);
+    command.args(words).args(["--json", "--node", &node, "--purpose", "registration", "--case", "HS-1"]);
+    command.arg("--cert").arg(certificate).arg("--key").arg(key).arg("--ca").arg(authority);
+    let output = command.output().unwrap();
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err((output.status.code(), serde_json::from_slice(&output.stderr).unwrap())),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_at_a_commune_without_a_line() {
+    let sites = [site(DISTRICT, 1, None, &[COMMUNE]), site(COMMUNE, 1, Some(DISTRICT), &[COMMUNE])];
+    let country = Country::start(PROGRAM, &sites).await;
+    let shard = country.shard(COMMUNE);
+    let context = Context::parse("registration", "HS-2026/7").unwrap();
+    let counter = Counter { client: country.site_client(COMMUNE, Role::Registrar, COMMUNE), context: context.clone() };
+    country.sites[COMMUNE].line.cut();
+
+    // A family.
+    let man = counter.born(Birth::of("Nguyễn Văn Hùng", Sex::Male, day("1990-03-08")).nationality("VN")).await;
+    let woman = counter.born(Birth::of("Trần Thị Lan", Sex::Female, day("1992")).nationality("VN")).await;
+    let wedding = Marriage::of(&counter.read(man).await, &counter.read(woman).await, day("2020-05-01"));
+    counter.file(&wedding.build(&context)).await.unwrap();
+    let mother = counter.read(woman).await;
+    let child = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2026-01-02")).ethnicity("Kinh").mother(&mother);
+    let child = counter.born(child.paper("Giấy chứng sinh", "5/2026")).await;
+    let relative = values(&counter.read(child).await, "relative");
+    assert!(relative[0].contains("Trần Thị Lan") && relative[0].contains(&woman.to_string()), "{relative:?}");
+
+    // A household, by the command line, with what the form asks.
+    let words = [format!("head={woman}"), format!("member={man}"), format!("member={child}")];
+    let founded = dinhba(
+        &country,
+        &[
+            "household-founded",
+            &words[0],
+            &words[1],
+            "relation=chồng",
+            &words[2],
+            "relation=con",
+            "unit=02683@2025-06-30",
+            "since=2020-05-01",
+        ],
+    );
+    let founded = founded.unwrap();
+    assert_eq!(founded["event"], "household-founded");
+    let household: RecordId = founded["subjects"][0]["record"].as_str().unwrap().parse().unwrap();
+    let members = counter.client.members(&context, household, &[]).await.unwrap();
+    assert_eq!(members.records.len(), 3);
+    // What is wrong is told with the law, or all at once; and nothing changed.
+    let (code, refused) =
+        dinhba(&country, &["household-dissolved", &format!("household={household}"), "date=2026-01-03"]).unwrap_err();
+    assert!(code == Some(2) && refused["message"].as_str().unwrap().contains("household_has_members"), "{refused}");
+    let (code, refused) = dinhba(&country, &["birth", "name=Lê An", "sex=khác", "birth-date=hôm qua"]).unwrap_err();
+    assert!(code == Some(2) && refused["problems"].as_array().unwrap().len() == 2, "{refused}");
+    let (code, refused) = dinhba(&country, &["birth", "name=Lê An", "sex=nam"]).unwrap_err();
+    assert!(code == Some(2) && refused["problems"][0]["field"] == "subjects[0].inputs.birth-date", "{refused}");
+
+    // A death, which ends what the dead had; sent again, it is the same though the record moved on.
+    let request = counter.client.session().next();
+    let (gone, widow) = (counter.read(man).await, counter.read(woman).await);
+    let death = Death::of(&gone, day("2026-01-03")).spouse(&widow).build(&context);
+    let accepted = counter.client.file_as(request, &death).await.unwrap();
+    assert_eq!((accepted.receipt.count, accepted.replayed), (2, false));
+    let again = counter.client.file_as(request, &death).await.unwrap();
+    assert!(again.replayed && again.receipt == accepted.receipt);
+    let later = Death::of(&gone, day("2026-01-04")).spouse(&widow).build(&context);
+    match counter.client.file_as(request, &later).await {
+        Err(Error::Refused { code: Code::AlreadyExists, text, .. }) => {
+            assert!(text.contains("other content"), "{text}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(values(&counter.read(woman).await, "marital_status"), ["status=widowed; since=2026-01-03"]);
+    assert_eq!(counter.client.members(&context, household, &[]).await.unwrap().records.len(), 2);
+    // Who looked earlier, and not since, is told so.
+    let mut correction = EventBuilder::new(&context, Event::Correction);
+    let person = correction.about("person", &widow);
+    correction.correct(person, "marital_status", "", "single").grounds("Giấy xác nhận 3/2026");
+    match counter.file(&correction).await {
+        Err(Error::Stale(stale)) => assert_eq!(stale.fields[0].field, "marital_status"),
+        other => panic!("{other:?}"),
+    }
+
+    // Above, when the line is back: the same people, and a history of events.
+    country.sites[COMMUNE].line.mend();
+    in_step(&country, COMMUNE, shard).await;
+    agree(&country, &[DISTRICT, COMMUNE], shard).await;
+    let district = country.site_client(DISTRICT, Role::Registrar, DISTRICT);
+    let history = district.history(&context, man).await.unwrap();
+    let events: Vec<(&str, &str)> =
+        history.iter().map(|entry| (entry.event.as_str(), entry.event_label.as_str())).collect();
+    assert_eq!(
+        events,
+        [
+            ("birth", "Đăng ký khai sinh"),
+            ("marriage", "Đăng ký kết hôn"),
+            ("household-founded", "Lập hộ"),
+            ("death", "Đăng ký khai tử"),
+        ]
+    );
+    assert_eq!(history[3].valid_from, "2026-01-03");
+    // As it was in law on a day, by the command line and above.
+    let married = dinhba(&country, &["get", &man.to_string(), "--in-law-on", "2020-05-01"]).unwrap();
+    let fields = |record: &Json| -> Vec<String> {
+        record["fields"].as_array().unwrap().iter().map(|field| field["field"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(
+        fields(&married).contains(&"marital_status".to_owned()) && !fields(&married).contains(&"death_date".to_owned())
+    );
+    let single = district.get_as_of(&context, man, "2020-04-30", "").await.unwrap();
+    assert!(values(&single, "marital_status").is_empty() && values(&single, "name") == ["Nguyễn/Văn/Hùng"]);
+    let unknown = district.get_as_of(&context, man, "", "2019-12-31").await;
+    assert!(matches!(unknown, Err(Error::Refused { code: Code::NotFound, .. })), "nobody had written him down");
+}
+
+#[test]
+fn each_event_is_a_verb_that_says_what_it_asks() {
+    let forms: Json =
+        serde_json::from_slice(&Command::new(PROGRAM).args(["events", "--json"]).output().unwrap().stdout).unwrap();
+    let forms = forms.as_array().unwrap();
+    assert!(forms.len() > 40);
+    for form in forms {
+        let event = form["event"].as_str().unwrap();
+        let help = Command::new(PROGRAM).args([event, "--help"]).output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(help.contains(form["label"].as_str().unwrap()), "{help}");
+        for input in form["inputs"].as_array().unwrap() {
+            assert!(help.contains(&format!("{}=…", input["name"].as_str().unwrap())), "{event}: {help}");
+        }
+        let shown = Command::new(PROGRAM).args(["events", event]).output().unwrap();
+        assert!(shown.status.success(), "{event}");
+    }
+}
