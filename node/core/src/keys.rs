@@ -39,14 +39,18 @@
 //! | `Seal` | position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, record | nothing: a search term points to a record |
 //! | `Number` | keyed hash | the records of the shard with this personal number |
+//! | `Figure` | day, event | how many of these events came on that day |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x21
-//! for holds, 0x22 for ledgers of numbers, 0x30 for figures, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
+//! for holds, 0x22 for ledgers of numbers, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
 //! edit lies, here and nowhere else.
 
+use crate::date::Date;
 use crate::edit::Dot;
+use crate::encoding::Wire;
+use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
@@ -99,6 +103,8 @@ pub enum Space {
     Index = 0x1d,
     /// Whose a personal number is.
     Number = 0x1e,
+    /// How many events there were, by day.
+    Figure = 0x30,
 }
 
 /// After the group in a key of the group's own.
@@ -116,6 +122,12 @@ const SHARD_BYTES: usize = 8 + 1 + 8 + 1;
 /// Bytes of a search term in a signpost: half of them tell terms apart as well, since one that leads astray costs an empty look,
 /// and the signposts of a whole country lie in one group.
 const SIGN_BYTES: usize = 8;
+
+/// A day, in order.
+fn day_bytes(day: Date) -> [u8; 4] {
+    let days = day.days() - Date::MIN.days();
+    u32::try_from(days).unwrap_or(0).to_be_bytes()
+}
 
 /// Builds the keys of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -389,6 +401,19 @@ impl Keys {
     #[must_use]
     pub fn index(self, shard: ShardId, term: &[u8; 16], record: RecordId) -> Vec<u8> {
         self.key(shard, Space::Index, &[term, &record.0])
+    }
+
+    /// How many of an event there were on a day; days before the first date count as that.
+    #[must_use]
+    pub fn figure(self, shard: ShardId, day: Date, event: Event) -> Vec<u8> {
+        self.key(shard, Space::Figure, &[&day_bytes(day), &event.to_bytes()])
+    }
+
+    /// The figures of the days from one to another, both included.
+    #[must_use]
+    pub fn figures(self, shard: ShardId, from: Date, to: Date) -> Range {
+        let start = self.key(shard, Space::Figure, &[&day_bytes(from)]);
+        (start, self.range(shard, Space::Figure, &[&day_bytes(to)]).1)
     }
 
     /// The whole index of a shard.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing};
+use dinhba_core::date::Date;
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, RecordId, ShardId};
@@ -68,7 +69,10 @@ impl Shard<'_> {
         }
         let poisoned = registry::read_range::<Poison>(self.view, keys.poisons(self.id()))?.len() as u64;
         let kept = &self.state;
+        let (figures, _) = registry::figures(self.view, keys, self.id(), (Date::MIN, Date::MAX), usize::MAX)?;
+        let recounted = registry::recount(self.view, self.context, self.id())?;
         found.extend(untrue(&[
+            ("figures", figures == recounted),
             ("number of edits", kept.arrivals == count),
             ("running hash", kept.running == running),
             ("digest of the edits", kept.edits_digest == digest),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, numbers, signposts, time};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, figures, numbers, signposts, time};
 use crate::command::{ConflictEntry, ConflictKey, Digest, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -154,6 +154,7 @@ pub(crate) fn enter(
     let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
 
     append(tx, shard, (edit, hash, bytes), from, &place);
+    figures::count(tx, id, header, true)?;
     if header.part + 1 == header.of {
         remember_request(tx, id, edit, hash, transition.is_some())?;
     }
@@ -165,7 +166,7 @@ pub(crate) fn enter(
     let is_flood = poison.is_none() && old.as_ref().is_some_and(is_out);
     let poison = if is_flood { Some(Poison::Flood) } else { poison };
     if let Some(poison) = poison {
-        set_aside(tx, shard, &place, poison);
+        set_aside(tx, shard, (&place, header), poison)?;
     }
     let is_apart_by_name = match renamed {
         Some(other) => rename(tx, shard, other, header.record, now_ms)?,
@@ -220,10 +221,16 @@ fn append(
     tx.put(keys.history_entry(id, header.record, shard.arrivals), place);
 }
 
-/// Keeps an edit that lies at a place out of its record.
-fn set_aside(tx: &mut Tx<'_>, shard: &mut ShardState, place: &Dot, poison: Poison) {
+/// Keeps an edit that lies at a place out of its record, and out of the figures.
+fn set_aside(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    (place, header): (&Dot, &Header),
+    poison: Poison,
+) -> Result<(), StoreError> {
     shard.poisoned += 1;
     tx.put(tx.keys().poison(shard.info.shard, place), &poison);
+    figures::count(tx, shard.info.shard, header, false)
 }
 
 /// Folds the record of an edit anew that is called otherwise from now on; if it is the record `at_hand`, returns true
@@ -407,7 +414,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     let sound = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind);
     let kind = sound.chain(old.as_ref().map(|(record, _)| record.kind)).min();
     let before = old.as_ref().map(|(record, _)| record.shares.clone()).unwrap_or_default();
-    let shares = share_out(tx, shard, &before, &mut held);
+    let shares = share_out(tx, shard, &before, &mut held)?;
     let names = resolve(tx, home, &mut held)?;
     let new = kind.map(|kind| {
         let mut new = Record::new(kind);
@@ -436,7 +443,11 @@ pub fn folded_anew(
     let places: BTreeSet<Dot> = tx.range(keys.history(shard, record))?.into_iter().map(|(_, place)| place).collect();
     tx.delete(keys.record(shard, record));
     let marked = flooded(&tx, shard, &places)?;
-    marked.iter().for_each(|place| tx.delete(keys.poison(shard, place)));
+    for place in &marked {
+        let (edit, _) = edit_at(&tx, shard, place)?;
+        tx.delete(keys.poison(shard, place));
+        figures::count(&mut tx, shard, &edit.header, true)?;
+    }
     refold(&mut tx, &mut state, record, 0)?;
     let is_marked = flooded(&tx, shard, &places)? == marked;
     Ok((tx.record(shard, record)?.map(|(record, _)| record), is_marked))
@@ -454,9 +465,14 @@ fn flooded(tx: &Tx<'_>, shard: ShardId, places: &BTreeSet<Dot>) -> Result<BTreeS
 }
 
 /// What each site wrote into a record of which these edits are held. Sets aside what is too much, and drops it from them.
-fn share_out(tx: &mut Tx<'_>, shard: &mut ShardState, before: &Shares, held: &mut Vec<Held>) -> Shares {
+fn share_out(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    before: &Shares,
+    held: &mut Vec<Held>,
+) -> Result<Shares, StoreError> {
     if is_armed("unbounded-shares") {
-        return Shares::default();
+        return Ok(Shares::default());
     }
     let sound = held.iter().filter(|held| held.poison.is_none());
     let weights: Vec<(Weight, Rank)> =
@@ -465,14 +481,13 @@ fn share_out(tx: &mut Tx<'_>, shard: &mut ShardState, before: &Shares, held: &mu
     let begins = |site| before.written(site).is_some() && shares.written(site).is_none();
     sometimes("a site floods a record", weights.iter().any(|(weight, _)| begins(weight.site)));
     let mut counts = counts.into_iter();
-    held.retain(|held| {
-        let stays = held.poison.is_some() || counts.next().unwrap_or(true);
-        if !stays {
-            set_aside(tx, shard, &held.place, Poison::Flood);
-        }
-        stays
-    });
-    shares
+    let (stay, flood): (Vec<Held>, Vec<Held>) =
+        held.drain(..).partition(|held| held.poison.is_some() || counts.next().unwrap_or(true));
+    for Held { place, edit, .. } in &flood {
+        set_aside(tx, shard, (place, &edit.header), Poison::Flood)?;
+    }
+    *held = stay;
+    Ok(shares)
 }
 
 /// Why an edit must be set aside in a shard of a group of this level, if it must. A function of these alone, and the same in every

@@ -13,6 +13,7 @@
 mod access;
 mod edit;
 mod family;
+mod figures;
 mod fold;
 mod merge;
 mod numbers;
@@ -43,6 +44,7 @@ pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
 pub use edit::{FormError, FormPlace, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
+pub use figures::{Figures, figures, recount};
 pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};

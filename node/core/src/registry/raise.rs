@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::fold::{Derived, edit_at, poison_of, refold, replace_derived};
-use super::{GroupState, Poison, ShardState, Tx, corrupt, record_of};
+use super::{GroupState, Poison, ShardState, Tx, corrupt, figures, record_of};
 use crate::command::{Answer, Nothing, Raise, RefusalCode};
 use crate::edit::Dot;
 use crate::encoding::Malformed;
@@ -122,6 +122,7 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
                 sometimes("an edit that was set aside is folded", true);
                 tx.delete(key);
                 shard.poisoned -= 1;
+                figures::count(tx, home, &edit.header, true)?;
                 waiting.insert(edit.header.record);
             }
         }

@@ -394,3 +394,57 @@ fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
         |record: &Record| record.fields().map(|(key, values)| (key.clone(), values.to_vec())).collect::<Vec<_>>();
     assert_eq!(fields(&all.unwrap()), fields(&desk.office.record(desk.names["@an"])));
 }
+
+#[test]
+fn figures_say_what_happened_on_which_day_and_equal_a_recount() {
+    use dinhba_core::date::InstantMs;
+    use dinhba_core::registry::{Figures, figures, recount};
+
+    let mut desk = Desk::new();
+    let mut out = String::new();
+    let day = |text: &str| text.parse::<Date>().unwrap();
+    for (on, line) in [
+        ("2026-01-10", "birth | child:name=Lê An | child:sex=nam | child:birth-date=1990-03-08 -> @an"),
+        ("2026-01-10", "birth | child:name=Hồ Na | child:sex=nữ | child:birth-date=1991-03-08 -> @na"),
+        ("2026-01-11", "marriage | spouse=@an | spouse=@na | date=2020-05-01"),
+        ("2026-01-11", "birth | child:name=Lê Mai | child:sex=nữ | child:birth-date=2026-01-02 | mother=@na -> @mai"),
+        (
+            "2026-01-11",
+            "household-founded | head=@na | member=@mai | member:relation=con | since=2026-01-11 | unit=u-0000000000000004 -> @ho",
+        ),
+        // Refused: nothing is counted.
+        ("2026-01-12", "marriage | spouse=@an | spouse=@na | date=2020-05-01"),
+        ("2026-01-12", "death | deceased=@an | spouse=@na | date=2026-01-11"),
+    ] {
+        desk.office.now_ms = InstantMs::start_of(day(on)).0 + 8 * 3_600_000;
+        desk.run(line, &mut out);
+    }
+    let told = |office: &Office, from: &str, to: &str| {
+        let (found, more) = figures(&office.state, office.keys(), SHARD, (day(from), day(to)), 100).unwrap();
+        assert!(!more);
+        found
+    };
+    let all = told(&desk.office, "1800-01-01", "2199-12-31");
+    let expected = [
+        ("2026-01-10", Event::Birth, 2),
+        ("2026-01-11", Event::Birth, 1),
+        ("2026-01-11", Event::Marriage, 1),
+        ("2026-01-11", Event::HouseholdFounded, 1),
+        ("2026-01-12", Event::Death, 1),
+    ];
+    assert_eq!(all, expected.map(|(on, event, count)| ((day(on), event), count)).into(), "{out}");
+    let births: u64 = told(&desk.office, "2026-01-11", "2026-01-11").values().sum();
+    assert_eq!(births, 3);
+    assert_eq!(recount(&desk.office.state, &desk.office.context, SHARD).unwrap(), all);
+    // Of a neighbour that took the stream they are the same.
+    let mut above = Office::new(2);
+    above.merge(SiteId(1), desk.office.stream(), 5);
+    assert_eq!(told(&above, "1800-01-01", "2199-12-31"), all);
+    let (some, more) = figures(&above.state, above.keys(), SHARD, (Date::MIN, Date::MAX), 2).unwrap();
+    assert!(some.len() == 2 && more);
+    // Nobody can type one in: a plain edit counts as what it is.
+    let other = desk.office.create(request(9, 1), "Trần Văn Ba");
+    assert!(desk.is_there(other));
+    let counted: Figures = told(&desk.office, "1970-01-01", "1970-01-02");
+    assert_eq!(counted, [((day("1970-01-01"), Event::Change), 1)].into());
+}
