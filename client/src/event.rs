@@ -138,7 +138,7 @@ fn put(inputs: &mut Vec<v1::Input>, name: &str, value: &str) {
 #[derive(Clone)]
 pub struct Birth {
     inputs: Vec<(&'static str, String)>,
-    parents: Vec<(&'static str, v1::Record)>,
+    beside: Vec<(&'static str, v1::Record)>,
     paper: Vec<(&'static str, String)>,
 }
 
@@ -162,7 +162,7 @@ impl Birth {
             Sex::Female => "female",
         };
         let inputs = vec![("name", name.to_owned()), ("sex", sex.to_owned()), ("birth-date", date.to_string())];
-        Birth { inputs, parents: Vec::new(), paper: Vec::new() }
+        Birth { inputs, beside: Vec::new(), paper: Vec::new() }
     }
 
     inputs! {
@@ -180,27 +180,32 @@ impl Birth {
         number = "number";
         /// The permanent residence.
         residence = "residence";
-        /// The household (r-…).
-        household = "household";
-        /// What the child is to the household's head.
+        /// What the child is to the head of its [`household`](Self::household).
         relation = "relation";
         /// The father, if he has no record here: his name, number, nationality.
-        father_named = "father";
+        father_named = "father-named";
         /// The mother, if she has no record here.
-        mother_named = "mother";
+        mother_named = "mother-named";
     }
 
     /// The mother, as she was read.
     #[must_use]
     pub fn mother(mut self, record: &v1::Record) -> Self {
-        self.parents.push(("mother", record.clone()));
+        self.beside.push(("mother", record.clone()));
         self
     }
 
     /// The father, as he was read.
     #[must_use]
     pub fn father(mut self, record: &v1::Record) -> Self {
-        self.parents.push(("father", record.clone()));
+        self.beside.push(("father", record.clone()));
+        self
+    }
+
+    /// The household that the child belongs to, as it was read; needs its [`relation`](Self::relation) to the head.
+    #[must_use]
+    pub fn household(mut self, record: &v1::Record) -> Self {
+        self.beside.push(("household", record.clone()));
         self
     }
 
@@ -219,7 +224,7 @@ impl Birth {
         for (name, value) in &self.inputs {
             event.set_of(child, name, value);
         }
-        for (role, record) in &self.parents {
+        for (role, record) in &self.beside {
             event.about(role, record);
         }
         for (name, value) in &self.paper {
@@ -318,8 +323,6 @@ impl PermanentResidence {
     inputs! {
         /// House, street, hamlet.
         line = "line";
-        /// The household (r-…).
-        household = "household";
         /// The residence file.
         file_number = "file-number";
     }

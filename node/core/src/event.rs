@@ -3,7 +3,8 @@
 //!
 //! Owns: the list of events, and for each its form: whom it is about, what is asked, by which law. A form is a table: the
 //! door reads it, the command line asks it, the documents print it. What an event makes of the records is in `filing`.
-//! Codes and names of events, roles and inputs are permanent: they are hashed and kept for ever.
+//! Codes of events are permanent: they are hashed and kept for ever. So are the places of roles and inputs in their lists, since
+//! a command names them so: one is only ever added, at the end. Names are read by programs, and do not change either.
 //!
 //! Laws: sources as in the domain's own notes; an article that was not checked against the text is marked (M) there.
 
@@ -90,6 +91,8 @@ events! {
     NationalityChange = 11, "nationality-change", "Thay đổi quốc tịch";
     /// What a record says was wrong.
     Correction = 12, "correction", "Điều chỉnh thông tin";
+    /// The spouse died, who is in the register of another commune.
+    Widowhood = 13, "widowhood", "Ghi chú vợ hoặc chồng chết";
     /// Somebody settled for good.
     PermanentResidence = 20, "permanent-residence", "Đăng ký thường trú";
     /// The entry of a permanent residence ended.
@@ -142,6 +145,8 @@ events! {
     CardHeld = 68, "card-held", "Giữ thẻ căn cước";
     /// A card that was held was given back.
     CardReturned = 69, "card-returned", "Trả lại thẻ căn cước bị giữ";
+    /// A card that was asked for is not given.
+    CardRejected = 70, "card-rejected", "Từ chối cấp thẻ căn cước";
     /// An account of level 1 was given.
     AccountLevel1 = 80, "account-level-1", "Cấp tài khoản định danh mức độ 1";
     /// An account of level 2 was given.
@@ -235,6 +240,8 @@ pub struct Input {
     pub is_required: bool,
     /// What becomes of it.
     pub goes: Goes,
+    /// Its name for officers, if it is not that of the field or the part.
+    pub called: Option<&'static str>,
 }
 
 /// What becomes of an input.
@@ -265,6 +272,9 @@ impl Input {
     /// Its name for officers.
     #[must_use]
     pub fn label(&self) -> &'static str {
+        if let Some(called) = self.called {
+            return called;
+        }
         let Some(field) = self.field.get() else { return self.name };
         match (self.part, &field.ty) {
             (Some(name), Type::Struct(of)) => {
@@ -276,7 +286,7 @@ impl Input {
 }
 
 const fn asked(name: &'static str, field: FieldId) -> Input {
-    Input { name, field, part: None, is_required: false, goes: Goes::Field }
+    Input { name, field, part: None, is_required: false, goes: Goes::Field, called: None }
 }
 
 impl Input {
@@ -288,6 +298,9 @@ impl Input {
     }
     const fn goes(self, goes: Goes) -> Self {
         Input { goes, ..self }
+    }
+    const fn called(self, label: &'static str) -> Self {
+        Input { called: Some(label), ..self }
     }
 }
 
@@ -332,7 +345,7 @@ const CARD_DATES: [Input; 3] = [
     asked("valid-to", field::IDENTITY_CARD).part("valid_to").goes(Goes::Event),
 ];
 /// The day of an event that no field keeps.
-const DATE: Input = asked("date", field::DEATH_DATE).goes(Goes::Event);
+const DATE: Input = asked("date", field::DEATH_DATE).goes(Goes::Event).called("Ngày");
 const DATE_AND_PAPER: [Input; 5] = [DATE, PAPER[0], PAPER[1], PAPER[2], PAPER[3]];
 
 const fn form(
@@ -382,16 +395,16 @@ impl Form {
                         asked("religion", field::RELIGION),
                         asked("nationality", field::NATIONALITY),
                         asked("number", field::PERSONAL_NUMBER),
-                        asked("father", field::RELATIVE).goes(Goes::Element("father")),
-                        asked("mother", field::RELATIVE).goes(Goes::Element("mother")),
+                        asked("father-named", field::RELATIVE).goes(Goes::Element("father")).called("Cha"),
+                        asked("mother-named", field::RELATIVE).goes(Goes::Element("mother")).called("Mẹ"),
                         asked("residence", field::PERMANENT_RESIDENCE),
-                        asked("household", field::HOUSEHOLD),
-                        asked("relation", field::RELATION_TO_HEAD),
+                        asked("relation", field::RELATION_TO_HEAD).goes(Goes::Event),
                     ],
                 )
                 .made(),
                 person("mother", "Mẹ", PERHAPS, &[]).beside(),
                 person("father", "Cha", PERHAPS, &[]).beside(),
+                Role { count: PERHAPS, ..household("household", "Hộ", &[]) }.beside(),
             ],
             &PAPER,
         ),
@@ -501,7 +514,7 @@ impl Form {
             "A nationality acquired or lost",
             "Law on Vietnamese Nationality 24/2008/QH12",
             &[person("person", "Người được thay đổi", ONE, &[asked("nationality", field::NATIONALITY).required()])],
-            &DATE_AND_PAPER,
+            &[DATE.required(), PAPER[0], PAPER[1], PAPER[2], PAPER[3]],
         )
         .by_decision(),
         form(
@@ -510,22 +523,36 @@ impl Form {
             "Decree 70/2024, article 6",
             &[
                 person("person", "Người được điều chỉnh", PERHAPS, &[]),
-                Role { count: PERHAPS, ..household("household", "Hộ", &[]) },
+                Role { count: PERHAPS, ..household("of-household", "Hộ được điều chỉnh", &[]) },
             ],
-            &PAPER,
+            // From when it was wrong; without it, from the birth on.
+            &DATE_AND_PAPER,
         )
         .by_decision()
         .corrects(),
         form(
+            Event::Widowhood,
+            "The death of a spouse who is in the register of another commune",
+            "Law on Marriage and Family 52/2014/QH13, article 65",
+            &[PERSON],
+            &[
+                asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event),
+                PAPER[0],
+                PAPER[1],
+                PAPER[2],
+                PAPER[3],
+            ],
+        )
+        .by_decision(),
+        form(
             Event::PermanentResidence,
             "A permanent residence",
             "Law on Residence 68/2020/QH14, articles 20 to 22",
-            &[Role { inputs: &[asked("relation", field::RELATION_TO_HEAD)], ..PERSONS }],
+            &[PERSONS],
             &[
                 UNIT_OF_RESIDENCE,
                 LINE_OF_RESIDENCE,
                 asked("since", field::PERMANENT_RESIDENCE).part("since").required(),
-                asked("household", field::HOUSEHOLD),
                 asked("file-number", field::RESIDENCE_FILE_NUMBER),
             ],
         ),
@@ -684,11 +711,7 @@ impl Form {
             "A request for an identity card",
             "Law on Identification 26/2023/QH15, articles 19 to 25",
             &[PERSON],
-            &[
-                asked("number", field::IDENTITY_CARD).part("number").goes(Goes::Event),
-                asked("kind", field::IDENTITY_CARD).part("kind").required().goes(Goes::Event),
-                DATE,
-            ],
+            &[asked("kind", field::IDENTITY_CARD).part("kind").required().goes(Goes::Event), DATE],
         ),
         form(Event::CardCaptured, "A card's data taken", CARD_LAW, &[PERSON], &[DATE]),
         form(Event::CardApproved, "A card approved", CARD_LAW, &[PERSON], &[DATE]),
@@ -719,17 +742,12 @@ impl Form {
             &[PERSON],
             &[DATE],
         ),
+        form(Event::CardRejected, "A request for a card refused", CARD_LAW, &[PERSON], &[DATE]).by_decision(),
         form(Event::AccountLevel1, "An account of level 1", ACCOUNT_LAW, &[PERSON], &[DATE]),
         form(Event::AccountLevel2, "An account of level 2", ACCOUNT_LAW, &[PERSON], &[DATE]),
         form(Event::AccountActivated, "An account activated", ACCOUNT_LAW, &[PERSON], &[DATE]),
         form(Event::AccountLocked, "An account locked", ACCOUNT_LAW, &[PERSON], &[DATE]),
-        form(
-            Event::AccountUnlocked,
-            "An account unlocked",
-            ACCOUNT_LAW,
-            &[PERSON],
-            &[asked("state", field::E_IDENTIFICATION).required().goes(Goes::Event), DATE],
-        ),
+        form(Event::AccountUnlocked, "An account unlocked", ACCOUNT_LAW, &[PERSON], &[DATE]),
         form(Event::AccountClosed, "An account closed", ACCOUNT_LAW, &[PERSON], &[DATE]),
         form(
             Event::NumberAssigned,
@@ -815,6 +833,13 @@ mod tests {
                     let kind = input.field.get().expect("a field").kind;
                     assert!(kind == role.kind, "{}: {} of {}", form.event, input.name, role.name);
                 }
+            }
+            // A word of a command line is one of them.
+            let inputs = || form.inputs.iter().chain(form.roles.iter().flat_map(|role| role.inputs));
+            for role in form.roles {
+                assert!(inputs().all(|input| input.name != role.name), "{}: {}", form.event, role.name);
+                let is_field = |kind| FieldId::named(kind, role.name).is_some();
+                assert!(!form.corrects || !RecordKind::OF_PEOPLE.into_iter().any(is_field), "{}", role.name);
             }
             let at_most: usize = form.roles.iter().map(|role| role.count.1).sum();
             assert!(at_most <= SUBJECTS_MAX, "{}", form.event);

@@ -4,9 +4,9 @@
 //! and what is written. The form's inputs go where its table says ([`Form`]); what an event does beyond that is in `effects`: a
 //! death ends residence, card and account. The parts are then an edit like any other, with all that is asked of one.
 //!
-//! An event replaces only what the officer saw: he names the values of each record that he was shown, and if one that is to be
-//! replaced is not among them, he is told which, and looks again. A value in dispute is replaced by nobody's event: that would
-//! be a decision, and is made as one.
+//! An event rests only on what the officer saw: he names the values of each record that he was shown, and if one that the event
+//! reads, copies or replaces is not among them, he is told which fields, and looks again. So an event answers nothing that a
+//! logged look did not. A value in dispute is replaced by nobody's event: that would be a decision, and is made as one.
 //!
 //! Left to others: whether the parts break a rule of their records (`schema::rules`), who may file (`access`), dates that lie
 //! after the day (the door).
@@ -17,6 +17,7 @@ mod typed;
 pub use effects::RULES;
 pub use typed::{Problem, Typed, TypedSubject};
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{Answer, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, RefusalCode, Stale};
@@ -24,8 +25,10 @@ use crate::date::PartialDate;
 use crate::edit::{Change, Dot, GROUNDS};
 use crate::event::{Form, Goes, INPUTS_MAX, Input, Role, SUBJECTS_MAX};
 use crate::ids::{RecordId, RequestId};
+use crate::inject::is_armed;
 use crate::level;
-use crate::record::{FieldKey, Record, are_disputed};
+use crate::number::PersonNumber;
+use crate::record::{FieldKey, Record, Tagged, are_disputed};
 use crate::schema::{Content, FieldId, Type, Value};
 use crate::store::StoreError;
 
@@ -83,8 +86,9 @@ impl NotFiled {
         };
         match self {
             NotFiled::Form(place, text) => Answer::refused(RefusalCode::Invalid, at(place, text)),
-            NotFiled::Rule(place, EventRule { name, law, text, .. }) => {
-                Answer::refused(RefusalCode::Rule, format!("{name}: {} ({law})", at(place, (*text).to_owned())))
+            NotFiled::Rule(place, EventRule { name, law, text, text_vi }) => {
+                let text = at(place, format!("{text} / {text_vi}"));
+                Answer::refused(RefusalCode::Rule, format!("{name}: {text} ({law})"))
             }
             NotFiled::Unknown(place, text) => Answer::refused(RefusalCode::Unknown, at(place, text)),
             NotFiled::Stale(stale) => Answer::Stale(stale),
@@ -116,6 +120,12 @@ pub trait Registered {
     /// # Errors
     /// The store's.
     fn record(&self, id: RecordId) -> Result<Option<Record>, StoreError>;
+
+    /// Whether a record of the shard has, or had, a personal number.
+    ///
+    /// # Errors
+    /// The store's.
+    fn has_number(&self, number: PersonNumber) -> Result<bool, StoreError>;
 
     /// How many persons of the shard name a household as theirs, counted up to one more than an event is about.
     ///
@@ -169,6 +179,9 @@ pub fn check(level: u16, filed: &Filed) -> Vec<(Place, String)> {
         if !form.corrects && !subject.corrections.is_empty() {
             wrong("only a correction changes fields by their names".to_owned());
         }
+        if !subject.corrections.windows(2).all(|two| two[0].0 < two[1].0) {
+            wrong("a field is corrected twice: say once what is right".to_owned());
+        }
         let of_subject = |name| Place::SubjectInput(at, name);
         check_inputs(level, role.inputs, &subject.inputs, of_subject, &mut found);
     }
@@ -215,12 +228,16 @@ struct Case<'a> {
     level: u16,
     filed: &'a Filed,
     form: &'static Form,
+    request: RequestId,
     works: Vec<Work>,
     there: &'a dyn Registered,
+    /// Element keys that were made so far.
+    keys: u32,
 }
 
 /// A record that an event is about, and what becomes of it.
 struct Work {
+    level: u16,
     role: &'static Role,
     id: RecordId,
     is_new: bool,
@@ -229,6 +246,8 @@ struct Work {
     inputs: BTreeMap<&'static str, Content>,
     changes: BTreeMap<FieldKey, Vec<u8>>,
     seen: Vec<Dot>,
+    /// What the event looked at: the officer must have seen it.
+    looked: RefCell<BTreeSet<FieldKey>>,
 }
 
 /// Parts of structured values, by field.
@@ -250,14 +269,35 @@ impl Work {
     /// The value of a field as it will be: none if there is none, or if several are there.
     fn value(&self, field: FieldId, element: &str) -> Option<Value> {
         let key = (field, element.as_bytes().to_vec());
-        let bytes = match self.changes.get(&key) {
-            Some(bytes) => bytes.as_slice(),
-            None => match self.record.values(&key) {
-                values if are_disputed(values) => return None,
-                values => values.first()?.value.as_slice(),
-            },
-        };
-        Value::decode(field, bytes).ok().filter(|value| !value.is_cleared())
+        match self.changes.get(&key) {
+            Some(bytes) => self.read(field, bytes),
+            None => self.before(field, element),
+        }
+    }
+
+    /// The same as it was before the event.
+    fn before(&self, field: FieldId, element: &str) -> Option<Value> {
+        match self.all_before(field, element) {
+            values if are_disputed(values) => None,
+            values => self.read(field, &values.first()?.value),
+        }
+    }
+
+    /// Whether a field had any value before the event, in dispute or not.
+    fn had_any(&self, field: FieldId, element: &str) -> bool {
+        self.all_before(field, element).iter().any(|tagged| !tagged.value.is_empty())
+    }
+
+    fn all_before(&self, field: FieldId, element: &str) -> &[Tagged] {
+        let key = (field, element.as_bytes().to_vec());
+        let values = self.record.values(&key);
+        self.looked.borrow_mut().insert(key);
+        values
+    }
+
+    /// As a version reads it that knows the group's level and no more.
+    fn read(&self, field: FieldId, bytes: &[u8]) -> Option<Value> {
+        Value::decode_at(self.level, field, bytes).ok().filter(|value| !value.is_cleared())
     }
 
     fn part(&self, field: FieldId, element: &str, part: &str) -> Option<Content> {
@@ -268,16 +308,17 @@ impl Work {
         self.value(field, "")?.code()
     }
 
-    /// The element keys under which a field has a value.
+    /// The element keys under which a field has a value, in dispute or not.
     fn elements(&self, field: FieldId) -> Vec<String> {
         let keys = self.record.fields().map(|(key, _)| key).chain(self.changes.keys());
         let of_field = keys.filter(|(named, _)| *named == field);
         let names: BTreeSet<String> = of_field.filter_map(|(_, key)| String::from_utf8(key.clone()).ok()).collect();
-        names.into_iter().filter(|name| self.value(field, name).is_some()).collect()
+        let has = |name: &String| self.had_any(field, name) || self.value(field, name).is_some();
+        names.into_iter().filter(has).collect()
     }
 
     fn is_disputed(&self, field: FieldId, element: &str) -> bool {
-        are_disputed(self.record.values(&(field, element.as_bytes().to_vec())))
+        are_disputed(self.all_before(field, element))
     }
 
     fn set(&mut self, field: FieldId, element: &str, content: Content) {
@@ -293,7 +334,8 @@ impl Work {
 
     /// Sets some parts of a structured value, and leaves the others as they are.
     fn amend(&mut self, field: FieldId, element: &str, parts: &[(&str, Content)]) {
-        let mut all = match self.value(field, element).map(|value| value.content().clone()) {
+        let present = self.value(field, element);
+        let mut all = match present.map(|value| value.content().clone()) {
             Some(Content::Parts(parts)) => parts.into_iter().collect(),
             _ => BTreeMap::new(),
         };
@@ -328,12 +370,22 @@ impl Case<'_> {
     /// The civil date of the event.
     fn date(&self) -> Option<PartialDate> {
         let of_event = ["date", "since", "from"].into_iter().find_map(|name| self.input(name)?.date());
-        // Whoever is born is, from that day on.
-        of_event.or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date()))
+        // Whoever is born is, from that day on; and what was wrong was so from the start.
+        of_event
+            .or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date()))
+            .or_else(|| self.works.iter().filter(|_| self.form.corrects).find_map(Work::born))
+    }
+
+    /// An element key that no other edit takes, wherever it is made: two offices that are apart file two papers, not one that is
+    /// in dispute.
+    fn fresh_key(&mut self) -> String {
+        self.keys += 1;
+        let RecordId(bytes) = RecordId::derive(self.request, u32::MAX - self.keys);
+        bytes[..5].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Puts the inputs where the form says.
-    fn fill(&mut self) -> Result<(), Stop> {
+    fn fill(&mut self) {
         for at in 0..self.works.len() {
             let role = self.works[at].role;
             let own: Vec<(&Input, Content)> = role
@@ -370,19 +422,28 @@ impl Case<'_> {
         for (work, subject) in self.works.iter_mut().zip(&self.filed.subjects) {
             work.changes.extend(subject.corrections.iter().cloned());
         }
+    }
+
+    /// What the event would replace that is in dispute.
+    fn check_disputes(&self) -> Result<(), NotFiled> {
+        for (at, work) in self.works.iter().enumerate() {
+            if let Some((field, _)) = work.changes.keys().find(|key| are_disputed(work.record.values(key))) {
+                return Err(NotFiled::Disputed(Place::Subject(at), *field));
+            }
+        }
         Ok(())
     }
 
-    /// What the officer did not see of what the event replaces, and what is in dispute.
+    /// What the officer did not see of what the event looked at or replaces.
     fn check_seen(&self) -> Result<(), NotFiled> {
-        for (at, work) in self.works.iter().enumerate() {
+        for work in &self.works {
             let mut moved = Vec::new();
-            for key in work.changes.keys() {
+            let looked = work.looked.borrow();
+            for key in work.changes.keys().collect::<BTreeSet<_>>().union(&looked.iter().collect()) {
+                let key: &FieldKey = key;
                 let values = work.record.values(key);
-                if are_disputed(values) {
-                    return Err(NotFiled::Disputed(Place::Subject(at), key.0));
-                }
-                if values.iter().any(|tagged| work.seen.binary_search(&tagged.dot).is_err()) {
+                let is_unseen = values.iter().any(|tagged| work.seen.binary_search(&tagged.dot).is_err());
+                if is_unseen && !is_armed("file-replaces-the-unseen") {
                     let mut dots = work.record.dots(key);
                     dots.truncate(MOVED_DOTS_MAX);
                     moved.push(Moved { key: key.clone(), dots });
@@ -491,12 +552,16 @@ fn filed_parts(level: u16, filed: &Filed, request: RequestId, there: &dyn Regist
         });
         let (inputs, changes) = (inputs.collect(), BTreeMap::new());
         let (element, seen, is_new) = (subject.element.clone(), subject.seen.clone(), subject.record.is_none());
-        works.push(Work { role, id, is_new, element, record, inputs, changes, seen });
+        let looked = RefCell::default();
+        works.push(Work { level, role, id, is_new, element, record, inputs, changes, seen, looked });
     }
-    let mut case = Case { level, filed, form, works, there };
-    case.fill()?;
-    effects::of(&mut case)?;
+    let mut case = Case { level, filed, form, request, works, there, keys: 0 };
+    case.fill();
+    let done = effects::of(&mut case);
+    // First: a refusal tells what is there, and only to whom it was shown.
     case.check_seen().map_err(Stop::Refused)?;
+    done?;
+    case.check_disputes().map_err(Stop::Refused)?;
     // Those that the event makes come first, so that each has the place its id derives from.
     case.works.sort_by_key(|work| !work.is_new);
     let parts = case.parts();

@@ -29,7 +29,7 @@ use crate::text::{TextError, fold};
 
 pub use codes::Code;
 pub use fields::{FIELDS, field};
-pub use rules::{Completeness, Lookup, RULES, Rule, RuleId, completeness, rules};
+pub use rules::{Completeness, Lookup, MARRIAGE_LAW, RULES, Rule, RuleId, completeness, rules};
 pub use value::{Content, Value, display, key_of, parse, parse_part};
 
 /// Bytes of a value of a field from a newer schema: more than any field should need, less than hurts a thin link.

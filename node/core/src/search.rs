@@ -187,8 +187,9 @@ impl Search {
 }
 
 /// The fields that [`terms`] looks at.
-pub(crate) const SEARCHED: [FieldId; 7] = [
+pub(crate) const SEARCHED: [FieldId; 8] = [
     field::PERSONAL_NUMBER,
+    field::FORMER_NUMBER,
     field::OLD_IDENTITY_NUMBER,
     field::NAME,
     field::OTHER_NAME,
@@ -239,14 +240,25 @@ pub fn place_proof(index_key: &[u8; 32], asked: &Term, place: &[u8]) -> Term {
     term(index_key, "place", &[asked, place].concat())
 }
 
-/// The terms of a record's personal numbers: one, unless it is disputed.
+/// The terms of a record's personal numbers: one, unless it is disputed, and those that were cancelled, which stay its own.
 #[must_use]
 pub fn personal_numbers(level: u16, record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
     let numbers = values(level, record, field::PERSONAL_NUMBER);
-    numbers.iter().filter_map(Value::number).map(|number| number_term(index_key, &number.to_string())).collect()
+    let numbers = numbers.iter().filter_map(Value::number).chain(former(level, record));
+    numbers.map(|number| number_term(index_key, &number.to_string())).collect()
 }
 
-fn number_term(index_key: &[u8; 32], number: &str) -> Term {
+/// The personal numbers of a record that were cancelled.
+fn former(level: u16, record: &Record) -> Vec<PersonNumber> {
+    let fields = record.fields().filter(|((field, _), _)| *field == field::FORMER_NUMBER);
+    let values = fields.flat_map(|(_, values)| values);
+    let values = values.filter_map(|tagged| Value::decode_at(level, field::FORMER_NUMBER, &tagged.value).ok());
+    values.filter_map(|value| value.part("number")?.number()).collect()
+}
+
+/// The term of a personal number, of any that was one, and of an old identity number.
+#[must_use]
+pub fn number_term(index_key: &[u8; 32], number: &str) -> Term {
     term(index_key, "number", number.as_bytes())
 }
 
@@ -275,7 +287,8 @@ fn numbers(level: u16, record: &Record) -> Vec<String> {
     let personal = values(level, record, field::PERSONAL_NUMBER);
     let old = values(level, record, field::OLD_IDENTITY_NUMBER);
     let personal = personal.iter().filter_map(Value::number).map(|number| number.to_string());
-    personal.chain(old.iter().filter_map(Value::spoken)).collect()
+    let former = former(level, record).into_iter().map(|number| number.to_string());
+    personal.chain(old.iter().filter_map(Value::spoken)).chain(former).collect()
 }
 
 fn births(level: u16, record: &Record) -> Vec<PartialDate> {

@@ -1,12 +1,13 @@
 //! What events do beyond what is filled in: what ends with a death, whose entries change together, which states follow which.
 
-use super::{Case, EventRule, NotFiled, Place, Stop};
+use super::{Case, EventRule, NotFiled, Place, Stop, Work};
 use crate::command::Subject;
 use crate::date::PartialDate;
 use crate::event::Event;
 use crate::ids::RecordId;
+use crate::number::PersonNumber;
 use crate::schema::codes::{CARD_STATE, E_IDENTIFICATION, MARITAL_STATUS, RELATION_TO_HEAD, RESIDENCE_END};
-use crate::schema::{Code, Content, FieldId, field};
+use crate::schema::{Code, Content, FieldId, MARRIAGE_LAW, RecordKind, field};
 
 type Done = Result<(), Stop>;
 
@@ -49,9 +50,30 @@ event_rules! {
     NOT_EACH_OTHERS = "not_each_others_spouse", "Law on Marriage and Family 52/2014/QH13, article 57",
         "the two are not registered as each other's spouse",
         "hai người không phải là vợ chồng theo hồ sơ";
-    UNDER_AGE = "married_under_age", "Law on Marriage and Family 52/2014/QH13, article 8",
-        "a man marries from 20 years on, a woman from 18",
-        "nam từ đủ 20 tuổi, nữ từ đủ 18 tuổi mới được kết hôn";
+    UNDER_AGE = "married_under_age", "Law on Marriage and Family 52/2014/QH13, article 8; before 2015, Law 22/2000/QH10, article 9",
+        "a man marries from 20 years on, a woman from 18; before 2015 in the twentieth and in the eighteenth year of life",
+        "nam từ đủ 20 tuổi, nữ từ đủ 18 tuổi; trước năm 2015: nam từ 20 tuổi, nữ từ 18 tuổi trở lên";
+    BEFORE_THE_LAST = "status_before_the_last", "Law on Marriage and Family 52/2014/QH13, articles 8 and 57",
+        "the marital status on record began after that day: check both dates",
+        "tình trạng hôn nhân hiện tại bắt đầu sau ngày này: kiểm tra lại hai ngày";
+    SPOUSE_NEEDED = "spouse_here_not_named", "Law on Marriage and Family 52/2014/QH13, articles 57 and 65",
+        "the spouse is in this register too: name the record as spouse=, so that both change together",
+        "vợ hoặc chồng có hồ sơ tại đây: ghi cả hồ sơ đó để cùng cập nhật";
+    NAMED_TWICE = "parent_named_twice", "Law on Civil Status 60/2014/QH13, article 14",
+        "name a parent once: by the record that is here, or by name and number",
+        "chỉ ghi cha hoặc mẹ một lần: bằng hồ sơ tại đây, hoặc bằng họ tên và số định danh";
+    RELATION_NEEDED = "relation_to_head_needed", "Law on Residence 68/2020/QH14, article 10",
+        "household and relation to its head go together: give both or neither",
+        "ghi cả hộ và quan hệ với chủ hộ, hoặc không ghi cả hai";
+    PAPER_UNNAMED = "kind_of_paper_needed", "Decree 70/2024, article 5",
+        "say which kind of paper it is",
+        "ghi rõ loại giấy tờ";
+    NO_PERSON = "paper_of_nobody", "Decree 70/2024, article 5",
+        "a paper is filed with a person, and the event is of none: leave it out",
+        "giấy tờ được lưu cùng hồ sơ của một người";
+    ABSENCE_OVER = "absence_is_over", "Law on Residence 68/2020/QH14, article 31",
+        "the absence ended before that day",
+        "thời gian tạm vắng đã kết thúc trước ngày này";
     NEAR_KIN = "near_kin", "Law on Marriage and Family 52/2014/QH13, article 5",
         "the two are parent and child, or have a parent in common",
         "hai người là cha mẹ và con, hoặc có chung cha hoặc mẹ";
@@ -98,8 +120,8 @@ event_rules! {
         "no card is in a state from which this may follow, or several are: name one by its key",
         "không có thẻ ở trạng thái phù hợp, hoặc có nhiều thẻ: ghi rõ thẻ nào";
     CARD_OPEN = "card_under_way", "Law on Identification 26/2023/QH15, article 21",
-        "another card is under way or in use: it is delivered, or reported lost or damaged, first",
-        "đang có thẻ khác đang xử lý hoặc còn sử dụng";
+        "another card is under way: it is delivered or rejected first",
+        "đang có thẻ khác đang được xử lý";
     NO_NUMBER = "number_needed", "Law on Identification 26/2023/QH15, article 18",
         "the person has no personal number: it is the number of the card",
         "người này chưa có số định danh cá nhân";
@@ -115,9 +137,9 @@ event_rules! {
     NEVER_HAD = "number_never_cancelled", "Decree 70/2024, article 11",
         "no personal number was cancelled: the first one is assigned",
         "chưa có số định danh nào bị hủy: xác lập lần đầu";
-    SAME_NUMBER = "number_used_up", "Decree 70/2024, article 11",
-        "that number was cancelled and is given to nobody again",
-        "số này đã bị hủy và không được cấp lại";
+    NUMBER_TAKEN = "number_used_up", "Decree 70/2024, article 11",
+        "a record here has that number, or had it until it was cancelled: it is given to nobody else ever",
+        "số này đang hoặc đã từng được cấp, không cấp cho ai khác";
     NOTHING_CORRECTED = "nothing_corrected", "Decree 70/2024, article 6",
         "say which fields are corrected",
         "ghi rõ thông tin được điều chỉnh";
@@ -132,26 +154,47 @@ fn choice(list: &'static [Code], name: &str) -> Content {
     Content::Code(code.expect("a code of the list"))
 }
 
+/// Events that only end what is written of somebody, or say what became of a life: they are filed of the dead, too.
+const OF_THE_DEAD: [Event; 14] = [
+    Event::Death,
+    Event::Return,
+    Event::Correction,
+    Event::PaperAttached,
+    Event::Divorce,
+    Event::HouseholdLeft,
+    Event::HouseholdDissolved,
+    Event::PermanentResidenceEnd,
+    Event::TemporaryResidenceEnd,
+    Event::TemporaryAbsenceEnd,
+    Event::CardRevoked,
+    Event::CardRejected,
+    Event::AccountClosed,
+    Event::NumberCancelled,
+];
+
 /// What is so of an event beyond its form.
 pub(super) fn of(case: &mut Case<'_>) -> Done {
     let event = case.filed.event;
-    if !matches!(event, Event::Death | Event::Return | Event::Correction | Event::PaperAttached) {
+    if !OF_THE_DEAD.contains(&event) {
         all_live(case)?;
     }
     match event {
         Event::Birth => birth(case)?,
         Event::Death => death(case)?,
+        Event::Disappearance => disappearance(case),
         Event::Return => came_back(case)?,
         Event::Marriage => marriage(case)?,
         Event::Divorce => divorce(case)?,
+        Event::Widowhood => widowhood(case)?,
         Event::Adoption | Event::Recognition => parents_named(case)?,
+        Event::NationalityChange => nationality_changed(case),
         Event::Correction => corrected(case)?,
         Event::PermanentResidence => permanent_residence(case)?,
-        Event::PermanentResidenceEnd => residence_ended(case, field::PERMANENT_RESIDENCE)?,
+        Event::PermanentResidenceEnd => residence_ended(case, field::PERMANENT_RESIDENCE, "until")?,
         Event::TemporaryResidence => temporary_residence(case)?,
         Event::TemporaryResidenceRenewal => renewal(case)?,
-        Event::TemporaryResidenceEnd => residence_ended(case, field::TEMPORARY_RESIDENCE)?,
-        Event::TemporaryAbsenceEnd => residence_ended(case, field::TEMPORARY_ABSENCE)?,
+        Event::TemporaryResidenceEnd => residence_ended(case, field::TEMPORARY_RESIDENCE, "ended")?,
+        Event::TemporaryAbsenceEnd => absence_ended(case)?,
         Event::Stay => stay(case)?,
         Event::HouseholdFounded => founded(case, None)?,
         Event::HouseholdSplit => founded(case, case.one("from"))?,
@@ -165,38 +208,30 @@ pub(super) fn of(case: &mut Case<'_>) -> Done {
         Event::CardApproved => card(case, &["captured"], "approved")?,
         Event::CardProduced => card(case, &["approved"], "produced")?,
         Event::CardDelivered => card(case, &["produced"], "delivered")?,
-        Event::CardLost => card(case, &["delivered"], "lost")?,
-        Event::CardDamaged => card(case, &["delivered"], "damaged")?,
-        Event::CardRevoked => card(case, &["delivered", "held"], "revoked")?,
+        Event::CardRejected => card(case, &["requested", "captured", "approved"], "rejected")?,
+        Event::CardLost => card(case, &["produced", "delivered"], "lost")?,
+        Event::CardDamaged => card(case, &["produced", "delivered"], "damaged")?,
+        Event::CardRevoked => card(case, &["produced", "delivered", "held"], "revoked")?,
         Event::CardHeld => card(case, &["delivered"], "held")?,
         Event::CardReturned => card(case, &["held"], "delivered")?,
-        Event::AccountLevel1 => account(case, &["", "none"], |_| Some("level_1"))?,
-        Event::AccountLevel2 => account(case, &["", "none", "level_1", "level_1_activated"], |_| Some("level_2"))?,
-        Event::AccountActivated => account(case, &["level_1", "level_2"], |now| match now {
-            "level_1" => Some("level_1_activated"),
-            _ => Some("level_2_activated"),
-        })?,
-        Event::AccountLocked => account(case, &LIVE_ACCOUNTS, |_| Some("locked"))?,
-        Event::AccountUnlocked => unlocked(case)?,
-        Event::AccountClosed => {
-            account(case, &["level_1", "level_2", "level_1_activated", "level_2_activated", "locked"], |_| {
-                Some("closed")
-            })?
-        }
+        Event::AccountLevel1
+        | Event::AccountLevel2
+        | Event::AccountActivated
+        | Event::AccountLocked
+        | Event::AccountUnlocked
+        | Event::AccountClosed => account(case)?,
         Event::NumberAssigned => number_given(case, false)?,
         Event::NumberReestablished => number_given(case, true)?,
         Event::NumberCancelled => number_cancelled(case)?,
         Event::PaperAttached => return attach(case, &PAPER_PARTS),
-        Event::Disappearance
-        | Event::NameChange
+        Event::NameChange
         | Event::SexChange
-        | Event::NationalityChange
         | Event::TemporaryAbsence
         | Event::Dwelling
         | Event::Change
         | Event::Unknown(_) => {}
     }
-    if case.input("paper").is_some() { attach(case, &RESTS_ON) } else { Ok(()) }
+    attach(case, &RESTS_ON)
 }
 
 /// Inputs that make a document, and the parts that they are.
@@ -211,34 +246,40 @@ const PAPER_PARTS: [(&str, &str); 6] = [
     ("bytes", "bytes"),
 ];
 
-/// Files a paper with each person whom the event is about.
+/// Files a paper, if one is given, with each person whom the event is about.
 fn attach(case: &mut Case<'_>, inputs: &[(&str, &str)]) -> Done {
-    let parts: Vec<(&str, Content)> =
-        inputs.iter().filter_map(|(input, part)| Some((*part, case.input(input)?))).collect();
-    for work in case.works.iter_mut().filter(|work| work.role.is_main && work.role.kind == field_kind(field::DOCUMENT))
-    {
-        let element = next_key(&work.elements(field::DOCUMENT));
-        work.amend(field::DOCUMENT, &element, &parts);
+    // An event may have inputs of that name and another meaning: those of a paper it names so.
+    let is_of_paper =
+        |input: &str| case.form.inputs.iter().any(|one| one.name == input && one.field == field::DOCUMENT);
+    let given = inputs.iter().filter(|(input, _)| is_of_paper(input));
+    let parts: Vec<(&str, Content)> = given.filter_map(|(input, part)| Some((*part, case.input(input)?))).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    if parts[0].0 != "kind" {
+        return refuse(Place::Event, &PAPER_UNNAMED);
+    }
+    let is_holder = |at: &usize| case.works[*at].role.is_main && case.works[*at].role.kind == RecordKind::Person;
+    let holders: Vec<usize> = (0..case.works.len()).filter(is_holder).collect();
+    if holders.is_empty() {
+        return refuse(Place::Event, &NO_PERSON);
+    }
+    for at in holders {
+        let element = case.fresh_key();
+        case.works[at].amend(field::DOCUMENT, &element, &parts);
     }
     Ok(())
 }
 
-fn field_kind(field: FieldId) -> crate::schema::RecordKind {
-    field.get().map_or(crate::schema::RecordKind::Person, |field| field.kind)
-}
-
-/// The first number that no element has as its key. Two offices that are apart may take the same: the values then stand beside
-/// each other, and an officer says which is which.
-fn next_key(taken: &[String]) -> String {
-    let last = taken.iter().filter_map(|key| key.parse::<u32>().ok()).max().unwrap_or(0);
-    last.saturating_add(1).to_string()
-}
-
-/// Nothing happens to the dead but what their register says of them.
+/// Nothing happens to the dead but what their register says of them. Who is dead in one of several values is: an officer has
+/// still to decide when he died.
 fn all_live(case: &Case<'_>) -> Done {
+    let is_dead = |work: &Work| work.had_any(field::DEATH_DATE, "");
     for (at, work) in case.works.iter().enumerate() {
         let is_parent = case.filed.event == Event::Birth && !work.is_new;
-        if !is_parent && work.value(field::DEATH_DATE, "").is_some() {
+        // Another head is found because this one is gone.
+        let is_gone = case.filed.event == Event::HeadChanged && work.role.name == "member";
+        if !is_parent && !is_gone && work.role.kind == RecordKind::Person && is_dead(work) {
             return refuse(Place::Subject(at), &DEAD);
         }
     }
@@ -254,20 +295,25 @@ const PARENT_YEARS: u16 = 10;
 
 fn birth(case: &mut Case<'_>) -> Done {
     let Some(child) = case.one("child") else { return Ok(()) };
-    let born = case.works[child].value(field::BIRTH_DATE, "").and_then(|value| value.date());
-    for (role, sex) in [("mother", "female"), ("father", "male")] {
+    let born = case.works[child].born();
+    for (role, named, sex) in [("mother", "mother-named", "female"), ("father", "father-named", "male")] {
+        if let Some(content) = case.works[child].inputs.get(named)
+            && (case.one(role).is_some() || has_record(content))
+        {
+            return refuse(Place::SubjectInput(child, named), &NAMED_TWICE);
+        }
         let Some(parent) = case.one(role) else { continue };
         let (place, work) = (Place::Subject(parent), &case.works[parent]);
         if work.code(field::SEX).is_some_and(|other| other != sex) {
             return refuse(place, &PARENT_OF_WRONG_SEX);
         }
-        let date = |field| work.value(field, "").and_then(|value| value.date());
-        if let (Some(born), Some(parent)) = (born, date(field::BIRTH_DATE))
+        if let (Some(born), Some(parent)) = (born, work.born())
             && parent.earliest().years_until(born.latest()) < PARENT_YEARS
         {
             return refuse(place, &PARENT_TOO_YOUNG);
         }
-        if let (Some(born), Some(died)) = (born, date(field::DEATH_DATE)) {
+        let died = work.value(field::DEATH_DATE, "").and_then(|value| value.date());
+        if let (Some(born), Some(died)) = (born, died) {
             let days_after = if role == "father" { DAYS_AFTER_FATHER } else { 0 };
             if born.earliest().days() > died.latest().days() + days_after {
                 return refuse(place, &PARENT_DEAD);
@@ -275,7 +321,24 @@ fn birth(case: &mut Case<'_>) -> Done {
         }
         name_relative(case, child, role, parent, None);
     }
-    Ok(())
+    if let Some(Content::Number(number)) = case.works[child].inputs.get("number") {
+        is_free(case, *number, Place::SubjectInput(child, "number"))?;
+    }
+    match (case.one("household"), relation(case, child)) {
+        (None, None) => Ok(()),
+        (Some(household), relation @ Some(_)) => {
+            goes_on(case, household)?;
+            let id = case.works[household].id;
+            enter(case, child, id, relation)
+        }
+        _ => refuse(Place::SubjectInput(child, "relation"), &RELATION_NEEDED),
+    }
+}
+
+/// Whether a relative is said to have a record here.
+fn has_record(relative: &Content) -> bool {
+    let Content::Parts(parts) = relative else { return false };
+    parts.iter().any(|(_, part)| part.record().is_some())
 }
 
 /// Names one person as the relative of another: by record, number and name, so that it is read where the record is not.
@@ -285,7 +348,7 @@ fn name_relative(case: &mut Case<'_>, of: usize, element: &str, relative: usize,
     if let Some(name) = other.value(field::NAME, "").and_then(|value| value.spoken()) {
         parts.push(("name", Content::Text(name)));
     }
-    if let Some(number) = other.value(field::PERSONAL_NUMBER, "").and_then(|value| value.number()) {
+    if let Some(number) = other.number() {
         parts.push(("number", Content::Number(number)));
     }
     if let Some(nationality) = other.value(field::NATIONALITY, "") {
@@ -295,80 +358,112 @@ fn name_relative(case: &mut Case<'_>, of: usize, element: &str, relative: usize,
     case.works[of].amend(field::RELATIVE, element, &parts);
 }
 
+/// The entries that end with a life, or with a right to them. What is in dispute is left to whoever decides it: nobody is kept
+/// from registering a death.
+fn end_residences(work: &mut Work, date: PartialDate, why: &str) {
+    let ended = |part: &'static str| [(part, Content::Date(date)), ("end", choice(RESIDENCE_END, why))];
+    if work.is_open(field::PERMANENT_RESIDENCE, "until")
+        && !work.starts_after(field::PERMANENT_RESIDENCE, "since", date)
+    {
+        work.amend(field::PERMANENT_RESIDENCE, "", &ended("until"));
+    }
+    if work.is_open(field::TEMPORARY_RESIDENCE, "ended") {
+        work.amend(field::TEMPORARY_RESIDENCE, "", &ended("ended"));
+    }
+}
+
+fn void_cards(work: &mut Work, state: &str) {
+    for element in work.elements(field::IDENTITY_CARD) {
+        let now = card_state(work, &element);
+        if !work.is_disputed(field::IDENTITY_CARD, &element) && !now.is_some_and(|now| ENDED_CARDS.contains(&now)) {
+            work.amend(field::IDENTITY_CARD, &element, &[("state", choice(CARD_STATE, state))]);
+        }
+    }
+}
+
 fn death(case: &mut Case<'_>) -> Done {
     let (Some(deceased), Some(date)) = (case.one("deceased"), case.date()) else { return Ok(()) };
-    let was_dead = !case.works[deceased]
-        .record
-        .values(&(field::DEATH_DATE, Vec::new()))
-        .iter()
-        .all(|tagged| tagged.value.is_empty());
-    if was_dead {
+    let work = &mut case.works[deceased];
+    if work.had_any(field::DEATH_DATE, "") {
         return refuse(Place::Subject(deceased), &DEAD_ALREADY);
     }
-    let work = &mut case.works[deceased];
-    let ended = [("until", Content::Date(date)), ("end", choice(RESIDENCE_END, "death"))];
-    if is_open(work.part(field::PERMANENT_RESIDENCE, "", "unit"), work.part(field::PERMANENT_RESIDENCE, "", "until"))
-        && !starts_after(work.part(field::PERMANENT_RESIDENCE, "", "since"), date)
-    {
-        work.amend(field::PERMANENT_RESIDENCE, "", &ended);
-    }
-    let is_open_stay = |work: &super::Work| {
-        let part = |name| work.part(field::TEMPORARY_RESIDENCE, "", name);
-        is_open(part("unit"), part("ended"))
-    };
-    if is_open_stay(work) {
-        work.amend(
-            field::TEMPORARY_RESIDENCE,
-            "",
-            &[("ended", Content::Date(date)), ("end", choice(RESIDENCE_END, "death"))],
-        );
-    }
+    end_residences(work, date, "death");
     for field in [field::CURRENT_DWELLING, field::TEMPORARY_ABSENCE, field::HOUSEHOLD, field::RELATION_TO_HEAD] {
         work.clear(field, "");
     }
-    for element in work.elements(field::IDENTITY_CARD) {
-        let state = work.part(field::IDENTITY_CARD, &element, "state").and_then(|state| state.code());
-        if !state.is_some_and(|state| ENDED_CARDS.contains(&state)) {
-            work.amend(field::IDENTITY_CARD, &element, &[("state", choice(CARD_STATE, "void"))]);
-        }
-    }
+    void_cards(work, "void");
     if work.code(field::E_IDENTIFICATION).is_some_and(|state| !["none", "closed"].contains(&state)) {
         work.set(field::E_IDENTIFICATION, "", choice(E_IDENTIFICATION, "closed"));
     }
-    if let Some(spouse) = case.one("spouse") {
-        let id = case.works[deceased].id;
-        if case.works[spouse].code_of_status() != Some("married") || case.works[spouse].spouse() != Some(id) {
-            return refuse(Place::Subject(spouse), &NOT_EACH_OTHERS);
+    match case.one("spouse") {
+        Some(spouse) => {
+            if !is_spouse(&case.works[spouse], &case.works[deceased]) {
+                return refuse(Place::Subject(spouse), &NOT_EACH_OTHERS);
+            }
+            case.works[spouse].status("widowed", date);
+            spouse_is_past(case, spouse);
+            Ok(())
         }
-        case.works[spouse].status("widowed", date);
-        case.works[spouse].spouse_is_past();
+        None => spouse_is_elsewhere(case, deceased),
     }
-    Ok(())
+}
+
+/// Whether somebody is registered as married to a person: by the record, or by the number alone.
+fn is_spouse(one: &Work, of: &Work) -> bool {
+    let named = |part| one.part(field::RELATIVE, "spouse", part);
+    let is_meant = match named("record").and_then(|record| record.record()) {
+        Some(record) => record == of.id,
+        None => of.number().is_some_and(|number| named("number").and_then(|named| named.number()) == Some(number)),
+    };
+    one.code_of_status() == Some("married") && is_meant
+}
+
+/// Whoever is married to a person of this register changes together with him: both are named.
+fn spouse_is_elsewhere(case: &Case<'_>, at: usize) -> Done {
+    let work = &case.works[at];
+    let Some(spouse) = work.spouse() else { return Ok(()) };
+    let Some(record) = case.there.record(spouse)? else { return Ok(()) };
+    let status = record.shown(&(field::MARITAL_STATUS, Vec::new()));
+    let status = status.and_then(|tagged| work.read(field::MARITAL_STATUS, &tagged.value));
+    match status.and_then(|status| status.part("status")?.code()) {
+        Some("married") => refuse(Place::Event, &SPOUSE_NEEDED),
+        _ => Ok(()),
+    }
 }
 
 /// States of a card that is of no use any more.
-const ENDED_CARDS: [&str; 5] = ["expired", "lost", "revoked", "damaged", "void"];
+const ENDED_CARDS: [&str; 6] = ["expired", "lost", "revoked", "damaged", "void", "rejected"];
 
-fn is_open(there: Option<Content>, end: Option<Content>) -> bool {
-    there.is_some() && end.is_none()
-}
-
-fn starts_after(since: Option<Content>, date: PartialDate) -> bool {
-    since.and_then(|since| since.date()).is_some_and(|since| date.surely_precedes(since))
+fn disappearance(case: &mut Case<'_>) {
+    let (Some(at), Some(date)) = (case.one("person"), case.date()) else { return };
+    end_residences(&mut case.works[at], date, "declared_missing");
 }
 
 fn came_back(case: &mut Case<'_>) -> Done {
     let Some(at) = case.one("person") else { return Ok(()) };
     let work = &mut case.works[at];
     let gone = [field::DISAPPEARANCE_DATE, field::DEATH_DATE];
-    if gone.iter().all(|field| work.value(*field, "").is_none()) {
+    if !gone.iter().any(|field| work.had_any(*field, "")) {
         return refuse(Place::Subject(at), &NOT_GONE);
     }
-    gone.into_iter().for_each(|field| work.clear(field, ""));
+    // Of several dates none is right any more; that they are in dispute is said.
+    for field in gone {
+        if work.had_any(field, "") {
+            work.set(field, "", Content::Cleared);
+        }
+    }
     Ok(())
 }
 
-impl super::Work {
+impl Work {
+    pub(super) fn born(&self) -> Option<PartialDate> {
+        self.value(field::BIRTH_DATE, "")?.date()
+    }
+
+    fn number(&self) -> Option<PersonNumber> {
+        self.value(field::PERSONAL_NUMBER, "")?.number()
+    }
+
     fn code_of_status(&self) -> Option<&'static str> {
         self.part(field::MARITAL_STATUS, "", "status")?.code()
     }
@@ -383,53 +478,70 @@ impl super::Work {
         self.part(field::RELATIVE, "spouse", "record")?.record()
     }
 
-    /// The present spouse is one of the former ones.
-    fn spouse_is_past(&mut self) {
-        let Some(spouse) = self.value(field::RELATIVE, "spouse") else { return };
-        let former = self.elements(field::RELATIVE);
-        let numbers: Vec<String> =
-            former.iter().filter_map(|key| key.strip_prefix("spouse-")).map(str::to_owned).collect();
-        let element = format!("spouse-{}", next_key(&numbers));
-        self.set(field::RELATIVE, &element, spouse.content().clone());
-        self.clear(field::RELATIVE, "spouse");
+    fn parents(&self) -> impl Iterator<Item = Content> + '_ {
+        let roles = ["father", "mother"].into_iter();
+        roles.flat_map(move |role| {
+            ["record", "number"].into_iter().filter_map(move |part| self.part(field::RELATIVE, role, part))
+        })
     }
 
-    fn parents(&self) -> impl Iterator<Item = RecordId> + '_ {
-        ["father", "mother"].into_iter().filter_map(|role| self.part(field::RELATIVE, role, "record")?.record())
+    /// Whether an interval is there that has not ended.
+    fn is_open(&self, of: FieldId, end: &str) -> bool {
+        self.value(of, "").is_some_and(|value| value.part(end).is_none())
     }
+
+    fn starts_after(&self, of: FieldId, start: &str, date: PartialDate) -> bool {
+        self.part(of, "", start).and_then(|start| start.date()).is_some_and(|start| date.surely_precedes(start))
+    }
+}
+
+/// The present spouse is one of the former ones.
+fn spouse_is_past(case: &mut Case<'_>, at: usize) {
+    let Some(spouse) = case.works[at].value(field::RELATIVE, "spouse") else { return };
+    let element = format!("spouse-{}", case.fresh_key());
+    case.works[at].set(field::RELATIVE, &element, spouse.content().clone());
+    case.works[at].clear(field::RELATIVE, "spouse");
 }
 
 fn marriage(case: &mut Case<'_>) -> Done {
     let spouses = case.all("spouse");
     let other = case.input("other");
     let Some(date) = case.date() else { return Ok(()) };
-    if (spouses.len() == 2) == other.is_some() {
+    if (spouses.len() == 2) == other.is_some() || other.as_ref().is_some_and(has_record) {
         return refuse(Place::Input("other"), &OTHER_SPOUSE);
     }
     for &at in &spouses {
         let work = &case.works[at];
-        if work.code_of_status() == Some("married") {
-            return refuse(Place::Subject(at), &MARRIED);
+        let has_spouse = work.value(field::RELATIVE, "spouse").is_some();
+        match work.code_of_status() {
+            Some("married") => return refuse(Place::Subject(at), &MARRIED),
+            None if has_spouse => return refuse(Place::Subject(at), &MARRIED),
+            _ => {}
         }
-        let years = match work.code(field::SEX) {
-            Some("male") => 20,
-            _ => 18,
-        };
-        let born = work.value(field::BIRTH_DATE, "").and_then(|value| value.date());
-        if born.is_some_and(|born| born.earliest().years_until(date.latest()) < years) {
+        if work.starts_after(field::MARITAL_STATUS, "since", date) {
+            return refuse(Place::Subject(at), &BEFORE_THE_LAST);
+        }
+        // From then on the record's own rule says so.
+        let years = if work.code(field::SEX) == Some("male") { 19 } else { 17 };
+        let is_young = |born: PartialDate| born.earliest().years_until(date.latest()) < years;
+        if date.latest() < MARRIAGE_LAW && work.born().is_some_and(is_young) {
             return refuse(Place::Subject(at), &UNDER_AGE);
         }
     }
     if let [one, two] = spouses[..] {
-        let parents = |at: usize| case.works[at].parents().collect::<Vec<_>>();
-        let (of_one, of_two) = (parents(one), parents(two));
-        let is_parent = of_one.contains(&case.works[two].id) || of_two.contains(&case.works[one].id);
+        let (one, two) = (&case.works[one], &case.works[two]);
+        let is_named = |parents: &[Content], work: &Work| {
+            parents.contains(&Content::Record(work.id))
+                || work.number().is_some_and(|number| parents.contains(&Content::Number(number)))
+        };
+        let (of_one, of_two): (Vec<Content>, Vec<Content>) = (one.parents().collect(), two.parents().collect());
+        let is_parent = is_named(&of_one, two) || is_named(&of_two, one);
         if is_parent || of_one.iter().any(|parent| of_two.contains(parent)) {
             return refuse(Place::Event, &NEAR_KIN);
         }
     }
     for &at in &spouses {
-        case.works[at].spouse_is_past();
+        spouse_is_past(case, at);
         case.works[at].status("married", date);
     }
     match (&spouses[..], other) {
@@ -443,23 +555,38 @@ fn marriage(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-fn divorce(case: &mut Case<'_>) -> Done {
-    let spouses = case.all("spouse");
-    let Some(date) = case.date() else { return Ok(()) };
-    if let Some(at) = spouses.iter().find(|at| case.works[**at].code_of_status() != Some("married")) {
-        return refuse(Place::Subject(*at), &NOT_MARRIED);
-    }
-    if let [one, two] = spouses[..] {
-        let (one, two) = (&case.works[one], &case.works[two]);
-        if one.spouse() != Some(two.id) || two.spouse() != Some(one.id) {
-            return refuse(Place::Event, &NOT_EACH_OTHERS);
+/// The marriage of one or two persons is over.
+fn marriage_ends(case: &mut Case<'_>, ended: &[usize], status: &str, date: PartialDate) -> Done {
+    for &at in ended {
+        if case.works[at].code_of_status() != Some("married") {
+            return refuse(Place::Subject(at), &NOT_MARRIED);
+        }
+        if case.works[at].starts_after(field::MARITAL_STATUS, "since", date) {
+            return refuse(Place::Subject(at), &BEFORE_THE_LAST);
         }
     }
-    for at in spouses {
-        case.works[at].status("divorced", date);
-        case.works[at].spouse_is_past();
+    match *ended {
+        [one, two]
+            if is_spouse(&case.works[one], &case.works[two]) && is_spouse(&case.works[two], &case.works[one]) => {}
+        [_, _] => return refuse(Place::Event, &NOT_EACH_OTHERS),
+        [one] => spouse_is_elsewhere(case, one)?,
+        _ => {}
+    }
+    for &at in ended {
+        case.works[at].status(status, date);
+        spouse_is_past(case, at);
     }
     Ok(())
+}
+
+fn divorce(case: &mut Case<'_>) -> Done {
+    let Some(date) = case.date() else { return Ok(()) };
+    marriage_ends(case, &case.all("spouse"), "divorced", date)
+}
+
+fn widowhood(case: &mut Case<'_>) -> Done {
+    let Some(date) = case.date() else { return Ok(()) };
+    marriage_ends(case, &case.all("person"), "widowed", date)
 }
 
 fn parents_named(case: &Case<'_>) -> Done {
@@ -468,6 +595,19 @@ fn parents_named(case: &Case<'_>) -> Done {
     match inputs.contains_key("father") || inputs.contains_key("mother") {
         true => Ok(()),
         false => refuse(Place::Subject(child), &PARENT_MISSING),
+    }
+}
+
+/// Who is no longer a citizen has no residence here as one, and no card (Law on Residence, article 24; Law on Identification,
+/// article 29).
+fn nationality_changed(case: &mut Case<'_>) {
+    const VIETNAM: Content = Content::Country(*b"VN");
+    let (Some(at), Some(date)) = (case.one("person"), case.date()) else { return };
+    let work = &mut case.works[at];
+    let was = work.before(field::NATIONALITY, "").map(|value| value.content().clone());
+    if was == Some(VIETNAM) && work.inputs.get("nationality") != Some(&VIETNAM) {
+        end_residences(work, date, "nationality_lost");
+        void_cards(work, "revoked");
     }
 }
 
@@ -484,10 +624,8 @@ fn corrected(case: &Case<'_>) -> Done {
 fn permanent_residence(case: &mut Case<'_>) -> Done {
     let Some(date) = case.date() else { return Ok(()) };
     for at in case.all("person") {
-        let before = case.works[at].record.shown(&(field::PERMANENT_RESIDENCE, Vec::new()));
-        let since =
-            before.and_then(|tagged| crate::schema::Value::decode(field::PERMANENT_RESIDENCE, &tagged.value).ok());
-        let since = since.and_then(|value| value.part("since").cloned()).and_then(|since| since.date());
+        let before = case.works[at].before(field::PERMANENT_RESIDENCE, "");
+        let since = before.and_then(|value| value.part("since")?.date());
         if since.is_some_and(|since| date.surely_precedes(since)) {
             return refuse(Place::Subject(at), &RESIDENT);
         }
@@ -497,19 +635,10 @@ fn permanent_residence(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// Whether there is a residence that ends now, and had not ended.
-fn residence_ended(case: &Case<'_>, of: FieldId) -> Done {
+/// A residence ends or goes on that is there, and had not ended.
+fn residence_ended(case: &Case<'_>, of: FieldId, end: &str) -> Done {
     for at in case.all("person") {
-        let before = &case.works[at].record;
-        let shown = before.shown(&(of, Vec::new())).filter(|tagged| !tagged.value.is_empty());
-        let value = shown.and_then(|tagged| crate::schema::Value::decode(of, &tagged.value).ok());
-        let has = |name| value.as_ref().and_then(|value| value.part(name)).is_some();
-        let had_ended = match of {
-            field::PERMANENT_RESIDENCE => has("until"),
-            field::TEMPORARY_RESIDENCE => has("ended"),
-            _ => false,
-        };
-        if value.is_none() || had_ended {
+        if case.works[at].before(of, "").is_none_or(|value| value.part(end).is_some()) {
             return refuse(Place::Subject(at), &NOT_RESIDENT);
         }
     }
@@ -519,10 +648,8 @@ fn residence_ended(case: &Case<'_>, of: FieldId) -> Done {
 fn temporary_residence(case: &Case<'_>) -> Done {
     let Some(from) = case.input("from").and_then(|from| from.date()) else { return Ok(()) };
     for at in case.all("person") {
-        let before = case.works[at].record.shown(&(field::TEMPORARY_RESIDENCE, Vec::new()));
-        let value =
-            before.and_then(|tagged| crate::schema::Value::decode(field::TEMPORARY_RESIDENCE, &tagged.value).ok());
-        let Some(value) = value.filter(|value| !value.is_cleared() && value.part("ended").is_none()) else { continue };
+        let before = case.works[at].before(field::TEMPORARY_RESIDENCE, "");
+        let Some(value) = before.filter(|value| value.part("ended").is_none()) else { continue };
         let until = value.part("until").and_then(|until| until.date());
         if until.is_none_or(|until| !until.surely_precedes(from)) {
             return refuse(Place::Subject(at), &RESIDENCE_OPEN);
@@ -531,17 +658,34 @@ fn temporary_residence(case: &Case<'_>) -> Done {
     Ok(())
 }
 
+/// Goes on from within the present interval, or from the day after it; the first beginning stays in the history.
 fn renewal(case: &Case<'_>) -> Done {
-    residence_ended(case, field::TEMPORARY_RESIDENCE)?;
+    residence_ended(case, field::TEMPORARY_RESIDENCE, "ended")?;
     let date = |name| case.input(name).and_then(|content| content.date());
     let (Some(from), Some(until)) = (date("from"), date("until")) else { return Ok(()) };
     for at in case.all("person") {
-        let before = case.works[at].record.shown(&(field::TEMPORARY_RESIDENCE, Vec::new()));
-        let value =
-            before.and_then(|tagged| crate::schema::Value::decode(field::TEMPORARY_RESIDENCE, &tagged.value).ok());
-        let Some(end) = value.and_then(|value| value.part("until")?.date()) else { continue };
-        if !end.surely_precedes(until) || from.earliest().days() > end.latest().days() + 1 {
+        let before = case.works[at].before(field::TEMPORARY_RESIDENCE, "");
+        let part = |name| before.as_ref().and_then(|value| value.part(name)?.date());
+        let (Some(begin), Some(end)) = (part("from"), part("until")) else { continue };
+        let goes_on = begin.could_precede(from) && from.earliest().days() <= end.latest().days() + 1;
+        if !goes_on || !end.surely_precedes(until) {
             return refuse(Place::Subject(at), &NOT_LONGER);
+        }
+    }
+    Ok(())
+}
+
+fn absence_ended(case: &Case<'_>) -> Done {
+    let date = case.input("date").and_then(|date| date.date());
+    for at in case.all("person") {
+        let Some(before) = case.works[at].before(field::TEMPORARY_ABSENCE, "") else {
+            return refuse(Place::Subject(at), &NOT_RESIDENT);
+        };
+        let until = before.part("until").and_then(|until| until.date());
+        if let (Some(until), Some(date)) = (until, date)
+            && until.surely_precedes(date)
+        {
+            return refuse(Place::Subject(at), &ABSENCE_OVER);
         }
     }
     Ok(())
@@ -560,8 +704,8 @@ fn stay(case: &mut Case<'_>) -> Done {
     if until.latest().days() - from.earliest().days() >= STAY_DAYS {
         return refuse(Place::Input("until"), &STAY_TOO_LONG);
     }
-    let element = from.earliest().to_string();
     for at in case.all("person") {
+        let element = case.fresh_key();
         case.works[at].amend(field::STAY, &element, &parts);
     }
     Ok(())
@@ -571,9 +715,9 @@ fn stay(case: &mut Case<'_>) -> Done {
 
 /// The household is there and goes on.
 fn goes_on(case: &Case<'_>, at: usize) -> Done {
-    match case.works[at].record.shown(&(field::HOUSEHOLD_DISSOLVED, Vec::new())) {
-        Some(tagged) if !tagged.value.is_empty() => refuse(Place::Subject(at), &HOUSEHOLD_ENDED),
-        _ => Ok(()),
+    match case.works[at].had_any(field::HOUSEHOLD_DISSOLVED, "") {
+        true => refuse(Place::Subject(at), &HOUSEHOLD_ENDED),
+        false => Ok(()),
     }
 }
 
@@ -581,7 +725,12 @@ fn household_of(case: &Case<'_>, person: usize) -> Option<RecordId> {
     case.works[person].value(field::HOUSEHOLD, "")?.record()
 }
 
-/// Makes a person a member, in that relation to the head.
+/// A household by whose record it is not known yet is nobody's; in dispute it is.
+fn has_household(case: &Case<'_>, person: usize) -> bool {
+    case.works[person].had_any(field::HOUSEHOLD, "")
+}
+
+/// Makes a person a member, in that relation to the head; none makes the head.
 fn enter(case: &mut Case<'_>, person: usize, household: RecordId, relation: Option<Content>) -> Done {
     let is_head = relation.is_none();
     let relation = relation.unwrap_or_else(|| choice(RELATION_TO_HEAD, "head"));
@@ -599,8 +748,7 @@ const FULL_AGE: u16 = 18;
 /// The head is of full age on the day of the event, or may be.
 fn may_lead(case: &Case<'_>, head: usize) -> Done {
     let day = case.date().map(PartialDate::latest);
-    let born = case.works[head].value(field::BIRTH_DATE, "").and_then(|value| value.date());
-    match (born, day) {
+    match (case.works[head].born(), day) {
         (Some(born), Some(day)) if born.earliest().years_until(day) < FULL_AGE => {
             refuse(Place::Subject(head), &HEAD_TOO_YOUNG)
         }
@@ -622,9 +770,9 @@ fn founded(case: &mut Case<'_>, from: Option<usize>) -> Done {
     let old_head = from.and_then(|from| case.works[from].value(field::HEAD, "")?.record());
     let members = case.all("member");
     for &person in members.iter().chain([&head]) {
-        match (household_of(case, person), old) {
-            (Some(_), None) => return refuse(Place::Subject(person), &IN_A_HOUSEHOLD),
-            (now, Some(old)) if now != Some(old) => return refuse(Place::Subject(person), &NOT_A_MEMBER),
+        match old {
+            None if has_household(case, person) => return refuse(Place::Subject(person), &IN_A_HOUSEHOLD),
+            Some(_) if household_of(case, person) != old => return refuse(Place::Subject(person), &NOT_A_MEMBER),
             _ => {}
         }
         if old_head == Some(case.works[person].id) {
@@ -636,9 +784,13 @@ fn founded(case: &mut Case<'_>, from: Option<usize>) -> Done {
     let head_id = case.works[head].id;
     case.works[household].set(field::HEAD, "", Content::Record(head_id));
     enter(case, head, id, None)?;
-    for person in members {
+    enter_all(case, &members, id)
+}
+
+fn enter_all(case: &mut Case<'_>, members: &[usize], household: RecordId) -> Done {
+    for &person in members {
         let relation = relation(case, person);
-        enter(case, person, id, relation)?;
+        enter(case, person, household, relation)?;
     }
     Ok(())
 }
@@ -647,11 +799,14 @@ fn joined(case: &mut Case<'_>) -> Done {
     let Some(household) = case.one("household") else { return Ok(()) };
     goes_on(case, household)?;
     let id = case.works[household].id;
-    for person in case.all("member") {
-        if household_of(case, person).is_some() {
+    let head = case.works[household].value(field::HEAD, "").and_then(|value| value.record());
+    let members = case.all("member");
+    for &person in &members {
+        if has_household(case, person) {
             return refuse(Place::Subject(person), &IN_A_HOUSEHOLD);
         }
-        let relation = relation(case, person);
+        // Who is still its head comes back as that, whatever was written.
+        let relation = relation(case, person).filter(|_| head != Some(case.works[person].id));
         enter(case, person, id, relation)?;
     }
     Ok(())
@@ -666,8 +821,9 @@ fn left(case: &mut Case<'_>) -> Done {
         if household_of(case, person) != Some(id) {
             return refuse(Place::Subject(person), &NOT_A_MEMBER);
         }
-        // The last one may go whoever it is: a household of nobody can be dissolved.
-        if head == Some(case.works[person].id) && case.there.members(id)? > members.len() {
+        // The last one may go whoever it is: a household of nobody can be dissolved. And the dead are gone.
+        let is_dead = case.works[person].had_any(field::DEATH_DATE, "");
+        if head == Some(case.works[person].id) && !is_dead && case.there.members(id)? > members.len() {
             return refuse(Place::Subject(person), &HEAD_STAYS);
         }
         case.works[person].clear(field::HOUSEHOLD, "");
@@ -679,26 +835,17 @@ fn left(case: &mut Case<'_>) -> Done {
 fn merged(case: &mut Case<'_>) -> Done {
     let (Some(into), Some(from)) = (case.one("household"), case.one("from")) else { return Ok(()) };
     goes_on(case, into)?;
+    goes_on(case, from)?;
     let (old, new) = (case.works[from].id, case.works[into].id);
-    if case.works[from]
-        .record
-        .shown(&(field::HOUSEHOLD_DISSOLVED, Vec::new()))
-        .is_some_and(|tagged| !tagged.value.is_empty())
-    {
-        return refuse(Place::Subject(from), &HOUSEHOLD_ENDED);
-    }
     let members = case.all("member");
-    for &person in &members {
-        if household_of(case, person) != Some(old) {
-            return refuse(Place::Subject(person), &NOT_A_MEMBER);
-        }
-        let relation = relation(case, person);
-        enter(case, person, new, relation)?;
+    if let Some(person) = members.iter().find(|person| household_of(case, **person) != Some(old)) {
+        return refuse(Place::Subject(*person), &NOT_A_MEMBER);
     }
-    if case.there.members(old)? > members.len() {
-        return refuse(Place::Subject(from), &HAS_MEMBERS);
+    enter_all(case, &members, new)?;
+    match case.there.members(old)? > members.len() {
+        true => refuse(Place::Subject(from), &HAS_MEMBERS),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn head_changed(case: &mut Case<'_>) -> Done {
@@ -706,25 +853,22 @@ fn head_changed(case: &mut Case<'_>) -> Done {
     goes_on(case, household)?;
     let (id, head_id) = (case.works[household].id, case.works[head].id);
     let before = case.works[household].value(field::HEAD, "").and_then(|value| value.record());
-    for person in case.all("member").into_iter().chain([head]) {
-        if household_of(case, person) != Some(id) {
-            return refuse(Place::Subject(person), &NOT_A_MEMBER);
-        }
+    let members = case.all("member");
+    if let Some(person) = members.iter().chain([&head]).find(|person| household_of(case, **person) != Some(id)) {
+        return refuse(Place::Subject(*person), &NOT_A_MEMBER);
     }
     may_lead(case, head)?;
     case.works[household].set(field::HEAD, "", Content::Record(head_id));
     enter(case, head, id, None)?;
-    for person in case.all("member") {
-        let relation = relation(case, person);
-        enter(case, person, id, relation)?;
-    }
+    enter_all(case, &members, id)?;
     // Whoever was the head is something else from now on, unless he is gone.
     let Some(before) = before.filter(|before| *before != head_id) else { return Ok(()) };
     let is_named = case.works.iter().any(|work| work.id == before);
     let stays = match case.there.record(before)? {
         Some(record) => {
-            let key = (field::HOUSEHOLD, Vec::new());
-            record.shown(&key).is_some_and(|tagged| tagged.value == Content::Record(id).encode())
+            let shown = |field: FieldId| record.shown(&(field, Vec::new())).map(|tagged| tagged.value.clone());
+            let is_dead = shown(field::DEATH_DATE).is_some_and(|value| !value.is_empty());
+            !is_dead && shown(field::HOUSEHOLD) == Some(Content::Record(id).encode())
         }
         None => false,
     };
@@ -733,13 +877,7 @@ fn head_changed(case: &mut Case<'_>) -> Done {
 
 fn dissolved(case: &Case<'_>) -> Done {
     let Some(household) = case.one("household") else { return Ok(()) };
-    if case.works[household]
-        .record
-        .shown(&(field::HOUSEHOLD_DISSOLVED, Vec::new()))
-        .is_some_and(|tagged| !tagged.value.is_empty())
-    {
-        return refuse(Place::Subject(household), &HOUSEHOLD_ENDED);
-    }
+    goes_on(case, household)?;
     match case.there.members(case.works[household].id)? {
         0 => Ok(()),
         _ => refuse(Place::Subject(household), &HAS_MEMBERS),
@@ -748,25 +886,25 @@ fn dissolved(case: &Case<'_>) -> Done {
 
 // Cards, accounts, numbers.
 
-fn card_state(work: &super::Work, element: &str) -> Option<&'static str> {
+fn card_state(work: &Work, element: &str) -> Option<&'static str> {
     work.part(field::IDENTITY_CARD, element, "state")?.code()
 }
 
 fn card_requested(case: &mut Case<'_>) -> Done {
     let (Some(at), Some(kind)) = (case.one("person"), case.input("kind")) else { return Ok(()) };
-    let number = case.input("number");
     let work = &mut case.works[at];
     let under_way = ["requested", "captured", "approved", "produced"];
     let elements = work.elements(field::IDENTITY_CARD);
     if elements.iter().any(|element| card_state(work, element).is_some_and(|state| under_way.contains(&state))) {
         return refuse(Place::Subject(at), &CARD_OPEN);
     }
-    let own = work.value(field::PERSONAL_NUMBER, "").and_then(|value| value.number());
-    let Some(number) = number.or_else(|| Some(Content::Text(own?.to_string()))) else {
-        return refuse(Place::Subject(at), &NO_NUMBER);
-    };
+    let Some(number) = work.number() else { return refuse(Place::Subject(at), &NO_NUMBER) };
+    // Counted, for people to name: two that were asked for at two offices at once are one card, and in dispute.
+    let last = elements.iter().filter_map(|key| key.parse::<u16>().ok()).max().unwrap_or(0);
+    let element = (u32::from(last) + 1).to_string();
+    let number = Content::Text(number.to_string());
     let parts = [("number", number), ("kind", kind), ("state", choice(CARD_STATE, "requested"))];
-    work.amend(field::IDENTITY_CARD, &next_key(&elements), &parts);
+    work.amend(field::IDENTITY_CARD, &element, &parts);
     Ok(())
 }
 
@@ -786,12 +924,11 @@ fn card(case: &mut Case<'_>, from: &[&str], to: &str) -> Done {
     let [element] = &elements.iter().filter(is_meant).cloned().collect::<Vec<_>>()[..] else {
         return refuse(Place::Subject(at), &NO_CARD);
     };
-    // A new card takes the place of the one before it.
-    if to == "delivered" && from != ["held"] {
-        for other in elements.iter().filter(|other| *other != element) {
-            if card_state(work, other) == Some("delivered") {
-                work.amend(field::IDENTITY_CARD, other, &[("state", choice(CARD_STATE, "void"))]);
-            }
+    // A new card takes the place of the one before it, also of one that is held.
+    let is_new = from == ["produced"];
+    for other in elements.iter().filter(|other| is_new && *other != element) {
+        if card_state(work, other).is_some_and(|state| ["delivered", "held"].contains(&state)) {
+            work.amend(field::IDENTITY_CARD, other, &[("state", choice(CARD_STATE, "void"))]);
         }
     }
     let state = [("state", choice(CARD_STATE, to))];
@@ -799,54 +936,58 @@ fn card(case: &mut Case<'_>, from: &[&str], to: &str) -> Done {
     Ok(())
 }
 
-const LIVE_ACCOUNTS: [&str; 4] = ["level_1", "level_2", "level_1_activated", "level_2_activated"];
+/// The state of an account after an event, if it may follow: empty before stands for an account that nobody ever wrote down.
+fn account_after(event: Event, now: &str) -> Option<&'static str> {
+    Some(match (event, now) {
+        // Closed by mistake, or by a death that was undone: it begins anew.
+        (Event::AccountLevel1, "" | "none" | "closed") => "level_1",
+        (Event::AccountLevel2, "" | "none" | "closed" | "level_1" | "level_1_activated") => "level_2",
+        (Event::AccountActivated, "level_1") | (Event::AccountUnlocked, "level_1_locked") => "level_1_activated",
+        (Event::AccountActivated, "level_2") | (Event::AccountUnlocked, "level_2_locked") => "level_2_activated",
+        (Event::AccountLocked, "level_1" | "level_1_activated") => "level_1_locked",
+        (Event::AccountLocked, "level_2" | "level_2_activated") => "level_2_locked",
+        (Event::AccountClosed, now) if !["", "none", "closed"].contains(&now) => "closed",
+        _ => return None,
+    })
+}
 
-/// The account goes from one of these states (empty: none was ever written) to another.
-fn account(case: &mut Case<'_>, from: &[&str], to: impl Fn(&str) -> Option<&'static str>) -> Done {
+fn account(case: &mut Case<'_>) -> Done {
     let Some(at) = case.one("person") else { return Ok(()) };
-    let work = &mut case.works[at];
+    let (event, work) = (case.filed.event, &mut case.works[at]);
+    let is_disputed = work.is_disputed(field::E_IDENTIFICATION, "");
     let now = work.code(field::E_IDENTIFICATION).unwrap_or("");
-    match to(now).filter(|_| from.contains(&now) && !work.is_disputed(field::E_IDENTIFICATION, "")) {
+    match account_after(event, now).filter(|_| !is_disputed) {
         Some(state) => work.set(field::E_IDENTIFICATION, "", choice(E_IDENTIFICATION, state)),
         None => return refuse(Place::Subject(at), &ACCOUNT),
     }
     Ok(())
 }
 
-fn unlocked(case: &mut Case<'_>) -> Done {
-    let to = case.input("state").and_then(|state| state.code());
-    if !to.is_some_and(|to| LIVE_ACCOUNTS.contains(&to)) {
-        return refuse(Place::Input("state"), &ACCOUNT);
-    }
-    account(case, &["locked"], |_| to)
+/// Nobody of the shard has the number, or had it.
+fn is_free(case: &Case<'_>, number: PersonNumber, place: Place) -> Done {
+    if case.there.has_number(number)? { refuse(place, &NUMBER_TAKEN) } else { Ok(()) }
 }
 
 fn number_given(case: &mut Case<'_>, again: bool) -> Done {
     let (Some(at), Some(Content::Number(number))) = (case.one("person"), case.input("number")) else { return Ok(()) };
     let work = &mut case.works[at];
-    let has_one =
-        !work.record.values(&(field::PERSONAL_NUMBER, Vec::new())).iter().all(|tagged| tagged.value.is_empty());
-    if has_one {
+    if work.had_any(field::PERSONAL_NUMBER, "") {
         return refuse(Place::Subject(at), &HAS_NUMBER);
     }
-    let former = work.elements(field::FORMER_NUMBER);
-    match (former.is_empty(), again) {
+    match (work.elements(field::FORMER_NUMBER).is_empty(), again) {
         (false, false) => return refuse(Place::Subject(at), &HAD_NUMBER),
         (true, true) => return refuse(Place::Subject(at), &NEVER_HAD),
-        _ if former.contains(&number.to_string()) => return refuse(Place::Input("number"), &SAME_NUMBER),
         _ => {}
     }
     work.set(field::PERSONAL_NUMBER, "", Content::Number(number));
-    Ok(())
+    is_free(case, number, Place::Input("number"))
 }
 
 fn number_cancelled(case: &mut Case<'_>) -> Done {
     let (Some(at), Some(reason)) = (case.one("person"), case.input("reason")) else { return Ok(()) };
     let date = case.date();
     let work = &mut case.works[at];
-    let Some(number) = work.value(field::PERSONAL_NUMBER, "").and_then(|value| value.number()) else {
-        return refuse(Place::Subject(at), &NO_NUMBER);
-    };
+    let Some(number) = work.number() else { return refuse(Place::Subject(at), &NO_NUMBER) };
     let mut parts = vec![("number", Content::Number(number)), ("reason", reason)];
     parts.extend(date.map(|date| ("cancelled", Content::Date(date))));
     work.amend(field::FORMER_NUMBER, &number.to_string(), &parts);

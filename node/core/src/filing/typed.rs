@@ -4,12 +4,15 @@ use super::check;
 use crate::command::{Filed, Subject};
 use crate::date::Date;
 use crate::edit::Dot;
-use crate::event::{Event, Form, Input};
+use crate::event::{Event, Form, INPUTS_MAX, Input, SUBJECTS_MAX};
 use crate::ids::RecordId;
 use crate::level;
 use crate::record::FieldKey;
-use crate::schema::{Content, FieldId, Value, element, parse, parse_part};
+use crate::schema::{At, Content, FieldId, Invalid, Value, element, parse, parse_part};
 use crate::units::Resolve;
+
+/// Fields that one correction puts right: more than a person has.
+const CORRECTIONS_MAX: usize = 64;
 
 /// An event in words.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -108,7 +111,7 @@ impl Reader<'_> {
             None => parse(input.field, text, self.units).map(|value| value.content().clone()),
             Some(part) => parse_part(input.field, part, text, self.units),
         };
-        read.map_err(|error| error.to_string())
+        read.map_err(|error| named_so(input, error))
     }
 
     fn corrections(&mut self, subject: &TypedSubject, form: &Form, at: usize) -> Vec<(FieldKey, Vec<u8>)> {
@@ -120,12 +123,14 @@ impl Reader<'_> {
                 self.wrong(path, format!("is no field of a {}", role.kind));
                 continue;
             };
+            let key = (field, element(field, typed).into_bytes());
             match parse(field, text, self.units) {
+                Ok(_) if read.iter().any(|(other, _)| *other == key) => self.wrong(path, "is corrected twice"),
                 Ok(value) => {
                     if let Err(error) = value.check_past(self.today) {
                         self.problems.push(Problem { path, text: error.to_string(), is_early: true });
                     }
-                    read.push(((field, element(field, typed).into_bytes()), value.encode()));
+                    read.push((key, value.encode()));
                 }
                 Err(error) => self.wrong(path, error.to_string()),
             }
@@ -146,10 +151,30 @@ fn early(input: &Input, content: &Content, today: Date) -> Option<String> {
         None => Value::new(input.field, content.clone()).ok()?,
         Some(part) => Value::of_part(input.field, part, content.clone())?,
     };
-    value.check_past(today).err().map(|error| error.to_string())
+    value.check_past(today).err().map(|error| named_so(input, error))
+}
+
+/// An error of a field's value, with the name that the form has for it.
+fn named_so(input: &Input, error: Invalid) -> String {
+    let at = At { field: input.field, part: input.part };
+    let text = error.to_string();
+    let rest = text.strip_prefix(&at.to_string()).or_else(|| text.strip_prefix(&input.field.to_string()));
+    rest.map_or_else(|| text.clone(), |rest| format!("{}{rest}", input.name))
 }
 
 impl Typed {
+    /// Before anything walks over it.
+    fn too_much(&self) -> Option<String> {
+        let is_too_much = self.subjects.len() > SUBJECTS_MAX
+            || self.inputs.len() > INPUTS_MAX
+            || self.subjects.iter().any(|one| one.inputs.len() > INPUTS_MAX || one.corrections.len() > CORRECTIONS_MAX);
+        is_too_much.then(|| {
+            format!(
+                "an event is about at most {SUBJECTS_MAX} records, with {INPUTS_MAX} inputs and {CORRECTIONS_MAX} corrections for each"
+            )
+        })
+    }
+
     /// What was filled in, or all that is wrong with it, whatever the records are. `level` is the highest that may be in force.
     ///
     /// # Errors
@@ -160,6 +185,9 @@ impl Typed {
             let text = "is no event of this version: `dinhba events` shows them".to_owned();
             return Err(vec![Problem { path: "event".to_owned(), text, is_early: false }]);
         };
+        if let Some(text) = self.too_much() {
+            return Err(vec![Problem { path: "event".to_owned(), text, is_early: false }]);
+        }
         let mut reader = Reader { units, today, problems: Vec::new() };
         let mut subjects = Vec::with_capacity(self.subjects.len());
         for (at, typed) in self.subjects.iter().enumerate() {

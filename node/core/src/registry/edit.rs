@@ -21,9 +21,10 @@ use crate::ids::{AuthorId, Hash, RecordId, RequestId, ShardId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
+use crate::number::PersonNumber;
 use crate::record::{Record, Write};
 use crate::schema::RecordKind;
-use crate::search::{households_of, members_term};
+use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::store::StoreError;
 
@@ -66,6 +67,11 @@ struct Here<'t> {
 impl Registered for Here<'_> {
     fn record(&self, id: RecordId) -> Result<Option<Record>, StoreError> {
         Ok(self.tx.record(self.shard, id)?.map(|(record, _)| record))
+    }
+
+    fn has_number(&self, number: PersonNumber) -> Result<bool, StoreError> {
+        let term = number_term(&self.tx.context.index_key.secret, &number.to_string());
+        Ok(self.tx.bytes(&self.tx.keys().number(self.shard, &term))?.is_some())
     }
 
     fn members(&self, household: RecordId) -> Result<usize, StoreError> {

@@ -75,7 +75,13 @@ codes! {
     CARD_STATE = [
         1 "requested" "Đã đề nghị", 2 "captured" "Đã thu nhận", 3 "approved" "Đã duyệt", 4 "produced" "Đã sản xuất",
         5 "delivered" "Đã trả", 6 "expired" "Hết hạn", 7 "lost" "Đã mất", 8 "revoked" "Đã thu hồi", 9 "held" "Đang giữ",
-        10 "damaged" "Bị hỏng", 11 "void" "Hết giá trị sử dụng",
+        10 "damaged" "Bị hỏng", 11 "void" "Hết giá trị sử dụng", 12 "rejected" "Từ chối cấp",
+    ];
+    /// Why somebody is away for a while.
+    ABSENCE_REASON = [
+        1 "work" "Làm việc" = "Đi làm" | "Đi làm ăn xa", 2 "study" "Học tập" = "Đi học", 3 "treatment" "Chữa bệnh",
+        4 "military" "Nghĩa vụ quân sự", 5 "family" "Việc gia đình" = "Thăm người thân", 6 "legal_measure" "Biện pháp theo luật định",
+        7 "other" "Lý do khác",
     ];
     /// Why a residence ended (Law on Residence 68/2020/QH14, articles 24 and 29).
     RESIDENCE_END = [
@@ -95,7 +101,7 @@ codes! {
     E_IDENTIFICATION = [
         1 "none" "Chưa có", 2 "level_1" "Mức 1" = "Mức độ 1", 3 "level_2" "Mức 2" = "Mức độ 2",
         4 "level_1_activated" "Mức 1, đã kích hoạt", 5 "level_2_activated" "Mức 2, đã kích hoạt",
-        6 "locked" "Đã khóa", 7 "closed" "Đã đóng",
+        6 "locked" "Đã khóa", 7 "closed" "Đã đóng", 8 "level_1_locked" "Mức 1, đã khóa", 9 "level_2_locked" "Mức 2, đã khóa",
     ];
     /// Whether a site serves its unit.
     SITE_STATE = [1 "active" "Đang hoạt động" = "Hoạt động", 2 "retired" "Đã giải thể" = "Ngừng hoạt động"];

@@ -196,7 +196,8 @@ static ABSENCE: Struct = Struct {
         needed("from", "Từ ngày", ANY),
         part("until", "Đến ngày", ANY),
         part("unit", "Nơi đến", Type::Unit),
-        part("reason", "Lý do", LINE),
+        // A class, never its details (Law on Residence, article 31).
+        part("reason", "Lý do", Type::Code(codes::ABSENCE_REASON)),
     ],
     in_order: Some((0, 1)),
 };
@@ -220,7 +221,8 @@ static IDENTITY_CARD: Struct = Struct {
 static RELATIVE: Struct = Struct {
     form: Form::Named,
     parts: &[
-        part("name", "Họ, chữ đệm và tên", Type::Text { chars_max: 180, shape: Shape::Name }),
+        // Three parts of a name, with spaces between them.
+        part("name", "Họ, chữ đệm và tên", Type::Text { chars_max: 182, shape: Shape::Name }),
         part("number", "Số định danh", Type::Number),
         part("nationality", "Quốc tịch", Type::Country),
         part("record", "Hồ sơ", Type::Record(RecordKind::Person)),
@@ -335,7 +337,7 @@ pub static FIELDS: &[Field] = &[
     person(field::NOTE, "note", "Ghi chú", text(1000)).latest(),
     person(field::STAY, "stay", "Lưu trú", Type::Struct(&STAY)).repeat(Repeat::Keyed),
     person(field::FORMER_NUMBER, "former_number", "Số định danh đã hủy", Type::Struct(&FORMER_NUMBER))
-        .repeat(Repeat::Keyed),
+        .search(Search::Exact).repeat(Repeat::Keyed),
 
     household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person))
         .search(Search::Exact).required(Required::Always),

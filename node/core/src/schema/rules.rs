@@ -47,7 +47,7 @@ pub struct Rule {
 pub type Lookup<'a> = dyn Fn(FieldId, &[u8]) -> Vec<&'a [u8]> + 'a;
 
 /// The day the Law on Marriage and Family 52/2014/QH13 came into force; earlier marriages had other ages.
-const MARRIAGE_LAW: Date = match Date::new(2015, 1, 1) {
+pub const MARRIAGE_LAW: Date = match Date::new(2015, 1, 1) {
     Ok(date) => date,
     Err(_) => panic!("a day of the calendar"),
 };

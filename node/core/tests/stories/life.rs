@@ -356,9 +356,9 @@ fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
     // A move that was told of late, and one that was corrected before it began.
     let moved = "permanent-residence | person=@an | unit=u-0000000000000002 | since=2026-02-01";
     file(&mut desk, "2026-03-01", moved, &mut out);
-    let absent = "temporary-absence | person=@an | from=2026-08-01 | reason=một";
+    let absent = "temporary-absence | person=@an | from=2026-08-01 | reason=làm việc";
     file(&mut desk, "2026-03-02", absent, &mut out);
-    let absent = "temporary-absence | person=@an | from=2026-07-01 | reason=hai";
+    let absent = "temporary-absence | person=@an | from=2026-07-01 | reason=học tập";
     file(&mut desk, "2026-03-03", absent, &mut out);
     assert!(!out.contains("refused") && !out.contains("stale") && !out.contains("wrong"), "{out}");
 
@@ -385,7 +385,7 @@ fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
     // The second absence replaced one that had not begun: on the day between there is the second alone.
     assert_eq!(
         shown(None, Some("2026-07-15"), field::TEMPORARY_ABSENCE).as_deref(),
-        Some("from=2026-07-01; reason=hai")
+        Some("from=2026-07-01; reason=study")
     );
     assert_eq!(shown(None, Some("2026-06-30"), field::TEMPORARY_ABSENCE), None);
     // With all that is written it is the record.
