@@ -29,6 +29,7 @@ mod connection;
 mod event;
 mod export;
 mod fields;
+mod figures;
 mod import;
 pub mod sheet;
 mod show;
@@ -247,7 +248,10 @@ fn with_options(verb: clap::Command) -> clap::Command {
     } else if verb.is_subcommand_required_set() {
         verb
     } else {
-        Connection::augment_args(verb)
+        // What the options are is no word about the verb.
+        let about = verb.get_about().cloned().unwrap_or_default();
+        let long_about = verb.get_long_about().cloned().unwrap_or_else(|| about.clone());
+        Connection::augment_args(verb).about(about).long_about(long_about)
     }
 }
 
@@ -405,6 +409,8 @@ pub enum Verb {
         #[arg(long, value_parser = format)]
         format: Option<Format>,
     },
+    /// How many births, deaths, marriages and other events there were, by unit, day or month
+    Figures(figures::Figures),
     /// Who read what, for auditors
     AccessLog {
         /// The group (g-…); without it, all groups of the site

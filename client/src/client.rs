@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::archive::{Frame, Reached};
+use dinhba_core::date::Date;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_proto::v1;
 use futures::Stream;
@@ -370,6 +371,23 @@ impl Client {
     pub async fn conflicts(&self, context: &Context, shard: Option<ShardId>) -> Result<v1::ConflictsReply, Error> {
         let message = v1::ConflictsRequest { context: context.wire(), shard: shard_text(shard) };
         self.read(message, |transport, request| async move { records(transport).conflicts(request).await }).await
+    }
+
+    /// How many of each event there were in a unit (code, code and day, or id; empty for all that the caller may see) and those
+    /// below it, from one day to another, both included.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn figures(
+        &self,
+        context: &Context,
+        unit: &str,
+        (from, to): (Date, Date),
+    ) -> Result<Vec<v1::UnitFigures>, Error> {
+        let (unit, from, to) = (unit.to_owned(), from.to_string(), to.to_string());
+        let message = v1::FiguresRequest { context: context.wire(), unit, from, to };
+        let reply = self.read(message, |transport, request| async move { records(transport).figures(request).await });
+        Ok(reply.await?.units)
     }
 
     /// Edits as they arrive, from position `from` on, or with 0 from now on. Goes on by itself after a break; ends with an

@@ -314,6 +314,10 @@ impl Records for Memory {
         self.apply(edit).map(Response::new)
     }
 
+    async fn figures(&self, _: Request<v1::FiguresRequest>) -> Result<Response<v1::FiguresReply>, Status> {
+        Ok(Response::new(v1::FiguresReply::default()))
+    }
+
     async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<v1::EventsReply>, Status> {
         Ok(Response::new(v1::EventsReply::default()))
     }

@@ -248,6 +248,7 @@ pub const ALL: &[Mutant] = &[
         &[NothingLost],
     ),
     callers("record-unbounded", "A record may grow without end.", &[BoundsHold, NothingLost]),
+    random("file-replaces-the-unseen", "An event replaces what its officer was not shown.", &[Linearizable]),
     random("ignore-stale", "An edit of a field that moved on since its author saw it is accepted.", &[Linearizable]),
     random(
         "lose-request-id",
@@ -319,6 +320,7 @@ pub const ALL: &[Mutant] = &[
     ),
     thieves("unbounded-lives", "A site has as many lives as somebody with its key says.", &[BoundsHold]),
     thieves("unbounded-shares", "A site writes as much into a record as somebody with its key says.", &[BoundsHold]),
+    thieves("figures-keep-what-is-set-aside", "What is set aside goes on counting in the figures.", &[DigestsTrue]),
     thieves(
         "take-half-commands",
         "A batch may end in the middle of a command.",

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    import, show, status,
+    figures, import, show, status,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
@@ -104,6 +104,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
             export::export(client, context, shard, &output, desk).await?;
         }
+        Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {
             let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;

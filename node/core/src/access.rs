@@ -40,11 +40,13 @@ pub enum Action {
     ReadSites,
     /// Changes a record of a site or makes one.
     EditSites,
+    /// Reads how many events there were: where few live, a number may tell of somebody.
+    Figures,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 13] = [
+    pub const ALL: [Action; 14] = [
         Action::Read,
         Action::Find,
         Action::History,
@@ -58,6 +60,7 @@ impl Action {
         Action::Administer,
         Action::ReadSites,
         Action::EditSites,
+        Action::Figures,
     ];
 
     /// The action's name, as in denials, logs and metrics.
@@ -77,6 +80,7 @@ impl Action {
             Action::Administer => "administer",
             Action::ReadSites => "read-sites",
             Action::EditSites => "edit-sites",
+            Action::Figures => "figures",
         }
     }
 
@@ -86,7 +90,7 @@ impl Action {
         match self {
             Action::Read | Action::Find | Action::Watch => &[Role::Registrar],
             Action::Edit | Action::Resolve | Action::Export | Action::Import => &[Role::Registrar],
-            Action::History => &[Role::Registrar, Role::Auditor],
+            Action::History | Action::Figures => &[Role::Registrar, Role::Auditor],
             // Not the registrar: whoever reads must not see how reading is watched.
             Action::AccessLog => &[Role::Auditor],
             Action::Status => &Role::ALL,
@@ -176,7 +180,7 @@ mod tests {
     }
 
     /// For each action: may an operator, a registrar, an auditor do it within their unit?
-    const TABLE: [(Action, [bool; 3]); 13] = [
+    const TABLE: [(Action, [bool; 3]); 14] = [
         (Action::Read, [false, true, false]),
         (Action::Find, [false, true, false]),
         (Action::History, [false, true, true]),
@@ -190,6 +194,7 @@ mod tests {
         (Action::Administer, [true, false, false]),
         (Action::ReadSites, [true, false, true]),
         (Action::EditSites, [true, false, false]),
+        (Action::Figures, [false, true, true]),
     ];
 
     #[test]

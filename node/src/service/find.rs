@@ -471,7 +471,7 @@ impl RecordsService {
     }
 
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
-    fn within(&self, unit: &str) -> impl Fn(&ShardState) -> bool + Sync {
+    pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardState) -> bool + Sync {
         let directory = &self.0.directory;
         let by_code_and_day = || {
             let (code, day) = unit.split_once('@')?;

@@ -3,6 +3,7 @@
 
 mod edit;
 mod event;
+mod figures;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -550,6 +551,12 @@ impl Records for RecordsService {
         }
         let conflicts = conflicts.into_iter().map(|(_, (_, conflict))| conflict).collect();
         Ok(Response::new(v1::ConflictsReply { conflicts, more }))
+    }
+
+    async fn figures(&self, request: Request<v1::FiguresRequest>) -> Result<Response<v1::FiguresReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.figures_of(&caller, request.get_ref()).await?))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::WatchReply, Status>>;

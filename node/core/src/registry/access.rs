@@ -160,5 +160,6 @@ fn action_of(looked: Looked) -> Action {
         | Looked::RaiseLevel
         | Looked::ReleaseAuthor => Action::Administer,
         Looked::Sites => Action::ReadSites,
+        Looked::Figures => Action::Figures,
     }
 }
