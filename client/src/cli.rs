@@ -238,7 +238,7 @@ struct Writing {
 }
 
 /// Verbs that ask no site, by their names.
-const WITHOUT_SITE: [&str; 5] = ["units", "fields", "generate", "verify", "events"];
+const WITHOUT_SITE: [&str; 6] = ["units", "fields", "generate", "verify", "events", "rules"];
 
 /// A verb, and the verbs below it, with their options.
 fn with_options(verb: clap::Command) -> clap::Command {
@@ -328,6 +328,8 @@ pub enum Verb {
     },
     /// Changes a record, or creates one with --create
     Edit(Edit),
+    /// The rules that records and events keep, with the articles that they implement
+    Rules,
     /// Births, deaths, marriages, moves, cards: what may be filed, each with a verb of its own (`dinhba birth --help`)
     Events {
         /// The event whose form is wanted; without it, all are listed

@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal};
 
 use dinhba_core::event::{Event, Form, Input};
 use dinhba_core::ids::{RecordId, RequestId, ShardId};
+use dinhba_core::{filing, schema};
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
@@ -96,6 +97,22 @@ pub(super) fn forms(event: Option<Event>, desk: &mut Desk<'_>) -> Result<(), Fai
     };
     let head = format!("{}  {} ({})\n{}\n", form.event.name(), form.event.label(), form.title, form.law);
     desk.show(|| head + &asked(form), || form_json(form))
+}
+
+/// Shows the rules of records, then those of events.
+pub(super) fn rules(desk: &mut Desk<'_>) -> Result<(), Failure> {
+    let of_records = schema::RULES.iter().map(|rule| ("record", rule.name, rule.law, rule.text, rule.text_vi));
+    let of_events = filing::RULES.iter().map(|rule| ("event", rule.name, rule.law, rule.text, rule.text_vi));
+    let all: Vec<_> = of_records.chain(of_events).collect();
+    let table = || {
+        let mut rows = Sheet::new([column("rule"), column("law").wraps(20).spare(1), column("quy tắc").wraps(24)]);
+        for (_, name, law, _, text_vi) in &all {
+            rows.add_row([*name, *law, *text_vi]);
+        }
+        rows.text()
+    };
+    let rule = |(of, name, law, text, text_vi): &(&str, &str, &str, &str, &str)| json!({ "of": of, "rule": name, "law": law, "text": text, "text_vi": text_vi });
+    desk.show(table, || all.iter().map(rule).collect())
 }
 
 fn form_json(form: &Form) -> Json {

@@ -21,6 +21,7 @@ pub(super) fn here(verb: &Verb, connection: &Connection, desk: &mut Desk<'_>) ->
     Some(match verb {
         Verb::Generate(generate) => unused.and_then(|()| export::generate(generate, desk)),
         Verb::Units { units } => unused.and_then(|()| export::units(units, desk)),
+        Verb::Rules => unused.and_then(|()| event::rules(desk).map(|()| Exit::Done)),
         Verb::Events { event } => unused.and_then(|()| event::forms(*event, desk).map(|()| Exit::Done)),
         Verb::Fields { kind } => unused.and_then(|()| fields::list(*kind, desk)),
         Verb::Import(import) if import.check => unused.and_then(|()| import::check(import, desk)),
@@ -110,7 +111,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;
             backup::take(&archive, client, context, desk).await?;
         }
-        Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } | Verb::Events { .. } => {
+        Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } | Verb::Events { .. } | Verb::Rules => {
             unreachable!("what asks no site is done here")
         }
         Verb::Site(command) => administer(client, context, desk, command).await?,

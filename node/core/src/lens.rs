@@ -50,7 +50,10 @@ pub fn broken_rules(level: u16, record: &Record, touches: impl Fn(FieldId) -> bo
 /// What a rule asks for.
 #[must_use]
 pub fn rule_text(rule: u16) -> String {
-    RuleId(rule).get().map_or_else(|| format!("rule {rule}"), |rule| format!("{}: {}", rule.name, rule.text))
+    RuleId(rule).get().map_or_else(
+        || format!("rule {rule}"),
+        |rule| format!("{}: {} / {} ({})", rule.name, rule.text, rule.text_vi, rule.law),
+    )
 }
 
 /// What to do where two records of a shard have one personal number.

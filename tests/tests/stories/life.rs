@@ -200,4 +200,9 @@ fn each_event_is_a_verb_that_says_what_it_asks() {
         let shown = Command::new(PROGRAM).args(["events", event]).output().unwrap();
         assert!(shown.status.success(), "{event}");
     }
+    let rules = Command::new(PROGRAM).args(["rules", "--json"]).output().unwrap();
+    let rules: Json = serde_json::from_slice(&rules.stdout).unwrap();
+    for rule in rules.as_array().unwrap() {
+        assert!(rule["law"].as_str().unwrap().len() > 10 && rule["text_vi"] != rule["text"], "{rule}");
+    }
 }
