@@ -243,16 +243,17 @@ const WITHOUT_SITE: [&str; 6] = ["units", "fields", "generate", "verify", "event
 /// A verb, and the verbs below it, with their options.
 fn with_options(verb: clap::Command) -> clap::Command {
     let verb = verb.mut_subcommands(with_options);
-    if WITHOUT_SITE.contains(&verb.get_name()) {
+    // What the options are is no word about the verb.
+    let about = verb.get_about().cloned().unwrap_or_default();
+    let long_about = verb.get_long_about().cloned().unwrap_or_else(|| about.clone());
+    let verb = if WITHOUT_SITE.contains(&verb.get_name()) {
         Writing::augment_args(verb)
     } else if verb.is_subcommand_required_set() {
         verb
     } else {
-        // What the options are is no word about the verb.
-        let about = verb.get_about().cloned().unwrap_or_default();
-        let long_about = verb.get_long_about().cloned().unwrap_or_else(|| about.clone());
-        Connection::augment_args(verb).about(about).long_about(long_about)
-    }
+        Connection::augment_args(verb)
+    };
+    verb.about(about).long_about(long_about)
 }
 
 impl clap::Subcommand for Line {

@@ -1,6 +1,7 @@
 //! What the process says of itself on standard error: text for people or one JSON object per line.
 //!
-//! Owns: turning `[log]` into a subscriber. Promises: `DINHBA_LOG`, if set, replaces the level, in the syntax of
+//! Owns: turning `[log]` into a subscriber. Promises: `DINHBA_LOG`, if set, replaces the level (but for what Raft's library says,
+//! which it may name), in the syntax of
 //! `tracing_subscriber::EnvFilter` (`info,dinhba_node=debug`); what cannot be understood there is an error, not
 //! silence. Leaves to others: what is logged, and that no personal data ever is.
 
@@ -46,14 +47,19 @@ where
 {
     // What openraft calls information is its trace of every election and every vote, and it warns of a member that is away with
     // each heartbeat, for each group: the peer's own line says so once. What it says of a log that went back is said once.
+    const QUIET: &str = "openraft=error,openraft::progress=warn";
     let usual = match log.level {
-        level @ (Level::Info | Level::Warn) => format!("{},openraft=error,openraft::progress=warn", level.name()),
+        level @ (Level::Info | Level::Warn) => format!("{},{QUIET}", level.name()),
         other => other.name().to_owned(),
     };
-    let text = variable.filter(|text| !text.trim().is_empty()).unwrap_or(&usual);
-    let filter = text
-        .parse::<EnvFilter>()
-        .map_err(|error: ParseError| TelemetryError::Filter { text: text.to_owned(), reason: error.to_string() })?;
+    // Whoever names openraft in the variable wants to read it; whoever does not, does not want it as a flood.
+    let asked = variable.map(str::trim).filter(|text| !text.is_empty());
+    let asked = asked.map(|text| if text.contains("openraft") { text.to_owned() } else { format!("{QUIET},{text}") });
+    let text = asked.as_deref().unwrap_or(&usual);
+    let filter = text.parse::<EnvFilter>().map_err(|error: ParseError| TelemetryError::Filter {
+        text: variable.unwrap_or(text).to_owned(),
+        reason: error.to_string(),
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match log.format {
         Format::Text => Box::new(builder.with_ansi(false).finish()),

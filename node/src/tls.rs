@@ -24,7 +24,10 @@ use dinhba_client::tls::{
 use dinhba_client::transport::Dial;
 use dinhba_core::claims::Identity;
 use futures::StreamExt;
+use rustls::CertificateError;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -246,6 +249,12 @@ fn check_own(path: &Path, key_path: &Path, credentials: &Credentials, own: &Iden
     if named != *own {
         return Err(misfit(format!("it is the certificate of {}, and this node is {}", named.uri(), own.uri())));
     }
+    is_issued_by(&chain, credentials).map_err(|reason| DoorError::Misfit {
+        key: "tls.certificate",
+        path: path.display().to_string(),
+        reason,
+        instead: "name the certificate that the authority in tls.ca issued, or that authority: every peer would refuse this one",
+    })?;
     certified_key(credentials, &rustls::crypto::ring::default_provider()).map(drop).map_err(|reason| {
         DoorError::Misfit {
             key: "tls.key",
@@ -254,6 +263,25 @@ fn check_own(path: &Path, key_path: &Path, credentials: &Credentials, own: &Iden
             instead: "name the private key that belongs to tls.certificate",
         }
     })
+}
+
+/// Whether the authority issued a certificate, at some time: whether that is now is asked with every handshake.
+fn is_issued_by(chain: &[CertificateDer<'_>], credentials: &Credentials) -> Result<(), String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(authorities(&credentials.ca)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let (leaf, between) = chain.split_first().ok_or("no certificate in it")?;
+    // A time at which all of both is valid; if there is none, dates are what is wrong, and are told elsewhere.
+    let validities = [&credentials.certificate, &credentials.ca].map(|pem| Validity::of(pem));
+    let from = validities.iter().flatten().map(|validity| validity.from.0).max().unwrap_or_default();
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(from).unwrap_or_default()));
+    match verifier.verify_client_cert(leaf, between, at) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            Err("the authority in tls.ca did not issue it".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn certified_key(credentials: &Credentials, provider: &CryptoProvider) -> Result<CertifiedKey, String> {

@@ -44,7 +44,7 @@ pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
     Form::ALL.iter().map(|form| {
         let verb = clap::Command::new(form.event.name()).hide(true);
         let about = format!("{} ({})\n{}", form.event.label(), form.title, form.law);
-        <File as clap::Args>::augment_args(verb.about(about).after_help(asked(form)))
+        <File as clap::Args>::augment_args(verb).about(about.clone()).long_about(about).after_help(asked(form))
     })
 }
 

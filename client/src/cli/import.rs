@@ -18,6 +18,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
@@ -30,6 +31,7 @@ use tonic::Code;
 
 use super::show::plain;
 use super::{Desk, Exit, Failure, Import, export, verbs};
+use crate::ambient::{Ambient, Machine};
 use crate::client::Client;
 use crate::draft::DraftRecord;
 use crate::error::Error;
@@ -165,7 +167,8 @@ pub(super) fn check(command: &Import, desk: &mut Desk<'_>) -> Result<Exit, Failu
     let records = read(command)?;
     let directory = export::directory()?;
     let place = |home: Option<&str>| home.map_or(Ok(0), |home| unit_of(home, &directory).map(|unit| unit.0));
-    let plan = Plan::make(&records, &directory, &place, &list_of(command));
+    let mut plan = Plan::make(&records, &directory, &place, &list_of(command));
+    plan.reject_early(&records, &directory, InstantMs(Machine::default().utc_ms()).date_in_vietnam());
     let columns = records.columns();
     if !columns.is_empty() {
         let taken = columns.iter().map(|column| column.as_deref().unwrap_or("-")).collect::<Vec<_>>().join(", ");

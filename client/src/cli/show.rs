@@ -251,7 +251,7 @@ pub(super) fn accesses(entries: &[v1::Access], directory: &Directory) -> String 
     };
     let mut rows = Sheet::new([
         column("no.").number().spare(1),
-        column("at"),
+        column("at").spare(5),
         column("who").wraps(14),
         column("unit").wraps(12).spare(4),
         column("why").wraps(14).spare(3),

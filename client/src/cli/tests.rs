@@ -101,6 +101,31 @@ fn the_commands_fit_together() {
     assert!(help.contains("Exit codes:") && help.contains("8  a file was imported but for some rows"), "{help}");
 }
 
+/// The first lines of the help of each verb, with those below it.
+fn abouts(verb: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+    for below in verb.get_subcommands() {
+        let path = format!("{path} {}", below.get_name());
+        for about in [below.get_about(), below.get_long_about()] {
+            found.push((path.clone(), about.map(ToString::to_string).unwrap_or_default()));
+        }
+        abouts(below, &path, found);
+    }
+}
+
+#[test]
+fn the_help_of_a_verb_is_about_the_verb() {
+    use clap::CommandFactory;
+    let mut found = Vec::new();
+    abouts(&Program::command(), "", &mut found);
+    assert!(found.len() > 100);
+    let mut by_about: std::collections::BTreeMap<&str, &str> = std::collections::BTreeMap::new();
+    for (path, about) in &found {
+        assert!(!about.is_empty(), "{path} says nothing of itself");
+        let other = by_about.insert(about, path).unwrap_or(path);
+        assert_eq!(other, path, "they say the same: {about}");
+    }
+}
+
 #[tokio::test]
 async fn a_backup_goes_on_after_every_break_and_the_next_one_begins_where_it_ended() {
     let (memory, scrap) = (Memory::default(), Scrap::new("backup"));

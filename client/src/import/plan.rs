@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 
+use dinhba_core::date::Date;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::lens::rule_text;
 use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
@@ -155,6 +156,23 @@ impl Plan {
         plan.judge(records, directory, place);
         plan.hold_back();
         plan
+    }
+
+    /// Rejects what says that something happened which lies after a day: a site refuses it by its own. Only where no site is
+    /// asked: a clock here that is behind must keep nobody out.
+    pub fn reject_early(&mut self, records: &Records, directory: &Directory, today: Date) {
+        for (at, (_, row)) in (0..).zip(records.rows()) {
+            let Ok(record) = row else { continue };
+            let early = record
+                .fields
+                .iter()
+                .filter(|entry| !entry.text.is_empty())
+                .find_map(|entry| parse(entry.field, &entry.text, directory).ok()?.check_past(today).err());
+            if let Some(early) = early {
+                self.reject(at, early.to_string());
+            }
+        }
+        self.hold_back();
     }
 
     fn judge(&mut self, records: &Records, directory: &Directory, place: &dyn Fn(Option<&str>) -> Result<u64, String>) {

@@ -474,6 +474,11 @@ fn files_that_do_not_fit_each_other_are_named_at_start() {
         )
     );
     assert_eq!(misfit(&CertPaths { key: other.key.clone(), ..own.clone() }).0, "tls.key");
+    // A node of another country's authority would be well by itself, and refused by everybody.
+    let foreign = tempfile::tempdir().unwrap();
+    let foreign = DevAuthority::create(foreign.path()).unwrap().issue_node(SITE, NODE).unwrap();
+    let (key, reason) = misfit(&CertPaths { ca: own.ca.clone(), ..foreign });
+    assert!(key == "tls.certificate" && reason.contains("did not issue it"), "{reason}");
     let absent = CertPaths { key: PathBuf::from("/nowhere/node.key"), ..own };
     let error = Door::open(&config(&absent)).unwrap_err().to_string();
     assert!(error.starts_with("[tls] /nowhere/node.key: "), "{error}");

@@ -104,7 +104,9 @@ impl RecordsService {
             }
             ready(&self.0)?;
             if let Some(why) = hosted.group.status().stopped {
-                return Err(not_accepted(format!("{} has stopped on this node: {why}; ask another one", hosted.id())));
+                // What to do at a site of one the reason says.
+                let advice = if self.0.has_others() { "; ask another one" } else { "" };
+                return Err(not_accepted(format!("{} has stopped on this node: {why}{advice}", hosted.id())));
             }
             if let Ok(changed) = runtime::timeout(self.0.rhythm(), WatchReceiver::changed(moved)).await {
                 return Ok(changed.is_ok());
