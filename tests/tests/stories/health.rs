@@ -249,6 +249,15 @@ async fn a_disk_that_is_full_hangs_or_cannot_be_read_makes_its_node_ill() {
     site.is_well(&node).await;
     officer.read(record).await.unwrap();
 
+    // So slow that nothing would pass in time.
+    disk.set(Trouble { slow: Some(Duration::from_secs(60)), ..Trouble::default() });
+    let why = site.falls_ill(&node, "the disk takes a minute for a flush").await;
+    assert!(why.contains("flush"), "{why}");
+    disk.set(Trouble::default());
+    site.restart(&node);
+    site.all_well().await;
+    officer.read(record).await.unwrap();
+
     // And with somebody who writes.
     disk.set(Trouble { bytes_max: Some(disk.used() + 1_000), ..Trouble::default() });
     let (long, began) = ("đ".repeat(900), Instant::now());
@@ -275,8 +284,11 @@ async fn a_disk_that_is_full_hangs_or_cannot_be_read_makes_its_node_ill() {
     if site.healthz(&node).await.0 == 200 {
         site.restart(&node);
         // Then it does not even start; nobody says that it is well.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_ne!(site.healthz(&node).await.0, 200);
+        let began = Instant::now();
+        while began.elapsed() < PROMISED {
+            assert_ne!(site.healthz(&node).await.0, 200);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     } else {
         stopped_group_is_shown_as_one(&site, &node).await;
     }
@@ -325,12 +337,16 @@ async fn a_word_of_an_operator_makes_no_site_ill_and_leaves_a_trace() {
         assert!(matches!(&refused, Error::Refused { text, .. } if text.contains(why)), "{refused:?}");
     }
     operator.snapshot(&operating()).await.unwrap();
+    operator.raise_level(&operating(), 2).await.unwrap();
+    // Of a node that nobody knows: what was tried is told as well.
+    let _ = operator.promote_node(&operating(), NodeId(0x997)).await;
+    let _ = operator.remove_node(&operating(), NodeId(0x997)).await;
     site.all_well().await;
 
     // Whoever looks into the log, or is an auditor, finds who did it.
     let log = log_of(&node);
     let acts: Vec<&str> = log.lines().filter(|line| line.contains("operator")).collect();
-    for what in ["transfer-leader", "add-node", "snapshot"] {
+    for what in ["transfer-leader", "add-node", "promote-node", "remove-node", "snapshot", "raise-level"] {
         let of = |line: &&&str| line.contains(what) && line.contains("VH-1") && line.contains("maintenance");
         assert!(acts.iter().any(|line| of(&line)), "{what} is not in\n{}", acts.join("\n"));
     }
