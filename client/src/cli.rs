@@ -31,6 +31,7 @@ mod export;
 mod fields;
 mod figures;
 mod import;
+mod receipt;
 pub mod sheet;
 mod show;
 mod status;
@@ -412,6 +413,8 @@ pub enum Verb {
         #[arg(long, value_parser = format)]
         format: Option<Format>,
     },
+    /// A receipt for others of an accepted request, signed by this site
+    Receipt(receipt::Receipt),
     /// How many births, deaths, marriages and other events there were, by unit, day or month
     Figures(figures::Figures),
     /// Who read what, for auditors

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use dinhba_core::archive::{Frame, Reached};
 use dinhba_core::date::Date;
+use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
+use dinhba_core::signed_receipt::SignedReceipt;
 use dinhba_proto::v1;
 use futures::Stream;
 use tokio::sync::Semaphore;
@@ -30,7 +32,7 @@ use v1::site_client::SiteClient;
 use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
 use crate::event::EventBuilder;
-use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of};
+use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of, wire_request};
 use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
@@ -259,6 +261,24 @@ impl Client {
                 records(transport).file(request).await
             });
         Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
+    }
+
+    /// A receipt for others of a request that this site accepted, with the new values of these fields shown; see
+    /// [`crate::receipt`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn receipt(
+        &self,
+        context: &Context,
+        request: RequestId,
+        shard: Option<ShardId>,
+        show: &[String],
+    ) -> Result<SignedReceipt, Error> {
+        let (context, request) = (context.wire(), Some(wire_request(request)));
+        let message = v1::ReceiptRequest { context, request, shard: shard_text(shard), show: show.to_vec() };
+        let reply = self.read(message, |transport, request| async move { records(transport).receipt(request).await });
+        SignedReceipt::from_bytes(&reply.await?.receipt).map_err(|_| Error::Protocol("no receipt"))
     }
 
     /// Sends many edits over one stream, with a bounded number under way; each is one that [`EditBuilder::build`] made.

@@ -17,6 +17,8 @@ pub mod request;
 
 pub mod event;
 
+pub mod receipt;
+
 pub mod archive;
 
 pub mod client;

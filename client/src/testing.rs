@@ -314,6 +314,10 @@ impl Records for Memory {
         self.apply(edit).map(Response::new)
     }
 
+    async fn receipt(&self, _: Request<v1::ReceiptRequest>) -> Result<Response<v1::ReceiptReply>, Status> {
+        Err(Status::unimplemented("nothing is signed here"))
+    }
+
     async fn figures(&self, _: Request<v1::FiguresRequest>) -> Result<Response<v1::FiguresReply>, Status> {
         Ok(Response::new(v1::FiguresReply::default()))
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, import, show, status,
+    figures, import, receipt, show, status,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
@@ -28,6 +28,7 @@ pub(super) fn here(verb: &Verb, connection: &Connection, desk: &mut Desk<'_>) ->
         Verb::Backup(Backup { look: Some(LookAtBackup::Verify { archive }), .. }) => {
             unused.and_then(|()| backup::verify(archive, desk))
         }
+        Verb::Receipt(receipt::Receipt { check: Some(check), .. }) => unused.and_then(|()| receipt::check(check, desk)),
         _ => return None,
     })
 }
@@ -105,6 +106,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
             export::export(client, context, shard, &output, desk).await?;
         }
+        Verb::Receipt(command) => receipt::make(client, context, desk, command).await?,
         Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {

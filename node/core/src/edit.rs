@@ -171,6 +171,25 @@ pub fn form_commitment(secret: &[u8; 32], number: u64, form: &[u8]) -> [u8; 16] 
     first_16(&blake3::keyed_hash(salt.as_bytes(), form))
 }
 
+/// What an edit's hash covers in the place of a change: binding, and hiding without the salt.
+#[must_use]
+pub fn commitment(salt: &[u8; 32], change: &Change) -> [u8; 32] {
+    *blake3::keyed_hash(salt, &change.to_bytes()).as_bytes()
+}
+
+/// The hash of an edit, from the bytes of its header and the commitments of its changes.
+#[must_use]
+pub fn hash_of(header: &[u8], commitments: &[[u8; 32]]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 edit");
+    hasher.update(&(header.len() as u64).to_bytes());
+    hasher.update(header);
+    hasher.update(&(commitments.len() as u64).to_bytes());
+    for commitment in commitments {
+        hasher.update(commitment);
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
 /// Everything of an edit but its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -319,22 +338,15 @@ impl Edit {
     /// The hash that the author's next edit chains to. `secret` is the author's secret for the request's session.
     #[must_use]
     pub fn hash(&self, secret: &[u8; 32]) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 edit");
-        let header = self.header.to_bytes();
-        hasher.update(&(header.len() as u64).to_bytes());
-        hasher.update(&header);
-        hasher.update(&(self.changes.len() as u64).to_bytes());
-        for (index, change) in self.changes.iter().enumerate() {
-            hasher.update(&self.commitment(secret, index as u32, change));
-        }
-        Hash(*hasher.finalize().as_bytes())
+        let commitment = |(index, change)| commitment(&self.salt(secret, index), change);
+        let commitments: Vec<[u8; 32]> = (0..).zip(&self.changes).map(commitment).collect();
+        hash_of(&self.header.to_bytes(), &commitments)
     }
 
-    /// What the hash covers in the place of change `index`: binding, and hiding without the secret.
+    /// The salt of change `index`.
     #[must_use]
-    pub fn commitment(&self, secret: &[u8; 32], index: u32, change: &Change) -> [u8; 32] {
-        let salt = blake3::keyed_hash(secret, &(self.header.number, index).to_bytes());
-        *blake3::keyed_hash(salt.as_bytes(), &change.to_bytes()).as_bytes()
+    pub fn salt(&self, secret: &[u8; 32], index: u32) -> [u8; 32] {
+        *blake3::keyed_hash(secret, &(self.header.number, index).to_bytes()).as_bytes()
     }
 
     /// Whether a feature level has its kind and its event, its record's kind, and that as which and why its caller acted.
@@ -429,8 +441,9 @@ mod tests {
     fn commitments_hide_without_the_secret_and_differ_for_equal_values() {
         let edit = samples::edit();
         let change = &edit.changes[0];
-        assert_ne!(edit.commitment(&SECRET, 0, change), edit.commitment(&SECRET, 1, change));
-        assert_ne!(edit.commitment(&SECRET, 0, change), edit.commitment(&[0; 32], 0, change));
+        let of = |secret, index| commitment(&edit.salt(secret, index), change);
+        assert_ne!(of(&SECRET, 0), of(&SECRET, 1));
+        assert_ne!(of(&SECRET, 0), of(&[0; 32], 0));
     }
 
     #[test]

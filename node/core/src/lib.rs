@@ -38,6 +38,8 @@ pub mod place;
 
 pub mod command;
 
+pub mod signed_receipt;
+
 pub mod filing;
 
 pub mod keys;

@@ -5,6 +5,7 @@ mod edit;
 mod event;
 mod figures;
 mod pages;
+mod receipt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -460,6 +461,12 @@ impl Records for RecordsService {
         // It says nothing of anybody.
         person(&request)?;
         Ok(Response::new(event::forms()))
+    }
+
+    async fn receipt(&self, request: Request<v1::ReceiptRequest>) -> Result<Response<v1::ReceiptReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.receipt_of(&caller, request.into_inner()).await?))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {

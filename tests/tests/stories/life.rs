@@ -137,6 +137,32 @@ async fn a_day_at_a_commune_without_a_line() {
         other => panic!("{other:?}"),
     }
 
+    // A receipt for somebody else: the name of the dead is shown, and nothing else of him. Without a connection, with the key alone.
+    let file = country.dir().join("receipt");
+    let path = file.to_str().unwrap();
+    dinhba(&country, &["receipt", &request.to_string(), "--show", "death_date", "-o", path]).unwrap();
+    let verify = |key: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["receipt", "verify", path, "--public-key", key, "--json"]).output().unwrap()
+    };
+    let key = country.public_key(COMMUNE);
+    let proved: Json = serde_json::from_slice(&verify(&key).stdout).unwrap();
+    assert_eq!((&proved[0]["event"], &proved[0]["record"]), (&Json::from("death"), &Json::from(man.to_string())));
+    assert_eq!(proved[0]["changes"][0]["value"], "2026-01-03");
+    assert_eq!((proved.as_array().unwrap().len(), proved[1]["changes"].as_array().unwrap().len()), (2, 0));
+    assert!(proved[0]["withheld"].as_u64().unwrap() > 0);
+    let other = verify(&country.public_key(DISTRICT));
+    assert!(
+        other.status.code() == Some(2) && String::from_utf8_lossy(&other.stderr).contains("did not sign it"),
+        "{other:?}"
+    );
+    let mut changed = std::fs::read_to_string(&file).unwrap();
+    let at = changed.len() - 20;
+    let digit = if changed.as_bytes()[at] == b'0' { "1" } else { "0" };
+    changed.replace_range(at..=at, digit);
+    std::fs::write(&file, changed).unwrap();
+    assert_eq!(verify(&key).status.code(), Some(2));
+
     // Above, when the line is back: the same people, and a history of events.
     country.sites[COMMUNE].line.mend();
     in_step(&country, COMMUNE, shard).await;

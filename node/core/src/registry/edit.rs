@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::signposts::homes_here;
-use super::{GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
+use super::{Context, GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
-    RefusalCode, ShardInfo, Stale,
+    RefusalCode, ShardInfo, Stale, Tip,
 };
 use crate::edit::{
-    COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
+    COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
     form_commitment,
 };
 use crate::encoding::{Malformed, Wire};
@@ -26,7 +26,8 @@ use crate::record::{Record, Write};
 use crate::schema::RecordKind;
 use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
-use crate::store::StoreError;
+use crate::signed_receipt::SignedEdit;
+use crate::store::{StateView, StoreError};
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
     let asked = (command.shard, command.kind);
@@ -201,6 +202,43 @@ fn named_before(origin: &Origin, how: &str) -> Answer {
     let request = origin.request;
     let text = format!("request {request} was made before, {how}: nothing was accepted now, give this one a new name");
     Answer::refused(RefusalCode::Exists, text)
+}
+
+/// What is signed of an accepted request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedEdits {
+    /// The last of its edits.
+    pub tip: Tip,
+    /// The records that they are of, in order.
+    pub records: Vec<RecordId>,
+    /// What is shown of them.
+    pub edits: Vec<SignedEdit>,
+}
+
+/// The edits of an accepted request, as whoever signs for them shows them to others: of their changes those that `shows` says.
+/// None if no such request is known. The tip's author says whose they are.
+///
+/// # Errors
+/// What cannot be read, and what is named and not there.
+pub fn accepted_edits(
+    view: &dyn StateView,
+    context: &Context,
+    shard: ShardId,
+    request: RequestId,
+    shows: impl Fn(&Header, &Change) -> bool,
+) -> Result<Option<AcceptedEdits>, StoreError> {
+    let tx = Tx::new(view, context);
+    let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(shard, request))? else { return Ok(None) };
+    let edits = edits_of(&tx, &receipt)?;
+    let Some(last) = edits.last() else { return Ok(None) };
+    let tip = Tip { author: last.header.author, number: last.header.number, hash: receipt.hash };
+    let key = tx.keys().secret(shard, receipt.first.actor, request.session);
+    let secrets: Vec<[u8; 32]> = tx.must(&key)?;
+    let missing = || corrupt(&key, Malformed { what: "secrets: none of them gives the edit's hash" });
+    let secret = secrets.iter().find(|secret| last.hash(secret) == receipt.hash).ok_or_else(missing)?;
+    let signed = edits.iter().map(|edit| SignedEdit::of(edit, secret, |change| shows(&edit.header, change)));
+    let (records, edits) = (edits.iter().map(|edit| edit.header.record).collect(), signed.collect());
+    Ok(Some(AcceptedEdits { tip, records, edits }))
 }
 
 /// The edits that a receipt speaks of, from its last one back to the first.

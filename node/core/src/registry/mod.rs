@@ -41,7 +41,7 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
-pub use edit::{FormError, FormPlace, check_form, misplaced};
+pub use edit::{AcceptedEdits, FormError, FormPlace, accepted_edits, check_form, misplaced};
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
 pub(crate) use family::{is_head_of, way_down};
 pub use figures::{Figures, figures, recount};

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use crdts::CmRDT;
 use dinhba_core::command::{Answer, Batch, Command, Cursor, EditCommand, Renew};
-use dinhba_core::edit::{Change, Dot, Edit, EditKind};
+use dinhba_core::edit::{Change, Dot, Edit, EditKind, commitment};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write, are_disputed};
@@ -144,7 +144,7 @@ fn vectors() {
         say(&format!("edit {}", index + 1), &item.bytes);
         for (place, change) in edit.changes.iter().enumerate() {
             say("  its change", &change.to_bytes());
-            say("  its commitment, with secret 32 x 5e", &edit.commitment(&[0x5e; 32], place as u32, change));
+            say("  its commitment, with secret 32 x 5e", &commitment(&edit.salt(&[0x5e; 32], place as u32), change));
         }
         say("  its hash", &edit.hash(&[0x5e; 32]).0);
     }

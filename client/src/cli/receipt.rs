@@ -1,0 +1,144 @@
+//! Receipts for others on the command line: made by the site that wrote the edits, checked by anybody.
+
+use std::fs;
+use std::path::PathBuf;
+
+use dinhba_core::date::InstantMs;
+use dinhba_core::edit::GROUNDS;
+use dinhba_core::encoding::Wire;
+use dinhba_core::ids::{RequestId, ShardId};
+use dinhba_core::schema::{display, key_of};
+use dinhba_core::signed_receipt::SignedReceipt;
+use dinhba_core::units::Directory;
+use serde_json::{Value as Json, json};
+
+use super::{Desk, Exit, Failure, request, show, verifying_key};
+use crate::client::Client;
+use crate::receipt::verify;
+use crate::request::Context;
+
+/// What `receipt` takes.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Receipt {
+    #[command(subcommand)]
+    pub(super) check: Option<Check>,
+    /// The request that was accepted (q-…/1), as it was printed then
+    #[arg(required = true, value_parser = request)]
+    request: Option<RequestId>,
+    /// The shard that it was sent to (h-…); without it, the one of the caller's unit
+    #[arg(long)]
+    shard: Option<ShardId>,
+    /// Fields whose new values are shown, with commas between; grounds are one. Of all others it is only proved that something
+    /// stands there
+    #[arg(long, value_delimiter = ',')]
+    show: Vec<String>,
+    /// The file; without it, the standard output
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+/// What can be asked of a receipt.
+#[derive(clap::Subcommand)]
+pub enum Check {
+    /// Checks a receipt with the public key of the site that signed it; needs no connection
+    Verify {
+        /// The file
+        file: PathBuf,
+        /// The site's key: 64 hex digits, as `dinhba site list` shows them
+        #[arg(long, value_parser = verifying_key)]
+        public_key: String,
+    },
+}
+
+/// Makes one.
+pub(super) async fn make(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    command: Receipt,
+) -> Result<(), Failure> {
+    let request = command.request.ok_or_else(|| Failure::usage("name the request (q-…/1)"))?;
+    let receipt = client.receipt(context, request, command.shard, &command.show).await?;
+    let text = format!("{}\n", show::hex(&receipt.to_bytes()));
+    match command.output {
+        None => {
+            desk.out.write_all(text.as_bytes())?;
+            Ok(desk.out.flush()?)
+        }
+        Some(path) => {
+            let failed = |error| Failure::File { what: path.display().to_string(), error };
+            fs::write(&path, text).map_err(failed)?;
+            desk.show(
+                || format!("{} has a receipt of {} edits", path.display(), receipt.edits.len()),
+                || json!({ "file": path.display().to_string(), "edits": receipt.edits.len() }),
+            )
+        }
+    }
+}
+
+/// Checks one.
+pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+    let Check::Verify { file, public_key } = command;
+    let failed = |error| Failure::File { what: file.display().to_string(), error };
+    let text = fs::read_to_string(file).map_err(failed)?;
+    let no_receipt = || Failure::usage(format!("{} is no receipt: it has one line of hex digits", file.display()));
+    let bytes = bytes_of(text.trim()).ok_or_else(no_receipt)?;
+    let receipt = SignedReceipt::from_bytes(&bytes).map_err(|_| no_receipt())?;
+    let key = key_of(public_key).ok_or_else(|| Failure::usage("write the 64 hex digits of an Ed25519 key"))?;
+    let proved = verify(&receipt, &key);
+    let proved = proved.map_err(|why| Failure::usage(format!("{} proves nothing: {why}", file.display())))?;
+    let units = Directory::vietnam().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut lines = Vec::new();
+    let mut objects = Vec::new();
+    for ((header, shown), edit) in proved.iter().zip(&receipt.edits) {
+        let origin = &header.origin;
+        let at = InstantMs(origin.received_ms).to_string();
+        lines.push(format!(
+            "{} ({})\n  {} {}, edit {} of site {}\n  by {} ({}) at {at}, for {} {}",
+            header.event.label(),
+            header.event.name(),
+            header.record_kind,
+            header.record,
+            header.number,
+            header.author.site,
+            origin.claims.subject,
+            origin.claims.role,
+            origin.purpose,
+            origin.case,
+        ));
+        let mut changes = Vec::new();
+        for change in shown {
+            let name = if change.field == GROUNDS { "grounds".to_owned() } else { change.field.to_string() };
+            let value = match change.field {
+                GROUNDS => String::from_utf8_lossy(&change.value).into_owned(),
+                field => display(field, &change.value, &units),
+            };
+            let element = String::from_utf8_lossy(&change.element).into_owned();
+            lines.push(format!(
+                "  {name}{} = {value}",
+                if element.is_empty() { String::new() } else { format!("[{element}]") }
+            ));
+            changes.push(json!({ "field": name, "element": element, "value": value }));
+        }
+        let withheld = edit.changes.len() - shown.len();
+        if withheld > 0 {
+            lines.push(format!("  and {withheld} changes that are not shown"));
+        }
+        objects.push(json!({
+            "event": header.event.name(), "record": header.record.to_string(), "site": header.author.site.to_string(),
+            "number": header.number, "received": at, "subject": origin.claims.subject.to_string(), "changes": changes,
+            "withheld": withheld,
+        }));
+    }
+    lines.push("The site with this key signed it. Whether it still holds, a look at the record says.".to_owned());
+    desk.show(|| show::plain(&lines.join("\n")), || Json::Array(objects))?;
+    Ok(Exit::Done)
+}
+
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        digits.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
