@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::GROUNDS;
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{RequestId, ShardId};
+use dinhba_core::ids::{RequestId, ShardId, SiteId};
 use dinhba_core::schema::{display, key_of};
 use dinhba_core::signed_receipt::SignedReceipt;
 use dinhba_core::units::Directory;
@@ -45,6 +45,9 @@ pub enum Check {
     Verify {
         /// The file
         file: PathBuf,
+        /// The site that signed it (s-…)
+        #[arg(long)]
+        site: SiteId,
         /// The site's key: 64 hex digits, as `dinhba site list` shows them
         #[arg(long, value_parser = verifying_key)]
         public_key: String,
@@ -79,14 +82,14 @@ pub(super) async fn make(
 
 /// Checks one.
 pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
-    let Check::Verify { file, public_key } = command;
+    let Check::Verify { file, site, public_key } = command;
     let failed = |error| Failure::File { what: file.display().to_string(), error };
     let text = fs::read_to_string(file).map_err(failed)?;
     let no_receipt = || Failure::usage(format!("{} is no receipt: it has one line of hex digits", file.display()));
     let bytes = bytes_of(text.trim()).ok_or_else(no_receipt)?;
     let receipt = SignedReceipt::from_bytes(&bytes).map_err(|_| no_receipt())?;
     let key = key_of(public_key).ok_or_else(|| Failure::usage("write the 64 hex digits of an Ed25519 key"))?;
-    let proved = verify(&receipt, &key);
+    let proved = verify(&receipt, *site, &key);
     let proved = proved.map_err(|why| Failure::usage(format!("{} proves nothing: {why}", file.display())))?;
     let units = Directory::vietnam().map_err(|error| Failure::usage(error.to_string()))?;
     let mut lines = Vec::new();
@@ -95,13 +98,14 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
         let origin = &header.origin;
         let at = InstantMs(origin.received_ms).to_string();
         lines.push(format!(
-            "{} ({})\n  {} {}, edit {} of site {}\n  by {} ({}) at {at}, for {} {}",
+            "{} ({})\n  {} {}, edit {} of site {} for shard {}\n  by {} ({}) at {at}, for {} {}",
             header.event.label(),
             header.event.name(),
             header.record_kind,
             header.record,
             header.number,
             header.author.site,
+            header.author.shard,
             origin.claims.subject,
             origin.claims.role,
             origin.purpose,
@@ -126,7 +130,8 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
             lines.push(format!("  and {withheld} changes that are not shown"));
         }
         objects.push(json!({
-            "event": header.event.name(), "record": header.record.to_string(), "site": header.author.site.to_string(),
+            "event": header.event.name(), "record": header.record.to_string(), "site": header.author.site.to_string(), "shard": header.author.shard.to_string(),
+            "kind": header.kind.name(),
             "number": header.number, "received": at, "subject": origin.claims.subject.to_string(), "changes": changes,
             "withheld": withheld,
         }));

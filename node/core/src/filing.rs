@@ -29,7 +29,7 @@ use crate::inject::is_armed;
 use crate::level;
 use crate::number::PersonNumber;
 use crate::record::{FieldKey, Record, Tagged, are_disputed};
-use crate::schema::{Content, FieldId, Type, Value};
+use crate::schema::{Content, FieldId, RecordKind, Type, Value, field};
 use crate::store::StoreError;
 
 /// Values of one record that an officer may name as seen: a record at its bound has fewer.
@@ -121,11 +121,11 @@ pub trait Registered {
     /// The store's.
     fn record(&self, id: RecordId) -> Result<Option<Record>, StoreError>;
 
-    /// Whether a record of the shard has, or had, a personal number.
+    /// The first records of the shard that have, or had, a personal number; a few are enough to tell that it is taken.
     ///
     /// # Errors
     /// The store's.
-    fn has_number(&self, number: PersonNumber) -> Result<bool, StoreError>;
+    fn holders(&self, number: PersonNumber) -> Result<Vec<(RecordId, Record)>, StoreError>;
 
     /// How many persons of the shard name a household as theirs, counted up to one more than an event is about.
     ///
@@ -265,7 +265,27 @@ impl From<StoreError> for Stop {
     }
 }
 
+/// The role of a record that is looked at beside those of an event.
+static BESIDE: Role =
+    Role { name: "", label: "", kind: RecordKind::Person, is_new: false, count: (0, 0), is_main: false, inputs: &[] };
+
 impl Work {
+    /// A record that no officer named.
+    fn beside(level: u16, id: RecordId, record: Record) -> Self {
+        Work {
+            level,
+            role: &BESIDE,
+            id,
+            is_new: false,
+            element: String::new(),
+            record,
+            inputs: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            seen: Vec::new(),
+            looked: RefCell::default(),
+        }
+    }
+
     /// The value of a field as it will be: none if there is none, or if several are there.
     fn value(&self, field: FieldId, element: &str) -> Option<Value> {
         let key = (field, element.as_bytes().to_vec());
@@ -332,6 +352,20 @@ impl Work {
         }
     }
 
+    /// Whether a fact of the birth is changed by it.
+    fn corrects_birth(&self) -> bool {
+        let facts = [
+            field::NAME,
+            field::BIRTH_DATE,
+            field::SEX,
+            field::BIRTH_PLACE,
+            field::BIRTH_REGISTRATION_PLACE,
+            field::ORIGIN,
+            field::ETHNICITY,
+        ];
+        !self.changes.is_empty() && self.changes.keys().all(|(field, _)| facts.contains(field))
+    }
+
     /// Sets some parts of a structured value, and leaves the others as they are.
     fn amend(&mut self, field: FieldId, element: &str, parts: &[(&str, Content)]) {
         let present = self.value(field, element);
@@ -370,10 +404,10 @@ impl Case<'_> {
     /// The civil date of the event.
     fn date(&self) -> Option<PartialDate> {
         let of_event = ["date", "since", "from"].into_iter().find_map(|name| self.input(name)?.date());
-        // Whoever is born is, from that day on; and what was wrong was so from the start.
-        of_event
-            .or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date()))
-            .or_else(|| self.works.iter().filter(|_| self.form.corrects).find_map(Work::born))
+        // Whoever is born is, from that day on; and what was wrong of a birth was so from then.
+        of_event.or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date())).or_else(|| {
+            self.works.iter().filter(|work| self.form.corrects && work.corrects_birth()).find_map(Work::born)
+        })
     }
 
     /// An element key that no other edit takes, wherever it is made: two offices that are apart file two papers, not one that is
@@ -434,19 +468,29 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// What the officer did not see of what the event looked at or replaces.
+    /// What the officer did not see of what the event looked at or replaces. Of a record that he did not read nothing is told,
+    /// and of elements only those that he named or saw: a key may be a number.
     fn check_seen(&self) -> Result<(), NotFiled> {
-        for work in &self.works {
-            let mut moved = Vec::new();
+        for (at, work) in self.works.iter().enumerate() {
+            let mut moved: Vec<Moved> = Vec::new();
             let looked = work.looked.borrow();
             for key in work.changes.keys().collect::<BTreeSet<_>>().union(&looked.iter().collect()) {
                 let key: &FieldKey = key;
                 let values = work.record.values(key);
                 let is_unseen = values.iter().any(|tagged| work.seen.binary_search(&tagged.dot).is_err());
                 if is_unseen && !is_armed("file-replaces-the-unseen") {
-                    let mut dots = work.record.dots(key);
+                    if work.seen.is_empty() {
+                        let text = "name the values of this record that were seen: read it first";
+                        return Err(NotFiled::Form(Place::Subject(at), text.to_owned()));
+                    }
+                    let is_told = key.1.is_empty()
+                        || self.filed.subjects[at].corrections.iter().any(|(named, _)| named == key)
+                        || values.iter().any(|tagged| work.seen.binary_search(&tagged.dot).is_ok());
+                    let mut dots = if is_told { work.record.dots(key) } else { Vec::new() };
                     dots.truncate(MOVED_DOTS_MAX);
-                    moved.push(Moved { key: key.clone(), dots });
+                    let key = (key.0, if is_told { key.1.clone() } else { Vec::new() });
+                    moved.retain(|other| other.key != key);
+                    moved.push(Moved { key, dots });
                 }
             }
             if !moved.is_empty() {
@@ -459,8 +503,8 @@ impl Case<'_> {
     }
 
     /// The parts, without those records of which nothing changes.
-    fn parts(self) -> Vec<PartDraft> {
-        let valid_from = self.date().map(PartialDate::to_bytes).unwrap_or_default();
+    fn parts(self, date: Option<PartialDate>) -> Vec<PartDraft> {
+        let valid_from = date.map(PartialDate::to_bytes).unwrap_or_default();
         let grounds = (!self.filed.grounds.is_empty()).then(|| Change {
             field: GROUNDS,
             element: Vec::new(),
@@ -558,13 +602,14 @@ fn filed_parts(level: u16, filed: &Filed, request: RequestId, there: &dyn Regist
     let mut case = Case { level, filed, form, request, works, there, keys: 0 };
     case.fill();
     let done = effects::of(&mut case);
+    let date = case.date();
     // First: a refusal tells what is there, and only to whom it was shown.
     case.check_seen().map_err(Stop::Refused)?;
     done?;
     case.check_disputes().map_err(Stop::Refused)?;
     // Those that the event makes come first, so that each has the place its id derives from.
     case.works.sort_by_key(|work| !work.is_new);
-    let parts = case.parts();
+    let parts = case.parts(date);
     if parts.is_empty() {
         let text = "the records say all of this already: nothing is to be filed".to_owned();
         return refuse(NotFiled::Form(Place::Event, text));

@@ -240,12 +240,11 @@ pub fn place_proof(index_key: &[u8; 32], asked: &Term, place: &[u8]) -> Term {
     term(index_key, "place", &[asked, place].concat())
 }
 
-/// The terms of a record's personal numbers: one, unless it is disputed, and those that were cancelled, which stay its own.
+/// The terms of a record's personal numbers: one, unless it is disputed. One that was cancelled is in no conflict any more.
 #[must_use]
 pub fn personal_numbers(level: u16, record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term> {
     let numbers = values(level, record, field::PERSONAL_NUMBER);
-    let numbers = numbers.iter().filter_map(Value::number).chain(former(level, record));
-    numbers.map(|number| number_term(index_key, &number.to_string())).collect()
+    numbers.iter().filter_map(Value::number).map(|number| number_term(index_key, &number.to_string())).collect()
 }
 
 /// The personal numbers of a record that were cancelled.

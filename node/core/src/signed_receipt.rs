@@ -111,7 +111,7 @@ impl SignedReceipt {
             let is_of_it = header.author == self.tip.author
                 && (header.part, header.of as usize) == (part, self.edits.len())
                 && checked.first().is_none_or(|(first, _)| {
-                    first.origin == header.origin && first.number + u64::from(part) == header.number
+                    first.origin == header.origin && first.number.checked_add(part.into()) == Some(header.number)
                 });
             if !is_next || !is_of_it {
                 return Err(Unproved::Parts);

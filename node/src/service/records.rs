@@ -20,7 +20,7 @@ use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::keys::{own_suffix, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{self, AsOf, ShardState, corrupt, homes, read, read_range};
+use dinhba_core::registry::{self, AsOf, Past, ShardState, corrupt, homes, read, read_range};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
@@ -278,8 +278,13 @@ impl RecordsService {
     fn past_of(&self, place: &Place<'_>, record: RecordId, as_of: AsOf) -> Result<v1::Record, Status> {
         let (hosted, shard) = (place.hosted, place.shard.info.shard);
         let found = hosted.look(|view| registry::as_of(view, &hosted.context, shard, record, as_of));
-        let found = found.map_err(|error| broken(&error))?;
-        let found = found.ok_or_else(|| not_found("there was nothing of this record then: ask for a later day"))?;
+        let found = match found.map_err(|error| broken(&error))? {
+            Past::Record(found) => found,
+            Past::Nothing => return Err(not_found("there was nothing of this record then: ask for a later day")),
+            Past::TooLong => {
+                return Err(precondition("this record has too many edits to be made anew: read its history, in pages"));
+            }
+        };
         let level = hosted.level().map_err(|error| broken(&error))?;
         Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
     }

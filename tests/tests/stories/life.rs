@@ -141,9 +141,10 @@ async fn a_day_at_a_commune_without_a_line() {
     let file = country.dir().join("receipt");
     let path = file.to_str().unwrap();
     dinhba(&country, &["receipt", &request.to_string(), "--show", "death_date", "-o", path]).unwrap();
+    let site = country.sites[COMMUNE].id.to_string();
     let verify = |key: &str| {
         let mut command = Command::new(PROGRAM);
-        command.args(["receipt", "verify", path, "--public-key", key, "--json"]).output().unwrap()
+        command.args(["receipt", "verify", path, "--site", &site, "--public-key", key, "--json"]).output().unwrap()
     };
     let key = country.public_key(COMMUNE);
     let proved: Json = serde_json::from_slice(&verify(&key).stdout).unwrap();

@@ -59,6 +59,12 @@ event_rules! {
     SPOUSE_NEEDED = "spouse_here_not_named", "Law on Marriage and Family 52/2014/QH13, articles 57 and 65",
         "the spouse is in this register too: name the record as spouse=, so that both change together",
         "vợ hoặc chồng có hồ sơ tại đây: ghi cả hồ sơ đó để cùng cập nhật";
+    SPOUSE_LIVES = "spouse_lives", "Law on Marriage and Family 52/2014/QH13, article 65",
+        "the spouse is in this register too, and lives by it: register the death, which widows the other",
+        "vợ hoặc chồng có hồ sơ tại đây và đang sống: hãy đăng ký khai tử, khi đó hồ sơ này cũng được cập nhật";
+    NUMBER_BY_EVENT = "number_by_its_events", "Decree 70/2024, article 11",
+        "a personal number is assigned, cancelled and re-established by events of its own, and corrected by none else",
+        "số định danh chỉ được xác lập, hủy, xác lập lại bằng thủ tục riêng";
     NAMED_TWICE = "parent_named_twice", "Law on Civil Status 60/2014/QH13, article 14",
         "name a parent once: by the record that is here, or by name and number",
         "chỉ ghi cha hoặc mẹ một lần: bằng hồ sơ tại đây, hoặc bằng họ tên và số định danh";
@@ -322,7 +328,8 @@ fn birth(case: &mut Case<'_>) -> Done {
         name_relative(case, child, role, parent, None);
     }
     if let Some(Content::Number(number)) = case.works[child].inputs.get("number") {
-        is_free(case, *number, Place::SubjectInput(child, "number"))?;
+        let number = *number;
+        is_free(case, child, number, Place::SubjectInput(child, "number"))?;
     }
     match (case.one("household"), relation(case, child)) {
         (None, None) => Ok(()),
@@ -404,7 +411,10 @@ fn death(case: &mut Case<'_>) -> Done {
             spouse_is_past(case, spouse);
             Ok(())
         }
-        None => spouse_is_elsewhere(case, deceased),
+        None => match has_living_spouse_here(case, deceased)? {
+            true => refuse(Place::Event, &SPOUSE_NEEDED),
+            false => Ok(()),
+        },
     }
 }
 
@@ -418,17 +428,14 @@ fn is_spouse(one: &Work, of: &Work) -> bool {
     one.code_of_status() == Some("married") && is_meant
 }
 
-/// Whoever is married to a person of this register changes together with him: both are named.
-fn spouse_is_elsewhere(case: &Case<'_>, at: usize) -> Done {
+/// Whether the spouse has a record here, lives, and is as married the other way round: then both change together. Who is
+/// named by one side alone, or is dead, keeps nobody from anything.
+fn has_living_spouse_here(case: &Case<'_>, at: usize) -> Result<bool, Stop> {
     let work = &case.works[at];
-    let Some(spouse) = work.spouse() else { return Ok(()) };
-    let Some(record) = case.there.record(spouse)? else { return Ok(()) };
-    let status = record.shown(&(field::MARITAL_STATUS, Vec::new()));
-    let status = status.and_then(|tagged| work.read(field::MARITAL_STATUS, &tagged.value));
-    match status.and_then(|status| status.part("status")?.code()) {
-        Some("married") => refuse(Place::Event, &SPOUSE_NEEDED),
-        _ => Ok(()),
-    }
+    let Some(spouse) = work.spouse() else { return Ok(false) };
+    let Some(record) = case.there.record(spouse)? else { return Ok(false) };
+    let other = Work::beside(work.level, spouse, record);
+    Ok(!other.had_any(field::DEATH_DATE, "") && is_spouse(&other, work))
 }
 
 /// States of a card that is of no use any more.
@@ -569,7 +576,10 @@ fn marriage_ends(case: &mut Case<'_>, ended: &[usize], status: &str, date: Parti
         [one, two]
             if is_spouse(&case.works[one], &case.works[two]) && is_spouse(&case.works[two], &case.works[one]) => {}
         [_, _] => return refuse(Place::Event, &NOT_EACH_OTHERS),
-        [one] => spouse_is_elsewhere(case, one)?,
+        [one] if has_living_spouse_here(case, one)? => {
+            let rule = if status == "widowed" { &SPOUSE_LIVES } else { &SPOUSE_NEEDED };
+            return refuse(Place::Event, rule);
+        }
         _ => {}
     }
     for &at in ended {
@@ -613,6 +623,12 @@ fn nationality_changed(case: &mut Case<'_>) {
 
 fn corrected(case: &Case<'_>) -> Done {
     let is_some = |subject: &Subject| !subject.corrections.is_empty();
+    let of_number = |subject: &Subject| {
+        subject.corrections.iter().any(|((field, _), _)| [field::PERSONAL_NUMBER, field::FORMER_NUMBER].contains(field))
+    };
+    if let Some(at) = case.filed.subjects.iter().position(of_number) {
+        return refuse(Place::Subject(at), &NUMBER_BY_EVENT);
+    }
     if !case.filed.subjects.is_empty() && case.filed.subjects.iter().all(is_some) {
         return Ok(());
     }
@@ -900,8 +916,11 @@ fn card_requested(case: &mut Case<'_>) -> Done {
     }
     let Some(number) = work.number() else { return refuse(Place::Subject(at), &NO_NUMBER) };
     // Counted, for people to name: two that were asked for at two offices at once are one card, and in dispute.
-    let last = elements.iter().filter_map(|key| key.parse::<u16>().ok()).max().unwrap_or(0);
-    let element = (u32::from(last) + 1).to_string();
+    let last = elements.iter().filter_map(|key| key.parse::<u32>().ok()).max().unwrap_or(0);
+    let element = last.saturating_add(1).to_string();
+    if elements.contains(&element) {
+        return refuse(Place::Subject(at), &CARD_OPEN);
+    }
     let number = Content::Text(number.to_string());
     let parts = [("number", number), ("kind", kind), ("state", choice(CARD_STATE, "requested"))];
     work.amend(field::IDENTITY_CARD, &element, &parts);
@@ -963,10 +982,30 @@ fn account(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// Nobody of the shard has the number, or had it.
-fn is_free(case: &Case<'_>, number: PersonNumber, place: Place) -> Done {
-    if case.there.has_number(number)? { refuse(place, &NUMBER_TAKEN) } else { Ok(()) }
+/// Nobody else of the shard has the number, or had it by right.
+fn is_free(case: &Case<'_>, person: usize, number: PersonNumber, place: Place) -> Done {
+    for record in case.there.holders(number)? {
+        if record.0 == case.works[person].id {
+            continue;
+        }
+        let other = Work::beside(case.level, record.0, record.1);
+        if other.number() == Some(number) || held_by_right(&other, number) {
+            return refuse(place, &NUMBER_TAKEN);
+        }
+    }
+    Ok(())
 }
+
+/// Whether a cancelled number stays a person's for ever, and is given to nobody else: not one that was somebody else's all
+/// along.
+fn held_by_right(work: &Work, number: PersonNumber) -> bool {
+    let element = number.to_string();
+    let reason = work.part(field::FORMER_NUMBER, &element, "reason").and_then(|reason| reason.code());
+    work.had_any(field::FORMER_NUMBER, &element) && !reason.is_some_and(|reason| NOT_ONES_OWN.contains(&reason))
+}
+
+/// Reasons for which a number is cancelled that was written into the wrong record.
+const NOT_ONES_OWN: [&str; 2] = ["wrongly_collected", "doubled"];
 
 fn number_given(case: &mut Case<'_>, again: bool) -> Done {
     let (Some(at), Some(Content::Number(number))) = (case.one("person"), case.input("number")) else { return Ok(()) };
@@ -979,8 +1018,12 @@ fn number_given(case: &mut Case<'_>, again: bool) -> Done {
         (true, true) => return refuse(Place::Subject(at), &NEVER_HAD),
         _ => {}
     }
+    // Whatever it was cancelled for, it was the wrong one here.
+    if work.had_any(field::FORMER_NUMBER, &number.to_string()) {
+        return refuse(Place::Input("number"), &NUMBER_TAKEN);
+    }
     work.set(field::PERSONAL_NUMBER, "", Content::Number(number));
-    is_free(case, number, Place::Input("number"))
+    is_free(case, at, number, Place::Input("number"))
 }
 
 fn number_cancelled(case: &mut Case<'_>) -> Done {

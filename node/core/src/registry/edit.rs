@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
 use super::signposts::homes_here;
-use super::{Context, GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
+use super::{Arrival, Context, GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
@@ -59,6 +59,9 @@ pub(super) fn apply_filed(tx: &mut Tx<'_>, group: &GroupState, command: FileComm
     make(tx, group, state, EditCommand { shard, kind: EditKind::Change, origin, secret, parts }, Some(&filed))
 }
 
+/// Records that are asked whether a number is theirs: two are a conflict already.
+const HOLDERS_MAX: usize = 8;
+
 /// The records of a shard, as an event finds them.
 struct Here<'t> {
     tx: &'t Tx<'t>,
@@ -70,9 +73,15 @@ impl Registered for Here<'_> {
         Ok(self.tx.record(self.shard, id)?.map(|(record, _)| record))
     }
 
-    fn has_number(&self, number: PersonNumber) -> Result<bool, StoreError> {
+    fn holders(&self, number: PersonNumber) -> Result<Vec<(RecordId, Record)>, StoreError> {
         let term = number_term(&self.tx.context.index_key.secret, &number.to_string());
-        Ok(self.tx.bytes(&self.tx.keys().number(self.shard, &term))?.is_some())
+        let keys = self.tx.some_keys(self.tx.keys().index_term(self.shard, &term), HOLDERS_MAX)?;
+        let mut found = Vec::new();
+        for key in keys {
+            let id = indexed_record(&key)?;
+            found.extend(self.record(id)?.map(|record| (id, record)));
+        }
+        Ok(found)
     }
 
     fn members(&self, household: RecordId) -> Result<usize, StoreError> {
@@ -213,6 +222,8 @@ pub struct AcceptedEdits {
     pub records: Vec<RecordId>,
     /// What is shown of them.
     pub edits: Vec<SignedEdit>,
+    /// Whether all of them were made here: what came from a neighbour, under whatever name, this site never saw its officers do.
+    pub are_made_here: bool,
 }
 
 /// The edits of an accepted request, as whoever signs for them shows them to others: of their changes those that `shows` says.
@@ -237,8 +248,16 @@ pub fn accepted_edits(
     let missing = || corrupt(&key, Malformed { what: "secrets: none of them gives the edit's hash" });
     let secret = secrets.iter().find(|secret| last.hash(secret) == receipt.hash).ok_or_else(missing)?;
     let signed = edits.iter().map(|edit| SignedEdit::of(edit, secret, |change| shows(&edit.header, change)));
+    let mut are_made_here = true;
+    for (edit, number) in edits.iter().zip(receipt.first.counter..) {
+        let place = tx.locate(shard, receipt.first.actor, number, &edit.hash(secret))?;
+        let stored = place.map(|place| tx.edit(shard, &place)).transpose()?.flatten();
+        let arrival =
+            stored.map(|stored| tx.must::<Arrival>(&tx.keys().arrival(shard, stored.position))).transpose()?;
+        are_made_here &= arrival.is_some_and(|arrival| arrival.from.is_none());
+    }
     let (records, edits) = (edits.iter().map(|edit| edit.header.record).collect(), signed.collect());
-    Ok(Some(AcceptedEdits { tip, records, edits }))
+    Ok(Some(AcceptedEdits { tip, records, edits, are_made_here }))
 }
 
 /// The edits that a receipt speaks of, from its last one back to the first.

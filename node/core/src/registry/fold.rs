@@ -54,7 +54,7 @@ impl Derived {
     pub fn of(level: u16, record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
         let is_searched = search::SEARCHED.iter().any(|field| touches(*field));
         let terms = if is_searched { search::terms(level, record, index_key) } else { BTreeSet::new() };
-        let is_numbered = touches(field::PERSONAL_NUMBER) || touches(field::FORMER_NUMBER);
+        let is_numbered = touches(field::PERSONAL_NUMBER);
         let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
         Derived { terms, numbers, ..Derived::disputes(level, record, touches) }
     }

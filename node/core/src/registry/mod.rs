@@ -49,7 +49,7 @@ pub(crate) use fold::{Entering, enter, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
-pub use past::{AsOf, as_of};
+pub use past::{AsOf, Past, as_of};
 pub use signposts::{homes, signposts_of};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};

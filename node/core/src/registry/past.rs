@@ -48,7 +48,21 @@ impl AsOf {
     }
 }
 
-/// A record as it was; none if nothing of it counted then.
+/// Edits of a record that is folded anew for a reader: an ordinary life has a few hundred.
+pub const EDITS_MAX: usize = 5_000;
+
+/// What there was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past {
+    /// The record as it was.
+    Record(Record),
+    /// Nothing of it counted then.
+    Nothing,
+    /// It has more than [`EDITS_MAX`] edits: its history tells of them in pages.
+    TooLong,
+}
+
+/// A record as it was.
 ///
 /// # Errors
 /// What cannot be read.
@@ -58,10 +72,15 @@ pub fn as_of(
     shard: ShardId,
     record: RecordId,
     as_of: AsOf,
-) -> Result<Option<Record>, StoreError> {
+) -> Result<Past, StoreError> {
     let tx = Tx::new(view, context);
+    let keys = tx.some_keys(tx.keys().history(shard, record), EDITS_MAX + 1)?;
+    if keys.len() > EDITS_MAX {
+        return Ok(Past::TooLong);
+    }
     let mut held = Vec::new();
-    for (_, place) in tx.range::<Dot>(tx.keys().history(shard, record))? {
+    for key in keys {
+        let place: Dot = tx.must(&key)?;
         let poison: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
         if poison != Some(Poison::Flood) {
             let (edit, hash) = edit_at(&tx, shard, &place)?;
@@ -89,7 +108,7 @@ pub fn as_of(
         record.kind = record.kind.min(header.record_kind);
         record.apply(write);
     }
-    Ok(found)
+    Ok(found.map_or(Past::Nothing, Past::Record))
 }
 
 /// These values of a field, and all that were replaced by those of them that do not count.

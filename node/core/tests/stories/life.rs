@@ -334,7 +334,7 @@ fn the_parts_of_an_event_are_one_edit_that_says_what_it_was() {
 #[test]
 fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
     use dinhba_core::date::InstantMs;
-    use dinhba_core::registry::{AsOf, as_of};
+    use dinhba_core::registry::{AsOf, Past, as_of};
     use dinhba_core::schema::field;
 
     let mut desk = Desk::new();
@@ -364,7 +364,8 @@ fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
 
     let shown = |known: Option<&str>, in_law: Option<&str>, field: FieldId| -> Option<String> {
         let asked = AsOf { known: known.map(|known| InstantMs(noon(known))), in_law: in_law.map(day) };
-        let record = as_of(&desk.office.state, &desk.office.context, SHARD, desk.names["@an"], asked).unwrap()?;
+        let past = as_of(&desk.office.state, &desk.office.context, SHARD, desk.names["@an"], asked).unwrap();
+        let Past::Record(record) = past else { return None };
         let key = (field, Vec::new());
         assert!(record.values(&key).len() <= 1, "{asked:?}");
         record.shown(&key).map(|tagged| display(field, &tagged.value, &NoUnits))
@@ -392,7 +393,8 @@ fn a_record_is_read_as_it_was_in_law_and_as_it_was_known() {
     let all = as_of(&desk.office.state, &desk.office.context, SHARD, desk.names["@an"], AsOf::default()).unwrap();
     let fields =
         |record: &Record| record.fields().map(|(key, values)| (key.clone(), values.to_vec())).collect::<Vec<_>>();
-    assert_eq!(fields(&all.unwrap()), fields(&desk.office.record(desk.names["@an"])));
+    let Past::Record(all) = all else { panic!("there is a record") };
+    assert_eq!(fields(&all), fields(&desk.office.record(desk.names["@an"])));
 }
 
 #[test]

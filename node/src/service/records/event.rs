@@ -2,7 +2,7 @@
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Command, FileCommand, Filed};
+use dinhba_core::command::{Command, FileCommand, Filed, Looked};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Origin};
 use dinhba_core::encoding::Wire;
@@ -10,7 +10,8 @@ use dinhba_core::event::{Form, Input, Role};
 use dinhba_core::filing::{self, Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::level::LEVEL_MAX;
-use dinhba_core::schema::{Content, Value};
+use dinhba_core::schema::{Content, Value, field};
+use dinhba_core::search::Search;
 use dinhba_core::text::is_nfc;
 use dinhba_proto::v1;
 use tonic::Status;
@@ -45,6 +46,7 @@ impl RecordsService {
                 "events are of people, and this shard goes to every site below its unit: name a commune's",
             ));
         }
+        let number = number_asked(filed);
         let mut new = 0;
         let ids = filed.subjects.iter().map(|subject| {
             let id = subject.record.unwrap_or_else(|| RecordId::derive(origin.request, new));
@@ -56,6 +58,13 @@ impl RecordsService {
         if bytes.len() > COMMAND_BYTES_MAX {
             let text = format!("an event may have {COMMAND_BYTES_MAX} bytes in all, this one has {}", bytes.len());
             return Err(wrong("event", text));
+        }
+        // Whether a number is somebody's the answer tells, as a search does.
+        if let Some(number) = number {
+            let search =
+                Search::by_number(self.0.level_max, &number).map_err(|error| wrong("event", error.to_string()))?;
+            let hash = search.hash(&place.hosted.context.index_key.secret, "");
+            self.log(&caller, Looked::Find, place.hosted, Some(place.shard.info.shard), hash).await?;
         }
         self.proposed(&place, "event", bytes, records).await
     }
@@ -136,6 +145,21 @@ fn typed(
         });
     }
     Typed { event, subjects: read, inputs: inputs_of(inputs), grounds }
+}
+
+/// The personal number that is to be given to somebody, if one is.
+fn number_asked(filed: &Filed) -> Option<String> {
+    let form = filed.event.form()?;
+    let of_event = form.inputs.iter().zip(0_u8..).map(|(input, at)| (input, at, &filed.inputs));
+    let of_subjects = filed.subjects.iter().filter_map(|subject| {
+        let role = form.roles.get(usize::from(subject.role))?;
+        Some(role.inputs.iter().zip(0_u8..).map(move |(input, at)| (input, at, &subject.inputs)))
+    });
+    let mut all = of_event.chain(of_subjects.flatten()).filter(|(input, ..)| input.field == field::PERSONAL_NUMBER);
+    all.find_map(|(input, at, given)| {
+        let (_, bytes) = given.iter().find(|(place, _)| *place == at)?;
+        Some(Content::decode_at(LEVEL_MAX, input.field, input.part, bytes).ok()?.number()?.to_string())
+    })
 }
 
 /// Inputs that name a unit that there is not.
