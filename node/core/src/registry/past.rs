@@ -58,7 +58,7 @@ pub enum Past {
     Record(Record),
     /// Nothing of it counted then.
     Nothing,
-    /// It has more than [`EDITS_MAX`] edits: its history tells of them in pages.
+    /// It has more than 5,000 edits: its history tells of them in pages.
     TooLong,
 }
 
