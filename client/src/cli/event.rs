@@ -102,7 +102,7 @@ pub(super) fn forms(event: Option<Event>, desk: &mut Desk<'_>) -> Result<(), Fai
 /// Shows the rules of records, then those of events.
 pub(super) fn rules(desk: &mut Desk<'_>) -> Result<(), Failure> {
     let of_records = schema::RULES.iter().map(|rule| ("record", rule.name, rule.law, rule.text, rule.text_vi));
-    let of_events = filing::RULES.iter().map(|rule| ("event", rule.name, rule.law, rule.text, rule.text_vi));
+    let of_events = filing::rules().map(|rule| ("event", rule.name, rule.law, rule.text, rule.text_vi));
     let all: Vec<_> = of_records.chain(of_events).collect();
     let table = || {
         let mut rows = Sheet::new([column("rule"), column("law").wraps(20).spare(1), column("quy tắc").wraps(24)]);

@@ -14,7 +14,7 @@
 mod effects;
 mod typed;
 
-pub use effects::RULES;
+pub use effects::rules;
 pub use typed::{Problem, Typed, TypedSubject};
 
 use std::cell::RefCell;
