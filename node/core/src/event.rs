@@ -336,6 +336,10 @@ const PAPER: [Input; 4] = [
     asked("paper-issued", field::DOCUMENT).part("issued").goes(Goes::Event),
     asked("paper-issued-by", field::DOCUMENT).part("issued_by").goes(Goes::Event),
 ];
+/// Inputs, and after them the paper's.
+macro_rules! and_paper {
+    ($($input:expr),+) => { &[$($input,)+ PAPER[0], PAPER[1], PAPER[2], PAPER[3]] };
+}
 const UNIT_OF_RESIDENCE: Input = asked("unit", field::PERMANENT_RESIDENCE).part("unit").required();
 const LINE_OF_RESIDENCE: Input = asked("line", field::PERMANENT_RESIDENCE).part("line");
 const RELATION: Input = asked("relation", field::RELATION_TO_HEAD).required().goes(Goes::Event);
@@ -346,7 +350,7 @@ const CARD_DATES: [Input; 3] = [
 ];
 /// The day of an event that no field keeps.
 const DATE: Input = asked("date", field::DEATH_DATE).goes(Goes::Event).called("Ngày");
-const DATE_AND_PAPER: [Input; 5] = [DATE, PAPER[0], PAPER[1], PAPER[2], PAPER[3]];
+const DATE_AND_PAPER: &[Input] = and_paper!(DATE);
 
 const fn form(
     event: Event,
@@ -413,14 +417,14 @@ impl Form {
             "A death",
             "Law on Civil Status 60/2014/QH13, article 33; Law on Residence 68/2020/QH14, article 24",
             &[person("deceased", "Người chết", ONE, &[]), person("spouse", "Vợ hoặc chồng", PERHAPS, &[]).beside()],
-            &[asked("date", field::DEATH_DATE).required(), PAPER[0], PAPER[1], PAPER[2], PAPER[3]],
+            and_paper!(asked("date", field::DEATH_DATE).required()),
         ),
         form(
             Event::Disappearance,
             "A declaration that somebody is missing",
             "Civil Code 91/2015/QH13, article 68",
             &[PERSON],
-            &[asked("date", field::DISAPPEARANCE_DATE).required(), PAPER[0], PAPER[1], PAPER[2], PAPER[3]],
+            and_paper!(asked("date", field::DISAPPEARANCE_DATE).required()),
         )
         .by_decision(),
         form(
@@ -428,7 +432,7 @@ impl Form {
             "The return of somebody who was declared missing or dead",
             "Civil Code 91/2015/QH13, articles 70 and 73",
             &[PERSON],
-            &DATE_AND_PAPER,
+            DATE_AND_PAPER,
         )
         .by_decision(),
         form(
@@ -436,28 +440,18 @@ impl Form {
             "A marriage",
             "Law on Marriage and Family 52/2014/QH13, article 8",
             &[person("spouse", "Vợ, chồng", (1, 2), &[])],
-            &[
+            and_paper!(
                 asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event),
                 // The one who is in the register of another commune.
-                asked("other", field::RELATIVE).goes(Goes::Event),
-                PAPER[0],
-                PAPER[1],
-                PAPER[2],
-                PAPER[3],
-            ],
+                asked("other", field::RELATIVE).goes(Goes::Event)
+            ),
         ),
         form(
             Event::Divorce,
             "A divorce",
             "Law on Marriage and Family 52/2014/QH13, article 57",
             &[person("spouse", "Vợ, chồng", (1, 2), &[])],
-            &[
-                asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event),
-                PAPER[0],
-                PAPER[1],
-                PAPER[2],
-                PAPER[3],
-            ],
+            and_paper!(asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event)),
         )
         .by_decision(),
         form(
@@ -474,7 +468,7 @@ impl Form {
                     asked("name", field::NAME),
                 ],
             )],
-            &DATE_AND_PAPER,
+            DATE_AND_PAPER,
         )
         .by_decision(),
         form(
@@ -490,7 +484,7 @@ impl Form {
                     asked("mother", field::RELATIVE).goes(Goes::Element("mother")),
                 ],
             )],
-            &DATE_AND_PAPER,
+            DATE_AND_PAPER,
         )
         .by_decision(),
         form(
@@ -498,7 +492,7 @@ impl Form {
             "A change of name",
             "Civil Code 91/2015/QH13, articles 27 and 28",
             &[person("person", "Người được thay đổi", ONE, &[asked("name", field::NAME).required()])],
-            &DATE_AND_PAPER,
+            DATE_AND_PAPER,
         )
         .by_decision(),
         form(
@@ -506,7 +500,7 @@ impl Form {
             "A new determination of the sex",
             "Civil Code 91/2015/QH13, article 36",
             &[person("person", "Người được thay đổi", ONE, &[asked("sex", field::SEX).required()])],
-            &DATE_AND_PAPER,
+            DATE_AND_PAPER,
         )
         .by_decision(),
         form(
@@ -514,7 +508,7 @@ impl Form {
             "A nationality acquired or lost",
             "Law on Vietnamese Nationality 24/2008/QH12",
             &[person("person", "Người được thay đổi", ONE, &[asked("nationality", field::NATIONALITY).required()])],
-            &[DATE.required(), PAPER[0], PAPER[1], PAPER[2], PAPER[3]],
+            and_paper!(DATE.required()),
         )
         .by_decision(),
         form(
@@ -525,8 +519,8 @@ impl Form {
                 person("person", "Người được điều chỉnh", PERHAPS, &[]),
                 Role { count: PERHAPS, ..household("of-household", "Hộ được điều chỉnh", &[]) },
             ],
-            // From when it was wrong; without it, from the birth on.
-            &DATE_AND_PAPER,
+            // From when it was wrong; without it, facts of the birth were so from then on.
+            DATE_AND_PAPER,
         )
         .by_decision()
         .corrects(),
@@ -535,13 +529,7 @@ impl Form {
             "The death of a spouse who is in the register of another commune",
             "Law on Marriage and Family 52/2014/QH13, article 65",
             &[PERSON],
-            &[
-                asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event),
-                PAPER[0],
-                PAPER[1],
-                PAPER[2],
-                PAPER[3],
-            ],
+            and_paper!(asked("date", field::MARITAL_STATUS).part("since").required().goes(Goes::Event)),
         )
         .by_decision(),
         form(
@@ -828,7 +816,7 @@ mod tests {
             // What goes into a field must find one in its record.
             for role in form.roles {
                 let goes_in = |input: &&Input| input.goes != Goes::Event;
-                let of_event = form.inputs.iter().filter(|_| role.is_main && form.event != Event::HeadChanged);
+                let of_event = form.inputs.iter().filter(|_| role.is_main);
                 for input in role.inputs.iter().chain(of_event).filter(goes_in) {
                     let kind = input.field.get().expect("a field").kind;
                     assert!(kind == role.kind, "{}: {} of {}", form.event, input.name, role.name);

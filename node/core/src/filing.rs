@@ -223,6 +223,14 @@ fn read(level: u16, input: &Input, bytes: &[u8]) -> Result<Content, String> {
     Content::decode_at(level, input.field, input.part, bytes).map_err(|error| error.to_string())
 }
 
+fn inputs_of(level: u16, asked: &'static [Input], given: &[(u8, Vec<u8>)]) -> Inputs {
+    let content = |(place, bytes): &(u8, Vec<u8>)| {
+        let input = asked.get(usize::from(*place))?;
+        Some((input.name, read(level, input, bytes).ok()?))
+    };
+    given.iter().filter_map(content).collect()
+}
+
 /// An event on its way to an edit.
 struct Case<'a> {
     level: u16,
@@ -230,6 +238,7 @@ struct Case<'a> {
     form: &'static Form,
     request: RequestId,
     works: Vec<Work>,
+    inputs: Inputs,
     there: &'a dyn Registered,
     /// Element keys that were made so far.
     keys: u32,
@@ -243,12 +252,15 @@ struct Work {
     is_new: bool,
     element: String,
     record: Record,
-    inputs: BTreeMap<&'static str, Content>,
+    inputs: Inputs,
     changes: BTreeMap<FieldKey, Vec<u8>>,
     seen: Vec<Dot>,
     /// What the event looked at: the officer must have seen it.
     looked: RefCell<BTreeSet<FieldKey>>,
 }
+
+/// What was given, by the inputs' names.
+type Inputs = BTreeMap<&'static str, Content>;
 
 /// Parts of structured values, by field.
 type Parts = BTreeMap<FieldId, Vec<(&'static str, Content)>>;
@@ -396,14 +408,17 @@ impl Case<'_> {
 
     /// What was given for an input of the event.
     fn input(&self, name: &str) -> Option<Content> {
-        let (at, input) = self.form.inputs.iter().enumerate().find(|(_, input)| input.name == name)?;
-        let (_, bytes) = self.filed.inputs.iter().find(|(place, _)| usize::from(*place) == at)?;
-        read(self.level, input, bytes).ok()
+        self.inputs.get(name).cloned()
+    }
+
+    /// The same of a date.
+    fn input_date(&self, name: &str) -> Option<PartialDate> {
+        self.inputs.get(name)?.date()
     }
 
     /// The civil date of the event.
     fn date(&self) -> Option<PartialDate> {
-        let of_event = ["date", "since", "from"].into_iter().find_map(|name| self.input(name)?.date());
+        let of_event = ["date", "since", "from"].into_iter().find_map(|name| self.input_date(name));
         // Whoever is born is, from that day on; and what was wrong of a birth was so from then.
         of_event.or_else(|| self.works.iter().find_map(|work| work.inputs.get("birth-date")?.date())).or_else(|| {
             self.works.iter().filter(|work| self.form.corrects && work.corrects_birth()).find_map(Work::born)
@@ -422,15 +437,11 @@ impl Case<'_> {
     fn fill(&mut self) {
         for at in 0..self.works.len() {
             let role = self.works[at].role;
-            let own: Vec<(&Input, Content)> = role
-                .inputs
-                .iter()
-                .filter_map(|input| Some((input, self.works[at].inputs.get(input.name)?.clone())))
-                .collect();
-            let shared: Vec<(&Input, Content)> = match role.is_main {
-                true => self.form.inputs.iter().filter_map(|input| Some((input, self.input(input.name)?))).collect(),
-                false => Vec::new(),
+            let given = |asked: &'static [Input], inputs: &Inputs| -> Vec<(&Input, Content)> {
+                asked.iter().filter_map(|input| Some((input, inputs.get(input.name)?.clone()))).collect()
             };
+            let own = given(role.inputs, &self.works[at].inputs);
+            let shared = if role.is_main { given(self.form.inputs, &self.inputs) } else { Vec::new() };
             let work = &mut self.works[at];
             let fits = |input: &Input| input.field.get().is_some_and(|field| field.kind == role.kind);
             // Parts of one value change together: on the way from one to the other it may be none that makes sense.
@@ -590,16 +601,13 @@ fn filed_parts(level: u16, filed: &Filed, request: RequestId, there: &dyn Regist
                 }
             },
         };
-        let inputs = subject.inputs.iter().filter_map(|(place, bytes)| {
-            let input = role.inputs.get(usize::from(*place))?;
-            Some((input.name, read(level, input, bytes).ok()?))
-        });
-        let (inputs, changes) = (inputs.collect(), BTreeMap::new());
+        let (inputs, changes) = (inputs_of(level, role.inputs, &subject.inputs), BTreeMap::new());
         let (element, seen, is_new) = (subject.element.clone(), subject.seen.clone(), subject.record.is_none());
         let looked = RefCell::default();
         works.push(Work { level, role, id, is_new, element, record, inputs, changes, seen, looked });
     }
-    let mut case = Case { level, filed, form, request, works, there, keys: 0 };
+    let inputs = inputs_of(level, form.inputs, &filed.inputs);
+    let mut case = Case { level, filed, form, request, works, inputs, there, keys: 0 };
     case.fill();
     let done = effects::of(&mut case);
     let date = case.date();

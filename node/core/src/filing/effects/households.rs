@@ -38,6 +38,10 @@ pub(super) fn goes_on(case: &Case<'_>, at: usize) -> Done {
     }
 }
 
+fn head_of(case: &Case<'_>, household: usize) -> Option<RecordId> {
+    case.works[household].value(field::HEAD, "")?.record()
+}
+
 fn household_of(case: &Case<'_>, person: usize) -> Option<RecordId> {
     case.works[person].value(field::HOUSEHOLD, "")?.record()
 }
@@ -84,7 +88,7 @@ pub(super) fn founded(case: &mut Case<'_>, from: Option<usize>) -> Done {
     if let Some(from) = from {
         goes_on(case, from)?;
     }
-    let old_head = from.and_then(|from| case.works[from].value(field::HEAD, "")?.record());
+    let old_head = from.and_then(|from| head_of(case, from));
     let members = case.all("member");
     for &person in members.iter().chain([&head]) {
         match old {
@@ -116,7 +120,7 @@ pub(super) fn joined(case: &mut Case<'_>) -> Done {
     let Some(household) = case.one("household") else { return Ok(()) };
     goes_on(case, household)?;
     let id = case.works[household].id;
-    let head = case.works[household].value(field::HEAD, "").and_then(|value| value.record());
+    let head = head_of(case, household);
     let members = case.all("member");
     for &person in &members {
         if has_household(case, person) {
@@ -132,7 +136,7 @@ pub(super) fn joined(case: &mut Case<'_>) -> Done {
 pub(super) fn left(case: &mut Case<'_>) -> Done {
     let Some(household) = case.one("household") else { return Ok(()) };
     let id = case.works[household].id;
-    let head = case.works[household].value(field::HEAD, "").and_then(|value| value.record());
+    let head = head_of(case, household);
     let members = case.all("member");
     for &person in &members {
         if household_of(case, person) != Some(id) {
@@ -169,7 +173,7 @@ pub(super) fn head_changed(case: &mut Case<'_>) -> Done {
     let (Some(household), Some(head)) = (case.one("household"), case.one("head")) else { return Ok(()) };
     goes_on(case, household)?;
     let (id, head_id) = (case.works[household].id, case.works[head].id);
-    let before = case.works[household].value(field::HEAD, "").and_then(|value| value.record());
+    let before = head_of(case, household);
     let members = case.all("member");
     if let Some(person) = members.iter().chain([&head]).find(|person| household_of(case, **person) != Some(id)) {
         return refuse(Place::Subject(*person), &NOT_A_MEMBER);

@@ -51,7 +51,7 @@ pub(super) fn residence_ended(case: &Case<'_>, of: FieldId, end: &str) -> Done {
 }
 
 pub(super) fn temporary_residence(case: &Case<'_>) -> Done {
-    let Some(from) = case.input("from").and_then(|from| from.date()) else { return Ok(()) };
+    let Some(from) = case.input_date("from") else { return Ok(()) };
     for at in case.all("person") {
         let before = case.works[at].before(field::TEMPORARY_RESIDENCE, "");
         let Some(value) = before.filter(|value| value.part("ended").is_none()) else { continue };
@@ -66,8 +66,7 @@ pub(super) fn temporary_residence(case: &Case<'_>) -> Done {
 /// Goes on from within the present interval, or from the day after it; the first beginning stays in the history.
 pub(super) fn renewal(case: &Case<'_>) -> Done {
     residence_ended(case, field::TEMPORARY_RESIDENCE, "ended")?;
-    let date = |name| case.input(name).and_then(|content| content.date());
-    let (Some(from), Some(until)) = (date("from"), date("until")) else { return Ok(()) };
+    let (Some(from), Some(until)) = (case.input_date("from"), case.input_date("until")) else { return Ok(()) };
     for at in case.all("person") {
         let before = case.works[at].before(field::TEMPORARY_RESIDENCE, "");
         let part = |name| before.as_ref().and_then(|value| value.part(name)?.date());
@@ -81,7 +80,7 @@ pub(super) fn renewal(case: &Case<'_>) -> Done {
 }
 
 pub(super) fn absence_ended(case: &Case<'_>) -> Done {
-    let date = case.input("date").and_then(|date| date.date());
+    let date = case.input_date("date");
     for at in case.all("person") {
         let Some(before) = case.works[at].before(field::TEMPORARY_ABSENCE, "") else {
             return refuse(Place::Subject(at), &NOT_RESIDENT);
@@ -104,8 +103,7 @@ pub(super) fn stay(case: &mut Case<'_>) -> Done {
         .into_iter()
         .filter_map(|name| Some((name, case.input(name)?)))
         .collect();
-    let date = |name| case.input(name).and_then(|content| content.date());
-    let (Some(from), Some(until)) = (date("from"), date("until")) else { return Ok(()) };
+    let (Some(from), Some(until)) = (case.input_date("from"), case.input_date("until")) else { return Ok(()) };
     if until.latest().days() - from.earliest().days() >= STAY_DAYS {
         return refuse(Place::Input("until"), &STAY_TOO_LONG);
     }
