@@ -77,10 +77,7 @@ impl World {
         let faults = &self.country.scenario().faults;
         let of_nodes = || faults.iter().filter(|fault| fault.what.sets_back()).map(|fault| fault.what.kind());
         let is_hit = |node: NodePlace| of_nodes().any(|kind| self.country.was_hit(kind, node));
-        let nodes: Vec<NodePlace> = {
-            let machines = self.country.machines();
-            (0..machines.len()).filter(|node| machines[*node].site == site).collect()
-        };
+        let nodes = self.country.all_machines_of(site);
         self.country.was_stolen(site) || self.lost().contains(&site) || nodes.into_iter().any(is_hit)
     }
 

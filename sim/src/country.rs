@@ -328,12 +328,19 @@ impl Country {
         lock(&self.0.machines)
     }
 
+    /// All machines that a site ever had.
+    #[must_use]
+    pub fn all_machines_of(&self, site: SitePlace) -> Vec<NodePlace> {
+        let machines = self.machines();
+        (0..machines.len()).filter(|place| machines[*place].site == site).collect()
+    }
+
     /// The machines of a site that are not gone.
     #[must_use]
     pub fn machines_of(&self, site: SitePlace) -> Vec<NodePlace> {
+        let all = self.all_machines_of(site);
         let machines = self.machines();
-        let there = machines.iter().enumerate().filter(|(_, m)| m.site == site && m.power != Power::Gone);
-        there.map(|(place, _)| place).collect()
+        all.into_iter().filter(|place| machines[*place].power != Power::Gone).collect()
     }
 
     /// How people call a node: `10/2`.

@@ -63,14 +63,14 @@ pub const SOMETIMES: &[&str] = &[
     "a rise of the level shows a conflict",
     // Thieves.
     "a site floods a record",
-    // Events.
-    "an event is filed",
     "a thief's fork is taken",
     "a thief's next edit is taken",
     "a thief's edit that nobody knows is taken",
     "a thief's command that is known in part is taken",
     "a thief's flood is taken",
     "a thief's overwrites of what is not there are taken",
+    // Events.
+    "an event is filed",
 ];
 
 /// Points at which a run takes a rare path by lot.

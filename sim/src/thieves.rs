@@ -55,7 +55,7 @@ const FLOODS_MAX: u32 = 4;
 /// Messages of the site above that he keeps to send them again.
 const HEARD_MAX: usize = 8;
 
-/// Messages from here on are compressed, as honest nodes compress theirs, and how hard.
+/// Messages from here on are compressed, and how hard: only large ones, so that a run is not slow.
 const COMPRESS_FROM: usize = 4 * 1024;
 const ZSTD_LEVEL: i32 = 1;
 
@@ -118,13 +118,16 @@ fn frame(message: Vec<u8>) -> LinkFrame {
     LinkFrame { group: String::new(), message, compressed: false }
 }
 
-/// Batches as honest nodes send them: large ones are compressed.
+/// Batches in messages.
 fn frames(batches: impl IntoIterator<Item = Batch>) -> Vec<LinkFrame> {
     let packed = |batch| {
         let bytes = Message::Batch(Box::new(batch)).to_bytes();
+        if bytes.len() < COMPRESS_FROM {
+            return frame(bytes);
+        }
         match zstd::bulk::compress(&bytes, ZSTD_LEVEL) {
-            Ok(packed) if bytes.len() >= COMPRESS_FROM => LinkFrame { compressed: true, ..frame(packed) },
-            _ => frame(bytes),
+            Ok(packed) => LinkFrame { compressed: true, ..frame(packed) },
+            Err(_) => frame(bytes),
         }
     };
     batches.into_iter().map(packed).collect()

@@ -21,11 +21,8 @@ const TAKING_OUT: [&str; 2] = ["remove_node", "replace_node"];
 /// that the others are no majority.
 pub fn is_excused(world: &World, node: NodePlace) -> bool {
     let is_hit = |kinds: &[&'static str], node: NodePlace| kinds.iter().any(|kind| world.country.was_hit(kind, node));
-    let nodes: Vec<NodePlace> = {
-        let machines = world.country.machines();
-        let site = machines[node].site;
-        (0..machines.len()).filter(|other| machines[*other].site == site).collect()
-    };
+    let site = world.country.machines()[node].site;
+    let nodes = world.country.all_machines_of(site);
     let damaged = nodes.iter().filter(|other| is_hit(&DAMAGING, **other)).count();
     is_hit(&DAMAGING, node) || is_hit(&TAKING_OUT, node) || 2 * damaged >= nodes.len()
 }

@@ -5,8 +5,9 @@ use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
 use dinhba_client::{Accepted, Error};
 use dinhba_core::date::PartialDate;
 use dinhba_core::event::Event;
-use dinhba_core::ids::{RecordId, ShardId};
+use dinhba_core::ids::{RecordId, RequestId, ShardId};
 use dinhba_core::number::Sex;
+use tonic::Code;
 
 use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Sent};
 
@@ -24,7 +25,7 @@ impl Officer {
         }
     }
 
-    /// A child of two people of the shard.
+    /// A child of somebody of the shard.
     async fn file_birth(&self, shard: ShardId, known: &[RecordId]) {
         let Some(mother) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
         let birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2026-01-02")).nationality("VN").mother(&mother);
@@ -78,38 +79,36 @@ impl Officer {
     }
 
     /// Files an event, and what was accepted once more: it is told the same.
-    async fn file(
-        &self,
-        request: dinhba_core::ids::RequestId,
-        event: &EventBuilder,
-        shard: ShardId,
-        work: &'static str,
-    ) -> Became {
+    async fn file(&self, request: RequestId, event: &EventBuilder, shard: ShardId, work: &'static str) -> Became {
         let became = self.send(request, Sent::Event(event), shard, work).await;
         if let Became::Accepted = became
             && self.pick(4) == 0
         {
-            match self.client.file_as(request, event).await {
-                Ok(Accepted { replayed: true, .. }) => {}
-                Ok(_) => {
-                    let text = format!("{request} was filed again, and accepted as a new one");
-                    // A site that came back from an old copy, or that lost its disk, does not know.
-                    if !self.country.was_stolen(self.site) && self.oracle.ledger().losses.is_empty() {
-                        self.oracle.ledger().contradictions.push(text);
-                    }
-                }
-                Err(Error::Stale(_)) => {
-                    let text = format!("{request} was filed again, and told to be stale");
-                    self.oracle.ledger().contradictions.push(text);
-                }
-                Err(
-                    Error::Refused { .. }
-                    | Error::OutcomeUnknown { .. }
-                    | Error::Unreachable { .. }
-                    | Error::Protocol(_),
-                ) => {}
+            let again = self.client.file_as(request, event).await;
+            if let Some(told) = self.is_wrong_again(request, again) {
+                let text = format!("{request} was filed again, and told to be {told}");
+                self.oracle.ledger().contradictions.push(text);
             }
         }
         became
+    }
+
+    /// What is wrong with an answer to an accepted event that was filed again.
+    fn is_wrong_again(&self, request: RequestId, again: Result<Accepted, Error>) -> Option<&'static str> {
+        let ledger = self.oracle.ledger();
+        // A site that came back from an old copy, or that lost its disk, does not know.
+        let forgets = self.country.was_stolen(self.site) || !ledger.losses.is_empty();
+        let hash = ledger.told.get(&request).map(|told| told.hash);
+        match again {
+            Err(Error::Stale(_)) => Some("stale"),
+            _ if forgets => None,
+            Ok(again) if !again.replayed => Some("accepted as a new one"),
+            Ok(again) if hash.is_none_or(|hash| hash.0[..] != again.receipt.hash[..]) => Some("another edit"),
+            Err(Error::Refused { code: Code::AlreadyExists, .. }) => Some("another request"),
+            Ok(_)
+            | Err(
+                Error::Refused { .. } | Error::OutcomeUnknown { .. } | Error::Unreachable { .. } | Error::Protocol(_),
+            ) => None,
+        }
     }
 }
