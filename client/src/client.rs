@@ -219,12 +219,8 @@ impl Client {
 
     async fn send_edit(&self, request: RequestId, edit: &EditBuilder, is_open: bool) -> Result<Accepted, Error> {
         let message = edit.build(request, self.ambient().utc_ms());
-        let limits = self.limits;
-        let reply =
-            self.call(limits.attempt, limits.deadline, Some(is_open), message, |transport, request| async move {
-                records(transport).edit(request).await
-            });
-        Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
+        let send = |transport, request| async move { records(transport).edit(request).await };
+        self.write(request, is_open, message, send).await
     }
 
     /// Files an event under the session's next name; see [`file_as`](Self::file_as).
@@ -255,12 +251,8 @@ impl Client {
 
     async fn send_event(&self, request: RequestId, event: &EventBuilder, is_open: bool) -> Result<Accepted, Error> {
         let message = event.build(request, self.ambient().utc_ms());
-        let limits = self.limits;
-        let reply =
-            self.call(limits.attempt, limits.deadline, Some(is_open), message, |transport, request| async move {
-                records(transport).file(request).await
-            });
-        Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
+        let send = |transport, request| async move { records(transport).file(request).await };
+        self.write(request, is_open, message, send).await
     }
 
     /// A receipt for others of a request that this site accepted, with the new values of these fields shown; see
@@ -562,6 +554,21 @@ impl Client {
     {
         let reply = self.call(self.limits.attempt, self.limits.deadline, None, message, send);
         reply.await.map_err(Failure::of_read)
+    }
+
+    /// What is accepted once, under the name `request`.
+    async fn write<M: Clone, Answer>(
+        &self,
+        request: RequestId,
+        is_open: bool,
+        message: M,
+        send: impl Fn(Transport, Request<M>) -> Answer,
+    ) -> Result<Accepted, Error>
+    where
+        Answer: Future<Output = Result<Response<v1::EditReply>, Status>>,
+    {
+        let reply = self.call(self.limits.attempt, self.limits.deadline, Some(is_open), message, send);
+        Accepted::from_wire(request, reply.await.map_err(|failure| failure.of_change(Some(request)))?)
     }
 
     /// Every administrative call says the state that it wants, so that it can be sent twice.

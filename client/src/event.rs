@@ -25,7 +25,7 @@ use dinhba_core::number::Sex;
 use dinhba_core::text::{tidy, to_nfc};
 use dinhba_proto::v1;
 
-use crate::request::{Context, element_key, wire_request};
+use crate::request::{Context, dots_of, wire_request};
 
 /// Puts an event together.
 #[derive(Clone)]
@@ -65,10 +65,7 @@ impl EventBuilder {
         if self.request.shard.is_empty() {
             self.request.shard.clone_from(&record.shard);
         }
-        let dots = record.fields.iter().flat_map(|field| &field.values).filter_map(|value| value.dot.clone());
-        let mut seen: Vec<v1::Dot> = dots.collect();
-        seen.sort_by(|a, b| (&a.author, a.number).cmp(&(&b.author, b.number)));
-        seen.dedup();
+        let seen = dots_of(&record.fields);
         let (role, record) = (role.to_owned(), record.id.clone());
         self.subject(v1::Subject { role, record, seen, ..v1::Subject::default() })
     }
@@ -102,15 +99,14 @@ impl EventBuilder {
         self
     }
 
-    /// Corrects a field of a subject; an empty value clears it.
+    /// Corrects a field of a subject; an empty value clears it, and of several for one field the last one counts.
     ///
     /// # Panics
     /// If there is no such subject.
     pub fn correct(&mut self, subject: usize, field: &str, element: &str, value: &str) -> &mut Self {
         let subject = &mut self.request.subjects[subject];
-        // Fields of the two kinds that events are of have one name each, but for notes and file numbers.
-        let element = element_key("person", field, element);
-        let (field, value) = (field.to_owned(), to_nfc(value));
+        subject.corrections.retain(|other| (other.field.as_str(), other.element.as_str()) != (field, element));
+        let (field, element, value) = (field.to_owned(), to_nfc(element), to_nfc(value));
         subject.corrections.push(v1::FieldChange { field, element, value, overwrites: Vec::new() });
         self
     }

@@ -205,7 +205,7 @@ impl EditBuilder {
         let element = element_key(&self.request.parts[part].kind, field, element);
         let element = element.as_str();
         let seen = self.seen[part].as_ref().and_then(|record| field_of(record, field, element));
-        let overwrites = seen.map(dots_of).unwrap_or_default();
+        let overwrites = dots_of(seen);
         let changes = &mut self.request.parts[part].changes;
         changes.retain(|change| (change.field.as_str(), change.element.as_str()) != (field, element));
         changes.push(v1::FieldChange {
@@ -269,9 +269,12 @@ pub fn field_of<'a>(record: &'a v1::Record, field: &str, element: &str) -> Optio
     record.fields.iter().find(|found| found.field == field && found.element == element)
 }
 
-fn dots_of(field: &v1::Field) -> Vec<v1::Dot> {
-    let mut dots: Vec<v1::Dot> = field.values.iter().filter_map(|value| value.dot.clone()).collect();
+/// The names of all values of these fields, rising, each once.
+pub(crate) fn dots_of<'f>(fields: impl IntoIterator<Item = &'f v1::Field>) -> Vec<v1::Dot> {
+    let values = fields.into_iter().flat_map(|field| &field.values);
+    let mut dots: Vec<v1::Dot> = values.filter_map(|value| value.dot.clone()).collect();
     dots.sort_by(|a, b| (&a.author, a.number).cmp(&(&b.author, b.number)));
+    dots.dedup();
     dots
 }
 

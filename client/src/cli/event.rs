@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use dinhba_core::event::{Event, Form, Input};
+use dinhba_core::event::{Event, Form, Input, Role};
 use dinhba_core::ids::{RecordId, RequestId, ShardId};
 use dinhba_core::{filing, schema};
 use serde_json::{Value as Json, json};
@@ -77,6 +77,9 @@ fn asked(form: &Form) -> String {
     if form.corrects {
         text.push_str("  field=…, field[element]=…  a new value of the record before it; empty clears\n");
     }
+    if (Event::CardCaptured..=Event::CardRejected).contains(&form.event) {
+        text.push_str("  element=…  which card, if it may be several: its key in the record\n");
+    }
     if form.needs_grounds {
         text.push_str("  --grounds …  the decision or judgment that it rests on\n");
     }
@@ -149,9 +152,11 @@ pub(super) async fn file(
         ask(form, &mut words, &mut grounds, desk)?;
     }
     let mut event = EventBuilder::new(context, form.event);
-    let mut subjects: Vec<(usize, &str)> = Vec::new();
+    // The roles of its subjects, in their order.
+    let mut subjects: Vec<&Role> = Vec::new();
     for role in form.roles.iter().filter(|role| role.is_new) {
-        subjects.push((event.create(role.name), role.name));
+        event.create(role.name);
+        subjects.push(role);
     }
     for word in &words {
         let Some((name, value)) = word.split_once('=') else {
@@ -160,25 +165,22 @@ pub(super) async fn file(
         if let Some((_, role)) = form.role(name).filter(|(_, role)| !role.is_new) {
             let record: RecordId =
                 value.parse().map_err(|_| Failure::usage(format!("{name}: write the record's id (r-…)")))?;
-            subjects.push((event.about(role.name, &client.get(context, record).await?), role.name));
+            event.about(role.name, &client.get(context, record).await?);
+            subjects.push(role);
             continue;
         }
         // Of the last record that is asked for it.
-        let asks = |role: &str| {
-            let of_role = form.roles.iter().find(|one| one.name == role);
-            of_role.is_some_and(|role| role.inputs.iter().any(|input| input.name == name))
-        };
-        if let Some((at, _)) = subjects.iter().rev().find(|(_, role)| asks(role)) {
-            event.set_of(*at, name, value);
+        let asked_of = subjects.iter().rposition(|role| role.inputs.iter().any(|input| input.name == name));
+        let last = || subjects.len().checked_sub(1).ok_or_else(|| Failure::usage("say first which record is meant"));
+        if let Some(at) = asked_of {
+            event.set_of(at, name, value);
         } else if form.inputs.iter().any(|input| input.name == name) {
             event.set(name, value);
         } else if name == "element" {
-            let (at, _) = subjects.last().ok_or_else(|| Failure::usage("say first which record is meant"))?;
-            event.element_of(*at, value);
+            event.element_of(last()?, value);
         } else if form.corrects {
             let (field, element) = verbs::field_and_element(name)?;
-            let (at, _) = subjects.last().ok_or_else(|| Failure::usage("say first which record is corrected"))?;
-            event.correct(*at, field, element, value);
+            event.correct(last()?, field, element, value);
         } else {
             return Err(Failure::usage(format!("{name} is not asked by this form\n{}", asked(form))));
         }
@@ -194,25 +196,24 @@ pub(super) async fn file(
         None => client.file(&client.session(), &event).await,
     };
     let accepted = sent.map_err(verbs::with_request)?;
-    let roles: Vec<&str> = subjects.iter().map(|(_, role)| *role).collect();
-    desk.show(|| registered(form, &roles, &accepted), || registered_json(form, &roles, &accepted))
+    desk.show(|| registered(form, &subjects, &accepted), || registered_json(form, &subjects, &accepted))
 }
 
 /// What was registered, in words.
-fn registered(form: &Form, roles: &[&str], accepted: &Accepted) -> String {
+fn registered(form: &Form, roles: &[&Role], accepted: &Accepted) -> String {
     let mut text = format!("{} ({})\n", form.event.label(), form.title);
     for (role, record) in roles.iter().zip(&accepted.records) {
-        let label = form.role(role).map_or(*role, |(_, role)| role.label);
-        text.push_str(&format!("  {label}: {record}\n"));
+        text.push_str(&format!("  {}: {record}\n", role.label));
     }
     text + &show::accepted(accepted)
 }
 
-fn registered_json(form: &Form, roles: &[&str], accepted: &Accepted) -> Json {
+fn registered_json(form: &Form, roles: &[&Role], accepted: &Accepted) -> Json {
     let mut object = show::accepted_json(accepted);
     object["event"] = json!(form.event.name());
     let subjects = roles.iter().zip(&accepted.records);
-    object["subjects"] = subjects.map(|(role, record)| json!({ "role": role, "record": record.to_string() })).collect();
+    object["subjects"] =
+        subjects.map(|(role, record)| json!({ "role": role.name, "record": record.to_string() })).collect();
     object
 }
 

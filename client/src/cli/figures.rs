@@ -1,6 +1,7 @@
 //! Figures: how many of each event there were, by unit, day or month, as a table with bars, or as CSV.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::event::Event;
@@ -109,17 +110,13 @@ pub(super) async fn show_figures(
     let units = client.figures(context, command.unit.as_deref().unwrap_or(""), (from, to)).await?;
     let rows = rows(&units, command.by);
     if command.csv {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let written = writer.write_record(["row", "event", "label", "count"]).and_then(|()| {
-            rows.iter().try_for_each(|((row, event), count)| {
-                writer.write_record([row.as_str(), event.name(), event.label(), &count.to_string()])
-            })
-        });
-        let bytes = written
-            .map_err(std::io::Error::from)
-            .and_then(|()| writer.into_inner().map_err(|error| error.into_error()));
-        desk.out.write_all(&bytes?)?;
-        return Ok(desk.out.flush()?);
+        let mut writer = csv::Writer::from_writer(&mut *desk.out);
+        writer.write_record(["row", "event", "label", "count"]).map_err(io::Error::from)?;
+        for ((row, event), count) in &rows {
+            let record = [row.as_str(), event.name(), event.label(), &count.to_string()];
+            writer.write_record(record).map_err(io::Error::from)?;
+        }
+        return Ok(writer.flush()?);
     }
     desk.show(|| table(&rows), || json_of(&rows, (from, to)))?;
     if rows.is_empty() {
