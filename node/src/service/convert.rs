@@ -3,7 +3,7 @@
 use dinhba_core::command::Receipt;
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
-use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId};
+use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::lens;
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
@@ -13,7 +13,8 @@ use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::answer::details_of;
+use super::answer::{Problem, details_of};
+use super::keep;
 use super::site::unit_words;
 use crate::node::Shared;
 use crate::runtime;
@@ -27,13 +28,25 @@ pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
     v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
 }
 
-pub(super) fn dot_from_wire(dot: &v1::Dot) -> Result<Dot, String> {
-    let author: Result<[u8; 16], _> = dot.author.as_slice().try_into();
-    match author {
+pub(super) fn dots_from_wire(what: &str, dots: &[v1::Dot]) -> Result<Vec<Dot>, String> {
+    let read = |dot: &v1::Dot| match <[u8; 16]>::try_from(dot.author.as_slice()) {
         Ok(author) if dot.number > 0 => Ok(Dot { actor: AuthorId(author), counter: dot.number }),
-        _ => Err("overwrites: a dot has 16 bytes of author and a number from 1, as read".to_owned()),
-    }
+        _ => Err(format!("{what}: a dot has 16 bytes of author and a number from 1, as read")),
+    };
+    dots.iter().map(read).collect()
 }
+
+/// The shard that a request names, or `home`.
+pub(super) fn shard_named(named: &str, home: ShardId, problems: &mut Vec<Problem>) -> ShardId {
+    if named.is_empty() {
+        return home;
+    }
+    let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
+    keep(problems, "shard", read).unwrap_or(home)
+}
+
+/// What is said of a unit that nobody knows.
+pub(super) const NO_SUCH_UNIT: &str = "there is no such administrative unit; write code@date";
 
 pub(super) fn request_from_wire(request: Option<v1::RequestId>) -> Result<RequestId, &'static str> {
     let request = request.unwrap_or_default();
@@ -81,10 +94,9 @@ pub(super) fn change_from_wire(
     let value = parse(field, &text, &*shared.directory).map_err(|error| error.to_string())?;
     let early = value.check_past(InstantMs(runtime::utc_ms()).date_in_vietnam()).err().map(|error| error.to_string());
     if !knows_units(shared, value.content()) {
-        return Err(format!("{field}: there is no such administrative unit; write code@date"));
+        return Err(format!("{field}: {NO_SUCH_UNIT}"));
     }
-    let overwrites: Result<Vec<Dot>, String> = change.overwrites.iter().map(dot_from_wire).collect();
-    let mut overwrites = overwrites?;
+    let mut overwrites = dots_from_wire("overwrites", &change.overwrites)?;
     overwrites.sort();
     let element = schema::element(field, &change.element).into_bytes();
     Ok((Change { field, element, value: value.encode(), overwrites }, early))

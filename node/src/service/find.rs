@@ -16,7 +16,7 @@ use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
 use dinhba_core::keys::{Keys, own_suffix};
 use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{ShardState, corrupt, read};
+use dinhba_core::registry::{ShardState, corrupt, indexed_record, read};
 use dinhba_core::schema::RecordKind;
 use dinhba_core::search::{self, Search, SearchError, Term, place_proof};
 use dinhba_core::store::{StateView, StoreError};
@@ -27,7 +27,7 @@ use tonic::Status;
 
 use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
 use super::convert::{record_to_wire, shown_bytes};
-use super::records::{Asked, RecordsService, SHARDS_ASKED_MAX, SHOWN_BYTES_MAX, Verdicts, index_key};
+use super::records::{Asked, RecordsService, SHARDS_ASKED_MAX, SHOWN_BYTES_MAX, Verdicts};
 use super::{Caller, id};
 use crate::hosted::Hosted;
 
@@ -153,7 +153,7 @@ impl Walk<'_> {
                         return Ok((found, last));
                     }
                     left.entries -= 1;
-                    let id = index_key(&item?.0)?;
+                    let id = indexed_record(&item?.0)?;
                     // A question has at most a hundred terms.
                     last = Some(Mark { group: self.keys.0, term: number as u16, shard, record: id });
                     if let Some(record) = self.look_at(question, number, shard, id)? {

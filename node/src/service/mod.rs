@@ -90,7 +90,7 @@ fn keep<T, E: Display>(problems: &mut Vec<Problem>, field: impl Into<String>, re
     read.map_err(|error| problems.push(Problem::new(field, error))).ok()
 }
 
-/// An id in its text form.
+/// An id or a day in its text form.
 fn id<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Status> {
     text.parse().map_err(|error: T::Err| wrong(what, format!("{what}: {error}")))
 }

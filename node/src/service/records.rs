@@ -362,7 +362,7 @@ fn as_of_from_wire(request: &v1::GetRequest) -> Result<AsOf, Status> {
     let v1::GetRequest { in_law_on, known_on, .. } = request;
     let in_law = match in_law_on.as_str() {
         "" => None,
-        day => Some(day.parse::<Date>().map_err(|error| wrong("in_law_on", format!("in_law_on: {error}")))?),
+        day => Some(id("in_law_on", day)?),
     };
     let known = match known_on.as_str() {
         "" => None,
@@ -375,11 +375,6 @@ fn as_of_from_wire(request: &v1::GetRequest) -> Result<AsOf, Status> {
         }),
     };
     Ok(AsOf { known, in_law })
-}
-
-/// The record of a key of the index.
-pub(super) fn index_key(key: &[u8]) -> Result<RecordId, StoreError> {
-    Ok(RecordId(chunk(key, 16)?))
 }
 
 /// The record and the conflict of a key of a conflict.

@@ -22,6 +22,7 @@ use crate::runtime;
 use crate::service::answer::{Problem, bug, failed, invalid, precondition, refused, rules_broken, stale, wrong};
 use crate::service::convert::{
     change_from_wire, change_path, date_from_wire, grounds_change, kind_from_wire, receipt_to_wire, request_from_wire,
+    shard_named,
 };
 use crate::service::{Caller, context_from_wire, keep};
 
@@ -33,13 +34,7 @@ impl RecordsService {
     /// `home` is its shard if it names none.
     fn edit_command(&self, claims: &Claims, home: ShardId, request: v1::EditRequest) -> Result<EditCommand, Status> {
         let mut problems = Vec::new();
-        let shard = match request.shard.as_str() {
-            "" => home,
-            named => {
-                let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
-                keep(&mut problems, "shard", read).unwrap_or(home)
-            }
-        };
+        let shard = shard_named(&request.shard, home, &mut problems);
         let context = context_from_wire(request.context.as_ref(), &mut problems);
         let named = keep(&mut problems, "request", request_from_wire(request.request));
         // Only so that what comes after it can be looked at too.

@@ -4,7 +4,7 @@ use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Command, FileCommand, Filed, Looked};
 use dinhba_core::date::InstantMs;
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Dot, Origin};
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::{Form, Input, Role};
 use dinhba_core::filing::{self, Typed, TypedSubject};
@@ -20,7 +20,7 @@ use super::RecordsService;
 use crate::node::Shared;
 use crate::runtime;
 use crate::service::answer::{Problem, invalid, rules_broken, wrong};
-use crate::service::convert::{dot_from_wire, knows_units, request_from_wire};
+use crate::service::convert::{NO_SUCH_UNIT, dots_from_wire, knows_units, request_from_wire, shard_named};
 use crate::service::{Caller, context_from_wire, keep};
 
 impl RecordsService {
@@ -71,13 +71,7 @@ impl RecordsService {
 
     fn file_command(&self, claims: &Claims, home: ShardId, request: v1::FileRequest) -> Result<FileCommand, Status> {
         let mut problems = Vec::new();
-        let shard = match request.shard.as_str() {
-            "" => home,
-            named => {
-                let read = named.parse::<ShardId>().map_err(|error| format!("shard: {error}"));
-                keep(&mut problems, "shard", read).unwrap_or(home)
-            }
-        };
+        let shard = shard_named(&request.shard, home, &mut problems);
         let context = context_from_wire(request.context.as_ref(), &mut problems);
         let name = keep(&mut problems, "request", request_from_wire(request.request.clone()));
         if !is_nfc(&request.grounds) {
@@ -132,7 +126,7 @@ fn typed(
                 keep(problems, format!("subjects[{at}].record"), id)
             }
         };
-        let seen: Result<Vec<Dot>, String> = subject.seen.iter().map(dot_from_wire).collect();
+        let seen = dots_from_wire("seen", &subject.seen);
         let seen = keep(problems, format!("subjects[{at}].seen"), seen).unwrap_or_default();
         let corrections = subject.corrections.into_iter().map(|change| (change.field, change.element, change.value));
         read.push(TypedSubject {
@@ -147,50 +141,40 @@ fn typed(
     Typed { event, subjects: read, inputs: inputs_of(inputs), grounds }
 }
 
+/// What was filled in, and where it stands.
+fn filled(filed: &Filed) -> impl Iterator<Item = (filing::Place, &'static Input, Content)> + '_ {
+    let form = filed.event.form();
+    let of_event = form.map(|form| (None, form.inputs, &filed.inputs));
+    let of_subjects = filed.subjects.iter().enumerate().filter_map(move |(at, subject)| {
+        let role = form?.roles.get(usize::from(subject.role))?;
+        Some((Some(at), role.inputs, &subject.inputs))
+    });
+    of_event.into_iter().chain(of_subjects).flat_map(|(at, asked, given)| {
+        given.iter().filter_map(move |(place, bytes)| {
+            let input = asked.get(usize::from(*place))?;
+            let place = at.map_or(filing::Place::Input(input.name), |at| filing::Place::SubjectInput(at, input.name));
+            Some((place, input, Content::decode_at(LEVEL_MAX, input.field, input.part, bytes).ok()?))
+        })
+    })
+}
+
 /// The personal number that is to be given to somebody, if one is.
 fn number_asked(filed: &Filed) -> Option<String> {
-    let form = filed.event.form()?;
-    let of_event = form.inputs.iter().zip(0_u8..).map(|(input, at)| (input, at, &filed.inputs));
-    let of_subjects = filed.subjects.iter().filter_map(|subject| {
-        let role = form.roles.get(usize::from(subject.role))?;
-        Some(role.inputs.iter().zip(0_u8..).map(move |(input, at)| (input, at, &subject.inputs)))
-    });
-    let mut all = of_event.chain(of_subjects.flatten()).filter(|(input, ..)| input.field == field::PERSONAL_NUMBER);
-    all.find_map(|(input, at, given)| {
-        let (_, bytes) = given.iter().find(|(place, _)| *place == at)?;
-        Some(Content::decode_at(LEVEL_MAX, input.field, input.part, bytes).ok()?.number()?.to_string())
-    })
+    let mut of_number = filled(filed).filter(|(_, input, _)| input.field == field::PERSONAL_NUMBER);
+    of_number.find_map(|(.., content)| Some(content.number()?.to_string()))
 }
 
 /// Inputs that name a unit that there is not.
 fn unknown_units(shared: &Shared, filed: &Filed) -> Vec<Problem> {
-    let Some(form) = filed.event.form() else { return Vec::new() };
-    let mut found = Vec::new();
-    let mut look = |asked: &[Input], given: &[(u8, Vec<u8>)], path: &str| {
-        for (at, bytes) in given {
-            let Some(input) = asked.get(usize::from(*at)) else { continue };
-            let content = Content::decode_at(LEVEL_MAX, input.field, input.part, bytes);
-            if content.is_ok_and(|content| !knows_units(shared, &content)) {
-                let text = "there is no such administrative unit; write code@date";
-                found.push(Problem::new(format!("{path}inputs.{}", input.name), text));
-            }
-        }
-    };
-    look(form.inputs, &filed.inputs, "");
-    for (at, subject) in filed.subjects.iter().enumerate() {
-        if let Some(role) = form.roles.get(usize::from(subject.role)) {
-            look(role.inputs, &subject.inputs, &format!("subjects[{at}]."));
-        }
-    }
-    for (at, subject) in filed.subjects.iter().enumerate() {
-        for ((field, _), bytes) in &subject.corrections {
-            if Value::decode(*field, bytes).is_ok_and(|value| !knows_units(shared, value.content())) {
-                let text = "there is no such administrative unit; write code@date";
-                found.push(Problem::new(format!("subjects[{at}].corrections.{field}"), text));
-            }
-        }
-    }
-    found
+    let inputs = filled(filed).map(|(place, _, content)| (place.path(), content));
+    let corrections = filed.subjects.iter().enumerate().flat_map(|(at, subject)| {
+        subject.corrections.iter().filter_map(move |((field, _), bytes)| {
+            let content = Value::decode(*field, bytes).ok()?.content().clone();
+            Some((format!("subjects[{at}].corrections.{field}"), content))
+        })
+    });
+    let unknown = inputs.chain(corrections).filter(|(_, content)| !knows_units(shared, content));
+    unknown.map(|(path, _)| Problem::new(path, NO_SUCH_UNIT)).collect()
 }
 
 /// Every event with its form.

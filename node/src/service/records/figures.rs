@@ -3,6 +3,7 @@
 use dinhba_core::access::Action;
 use dinhba_core::command::Looked;
 use dinhba_core::date::Date;
+use dinhba_core::event::Event;
 use dinhba_core::registry::{self, ShardState};
 use dinhba_proto::v1;
 use tonic::Status;
@@ -10,7 +11,7 @@ use tonic::Status;
 use super::{Asked, RecordsService, Verdicts};
 use crate::service::answer::{broken, precondition, wrong};
 use crate::service::site::unit_words;
-use crate::service::{Caller, all_groups_here};
+use crate::service::{Caller, all_groups_here, id};
 
 /// Figures in one answer: a quarter of a message.
 const FIGURES_MAX: usize = 20_000;
@@ -21,9 +22,7 @@ impl RecordsService {
         caller: &Caller,
         request: &v1::FiguresRequest,
     ) -> Result<v1::FiguresReply, Status> {
-        let day =
-            |what: &str, text: &str| text.parse::<Date>().map_err(|error| wrong(what, format!("{what}: {error}")));
-        let days = (day("from", &request.from)?, day("to", &request.to)?);
+        let days: (Date, Date) = (id("from", &request.from)?, id("to", &request.to)?);
         if days.0 > days.1 {
             return Err(wrong("to", "to: the last day lies before the first"));
         }
@@ -46,7 +45,7 @@ impl RecordsService {
                     return Err(precondition(text));
                 }
                 left -= found.len();
-                let figure = |((day, event), count): ((Date, dinhba_core::event::Event), u64)| v1::Figure {
+                let figure = |((day, event), count): ((Date, Event), u64)| v1::Figure {
                     day: day.to_string(),
                     event: event.name().to_owned(),
                     count,
