@@ -685,7 +685,11 @@ pub enum Site {
 
 fn verifying_key(text: &str) -> Result<String, String> {
     let small = text.to_lowercase();
-    key_of(&small).map(|_| small).ok_or_else(|| "write the 64 hex digits of an Ed25519 key".to_owned())
+    key(&small).map(|_| small)
+}
+
+fn key(text: &str) -> Result<[u8; 32], String> {
+    key_of(&text.to_lowercase()).ok_or_else(|| "write the 64 hex digits of an Ed25519 key".to_owned())
 }
 
 fn kind(text: &str) -> Result<RecordKind, String> {
@@ -697,10 +701,7 @@ fn request(text: &str) -> Result<RequestId, String> {
 }
 
 fn mark(text: &str) -> Result<Mark, String> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
-    let (pairs, rest) = digits.as_deref().unwrap_or(&[0]).as_chunks::<2>();
-    let bytes = rest.is_empty().then(|| Mark(pairs.iter().map(|[high, low]| high << 4 | low).collect()));
-    bytes.ok_or_else(|| "write it as it was printed: hex digits".to_owned())
+    show::bytes_of(text).map(Mark).ok_or_else(|| "write it as it was printed: hex digits".to_owned())
 }
 
 /// Letters of a list's name: it is typed again with each import.

@@ -7,12 +7,12 @@ use dinhba_core::date::InstantMs;
 use dinhba_core::edit::GROUNDS;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RequestId, ShardId, SiteId};
-use dinhba_core::schema::{display, key_of};
+use dinhba_core::schema::display;
 use dinhba_core::signed_receipt::SignedReceipt;
-use dinhba_core::units::Directory;
 use serde_json::{Value as Json, json};
 
-use super::{Desk, Exit, Failure, request, show, verifying_key};
+use super::export::directory;
+use super::{Desk, Exit, Failure, key, request, show};
 use crate::client::Client;
 use crate::receipt::verify;
 use crate::request::Context;
@@ -49,8 +49,8 @@ pub enum Check {
         #[arg(long)]
         site: SiteId,
         /// The site's key: 64 hex digits, as `dinhba site list` shows them
-        #[arg(long, value_parser = verifying_key)]
-        public_key: String,
+        #[arg(long, value_parser = key)]
+        public_key: [u8; 32],
     },
 }
 
@@ -86,12 +86,11 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
     let failed = |error| Failure::File { what: file.display().to_string(), error };
     let text = fs::read_to_string(file).map_err(failed)?;
     let no_receipt = || Failure::usage(format!("{} is no receipt: it has one line of hex digits", file.display()));
-    let bytes = bytes_of(text.trim()).ok_or_else(no_receipt)?;
+    let bytes = show::bytes_of(text.trim()).ok_or_else(no_receipt)?;
     let receipt = SignedReceipt::from_bytes(&bytes).map_err(|_| no_receipt())?;
-    let key = key_of(public_key).ok_or_else(|| Failure::usage("write the 64 hex digits of an Ed25519 key"))?;
-    let proved = verify(&receipt, *site, &key);
+    let proved = verify(&receipt, *site, public_key);
     let proved = proved.map_err(|why| Failure::usage(format!("{} proves nothing: {why}", file.display())))?;
-    let units = Directory::vietnam().map_err(|error| Failure::usage(error.to_string()))?;
+    let units = directory()?;
     let mut lines = Vec::new();
     let mut objects = Vec::new();
     for ((header, shown), edit) in proved.iter().zip(&receipt.edits) {
@@ -113,16 +112,12 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
         ));
         let mut changes = Vec::new();
         for change in shown {
-            let name = if change.field == GROUNDS { "grounds".to_owned() } else { change.field.to_string() };
-            let value = match change.field {
-                GROUNDS => String::from_utf8_lossy(&change.value).into_owned(),
-                field => display(field, &change.value, &units),
+            let (name, value) = match change.field {
+                GROUNDS => ("grounds".to_owned(), String::from_utf8_lossy(&change.value).into_owned()),
+                field => (field.to_string(), display(field, &change.value, &units)),
             };
             let element = String::from_utf8_lossy(&change.element).into_owned();
-            lines.push(format!(
-                "  {name}{} = {value}",
-                if element.is_empty() { String::new() } else { format!("[{element}]") }
-            ));
+            lines.push(format!("  {} = {value}", show::field_name(&name, &element)));
             changes.push(json!({ "field": name, "element": element, "value": value }));
         }
         let withheld = edit.changes.len() - shown.len();
@@ -139,11 +134,4 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
     lines.push("The site with this key signed it. Whether it still holds, a look at the record says.".to_owned());
     desk.show(|| show::plain(&lines.join("\n")), || Json::Array(objects))?;
     Ok(Exit::Done)
-}
-
-fn bytes_of(digits: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> =
-        digits.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }

@@ -20,6 +20,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The bytes that hex digits stand for.
+pub(super) fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        digits.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
 pub(super) fn instant(ms: i64) -> String {
     if ms == 0 { String::new() } else { InstantMs(ms).to_string() }
 }
@@ -37,7 +45,7 @@ pub(super) fn moved_json(moved: &v1::Moved) -> Json {
     json!({ "field": moved.field, "element": moved.element, "dots": dots })
 }
 
-fn field_name(field: &str, element: &str) -> String {
+pub(super) fn field_name(field: &str, element: &str) -> String {
     if element.is_empty() { field.to_owned() } else { format!("{field}[{element}]") }
 }
 

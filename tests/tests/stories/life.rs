@@ -137,10 +137,12 @@ async fn a_day_at_a_commune_without_a_line() {
         other => panic!("{other:?}"),
     }
 
-    // A receipt for somebody else: the name of the dead is shown, and nothing else of him. Without a connection, with the key alone.
+    // A receipt for somebody else: the day of death is shown, and nothing else of him. Without a connection, with the key alone.
     let file = country.dir().join("receipt");
     let path = file.to_str().unwrap();
     dinhba(&country, &["receipt", &request.to_string(), "--show", "death_date", "-o", path]).unwrap();
+    let misspelt = dinhba(&country, &["receipt", &request.to_string(), "--show", "deathdate"]);
+    assert_eq!(misspelt.unwrap_err().0, Some(2));
     let site = country.sites[COMMUNE].id.to_string();
     let verify = |key: &str| {
         let mut command = Command::new(PROGRAM);

@@ -236,7 +236,7 @@ pub fn accepted_edits(
     context: &Context,
     shard: ShardId,
     request: RequestId,
-    shows: impl Fn(&Header, &Change) -> bool,
+    shows: impl Fn(&Change) -> bool,
 ) -> Result<Option<AcceptedEdits>, StoreError> {
     let tx = Tx::new(view, context);
     let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(shard, request))? else { return Ok(None) };
@@ -247,7 +247,7 @@ pub fn accepted_edits(
     let secrets: Vec<[u8; 32]> = tx.must(&key)?;
     let missing = || corrupt(&key, Malformed { what: "secrets: none of them gives the edit's hash" });
     let secret = secrets.iter().find(|secret| last.hash(secret) == receipt.hash).ok_or_else(missing)?;
-    let signed = edits.iter().map(|edit| SignedEdit::of(edit, secret, |change| shows(&edit.header, change)));
+    let signed = edits.iter().map(|edit| SignedEdit::of(edit, secret, &shows));
     let mut are_made_here = true;
     for (edit, number) in edits.iter().zip(receipt.first.counter..) {
         let place = tx.locate(shard, receipt.first.actor, number, &edit.hash(secret))?;

@@ -1,20 +1,26 @@
 //! Receipts for others: what a site wrote, under its signature. Making one is a look into the history of its records.
 
 use dinhba_core::command::Looked;
-use dinhba_core::edit::{Change, GROUNDS, Header};
+use dinhba_core::edit::{Change, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::ShardId;
 use dinhba_core::registry::{self, AcceptedEdits};
-use dinhba_core::schema::FieldId;
+use dinhba_core::schema::{FieldId, RecordKind};
 use dinhba_core::signed_receipt::SignedReceipt;
 use dinhba_proto::v1;
 use ed25519_dalek::Signer;
 use tonic::Status;
 
 use super::RecordsService;
+use crate::service::Caller;
 use crate::service::answer::{broken, not_found, precondition, wrong};
 use crate::service::convert::request_from_wire;
-use crate::service::{Caller, id};
+
+/// What the grounds are called among the fields.
+const GROUNDS_NAME: &str = "grounds";
+
+fn is_field(name: &str) -> bool {
+    RecordKind::OF_PEOPLE.into_iter().any(|kind| FieldId::named(kind, name).is_some())
+}
 
 impl RecordsService {
     pub(super) async fn receipt_of(
@@ -22,20 +28,18 @@ impl RecordsService {
         caller: &Caller,
         request: v1::ReceiptRequest,
     ) -> Result<v1::ReceiptReply, Status> {
-        let name = request_from_wire(request.request).map_err(|text| wrong("request", text.to_owned()))?;
-        let shard: ShardId = match request.shard.as_str() {
-            "" => self.shard_of("", &caller.claims).await?,
-            named => id("shard", named)?,
-        };
+        let name = request_from_wire(request.request).map_err(|text| wrong("request", text))?;
+        if let Some(unknown) = request.show.iter().find(|name| *name != GROUNDS_NAME && !is_field(name)) {
+            let unknown: String = unknown.chars().take(40).collect();
+            return Err(wrong("show", format!("show: {unknown:?} is no field: `dinhba fields` lists them")));
+        }
+        let shard = self.shard_of(&request.shard, &caller.claims).await?;
         let place = self.place_of(shard).await?;
         // Who may not is told so by the log, which keeps the attempt; and it is the barrier of a read: what was acknowledged before is found.
         self.log(caller, Looked::History, place.hosted, Some(shard), [0; 16]).await?;
-        let shows = |header: &Header, change: &Change| {
-            let is_named = |name: &String| FieldId::named(header.record_kind, name) == Some(change.field);
-            match change.field {
-                GROUNDS => request.show.iter().any(|name| name == "grounds"),
-                _ => request.show.iter().any(is_named),
-            }
+        let shows = |change: &Change| match change.field {
+            GROUNDS => request.show.iter().any(|name| name == GROUNDS_NAME),
+            field => request.show.contains(&field.to_string()),
         };
         let found = place.hosted.look(|view| registry::accepted_edits(view, &place.hosted.context, shard, name, shows));
         let found = found.map_err(|error| broken(&error))?;
