@@ -532,6 +532,8 @@ pub struct Accepted {
     pub receipt: Receipt,
     /// Whether the request had been accepted before: this is the answer to a retry.
     pub replayed: bool,
+    /// Whether it holds until a second person confirms it, and no longer than until one rejects it.
+    pub pending: bool,
 }
 
 /// Fields of a stale edit that are named: more than an officer's screen has.
@@ -656,6 +658,15 @@ pub struct ConflictEntry {
     pub since_ms: i64,
 }
 
+/// Set when an edit is first seen that waits for a second person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingEntry {
+    /// UTC milliseconds, by the clock of the site that keeps the entry.
+    pub since_ms: i64,
+    /// Whose edit it is: a name may be an alias.
+    pub author: AuthorId,
+}
+
 wire_struct! {
     Proposal { at_ms, commands }
     Cursor { epoch, position, running }
@@ -682,12 +693,13 @@ wire_struct! {
     Raise { level, now_ms }
     Forget { shard, peer, author }
     Receipt { shard, first, count, hash }
-    Accepted { receipt, replayed }
+    Accepted { receipt, replayed, pending }
     Stale { record, fields, more }
     Moved { key, dots }
     Refusal { code, text }
     Merged { shard, taken, cursor, folded, known, poisoned, rewound, parked, refused }
     ConflictEntry { since_ms }
+    PendingEntry { since_ms, author }
 }
 
 wire_code! { Looked, "kind of read" {

@@ -89,24 +89,24 @@ impl Wire for Dot {
     }
 }
 
-/// What an edit is. The kinds above `Reserved` are named now and refused until the feature level that brings them.
+/// What an edit is. The kinds that are reserved are named now and refused until the feature level that brings them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EditKind {
     /// Creates or changes a record.
     Change,
     /// Decides a conflict: overwrites all of its values with the right one, with grounds.
     Decision,
-    /// Reserved: a change that waits for a second person.
+    /// A change that waits for a second person: it shows at once, and is pending.
     Proposal,
-    /// Reserved: the second person's confirmation of a proposal.
+    /// The second person confirms an edit.
     Confirmation,
     /// Reserved: a record changes its home.
     Move,
-    /// Reserved: sets another edit aside.
+    /// Sets another edit aside until it is released.
     Hold,
-    /// Reserved: releases a held edit.
+    /// Releases a held edit.
     Release,
-    /// Reserved: discards a held edit.
+    /// Discards an edit that waits or is held.
     Reject,
     /// Reserved: a block of personal numbers.
     Grant,
@@ -123,9 +123,9 @@ impl EditKind {
     #[must_use]
     pub const fn since(self) -> Option<u16> {
         match self {
-            EditKind::Change | EditKind::Decision => Some(LEVEL_FIRST),
-            EditKind::Proposal | EditKind::Confirmation | EditKind::Move | EditKind::Hold => None,
-            EditKind::Release | EditKind::Reject | EditKind::Grant | EditKind::Unknown(_) => None,
+            EditKind::Change | EditKind::Decision | EditKind::Proposal | EditKind::Confirmation => Some(LEVEL_FIRST),
+            EditKind::Hold | EditKind::Release | EditKind::Reject => Some(LEVEL_FIRST),
+            EditKind::Move | EditKind::Grant | EditKind::Unknown(_) => None,
         }
     }
     /// The kind's word, as logs, tables and JSON print it.

@@ -39,10 +39,13 @@
 //! | `Seal` | position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, record | nothing: a search term points to a record |
 //! | `Number` | keyed hash | the records of the shard with this personal number |
+//! | `Life` | site | the site's lives as an author of the shard, in the order in which they came |
+//! | `Beside` | session counter | nothing: an edit of the request lies on a branch beside its author's first chain |
+//! | `Pending` | record name | [`PendingEntry`](crate::command::PendingEntry): an edit of the record waits for a second person |
 //! | `Figure` | day, event | how many of these events came on that day |
 //!
-//! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x21
-//! for holds, 0x22 for ledgers of numbers, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
+//! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x22
+//! for ledgers of numbers, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
 //! edit lies, here and nowhere else.
@@ -103,6 +106,12 @@ pub enum Space {
     Index = 0x1d,
     /// Whose a personal number is.
     Number = 0x1e,
+    /// Lives of sites.
+    Life = 0x1f,
+    /// Edits that wait for a second person.
+    Pending = 0x21,
+    /// Requests of edits beside their author's first chain.
+    Beside = 0x23,
     /// How many events there were, by day.
     Figure = 0x30,
 }
@@ -353,6 +362,30 @@ impl Keys {
             Some(record) => self.range(shard, Space::Conflict, &[&record.0]),
             None => self.range(shard, Space::Conflict, &[]),
         }
+    }
+
+    /// The lives of a site as an author of a shard.
+    #[must_use]
+    pub fn lives(self, shard: ShardId, site: SiteId) -> Vec<u8> {
+        self.key(shard, Space::Life, &[&site.0.to_be_bytes()])
+    }
+
+    /// That an edit of a request lies beside its author's first chain.
+    #[must_use]
+    pub fn beside(self, shard: ShardId, request: RequestId) -> Vec<u8> {
+        self.key(shard, Space::Beside, &[&request.session.0, &request.counter.to_be_bytes()])
+    }
+
+    /// That an edit of a record, by its name, waits for a second person.
+    #[must_use]
+    pub fn pending(self, shard: ShardId, record: RecordId, name: &Dot) -> Vec<u8> {
+        self.key(shard, Space::Pending, &[&record.0, &name.actor.0, &name.counter.to_be_bytes()])
+    }
+
+    /// All of a shard's edits that wait for a second person.
+    #[must_use]
+    pub fn all_pending(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Pending, &[])
     }
 
     /// Why the edit at a place is set aside.

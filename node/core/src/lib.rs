@@ -30,6 +30,8 @@ pub mod event;
 
 pub mod edit;
 
+pub mod standing;
+
 pub mod share;
 
 pub mod record;

@@ -8,16 +8,18 @@
 //!
 //! `clock` says, per author, the last edit of this record that is folded in: an author's edits arrive in the order of
 //! its chain, so one number per author is enough; an edit that goes by an alias has an entry of its own. Edits of
-//! different authors may arrive in any order: a write may name a dot that is not here yet, and `pending` remembers it until
+//! different authors may arrive in any order: a write may name a dot that is not here yet, and `awaited` remembers it until
 //! it comes. `shares` say how much of it each site wrote.
 //!
 //! The bytes: most fields of a record were written by few edits, so these are named once and each value points to its own.
 //!
 //! ```text
-//! record = kind shares clock edits fields pending
+//! record = kind shares clock edits fields awaited pending twins
 //! edits  = count (dot received)*                          rising; each is pointed to
 //! fields = count (field element count (place value)*)*    keys rising; `place` in `edits`, rising
-//! pending = count (dot field element)*                    rising
+//! awaited = count (dot field element)*                    rising
+//! pending = count (dot author)*                           rising
+//! twins  = whether edits of one request are taken for one
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,10 +29,11 @@ use crdts::{CmRDT, CvRDT, VClock};
 
 use crate::edit::{Change, DOT_BYTES, Dot, Edit, GROUNDS};
 use crate::encoding::{Malformed, Reader, Wire};
-use crate::ids::AuthorId;
+use crate::ids::{AuthorId, Hash};
 use crate::inject::is_armed;
 use crate::schema::{FieldId, RecordKind};
 use crate::share::Shares;
+use crate::standing::{standing_field, standing_key};
 
 /// A field, and which of its elements if it repeats.
 pub type FieldKey = (FieldId, Vec<u8>);
@@ -70,14 +73,18 @@ pub struct Record {
     pub shares: Shares,
     clock: VClock<AuthorId>,
     fields: BTreeMap<FieldKey, Vec<Tagged>>,
-    pending: BTreeSet<(Dot, FieldKey)>,
+    awaited: BTreeSet<(Dot, FieldKey)>,
+    /// The edits by which some of it is what it is and that wait for a second person, by name; and their authors.
+    pending: BTreeMap<Dot, AuthorId>,
+    /// Whether of some requests that were accepted twice only one acceptance is folded in: then an edit may name the other.
+    pub(crate) has_twins: bool,
 }
 
 impl std::fmt::Debug for Record {
     /// No values, and no keys of elements: one may be the number of a card.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let fields = self.fields.iter().map(|((field, element), values)| (field, element.len(), values));
-        write!(f, "{} of {:?}, pending {}: ", self.kind, self.clock, self.pending.len())?;
+        write!(f, "{} of {:?}, awaits {}: ", self.kind, self.clock, self.awaited.len())?;
         f.debug_list().entries(fields).finish()
     }
 }
@@ -122,7 +129,9 @@ impl Record {
             shares: Shares::default(),
             clock: VClock::new(),
             fields: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            has_twins: false,
         }
     }
 
@@ -161,12 +170,39 @@ impl Record {
         self.clock.get(author)
     }
 
+    /// The edits that wait for a second person and of which the record still shows something, by name; and their authors.
+    #[must_use]
+    pub fn pending(&self) -> &BTreeMap<Dot, AuthorId> {
+        &self.pending
+    }
+
+    /// What the record says of an edit's standing: the present values, several if they were written concurrently. Whoever wrote
+    /// them may have taken the record for one of another kind.
+    pub fn standing(&self, hash: &Hash) -> impl Iterator<Item = &Tagged> {
+        let key = standing_key(hash);
+        let fields = RecordKind::ALL.into_iter().filter_map(standing_field);
+        fields.flat_map(move |field| self.values(&(field, key.clone())))
+    }
+
+    /// Takes note that an edit which was folded in waits for a second person.
+    pub(crate) fn waits(&mut self, name: Dot, author: AuthorId) {
+        self.pending.insert(name, author);
+    }
+
+    /// What is replaced waits for nobody any more.
+    pub(crate) fn forget_replaced(&mut self) {
+        if !self.pending.is_empty() {
+            let shown: BTreeSet<&Dot> = self.fields.values().flatten().map(|tagged| &tagged.dot).collect();
+            self.pending.retain(|name, _| shown.contains(name));
+        }
+    }
+
     /// Whether it was overwritten under this name before it came.
     pub(crate) fn awaits(&self, name: impl FnOnce() -> Dot) -> bool {
         // Asked of every edit that comes, while hardly a record awaits any.
-        !self.pending.is_empty() && {
+        !self.awaited.is_empty() && {
             let name = name();
-            self.pending.range((name.clone(), FIRST_KEY)..).next().is_some_and(|(dot, _)| *dot == name)
+            self.awaited.range((name.clone(), FIRST_KEY)..).next().is_some_and(|(dot, _)| *dot == name)
         }
     }
 
@@ -178,14 +214,14 @@ impl Record {
         }
     }
 
-    /// Nothing pending stays that has come, or that an author whose edit came now has passed over.
+    /// Nothing awaited stays that has come, or that an author whose edit came now has passed over.
     fn passed(&mut self, now: &Dot) {
         let first = Dot { actor: now.actor, counter: 0 };
-        while let Some(passed) = self.pending.range((first.clone(), FIRST_KEY)..).next()
+        while let Some(passed) = self.awaited.range((first.clone(), FIRST_KEY)..).next()
             && passed.0 <= *now
         {
             let passed = passed.clone();
-            self.pending.remove(&passed);
+            self.awaited.remove(&passed);
         }
     }
 }
@@ -210,11 +246,11 @@ impl CmRDT for Record {
                     self.remove(&key, &dot);
                 } else {
                     crate::inject::sometimes("a value is overwritten before it comes", true);
-                    self.pending.insert((dot, key.clone()));
+                    self.awaited.insert((dot, key.clone()));
                 }
             }
             let coming = (write.dot.clone(), key);
-            if !self.pending.contains(&coming) {
+            if !self.awaited.contains(&coming) {
                 let (dot, key) = coming;
                 // Nearly all fields have one value.
                 let values = self.fields.entry(key).or_insert_with(|| Vec::with_capacity(1));
@@ -238,8 +274,8 @@ impl CvRDT for Record {
 
     /// A value stays if both have it, or if one has it and the other has neither seen nor overwritten it.
     fn merge(&mut self, other: Self) {
-        let here = Seen { clock: &self.clock, pending: &self.pending };
-        let there = Seen { clock: &other.clock, pending: &other.pending };
+        let here = Seen { clock: &self.clock, awaited: &self.awaited };
+        let there = Seen { clock: &other.clock, awaited: &other.awaited };
         let mut theirs = other.fields;
         for (key, values) in &mut self.fields {
             merge_values(key, values, theirs.remove(key).unwrap_or_default(), here, there);
@@ -251,9 +287,12 @@ impl CvRDT for Record {
         }
         self.fields.retain(|_, values| !values.is_empty());
         self.clock.merge(other.clock);
-        self.pending.extend(other.pending);
+        self.awaited.extend(other.awaited);
         let clock = &self.clock;
-        self.pending.retain(|(dot, _)| dot.counter > clock.get(&dot.actor));
+        self.awaited.retain(|(dot, _)| dot.counter > clock.get(&dot.actor));
+        self.pending.extend(other.pending);
+        self.forget_replaced();
+        self.has_twins |= other.has_twins;
         self.shares.merge(other.shares);
     }
 }
@@ -262,12 +301,12 @@ impl CvRDT for Record {
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     clock: &'a VClock<AuthorId>,
-    pending: &'a BTreeSet<(Dot, FieldKey)>,
+    awaited: &'a BTreeSet<(Dot, FieldKey)>,
 }
 
 impl Seen<'_> {
     fn has(&self, key: &FieldKey, dot: &Dot) -> bool {
-        dot.counter <= self.clock.get(&dot.actor) || self.pending.contains(&(dot.clone(), key.clone()))
+        dot.counter <= self.clock.get(&dot.actor) || self.awaited.contains(&(dot.clone(), key.clone()))
     }
 }
 
@@ -305,18 +344,20 @@ impl Wire for Record {
                 tagged.value.encode(out);
             }
         }
-        self.pending.iter().cloned().collect::<Vec<_>>().encode(out);
+        self.awaited.iter().cloned().collect::<Vec<_>>().encode(out);
+        self.pending.encode(out);
+        self.has_twins.encode(out);
     }
 
     fn bytes_hint(&self) -> usize {
         let of_field = |((_, element), values): (&FieldKey, &Vec<Tagged>)| {
             element.len() + values.iter().map(|tagged| tagged.value.len() + 5).sum::<usize>() + 5
         };
-        let of_pending = |(_, (_, element)): &(Dot, FieldKey)| element.len() + DOT_BYTES + 5;
+        let of_awaited = |(_, (_, element)): &(Dot, FieldKey)| element.len() + DOT_BYTES + 5;
         // Few edits wrote what a record shows; more of them make it grow.
         8 * DOT_BYTES
             + self.fields.iter().map(of_field).sum::<usize>()
-            + self.pending.iter().map(of_pending).sum::<usize>()
+            + self.awaited.iter().map(of_awaited).sum::<usize>()
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -339,11 +380,20 @@ impl Wire for Record {
         if pointed.contains(&false) {
             return Err(Malformed { what: "record: an edit without a value" });
         }
-        let pending: Vec<(Dot, FieldKey)> = Wire::decode(input)?;
-        if !pending.is_sorted_by(|one, next| one < next) {
+        let awaited: Vec<(Dot, FieldKey)> = Wire::decode(input)?;
+        if !awaited.is_sorted_by(|one, next| one < next) {
             return Err(Malformed { what: "record: what it waits for is out of order" });
         }
-        Ok(Record { kind, shares, clock, fields, pending: pending.into_iter().collect() })
+        let awaited = awaited.into_iter().collect();
+        Ok(Record {
+            kind,
+            shares,
+            clock,
+            fields,
+            awaited,
+            pending: Wire::decode(input)?,
+            has_twins: Wire::decode(input)?,
+        })
     }
 }
 
@@ -434,7 +484,8 @@ mod tests {
         idle.splice(edits + 37..edits + 37, more);
         assert!(Record::from_bytes(&idle).is_err(), "an edit to which nothing points");
         let mut astray = bytes.clone();
-        let place = bytes.len() - 1 - "Ba".len() - 1 - 1;
+        // After the last value nothing is awaited, nothing waits, and there are no twins.
+        let place = bytes.len() - 3 - "Ba".len() - 1 - 1;
         assert_eq!(bytes[place], 1, "the second value was written by the second edit");
         astray[place] = 2;
         assert!(Record::from_bytes(&astray).is_err(), "a place behind the last edit");
@@ -509,7 +560,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(folded.clone(), merged(&merged(&replicas[0], &replicas[1]), &replicas[2]));
-            prop_assert!(folded.pending.is_empty());
+            prop_assert!(folded.awaited.is_empty());
             prop_assert_eq!(Record::from_bytes(&folded.to_bytes()), Ok(folded));
         }
 

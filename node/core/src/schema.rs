@@ -246,6 +246,17 @@ pub enum Required {
     LivingFromAge(u16),
 }
 
+/// Which edits of a field one person cannot settle: they hold, and are pending until a second one confirms them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Second {
+    /// None.
+    No,
+    /// Those that replace or clear a value.
+    Replaced,
+    /// All but the one by which the record is made.
+    Always,
+}
+
 /// The form of a text beyond its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -377,6 +388,8 @@ pub struct Field {
     pub repeat: Repeat,
     /// When a record without it is incomplete.
     pub required: Required,
+    /// Which of its edits need a second person.
+    pub second: Second,
     /// The first feature level that has it.
     pub since: u16,
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Entering, Kinds, Transition, conflicts_of, enter};
+use super::family::alias;
+use super::fold::{Entering, Kinds, Transition, conflicts_of, edit_at, enter};
 use super::signposts::homes_here;
-use super::{Arrival, Context, GroupState, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
+use super::standing::{is_other, settles};
+use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
     Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
@@ -27,6 +29,7 @@ use crate::schema::RecordKind;
 use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
+use crate::standing::{Standing, check_kind, is_standing, needs_second, standing_key};
 use crate::store::{StateView, StoreError};
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -110,8 +113,8 @@ fn admit(
     };
     let action = match kind {
         _ if shard.info.is_ancestor() => Action::EditSites,
-        EditKind::Decision => Action::Resolve,
-        _ => Action::Edit,
+        EditKind::Change | EditKind::Proposal => Action::Edit,
+        _ => Action::Resolve,
     };
     Ok(match decide(group.level, &origin.claims, action, &shard.info.path) {
         Ok(()) => Ok(shard),
@@ -124,9 +127,14 @@ fn make(
     tx: &mut Tx<'_>,
     group: &GroupState,
     mut shard: ShardState,
-    command: EditCommand,
+    mut command: EditCommand,
     filed: Option<&Filed>,
 ) -> Result<Answer, StoreError> {
+    let needs = |part: &PartDraft| needs_second(command.kind, part.create, &part.changes);
+    if command.kind == EditKind::Change && command.parts.iter().any(needs) && !is_armed("no-second-person") {
+        // All of it, since a command is taken as a whole or not at all.
+        command.kind = EditKind::Proposal;
+    }
     // Of a caller with a certificate the door has made sure; a node of a newer version may have proposed it.
     if !level::has(group.level, command.origin.purpose.since()) {
         let text = format!("no such purpose at feature level {}: give another one, or raise the level", group.level);
@@ -140,6 +148,10 @@ fn make(
     }
     if let Some(text) = misplaced(&shard.info, &command.parts) {
         return Ok(Answer::refused(RefusalCode::Invalid, text));
+    }
+    let says_standing = command.parts.iter().flat_map(|part| &part.changes).any(|change| is_standing(change.field));
+    if says_standing && let Some(answer) = check_said(tx, &shard, &command)? {
+        return Ok(answer);
     }
     let head = head(tx, &shard)?;
     let mut transitions = Vec::with_capacity(command.parts.len());
@@ -164,12 +176,17 @@ fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<
     let edits = edits_of(tx, &receipt)?;
     let says = |(edit, part): (&Edit, &PartDraft)| {
         let header = &edit.header;
-        (header.kind, header.record, header.record_kind) == (command.kind, part.record, part.record_kind)
+        (asked(header.kind), header.record, header.record_kind) == (asked(command.kind), part.record, part.record_kind)
             && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
     };
     let is_filed = edits.iter().any(|edit| edit.header.event != Event::Change);
     let is_same = !is_filed && edits.len() == command.parts.len() && edits.iter().zip(&command.parts).all(says);
     Ok(answer_known(&command.origin, &edits, is_same, receipt))
+}
+
+/// What was asked for when an edit of that kind was made: whether a change is a proposal is decided here.
+fn asked(kind: EditKind) -> EditKind {
+    if kind == EditKind::Proposal { EditKind::Change } else { kind }
 }
 
 /// The same of an event: what was filled in counts, not what came of it, since the records have moved on.
@@ -203,7 +220,8 @@ fn answer_known(origin: &Origin, edits: &[Edit], is_same: bool, receipt: Receipt
         return named_before(origin, how);
     }
     sometimes("a request is answered again", true);
-    Answer::Accepted(Accepted { receipt, replayed: true })
+    let pending = edits.iter().any(Edit::needs_second);
+    Answer::Accepted(Accepted { receipt, replayed: true, pending })
 }
 
 fn named_before(origin: &Origin, how: &str) -> Answer {
@@ -329,6 +347,11 @@ pub fn check_form(
     }
     let has_grounds =
         |part: &PartDraft| part.changes.iter().any(|change| change.field == GROUNDS && !change.value.is_empty());
+    let standing = Standing::of_kind(kind);
+    if let Some(standing) = standing.filter(|standing| standing.needs_grounds() && !parts.iter().all(has_grounds)) {
+        let text = format!("that an edit is {} needs its grounds: say why", standing.name());
+        found(FormPlace::Grounds, RefusalCode::Invalid, text);
+    }
     if kind == EditKind::Decision && !parts.iter().all(has_grounds) {
         let text = "a decision needs its grounds: say why this value is right".to_owned();
         found(FormPlace::Grounds, RefusalCode::Invalid, text);
@@ -347,6 +370,9 @@ pub fn check_form(
         }
         if part.create && part.record != RecordId::derive(request, index as u32) {
             let text = "the id of a new record must be derived from its request and part";
+            invalid(FormPlace::Part(index), text);
+        }
+        if let Err(text) = check_kind(kind, &part.changes) {
             invalid(FormPlace::Part(index), text);
         }
         if part.changes.iter().all(|change| change.field == GROUNDS) {
@@ -412,7 +438,7 @@ fn check_against_state(
     command: &EditCommand,
     part: &PartDraft,
     dot: Dot,
-) -> Result<Result<Transition, Answer>, StoreError> {
+) -> Result<Result<Option<Transition>, Answer>, StoreError> {
     let old = tx.record(shard.info.shard, part.record)?;
     let fresh = Record::new(part.record_kind);
     // The id of a new record derives from its request: another shard that has it took this request, or its like.
@@ -458,7 +484,12 @@ fn check_against_state(
     if let Some(text) = overfills(&current.shares, &weight) {
         return Ok(Err(Answer::refused(RefusalCode::Rule, format!("record {}: {text}", part.record))));
     }
-    let kinds = Kinds { edit: command.kind, record: part.record_kind };
+    if part.changes.iter().any(|change| is_standing(change.field)) {
+        // What it makes of the record, all of its edits say together; and nobody is kept from saying it.
+        return Ok(Ok(None));
+    }
+    let waits = needs_second(command.kind, part.create, &part.changes).then_some(dot.actor);
+    let kinds = Kinds { edit: command.kind, record: part.record_kind, waits };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, level, old, kinds, &weight, write);
     let bytes_max = limits(level).record_bytes;
@@ -472,8 +503,74 @@ fn check_against_state(
     }
     Ok(match transition.breaks() {
         Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),
-        None => Ok(transition),
+        None => Ok(Some(transition)),
     })
+}
+
+/// Why the command may not say how these edits stand, if it may not: all edits of one command stand alike.
+fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<Option<Answer>, StoreError> {
+    let mut spoken_of: BTreeSet<(AuthorId, u64)> = BTreeSet::new();
+    let (mut of, mut is_any_pending, mut is_any_held, mut is_any_whole) = (0, false, false, false);
+    for part in &command.parts {
+        let Some(change) = part.changes.iter().find(|change| is_standing(change.field)) else { continue };
+        let Some(target) = edit_of(tx, shard.info.shard, part.record, &change.element)? else {
+            let text = format!("record {} has no such edit: `history` shows them, and their hashes", part.record);
+            return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
+        };
+        let Spoken { edit, aside, is_pending } = target;
+        let header = &edit.header;
+        if settles(command.kind, change) && !is_other(&command.origin.claims, &header.origin.claims) {
+            let text = "a second person must say so, with a certificate of her own: you wrote this edit";
+            return Ok(Some(Answer::refused(RefusalCode::Denied, text)));
+        }
+        if edit.standing_change().is_some() {
+            let text = "it says how another edit stands: speak of that one";
+            return Ok(Some(Answer::refused(RefusalCode::Rule, text)));
+        }
+        is_any_pending |= is_pending;
+        is_any_held |= aside == Some(Poison::Held);
+        is_any_whole |= aside.is_none();
+        spoken_of.insert((header.author.id(), header.number - u64::from(header.part)));
+        of = header.of as usize;
+    }
+    let Some(standing) = Standing::of_kind(command.kind) else { return Ok(None) };
+    if spoken_of.len() != 1 || command.parts.len() != of {
+        let text = format!("the edits of one command stand alike: there are {of}, say it of each of them at once");
+        return Ok(Some(Answer::refused(RefusalCode::Invalid, text)));
+    }
+    let refused = match standing {
+        Standing::Confirmed if !is_any_pending => Some("nothing of it waits for a second person"),
+        Standing::Rejected if !is_any_pending && !is_any_held => {
+            Some("it neither waits for a second person nor is held: correct the record, or hold the edit first")
+        }
+        Standing::Held if !is_any_whole => Some("it is set aside already"),
+        Standing::Released if !is_any_held => Some("it is not held"),
+        _ => None,
+    };
+    Ok(refused.map(|text| Answer::refused(RefusalCode::Rule, text)))
+}
+
+/// An edit of which another one speaks.
+struct Spoken {
+    edit: Edit,
+    aside: Option<Poison>,
+    is_pending: bool,
+}
+
+/// The edit of a record with that element of its standing.
+fn edit_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<Option<Spoken>, StoreError> {
+    for (_, place) in tx.range::<Dot>(tx.keys().history(shard, record))? {
+        let (edit, hash) = edit_at(tx, shard, &place)?;
+        if standing_key(&hash) == key {
+            let aside: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
+            let names = [edit.dot(), alias(&edit.dot(), &hash)];
+            let record = tx.record(shard, record)?;
+            let is_pending =
+                record.is_some_and(|(record, _)| names.iter().any(|name| record.pending().contains_key(name)));
+            return Ok(Some(Spoken { edit, aside, is_pending }));
+        }
+    }
+    Ok(None)
 }
 
 /// Why this site may not write so much more into a record, if it may not: the sites above would take it for a flood one day.
@@ -496,7 +593,7 @@ fn number(
     shard: &mut ShardState,
     (command, filed): (EditCommand, Option<&Filed>),
     head: Head,
-    transitions: Vec<Transition>,
+    transitions: Vec<Option<Transition>>,
 ) -> Result<Answer, StoreError> {
     let Head { author, mut number, hash: mut previous } = head;
     let secret_key = tx.keys().secret(shard.info.shard, author, command.origin.request.session);
@@ -508,7 +605,7 @@ fn number(
     let secret = secrets[0];
     let (first, of, now_ms) = (number + 1, command.parts.len() as u32, command.origin.received_ms);
     let mut edits = Vec::with_capacity(command.parts.len());
-    let mut all_bytes = 0;
+    let (mut all_bytes, mut pending) = (0, false);
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
@@ -534,6 +631,7 @@ fn number(
             extensions: form.into_iter().collect(),
         };
         let edit = Edit { header, changes: draft.changes };
+        pending |= edit.needs_second();
         let bytes = edit.to_bytes();
         if bytes.len() > EDIT_BYTES_MAX {
             let text = format!("an edit may have {EDIT_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
@@ -552,12 +650,11 @@ fn number(
     }
     for ((edit, bytes, hash), transition) in edits.into_iter().zip(transitions) {
         let dot = Dot { actor: author, counter: edit.header.number };
-        let transition = Some(transition);
         enter(tx, shard, Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition }, now_ms)?;
     }
     sometimes("a conflict is decided", command.kind == EditKind::Decision);
     tx.put_shard(shard);
     let first = Dot { actor: author, counter: first };
     let receipt = Receipt { shard: shard.info.shard, first, count: of, hash: previous };
-    Ok(Answer::Accepted(Accepted { receipt, replayed: false }))
+    Ok(Answer::Accepted(Accepted { receipt, replayed: false, pending }))
 }

@@ -128,6 +128,14 @@ impl Tx<'_> {
         Ok(None)
     }
 
+    /// Where the edit lies that has a lower number, or the same, on the way down from a place of an author.
+    pub(super) fn way(&self, shard: ShardId, author: AuthorId, from: &Dot, number: u64) -> Result<Dot, StoreError> {
+        Ok(match self.tree(shard, author)? {
+            Some(tree) => tree.way(from, number),
+            None => Dot { actor: author, counter: number },
+        })
+    }
+
     /// An author's tree; none if its chain never branched.
     fn tree(&self, shard: ShardId, author: AuthorId) -> Result<Option<Tree>, StoreError> {
         match self.author(shard, author)? {
@@ -224,6 +232,15 @@ pub(super) struct Held {
     pub edit: Edit,
     /// Why it is set aside, if it is.
     pub poison: Option<Poison>,
+    /// Whether it waits for a second person, by what its author wrote.
+    pub needs_second: bool,
+}
+
+impl Held {
+    /// An edit as its author wrote it.
+    pub fn new(place: Dot, (edit, hash): (Edit, Hash), poison: Option<Poison>) -> Self {
+        Held { place, hash, needs_second: edit.needs_second(), edit, poison }
+    }
 }
 
 /// What one of a record's edits was called by its author, and is called.

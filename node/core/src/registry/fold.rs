@@ -1,22 +1,24 @@
 //! The one place where an edit enters log, chain, record, indexes and digests; and the refolding of a record from its
 //! edits, which gives the same state as if they had come in any other order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
+use super::standing::{Judged, judge, may_have_twin, note_life};
 use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, figures, numbers, signposts, time};
-use crate::command::{ConflictEntry, ConflictKey, Digest, Receipt, ShardInfo};
+use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
-use crate::ids::{Hash, RecordId, ShardId, SiteId};
+use crate::ids::{AuthorId, Hash, RecordId, ShardId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::lens;
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
+use crate::standing::check_kind;
 use crate::store::{StateView, StoreError};
 
 /// The running hash of a stream after one more edit.
@@ -48,6 +50,7 @@ pub(super) struct Derived {
     conflicts: BTreeSet<ConflictKey>,
     terms: BTreeSet<Term>,
     numbers: BTreeSet<Term>,
+    pending: BTreeMap<Dot, AuthorId>,
 }
 
 impl Derived {
@@ -56,7 +59,8 @@ impl Derived {
         let terms = if is_searched { search::terms(level, record, index_key) } else { BTreeSet::new() };
         let is_numbered = touches(field::PERSONAL_NUMBER);
         let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
-        Derived { terms, numbers, ..Derived::disputes(level, record, touches) }
+        let pending = record.pending().clone();
+        Derived { terms, numbers, pending, ..Derived::disputes(level, record, touches) }
     }
 
     /// The conflicts alone.
@@ -152,6 +156,7 @@ pub(crate) fn enter(
     let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
     let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
     let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
+    note_life(tx, shard, header, &place)?;
 
     append(tx, shard, (edit, hash, bytes), from, &place);
     figures::count(tx, id, header, true)?;
@@ -176,8 +181,15 @@ pub(crate) fn enter(
     let is_apart = match poison {
         Some(Poison::Flood) => is_apart_by_name,
         // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
-        Some(_) => name != dot || is_awaited(),
-        None => name != dot || is_awaited() || is_entangled(tx, id, edit, aside)?,
+        Some(_) => name != dot || is_awaited() || is_spoken_of(&old, &hash),
+        None => {
+            name != dot
+                || is_awaited()
+                || is_spoken_of(&old, &hash)
+                || edit.standing_change().is_some()
+                || may_have_twin(tx, shard, header, &place)?
+                || is_entangled(tx, id, edit, aside)?
+        }
     };
     let is_taken = || match &old {
         _ if poison.is_some() || transition.is_some() => true,
@@ -194,12 +206,18 @@ pub(crate) fn enter(
     let level = tx.level()?;
     let by_edit = |tx: &Tx<'_>, old| {
         let write = Write::of(edit, name.clone());
-        Transition::by_edit(tx.context, level, old, Kinds::of(header), &weight, write)
+        Transition::by_edit(tx.context, level, old, Kinds::of(edit), &weight, write)
     };
     let transition = transition.unwrap_or_else(|| by_edit(tx, old));
     debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
     replace(tx, shard, header.record, transition, now_ms)?;
     Ok(None)
+}
+
+/// Whether it takes all edits of a record to say what one with this hash counts for: something was said of it before it came, or
+/// there are twins, of which it may name the one that does not count.
+fn is_spoken_of(old: &Option<(Record, Vec<u8>)>, hash: &Hash) -> bool {
+    old.as_ref().is_some_and(|(record, _)| record.has_twins || record.standing(hash).next().is_some())
 }
 
 /// Appends an edit to the stream and to its record's history.
@@ -222,15 +240,31 @@ fn append(
 }
 
 /// Keeps an edit that lies at a place out of its record, and out of the figures.
-fn set_aside(
+fn set_aside(tx: &mut Tx<'_>, shard: &mut ShardState, edit: (&Dot, &Header), poison: Poison) -> Result<(), StoreError> {
+    mark(tx, shard, edit, (None, Some(poison)))
+}
+
+/// Puts why an edit that lies at a place is set aside in the place of why it was.
+fn mark(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     (place, header): (&Dot, &Header),
-    poison: Poison,
+    (was, is): (Option<Poison>, Option<Poison>),
 ) -> Result<(), StoreError> {
-    shard.poisoned += 1;
-    tx.put(tx.keys().poison(shard.info.shard, place), &poison);
-    figures::count(tx, shard.info.shard, header, false)
+    if was == is {
+        return Ok(());
+    }
+    let counted = |poison: Option<Poison>| u64::from(poison.is_some_and(Poison::is_counted));
+    shard.poisoned = shard.poisoned + counted(is) - counted(was);
+    let key = tx.keys().poison(shard.info.shard, place);
+    match is {
+        Some(poison) => tx.put(key, &poison),
+        None => tx.delete(key),
+    }
+    if was.is_some() == is.is_some() {
+        return Ok(());
+    }
+    figures::count(tx, shard.info.shard, header, is.is_none())
 }
 
 /// Folds the record of an edit anew that is called otherwise from now on; if it is the record `at_hand`, returns true
@@ -266,11 +300,15 @@ pub(super) fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit,
 pub(crate) struct Kinds {
     pub edit: EditKind,
     pub record: RecordKind,
+    /// Its author, if it waits for a second person.
+    pub waits: Option<AuthorId>,
 }
 
 impl Kinds {
-    fn of(header: &Header) -> Self {
-        Kinds { edit: header.kind, record: header.record_kind }
+    /// Of an edit of which nobody has said anything.
+    fn of(edit: &Edit) -> Self {
+        let Header { kind, record_kind, author, .. } = &edit.header;
+        Kinds { edit: *kind, record: *record_kind, waits: edit.needs_second().then(|| author.id()) }
     }
 }
 
@@ -283,7 +321,12 @@ fn fold_in(record: &mut Record, kinds: Kinds, mut write: Write) {
             change.overwrites = record.dots(&(change.field, change.element.clone()));
         }
     }
+    let name = write.dot.clone();
     record.apply(write);
+    if let Some(author) = kinds.waits {
+        record.waits(name, author);
+    }
+    record.forget_replaced();
 }
 
 /// The first acceptance of a request that comes here is the one that a retry is told. It names its edits as they were
@@ -378,6 +421,13 @@ pub(super) fn replace_derived(
         tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
     }
     shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
+    for name in before.pending.keys().filter(|name| !after.pending.contains_key(name)) {
+        tx.delete(keys.pending(home, id, name));
+    }
+    for (name, author) in after.pending.iter().filter(|(name, _)| !before.pending.contains_key(name)) {
+        tx.put(keys.pending(home, id, name), &PendingEntry { since_ms: now_ms, author: *author });
+    }
+    shard.pending = shard.pending + after.pending.len() as u64 - before.pending.len() as u64;
     numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
 }
 
@@ -402,32 +452,50 @@ fn conflicts_among(level: u16, record: &Record, touches: impl Fn(FieldId) -> boo
 pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let old = tx.record(home, id)?;
-    let mut held = Vec::new();
+    let (mut held, mut marked) = (Vec::new(), BTreeMap::new());
     for (_, place) in tx.range::<Dot>(tx.keys().history(home, id))? {
         let poison: Option<Poison> = tx.get(&tx.keys().poison(home, &place))?;
-        if poison != Some(Poison::Flood) {
-            let (edit, hash) = edit_at(tx, home, &place)?;
-            held.push(Held { place, hash, edit, poison });
+        if poison == Some(Poison::Flood) {
+            continue;
         }
+        let edit = edit_at(tx, home, &place)?;
+        // What the others say of it is found out anew.
+        let by_others = poison.filter(|poison| poison.is_by_others());
+        if let Some(poison) = by_others {
+            marked.insert(place.clone(), poison);
+        }
+        held.push(Held::new(place, edit, poison.filter(|_| by_others.is_none())));
     }
     // Of what kind a record is, edits that a flood set aside say too: what was there before has heard them.
     let sound = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind);
     let kind = sound.chain(old.as_ref().map(|(record, _)| record.kind)).min();
     let before = old.as_ref().map(|(record, _)| record.shares.clone()).unwrap_or_default();
-    let shares = share_out(tx, shard, &before, &mut held)?;
+    let shares = share_out(tx, shard, &before, (&mut held, &marked))?;
     let names = resolve(tx, home, &mut held)?;
+    let Judged { aside, is_pending, has_twins } = judge(tx, &shard.info, &mut held, &names)?;
+    for (Held { place, edit, poison, .. }, is) in held.iter().zip(&aside) {
+        if poison.is_none() {
+            mark(tx, shard, (place, &edit.header), (marked.get(place).copied(), *is))?;
+        }
+    }
     let new = kind.map(|kind| {
         let mut new = Record::new(kind);
         new.shares = shares;
-        let sound = held.iter().zip(names).filter(|(held, _)| held.poison.is_none());
-        sound.for_each(|(Held { edit, .. }, name)| fold_in(&mut new, Kinds::of(&edit.header), Write::of(edit, name)));
+        new.has_twins = has_twins;
+        for (at, (Held { edit, poison, .. }, name)) in held.iter().zip(names).enumerate() {
+            if poison.is_none() && aside[at].is_none() {
+                let waits = is_pending[at].then(|| edit.header.author.id());
+                let kinds = Kinds { edit: edit.header.kind, record: edit.header.record_kind, waits };
+                fold_in(&mut new, kinds, Write::of(edit, name));
+            }
+        }
         new
     });
     let transition = Transition::whole(tx.context, tx.level()?, old, new);
     replace(tx, shard, id, transition, now_ms)
 }
 
-/// A record as its edits alone make it, and whether those of them are marked that a flood sets aside: for whoever checks a
+/// A record as its edits alone make it, and whether those of them are marked that the others set aside: for whoever checks a
 /// state. What is stored of either must be this, and bears no witness for itself.
 ///
 /// # Errors
@@ -442,24 +510,24 @@ pub fn folded_anew(
     let Some(mut state) = tx.shard(shard)? else { return Ok((None, true)) };
     let places: BTreeSet<Dot> = tx.range(keys.history(shard, record))?.into_iter().map(|(_, place)| place).collect();
     tx.delete(keys.record(shard, record));
-    let marked = flooded(&tx, shard, &places)?;
-    for place in &marked {
+    let marked = marks(&tx, shard, &places)?;
+    for (place, poison) in &marked {
         let (edit, _) = edit_at(&tx, shard, place)?;
-        tx.delete(keys.poison(shard, place));
-        figures::count(&mut tx, shard, &edit.header, true)?;
+        mark(&mut tx, &mut state, (place, &edit.header), (Some(*poison), None))?;
     }
     refold(&mut tx, &mut state, record, 0)?;
-    let is_marked = flooded(&tx, shard, &places)? == marked;
+    let is_marked = marks(&tx, shard, &places)? == marked;
     Ok((tx.record(shard, record)?.map(|(record, _)| record), is_marked))
 }
 
-/// Those of these edits that a flood set aside.
-fn flooded(tx: &Tx<'_>, shard: ShardId, places: &BTreeSet<Dot>) -> Result<BTreeSet<Dot>, StoreError> {
-    let mut found = BTreeSet::new();
+/// Why those of these edits are set aside that others of their record set aside.
+fn marks(tx: &Tx<'_>, shard: ShardId, places: &BTreeSet<Dot>) -> Result<BTreeMap<Dot, Poison>, StoreError> {
+    let mut found = BTreeMap::new();
     for place in places {
-        if tx.get(&tx.keys().poison(shard, place))? == Some(Poison::Flood) {
-            found.insert(place.clone());
-        }
+        let poison: Option<Poison> = tx.get(&tx.keys().poison(shard, place))?;
+        found.extend(
+            poison.filter(|poison| poison.is_by_others() || *poison == Poison::Flood).map(|it| (place.clone(), it)),
+        );
     }
     Ok(found)
 }
@@ -469,7 +537,7 @@ fn share_out(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     before: &Shares,
-    held: &mut Vec<Held>,
+    (held, marked): (&mut Vec<Held>, &BTreeMap<Dot, Poison>),
 ) -> Result<Shares, StoreError> {
     if is_armed("unbounded-shares") {
         return Ok(Shares::default());
@@ -484,7 +552,7 @@ fn share_out(
     let (stay, flood): (Vec<Held>, Vec<Held>) =
         held.drain(..).partition(|held| held.poison.is_some() || counts.next().unwrap_or(true));
     for Held { place, edit, .. } in &flood {
-        set_aside(tx, shard, (place, &edit.header), Poison::Flood)?;
+        mark(tx, shard, (place, &edit.header), (marked.get(place).copied(), Some(Poison::Flood)))?;
     }
     *held = stay;
     Ok(shares)
@@ -502,5 +570,6 @@ pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poi
         return Some(Poison::Kind);
     }
     let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());
-    (!valid).then_some(Poison::Value)
+    let is_of_kind = check_kind(header.kind, &edit.changes).is_ok();
+    (!valid || !is_of_kind).then_some(Poison::Value)
 }

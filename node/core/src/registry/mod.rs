@@ -21,6 +21,7 @@ mod past;
 mod raise;
 mod renew;
 mod signposts;
+mod standing;
 mod time;
 mod tx;
 
@@ -156,8 +157,13 @@ pub struct ShardState {
     pub households: u64,
     /// Open conflicts.
     pub conflicts: u64,
-    /// Edits set aside.
+    /// Edits set aside that want a higher level or a look: see [`Poison::is_counted`].
     pub poisoned: u64,
+    /// Edits that wait for a second person.
+    pub pending: u64,
+    /// Sites that have had several lives as its authors, or whose chains branch: of these, one request may have been accepted
+    /// twice.
+    pub reborn: Vec<SiteId>,
 }
 
 impl ShardState {
@@ -176,6 +182,8 @@ impl ShardState {
             households: 0,
             conflicts: 0,
             poisoned: 0,
+            pending: 0,
+            reborn: Vec::new(),
         }
     }
 }
@@ -251,17 +259,27 @@ pub enum Poison {
     /// Its site floods the record with edits, and this one is beyond the first of its life: see [`crate::share`]. Looked at
     /// after the others, so that what each of them says of an edit does not change.
     Flood,
+    /// Another edit is an acceptance of the same request, and counts.
+    Twin,
+    /// An officer holds it.
+    Held,
+    /// An officer rejected it.
+    Rejected,
+    /// It says of another edit what its author may not say of it.
+    Void,
 }
 
 wire_struct! {
     GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
-    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned }
+    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned, pending, reborn }
     AuthorState { author, number, hash, from, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }
 }
 wire_code! { Parked, "reason of parking" { 2 => Chain } }
-wire_code! { Poison, "reason of setting aside" { 1 => Level, 2 => Kind, 3 => Value, 4 => Flood } }
+wire_code! { Poison, "reason of setting aside" {
+    1 => Level, 2 => Kind, 3 => Value, 4 => Flood, 5 => Twin, 6 => Held, 7 => Rejected, 8 => Void,
+} }
 
 impl Parked {
     /// The word that tables and JSON print.
@@ -274,6 +292,18 @@ impl Parked {
 }
 
 impl Poison {
+    /// Whether it is said by the other edits of its record: then it is judged anew whenever they are folded anew.
+    #[must_use]
+    pub fn is_by_others(self) -> bool {
+        matches!(self, Poison::Twin | Poison::Held | Poison::Rejected | Poison::Void)
+    }
+
+    /// Whether somebody must do something about it. What officers decided is as it should be.
+    #[must_use]
+    pub fn is_counted(self) -> bool {
+        !self.is_by_others()
+    }
+
     /// The word that tables and JSON print.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -282,6 +312,10 @@ impl Poison {
             Poison::Kind => "kind",
             Poison::Value => "value",
             Poison::Flood => "flood",
+            Poison::Twin => "twin",
+            Poison::Held => "held",
+            Poison::Rejected => "rejected",
+            Poison::Void => "void",
         }
     }
 }

@@ -13,11 +13,13 @@ use crdts::CmRDT;
 
 use super::family::{Held, resolve};
 use super::fold::edit_at;
+use super::standing::judge;
 use super::{Context, Poison, Tx};
 use crate::date::{Date, InstantMs, PartialDate};
 use crate::edit::{Dot, Header};
 use crate::ids::{RecordId, ShardId};
 use crate::record::{FieldKey, Record, Write};
+use crate::standing::Standing;
 use crate::store::{StateView, StoreError};
 
 /// As of when a record is wanted.
@@ -42,9 +44,14 @@ impl AsOf {
         PartialDate::from_bytes(&header.valid_from).map_or(received, PartialDate::earliest)
     }
 
-    fn counts(&self, header: &Header) -> bool {
+    fn is_known(&self, header: &Header) -> bool {
         self.known.is_none_or(|known| header.origin.received_ms <= known.0)
-            && self.in_law.is_none_or(|day| AsOf::day_of(header) <= day)
+    }
+
+    /// What is said of another edit holds from the beginning: what was rejected never held.
+    fn counts(&self, header: &Header) -> bool {
+        let holds = |day| AsOf::day_of(header) <= day || Standing::of_kind(header.kind).is_some();
+        self.is_known(header) && self.in_law.is_none_or(holds)
     }
 }
 
@@ -82,14 +89,24 @@ pub fn as_of(
     for key in keys {
         let place: Dot = tx.must(&key)?;
         let poison: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
-        if poison != Some(Poison::Flood) {
-            let (edit, hash) = edit_at(&tx, shard, &place)?;
-            held.push(Held { place, hash, edit, poison });
+        if poison == Some(Poison::Flood) {
+            continue;
         }
+        let edit = edit_at(&tx, shard, &place)?;
+        // What was not known yet says nothing of the others.
+        let poison = poison.filter(|poison| !poison.is_by_others());
+        held.push(Held::new(place, edit, poison));
     }
-    let names = resolve(&tx, shard, &mut held)?;
-    let sound = held.into_iter().zip(names).filter(|(held, _)| held.poison.is_none());
-    let writes = sound.map(|(Held { edit, .. }, name)| (Write::of(&edit, name), edit.header));
+    let mut names = resolve(&tx, shard, &mut held)?;
+    let mut is_known = held.iter().map(|held| as_of.is_known(&held.edit.header)).collect::<Vec<_>>().into_iter();
+    let (known, unknown): (Vec<_>, Vec<_>) = held.into_iter().zip(names).partition(|_| is_known.next() == Some(true));
+    (held, names) = known.into_iter().unzip();
+    let Some(state) = tx.shard(shard)? else { return Ok(Past::Nothing) };
+    let judged = judge(&tx, &state.info, &mut held, &names)?;
+    let (known, unknown) =
+        (held.into_iter().zip(names).zip(judged.aside), unknown.into_iter().zip(std::iter::repeat(None)));
+    let sound = known.chain(unknown).filter(|((held, _), aside)| held.poison.is_none() && aside.is_none());
+    let writes = sound.map(|((Held { edit, .. }, name), _)| (Write::of(&edit, name), edit.header));
     let (counting, others): (Vec<_>, Vec<_>) = writes.partition(|(_, header)| as_of.counts(header));
     // What was replaced by edits that do not count.
     let mut passed_over: BTreeMap<(Dot, FieldKey), Vec<Dot>> = BTreeMap::new();

@@ -111,7 +111,8 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
     let mut waiting = BTreeSet::new();
     for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
         // No level brings it back; what is folded now counts with it, when its record is folded anew.
-        if poison == Poison::Flood {
+        // What other edits say of one is found out anew where its record is.
+        if poison == Poison::Flood || poison.is_by_others() {
             continue;
         }
         let (edit, _) = edit_at(tx, home, &poison_place(&key)?)?;

@@ -77,6 +77,10 @@ codes! {
         5 "delivered" "Đã trả", 6 "expired" "Hết hạn", 7 "lost" "Đã mất", 8 "revoked" "Đã thu hồi", 9 "held" "Đang giữ",
         10 "damaged" "Bị hỏng", 11 "void" "Hết giá trị sử dụng", 12 "rejected" "Từ chối cấp",
     ];
+    /// What was said of an edit.
+    STANDING = [
+        1 "confirmed" "Đã xác nhận", 2 "rejected" "Bác bỏ", 3 "held" "Tạm đình chỉ", 4 "released" "Bỏ tạm đình chỉ",
+    ];
     /// Why somebody is away for a while.
     ABSENCE_REASON = [
         1 "work" "Làm việc" = "Đi làm" | "Đi làm ăn xa", 2 "study" "Học tập" = "Đi học", 3 "treatment" "Chữa bệnh",

@@ -1,7 +1,7 @@
 //! The table of fields. The numbers in brackets are those of the 26 fields of article 9, Law 26/2023/QH15.
 
 use super::codes;
-use super::{Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, Search, Sensitivity, Shape};
+use super::{Class, Field, FieldId, Form, Part, RecordKind, Repeat, Required, Search, Second, Sensitivity, Shape};
 use super::{Struct, Tense, Type};
 use crate::level::LEVEL_FIRST;
 
@@ -77,6 +77,8 @@ pub mod field {
         STAY = 31;
         /// \[3\] Personal numbers that were cancelled, by their digits: each is nobody else's for ever.
         FORMER_NUMBER = 32;
+        /// How edits of the record stand, by their hashes.
+        STANDING = 33;
         /// \[23\] The head of a household.
         HEAD = 1001;
         /// Where a household lives.
@@ -89,6 +91,8 @@ pub mod field {
         HOUSEHOLD_NOTE = 1005;
         /// When a household ended.
         HOUSEHOLD_DISSOLVED = 1006;
+        /// How edits of a household's record stand, by their hashes.
+        HOUSEHOLD_STANDING = 1007;
         /// The id of a site.
         SITE = 2001;
         /// The unit that it serves.
@@ -255,6 +259,7 @@ const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) 
         search: Search::No,
         repeat: Repeat::Once,
         required: Required::Never,
+        second: Second::No,
         since: LEVEL_FIRST,
     }
 }
@@ -287,6 +292,9 @@ impl Field {
     const fn required(self, required: Required) -> Self {
         Field { required, ..self }
     }
+    const fn second(self, second: Second) -> Self {
+        Field { second, ..self }
+    }
 }
 
 /// Every field, in order of its id.
@@ -297,10 +305,11 @@ pub static FIELDS: &[Field] = &[
     person(field::OTHER_NAME, "other_name", "Tên gọi khác", Type::Text { chars_max: 180, shape: Shape::Name })
         .search(Search::Words),
     person(field::PERSONAL_NUMBER, "personal_number", "Số định danh cá nhân", Type::Number)
-        .search(Search::Exact).required(Required::Always),
+        .search(Search::Exact).required(Required::Always).second(Second::Replaced),
     person(field::BIRTH_DATE, "birth_date", "Ngày, tháng, năm sinh", PAST)
-        .search(Search::Exact).required(Required::Always),
-    person(field::SEX, "sex", "Giới tính", Type::Code(codes::SEX)).required(Required::Always),
+        .search(Search::Exact).required(Required::Always).second(Second::Replaced),
+    person(field::SEX, "sex", "Giới tính", Type::Code(codes::SEX))
+        .required(Required::Always).second(Second::Replaced),
     person(field::BIRTH_PLACE, "birth_place", "Nơi sinh", Type::Struct(&PLACE)),
     person(field::BIRTH_REGISTRATION_PLACE, "birth_registration_place", "Nơi đăng ký khai sinh", Type::Struct(&PLACE))
         .required(Required::Always),
@@ -327,7 +336,7 @@ pub static FIELDS: &[Field] = &[
         .required(Required::Living),
     person(field::HOUSEHOLD, "household", "Hộ", Type::Record(RecordKind::Household))
         .search(Search::Exact).required(Required::Living),
-    person(field::DEATH_DATE, "death_date", "Ngày chết", PAST),
+    person(field::DEATH_DATE, "death_date", "Ngày chết", PAST).second(Second::Always),
     person(field::DISAPPEARANCE_DATE, "disappearance_date", "Ngày mất tích", PAST),
     person(field::MOBILE_NUMBER, "mobile_number", "Số thuê bao di động", Type::Text { chars_max: 16, shape: Shape::Phone })
         .latest(),
@@ -338,6 +347,8 @@ pub static FIELDS: &[Field] = &[
     person(field::STAY, "stay", "Lưu trú", Type::Struct(&STAY)).repeat(Repeat::Keyed),
     person(field::FORMER_NUMBER, "former_number", "Số định danh đã hủy", Type::Struct(&FORMER_NUMBER))
         .search(Search::Exact).repeat(Repeat::Keyed),
+    person(field::STANDING, "standing", "Hiệu lực của nội dung ghi", Type::Code(codes::STANDING))
+        .plain().repeat(Repeat::Keyed),
 
     household(field::HEAD, "head", "Chủ hộ", Type::Record(RecordKind::Person))
         .search(Search::Exact).required(Required::Always),
@@ -346,6 +357,8 @@ pub static FIELDS: &[Field] = &[
     household(field::COLLECTIVE, "collective", "Hộ tập thể", Type::Flag).plain(),
     household(field::HOUSEHOLD_NOTE, "note", "Ghi chú", text(1000)).latest(),
     household(field::HOUSEHOLD_DISSOLVED, "dissolved", "Ngày giải thể", PAST),
+    household(field::HOUSEHOLD_STANDING, "standing", "Hiệu lực của nội dung ghi", Type::Code(codes::STANDING))
+        .plain().repeat(Repeat::Keyed),
 
     site(field::SITE, "site", "Điểm dữ liệu", Type::Text { chars_max: 18, shape: Shape::Site }).required(Required::Always),
     site(field::SITE_UNIT, "unit", "Đơn vị hành chính", Type::Unit).required(Required::Always),

@@ -1,19 +1,21 @@
 //! The same edits in any order. Authors whose chains branch, edits that are set aside by kind, level or value, edits that
-//! claim to replace what they cannot have seen, and sites that flood a record: whoever holds the same set of them holds the same
+//! claim to replace what they cannot have seen, sites that flood a record, requests that were accepted twice, and what officers say of
+//! how edits stand, of their own too: whoever holds the same set of them holds the same
 //! records, conflicts, index and names, and has set the same aside for the same reasons, however they came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::memory::{Office, PATH, SHARD, claims, request, seal_all, value};
-use dinhba_core::claims::{Purpose, Role};
+use crate::memory::{Office, PATH, SHARD, request, seal_all, value};
+use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{Batch, Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;
-use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::keys::{Space, space_of, suffix};
 use dinhba_core::registry::{AuthorState, ITEMS_MAX, Poison, StoredEdit, alias_id, authors, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
+use dinhba_core::standing::{Standing, standing_field, standing_key};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -36,6 +38,20 @@ pub struct Draft {
     /// Edits of before, and whether by their aliases.
     overwrites: Vec<(Index, bool)>,
     lie: Lie,
+    /// Which of two persons, with which of two certificates.
+    person: (u8, u8),
+    act: Act,
+}
+
+/// What an edit is, besides a change of a field.
+#[derive(Debug, Clone)]
+enum Act {
+    /// Nothing else.
+    Write,
+    /// It says how an edit of before stands.
+    Say(Index, usize),
+    /// Another acceptance of the request of an edit of before.
+    Again(Index),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,12 +105,20 @@ pub fn draft(crowd: Crowd) -> impl Strategy<Value = Draft> {
         Crowd::Flood => prop_oneof![4 => Just(Size::Usual), 3 => Just(Size::Large), 3 => Just(Size::Huge)].boxed(),
     };
     let (authors, lives) = match crowd {
-        Crowd::Sites => ((0..AUTHORS).boxed(), 1_u8),
+        Crowd::Sites => ((0..AUTHORS).boxed(), 2_u8),
         Crowd::Flood => (prop_oneof![4 => Just(0), 1 => Just(1_u64)].boxed(), 2),
     };
     let who = (authors, 1..=lives, 0..8_u8);
-    (who, branches, 0..4_usize, any::<u8>(), size, overwrites, lie).prop_map(
-        move |((author, life, record), branches_at, field, value, size, overwrites, lie)| Draft {
+    let act = prop_oneof![
+        6 => Just(Act::Write),
+        3 => (any::<Index>(), 0..4_usize).prop_map(|(target, standing)| Act::Say(target, standing)),
+        1 => any::<Index>().prop_map(Act::Again),
+    ];
+    let (person, what) = ((0..2_u8, 0..2_u8), (size, lie, act));
+    (who, branches, 0..5_usize, any::<u8>(), overwrites, person, what).prop_map(
+        move |((author, life, record), branches_at, field, value, overwrites, person, (size, lie, act))| Draft {
+            person,
+            act,
             author,
             branches_at,
             life,
@@ -147,6 +171,10 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             0 => (field::SEX, value(field::SEX, ["male", "female"][usize::from(draft.value % 2)])),
             1 => (field::NAME, value(field::NAME, ["Lê//An", "Lê//Bình", "Lê//Chi"][usize::from(draft.value % 3)])),
             2 => (field::NOTE, value(field::NOTE, &format!("note {}", draft.value))),
+            3 => (
+                field::DEATH_DATE,
+                value(field::DEATH_DATE, ["2024-01-02", "2024-01-03"][usize::from(draft.value % 2)]),
+            ),
             _ => {
                 let number = ["001190000123", "001190000456"][usize::from(draft.value % 2)];
                 (field::PERSONAL_NUMBER, value(field::PERSONAL_NUMBER, number))
@@ -158,7 +186,7 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             Lie::OthersFuture(number) => {
                 overwrites.insert(Dot { actor: other.id(), counter: number });
             }
-            Lie::Kind => kind = EditKind::Hold,
+            Lie::Kind => kind = EditKind::Move,
             Lie::Level(above) => level = above,
             Lie::Value => bytes = vec![0xff],
             Lie::RecordKind => record_kind = RecordKind::Household,
@@ -178,7 +206,20 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             }
             _ => {}
         }
-        let change = Change { field: written, element, value: bytes, overwrites: overwrites.into_iter().collect() };
+        let mut record = RecordId::derive(request(9, u64::from(draft.record) + 1), 0);
+        if let Act::Say(target, standing) = &draft.act
+            && !all.is_empty()
+        {
+            let target = &all[target.index(all.len())];
+            let standing = Standing::ALL[*standing];
+            (kind, record, record_kind) = (standing.kind(), target.edit.header.record, target.edit.header.record_kind);
+            written = standing_field(record_kind).unwrap();
+            (element, bytes) = (standing_key(&target.hash), standing.value());
+        }
+        let changes =
+            vec![Change { field: written, element, value: bytes, overwrites: overwrites.into_iter().collect() }];
+        let subject = ["nguyen.lan", "tran.binh"][usize::from(draft.person.0)];
+        let claims = Claims::new(subject, Role::Registrar, PATH[3], EvidenceId([draft.person.1; 16])).unwrap();
         let header = Header {
             level,
             author,
@@ -186,13 +227,13 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             previous,
             kind,
             event: Event::Change,
-            record: RecordId::derive(request(9, u64::from(draft.record) + 1), 0),
+            record,
             record_kind,
             part: 0,
             of: 1,
             origin: Origin {
                 request: request(10 + draft.author as u8, count as u64 + 1),
-                claims: claims(Role::Registrar, PATH[3]),
+                claims,
                 purpose: Purpose::Registration,
                 case: "KS-1".parse().unwrap(),
                 authored_ms: 1,
@@ -201,7 +242,18 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             valid_from: Vec::new(),
             extensions: Vec::new(),
         };
-        let edit = Edit { header, changes: vec![change] };
+        let mut edit = Edit { header, changes };
+        let of_site: Vec<&Edit> =
+            all.iter().map(|forged| &forged.edit).filter(|edit| edit.header.author.site == author.site).collect();
+        if let Act::Again(first) = &draft.act
+            && let Some(first) = of_site.get(first.index(of_site.len().max(1)))
+        {
+            // In another life, on another branch or later on this one; all but its place and the time is as it was.
+            let Header { number, previous, .. } = edit.header;
+            let received_ms = edit.header.origin.received_ms;
+            edit = Edit { header: Header { author, number, previous, ..first.header.clone() }, ..(*first).clone() };
+            edit.header.origin.received_ms = received_ms;
+        }
         let hash = edit.hash(&SECRET);
         all.push(Forged { edit, hash, parent });
     }
@@ -258,7 +310,16 @@ fn of(edit: &Edit) -> (dinhba_core::ids::AuthorId, dinhba_core::ids::SessionId) 
 /// What must not depend on the order: records, conflicts, the index, byte for byte; heads; where the branches of authors
 /// end, and what is set aside, which lie wherever they came.
 fn told(office: &Office) -> impl PartialEq + std::fmt::Debug + use<> {
-    let spaces = [Space::Home, Space::Term, Space::Record, Space::Conflict, Space::Index, Space::Number];
+    let spaces = [
+        Space::Home,
+        Space::Term,
+        Space::Record,
+        Space::Conflict,
+        Space::Index,
+        Space::Number,
+        Space::Pending,
+        Space::Figure,
+    ];
     let spaces = spaces.map(|space| Some(space as u8));
     let kept = office.state.0.iter().filter(|(key, _)| spaces.contains(&space_of(key)));
     let kept: BTreeMap<Vec<u8>, Vec<u8>> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -321,6 +382,7 @@ fn check(drafts: &[Draft], wishes: &[Vec<u32>], batches: &[usize], raised: &[usi
         prop_assert_eq!(other.shard().edits_digest, sites[0].shard().edits_digest);
         prop_assert_eq!(other.shard().state_digest, sites[0].shard().state_digest);
         prop_assert_eq!(other.shard().poisoned, sites[0].shard().poisoned);
+        prop_assert_eq!(other.shard().pending, sites[0].shard().pending);
         prop_assert_eq!(told(other), told(&sites[0]));
     }
     Ok(())
