@@ -10,7 +10,7 @@ use prost::Message;
 const DESCRIPTORS: &str = "descriptors.bin";
 
 /// What holds values of records, or bytes that do: `src/debug.rs` writes their `Debug`, with names and lengths only.
-const SECRETIVE: [&str; 18] = [
+const SECRETIVE: [&str; 19] = [
     ".dinhba.v1.EditRequest",
     ".dinhba.v1.Part",
     ".dinhba.v1.FieldChange",
@@ -19,6 +19,7 @@ const SECRETIVE: [&str; 18] = [
     ".dinhba.v1.Conflict",
     ".dinhba.v1.FindRequest",
     ".dinhba.v1.Entry",
+    ".dinhba.v1.JudgeRequest",
     ".dinhba.v1.Moved",
     ".dinhba.v1.Refused",
     ".dinhba.v1.BackupReply",

@@ -34,6 +34,7 @@ mod import;
 mod receipt;
 pub mod sheet;
 mod show;
+mod standing;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -372,6 +373,22 @@ pub enum Verb {
         #[arg(long, value_parser = request)]
         request: Option<RequestId>,
     },
+    /// Edits that wait for a second person, oldest first
+    Pending {
+        /// Only this record (r-…)
+        record: Option<RecordId>,
+        /// Only this shard (h-…)
+        #[arg(long)]
+        shard: Option<ShardId>,
+    },
+    /// Confirms, as a second person, an edit that waits for one
+    Confirm(standing::Judge),
+    /// Rejects an edit that waits for a second person, or that is held: what it replaced is there again
+    Reject(standing::Judge),
+    /// Takes an edit out of its record until it is released: its author's authority is in doubt
+    Hold(standing::Judge),
+    /// Puts an edit that is held back in
+    Release(standing::Judge),
     /// Follows edits as they arrive
     Watch {
         /// The shard (h-…); without it, the one of the caller's unit

@@ -21,6 +21,8 @@ use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_core::signed_receipt::SignedReceipt;
+use dinhba_core::standing::Standing;
+use dinhba_core::text::tidy;
 use dinhba_proto::v1;
 use futures::Stream;
 use tokio::sync::Semaphore;
@@ -253,6 +255,50 @@ impl Client {
         let message = event.build(request, self.ambient().utc_ms());
         let send = |transport, request| async move { records(transport).file(request).await };
         self.write(request, is_open, message, send).await
+    }
+
+    /// Says how an edit of a record stands: confirms or rejects what waits for a second person, holds an edit or releases it. `edit`
+    /// is its hash, or the first 16 bytes of it or more; all edits of its command stand alike. Grounds are needed to take one out.
+    /// As [`edit_as`](Self::edit_as) sends an edit; done again, it is answered again.
+    ///
+    /// # Errors
+    /// As of [`edit_as`](Self::edit_as); whoever wrote the edit may neither confirm nor reject it.
+    pub async fn judge(
+        &self,
+        request: RequestId,
+        context: &Context,
+        (record, edit): (RecordId, &[u8]),
+        standing: Standing,
+        grounds: &str,
+    ) -> Result<Accepted, Error> {
+        let message = v1::JudgeRequest {
+            context: context.wire(),
+            request: Some(wire_request(request)),
+            shard: String::new(),
+            record: record.to_string(),
+            edit: edit.to_vec(),
+            standing: standing.name().to_owned(),
+            grounds: tidy(grounds),
+            authored_ms: self.ambient().utc_ms(),
+        };
+        let send = |transport, request| async move { records(transport).judge(request).await };
+        self.write(request, false, message, send).await
+    }
+
+    /// The edits that wait for a second person, oldest first, and whether there are more; of one shard or of all that the caller may
+    /// see, of one record or of all.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pending(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+        record: Option<RecordId>,
+    ) -> Result<v1::PendingReply, Error> {
+        let record = record.map(|record| record.to_string()).unwrap_or_default();
+        let message = v1::PendingRequest { context: context.wire(), shard: shard_text(shard), record };
+        self.read(message, |transport, request| async move { records(transport).pending(request).await }).await
     }
 
     /// A receipt for others of a request that this site accepted, with the new values of these fields shown; see

@@ -351,6 +351,7 @@ mod tests {
             value: "x".into(),
             dot: Some(v1::Dot { author: vec![author; 16], number: 1 }),
             received_ms: 0,
+            pending: false,
         };
         let field = |values| v1::Field { field: "name".into(), values, ..v1::Field::default() };
         v1::Record {

@@ -134,6 +134,8 @@ pub struct Accepted {
     pub receipt: v1::Receipt,
     /// Whether it had been accepted before.
     pub replayed: bool,
+    /// Whether it holds only until a second person says something of it.
+    pub pending: bool,
     /// The records of its parts, in order.
     pub records: Vec<RecordId>,
 }
@@ -145,6 +147,7 @@ impl Accepted {
             request,
             receipt: reply.receipt.ok_or(Error::Protocol("an acceptance without a receipt"))?,
             replayed: reply.replayed,
+            pending: reply.pending,
             records: records.map_err(|_| Error::Protocol("no record id"))?,
         })
     }
@@ -316,7 +319,7 @@ mod tests {
     #[test]
     fn an_edit_replaces_what_was_read_and_nothing_else() {
         let dot = |author: u8, number| v1::Dot { author: vec![author; 16], number };
-        let value = |dot| v1::FieldValue { value: "x".into(), dot: Some(dot), received_ms: 0 };
+        let value = |dot| v1::FieldValue { value: "x".into(), dot: Some(dot), ..v1::FieldValue::default() };
         let field = |element: &str, values| v1::Field {
             field: "relative".into(),
             element: element.into(),

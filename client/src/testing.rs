@@ -192,6 +192,7 @@ impl Memory {
                     value: change.value.clone(),
                     dot: Some(dot.clone()),
                     received_ms: 1_750_000_000_000,
+                    pending: false,
                 };
                 let field = v1::Field {
                     field: change.field.clone(),
@@ -214,7 +215,7 @@ impl Memory {
             count: edit.parts.len() as u32,
             hash: vec![1; 32],
         };
-        let reply = v1::EditReply { receipt: Some(receipt), replayed: false, records };
+        let reply = v1::EditReply { receipt: Some(receipt), records, ..v1::EditReply::default() };
         register.answers.insert(request, reply.clone());
         register.applied.push(edit);
         Ok(reply)
@@ -390,6 +391,14 @@ impl Records for Memory {
 
     async fn conflicts(&self, _: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
         Ok(Response::new(v1::ConflictsReply::default()))
+    }
+
+    async fn judge(&self, _: Request<v1::JudgeRequest>) -> Result<Response<v1::EditReply>, Status> {
+        Err(said(Code::NotFound, "this record has no such edit here"))
+    }
+
+    async fn pending(&self, _: Request<v1::PendingRequest>) -> Result<Response<v1::PendingReply>, Status> {
+        Ok(Response::new(v1::PendingReply::default()))
     }
 
     /// One entry for each edit, then the end of the stream, or a cut.

@@ -38,6 +38,7 @@ secretive! {
     v1::Conflict { record shard field rule values since_ms; element }
     v1::FindRequest { context unit; number name birth_date mother after }
     v1::Entry { dot position site kind record request received_ms changes held_by set_aside; grounds valid_from }
+    v1::JudgeRequest { context request shard record standing authored_ms; edit grounds }
     v1::Moved { field dots; element }
     v1::BackupReply {; frame }
     v1::LinkFrame { group compressed; message }
@@ -111,6 +112,7 @@ mod tests {
             mother: secret(),
             ..Default::default()
         };
+        let judge = v1::JudgeRequest { grounds: secret(), ..Default::default() };
         let moved = v1::Moved { element: secret(), ..Default::default() };
         let detail = prost_types::Any { type_url: "a.type/of.ours".to_owned(), value: bytes() };
         let refused = v1::Refused { code: 10, message: "stale".to_owned(), details: vec![detail] };
@@ -130,6 +132,7 @@ mod tests {
             format!("{:?}", v1::ConflictsReply { conflicts: vec![conflict], more: false }),
             format!("{:?}", v1::Stale { fields: vec![moved], ..Default::default() }),
             format!("{find:?}"),
+            format!("{judge:?}"),
             format!("{refused:?}"),
             format!("{answered:?}"),
             format!("{:?}", v1::LinkFrame { message: bytes(), ..Default::default() }),

@@ -309,7 +309,8 @@ mod tests {
     fn a_record_becomes_a_row_and_what_is_left_out_is_counted() {
         let directory = directory().unwrap();
         let unit = find_unit(&directory, "00001@2025-06-30").unwrap();
-        let value = |text: &str, received_ms| v1::FieldValue { value: text.into(), dot: None, received_ms };
+        let value =
+            |text: &str, received_ms| v1::FieldValue { value: text.into(), received_ms, ..v1::FieldValue::default() };
         let field = |name: &str, values| v1::Field { field: name.into(), values, ..v1::Field::default() };
         let record = v1::Record {
             id: ID.into(),

@@ -75,9 +75,10 @@ pub(super) fn record(record: &v1::Record) -> String {
                 0 => (label(&record.kind, field), field_name(&field.field, &field.element)),
                 _ => (String::new(), String::new()),
             };
-            let remark = match field.disputed {
-                true => Cell::from(format!("disputed, received {}", instant(value.received_ms))).tinted(Tint::Bad),
-                false => Cell::from(""),
+            let remark = match (field.disputed, value.pending) {
+                (true, _) => Cell::from(format!("disputed, received {}", instant(value.received_ms))).tinted(Tint::Bad),
+                (false, true) => Cell::from("pending: waits for a second person").tinted(Tint::Bad),
+                (false, false) => Cell::from(""),
             };
             fields.add_row([plain(&name).into(), key.into(), plain(&value.value).into(), remark]);
         }
@@ -105,7 +106,10 @@ pub(super) fn record_json(record: &v1::Record) -> Json {
 }
 
 fn value_json(value: &v1::FieldValue) -> Json {
-    json!({ "value": value.value, "dot": dot(value.dot.as_ref()), "received_ms": value.received_ms })
+    json!({
+        "value": value.value, "dot": dot(value.dot.as_ref()), "received_ms": value.received_ms,
+        "pending": value.pending,
+    })
 }
 
 /// One line for each record found.
@@ -170,6 +174,8 @@ pub(super) fn history(entries: &[v1::Entry]) -> String {
         }
         if !entry.set_aside.is_empty() {
             what.push_str(&format!("\nset aside: {}", entry.set_aside));
+        } else if !entry.standing.is_empty() {
+            what.push_str(&format!("\n{} ({})", entry.standing, short(&entry.hash)));
         }
         if !entry.grounds.is_empty() {
             what.push_str(&format!("\nbecause {}", entry.grounds));
@@ -182,6 +188,36 @@ pub(super) fn history(entries: &[v1::Entry]) -> String {
             plain(&what),
             changes(&entry.changes),
             entry.held_by.join("\n"),
+        ]);
+    }
+    rows.text()
+}
+
+/// How an edit is called on the command line: enough digits of its hash.
+pub(super) fn short(hash: &[u8]) -> String {
+    hex(&hash[..hash.len().min(4)])
+}
+
+/// What waits for a second person.
+pub(super) fn pending(entries: &[v1::Entry]) -> String {
+    let mut rows = Sheet::new([
+        column("edit"),
+        column("received").spare(3),
+        column("by").wraps(14).spare(1),
+        column("unit").wraps(12).spare(4),
+        column("record"),
+        column("what").wraps(12).spare(2),
+        column("changes").wraps(26),
+    ]);
+    for entry in entries {
+        rows.add_row([
+            short(&entry.hash),
+            instant(entry.received_ms),
+            plain(&entry.subject),
+            plain(&entry.site_unit),
+            entry.record.clone(),
+            plain(&happened(entry)),
+            changes(&entry.changes),
         ]);
     }
     rows.text()
@@ -215,7 +251,7 @@ pub(super) fn entry_json(entry: &v1::Entry) -> Json {
         "record": entry.record, "record_kind": entry.record_kind, "subject": entry.subject, "role": entry.role, "purpose": entry.purpose, "case": entry.case,
         "grounds": entry.grounds, "authored_ms": entry.authored_ms, "received_ms": entry.received_ms,
         "valid_from": entry.valid_from, "changes": changes.collect::<Vec<_>>(), "hash": hex(&entry.hash),
-        "held_by": entry.held_by, "set_aside": entry.set_aside,
+        "held_by": entry.held_by, "set_aside": entry.set_aside, "standing": entry.standing,
         "numbered_as": entry.numbered_as.as_ref().map(|of| dot(Some(of))),
         "request": request_of(entry.request.as_ref()).map(|request| request.to_string()),
     })
@@ -294,8 +330,12 @@ pub(super) fn accepted(accepted: &Accepted) -> String {
     let receipt = &accepted.receipt;
     let records: Vec<String> = accepted.records.iter().map(ToString::to_string).collect();
     let already = if accepted.replayed { " (it had been accepted before)" } else { "" };
+    let pending = match accepted.pending {
+        true => "\npending  it holds, and a second person must confirm it: `dinhba pending`, `dinhba confirm`",
+        false => "",
+    };
     format!(
-        "accepted{already}: {}\nreceipt  {} of {}, {} edits, hash {}\nrequest  {}",
+        "accepted{already}: {}{pending}\nreceipt  {} of {}, {} edits, hash {}\nrequest  {}",
         records.join(", "),
         dot(receipt.first.as_ref()),
         receipt.shard,
@@ -308,7 +348,7 @@ pub(super) fn accepted(accepted: &Accepted) -> String {
 pub(super) fn accepted_json(accepted: &Accepted) -> Json {
     let receipt = &accepted.receipt;
     json!({
-        "request": accepted.request.to_string(), "replayed": accepted.replayed,
+        "request": accepted.request.to_string(), "replayed": accepted.replayed, "pending": accepted.pending,
         "records": accepted.records.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "receipt": {
             "shard": receipt.shard, "first": dot(receipt.first.as_ref()), "count": receipt.count,
@@ -327,6 +367,7 @@ mod tests {
             value: text.into(),
             dot: Some(v1::Dot { author: vec![1; 16], number }),
             received_ms: 1_750_000_000_000,
+            pending: false,
         };
         v1::Record {
             id: "r-00000000000000000000000000000001".into(),

@@ -1,6 +1,7 @@
 //! What each verb does: parse, ask, show.
 
 use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, SiteId, UnitId};
+use dinhba_core::standing::Standing;
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::StreamExt;
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, import, receipt, show, status,
+    figures, import, receipt, show, standing, status,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
@@ -93,6 +94,11 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let edit = client::decision(context, &record, field, element, &value, &grounds)?;
             show_accepted(desk, &send(client, request, &edit).await?)?;
         }
+        Verb::Pending { record, shard } => standing::pending(client, context, desk, (record, shard)).await?,
+        Verb::Confirm(command) => standing::judge(client, context, desk, (Standing::Confirmed, command)).await?,
+        Verb::Reject(command) => standing::judge(client, context, desk, (Standing::Rejected, command)).await?,
+        Verb::Hold(command) => standing::judge(client, context, desk, (Standing::Held, command)).await?,
+        Verb::Release(command) => standing::judge(client, context, desk, (Standing::Released, command)).await?,
         Verb::Watch { shard, from, count } => {
             let mut entries = std::pin::pin!(client.watch(context, shard, from).take(count.unwrap_or(usize::MAX)));
             while let Some(entry) = entries.next().await {
@@ -121,7 +127,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
     Ok(Exit::Done)
 }
 
-fn show_accepted(desk: &mut Desk<'_>, accepted: &Accepted) -> Result<(), Failure> {
+pub(super) fn show_accepted(desk: &mut Desk<'_>, accepted: &Accepted) -> Result<(), Failure> {
     desk.show(|| show::accepted(accepted), || show::accepted_json(accepted))
 }
 

@@ -362,6 +362,8 @@ pub enum Looked {
     Sites,
     /// How many events there were.
     Figures,
+    /// A work list of what waits for a second person. The records on it follow, an entry for each.
+    Pending,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -706,7 +708,7 @@ wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
     8 => Backup, 9 => Shown, 10 => Members, 11 => Households, 12 => AddNode, 13 => PromoteNode, 14 => RemoveNode,
     15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor, 19 => Sites,
-    20 => Figures,
+    20 => Figures, 21 => Pending,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
@@ -762,6 +764,7 @@ impl Looked {
             Looked::ReleaseAuthor => "release-author",
             Looked::Sites => "sites",
             Looked::Figures => "figures",
+            Looked::Pending => "pending",
         }
     }
 }

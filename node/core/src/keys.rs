@@ -382,10 +382,13 @@ impl Keys {
         self.key(shard, Space::Pending, &[&record.0, &name.actor.0, &name.counter.to_be_bytes()])
     }
 
-    /// All of a shard's edits that wait for a second person.
+    /// All edits of a shard, or of one of its records, that wait for a second person.
     #[must_use]
-    pub fn all_pending(self, shard: ShardId) -> Range {
-        self.range(shard, Space::Pending, &[])
+    pub fn all_pending(self, shard: ShardId, record: Option<RecordId>) -> Range {
+        match record {
+            Some(record) => self.range(shard, Space::Pending, &[&record.0]),
+            None => self.range(shard, Space::Pending, &[]),
+        }
     }
 
     /// Why the edit at a place is set aside.

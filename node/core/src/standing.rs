@@ -100,11 +100,14 @@ pub fn standing_key(hash: &Hash) -> Vec<u8> {
 /// them, so that no site can leave the second person out. `is_first` says whether they make the record.
 #[must_use]
 pub fn needs_second(kind: EditKind, is_first: bool, changes: &[Change]) -> bool {
-    let needs = |change: &Change| match change.field.get().map_or(Second::No, |field| field.second) {
-        Second::No => false,
-        // Who decides between several values has found them, and puts none of his own in their place unseen.
-        Second::Replaced => change.overwrites.len() > usize::from(kind == EditKind::Decision),
-        Second::Always => kind != EditKind::Decision || change.overwrites.len() < 2,
+    let needs = |change: &Change| {
+        // Who decides between several values puts none of his own in their place unseen.
+        let is_decided = kind == EditKind::Decision && change.overwrites.len() > 1;
+        match change.field.get().map_or(Second::No, |field| field.second) {
+            Second::No => false,
+            Second::Replaced => !change.overwrites.is_empty() && !is_decided,
+            Second::Always => !is_decided,
+        }
     };
     match kind {
         EditKind::Proposal => true,

@@ -3,11 +3,12 @@
 use dinhba_core::command::Receipt;
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
-use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};
+use dinhba_core::ids::{AuthorId, Hash, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::lens;
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
+use dinhba_core::standing::{Standing, is_standing};
 use dinhba_core::text::is_nfc;
 use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
@@ -158,11 +159,12 @@ fn element_text(element: &[u8]) -> String {
     String::from_utf8_lossy(element).into_owned()
 }
 
-fn value_to_wire(units: &dyn Resolve, field: FieldId, tagged: &Tagged) -> v1::FieldValue {
+fn value_to_wire(units: &dyn Resolve, record: &Record, field: FieldId, tagged: &Tagged) -> v1::FieldValue {
     v1::FieldValue {
         value: display(field, &tagged.value, units),
         dot: Some(dot_to_wire(&tagged.dot)),
         received_ms: tagged.received_ms,
+        pending: record.pending().contains_key(&tagged.dot),
     }
 }
 
@@ -175,7 +177,10 @@ pub(super) fn record_to_wire(
 ) -> v1::Record {
     let unit = shard.info.path.last().copied().unwrap_or_default();
     let (unit_code, unit_name) = unit_words(shared, unit);
-    let fields = record.fields().map(|(key, values)| field_to_wire(&*shared.directory, level, key, values));
+    // How edits stand their history shows; here only what is to be decided of it.
+    let is_shown = |(key, values): &(&FieldKey, &[Tagged])| !is_standing(key.0) || are_disputed(values);
+    let fields = record.fields().filter(is_shown);
+    let fields = fields.map(|(key, values)| field_to_wire(&*shared.directory, level, record, (key, values)));
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
@@ -188,11 +193,11 @@ pub(super) fn record_to_wire(
     }
 }
 
-fn field_to_wire(units: &dyn Resolve, level: u16, key: &FieldKey, values: &[Tagged]) -> v1::Field {
+fn field_to_wire(units: &dyn Resolve, level: u16, record: &Record, (key, values): (&FieldKey, &[Tagged])) -> v1::Field {
     v1::Field {
         field: key.0.to_string(),
         element: element_text(&key.1),
-        values: latest_first(values).into_iter().map(|tagged| value_to_wire(units, key.0, tagged)).collect(),
+        values: latest_first(values).into_iter().map(|tagged| value_to_wire(units, record, key.0, tagged)).collect(),
         disputed: lens::is_adjudicated(level, key.0) && are_disputed(values),
         label: key.0.get().map_or("", |field| field.label).to_owned(),
     }
@@ -220,7 +225,7 @@ fn latest_first(values: &[Tagged]) -> Vec<&Tagged> {
 pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -> Vec<v1::FieldValue> {
     latest_first(record.values(key))
         .into_iter()
-        .map(|tagged| value_to_wire(&*shared.directory, key.0, tagged))
+        .map(|tagged| value_to_wire(&*shared.directory, record, key.0, tagged))
         .collect()
 }
 
@@ -236,7 +241,7 @@ pub(super) fn entry_to_wire(
     name: &Dot,
     stored: &StoredEdit,
     edit: &Edit,
-    poison: Option<Poison>,
+    (poison, standing): (Option<Poison>, &str),
     held_by: Vec<String>,
 ) -> v1::Entry {
     let header = &edit.header;
@@ -276,6 +281,18 @@ pub(super) fn entry_to_wire(
         position: stored.position,
         event: header.event.name().to_owned(),
         event_label: header.event.label().to_owned(),
+        standing: standing.to_owned(),
+    }
+}
+
+/// How an edit stands in its record, in a word; empty if nothing is to be said of that.
+pub(super) fn standing_word(record: &Record, name: &Dot, hash: &Hash) -> &'static str {
+    let mut said = record.standing(hash).filter_map(|tagged| Standing::of_value(&tagged.value));
+    match said.next() {
+        Some(first) if said.any(|other| other != first) => "disputed",
+        _ if record.pending().contains_key(name) => "pending",
+        Some(first) => first.name(),
+        None => "",
     }
 }
 
@@ -346,7 +363,7 @@ mod tests {
         for record in records {
             let shown: usize = record
                 .fields()
-                .map(|(key, values)| field_to_wire(&NoUnits, LEVEL_MAX, key, values))
+                .map(|field| field_to_wire(&NoUnits, LEVEL_MAX, &record, field))
                 .map(|field| field.encoded_len() + 6)
                 .sum();
             println!("{} bytes stored, {shown} shown, {} thought", record.to_bytes().len(), shown_bytes(&record));

@@ -6,6 +6,7 @@ mod event;
 mod figures;
 mod pages;
 mod receipt;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -457,6 +458,18 @@ impl Records for RecordsService {
         Ok(Response::new(self.file_one(&claims, request.into_inner()).await?))
     }
 
+    async fn judge(&self, request: Request<v1::JudgeRequest>) -> Result<Response<v1::EditReply>, Status> {
+        ready(&self.0)?;
+        let claims = person(&request)?;
+        Ok(Response::new(self.judge_one(&claims, request.into_inner()).await?))
+    }
+
+    async fn pending(&self, request: Request<v1::PendingRequest>) -> Result<Response<v1::PendingReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.pending_for(&caller, request.get_ref()).await?))
+    }
+
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<v1::EventsReply>, Status> {
         // It says nothing of anybody.
         person(&request)?;
@@ -516,7 +529,7 @@ impl Records for RecordsService {
         let (hosted, from) = (place.hosted, request.get_ref().from);
         let found = hosted.look(|view| history_from(view, hosted.keys(), shard, record, from));
         let (positions, places): (Vec<u64>, Vec<Dot>) = found.map_err(|error| broken(&error))?.into_iter().unzip();
-        let entries = self.entries(hosted, shard, &places[..places.len().min(HISTORY_PAGE)])?;
+        let entries = self.entries(hosted, shard, (&places[..places.len().min(HISTORY_PAGE)], Some(record)))?;
         let next = positions.get(entries.len()).copied().unwrap_or_default();
         Ok(Response::new(v1::HistoryReply { entries, next }))
     }

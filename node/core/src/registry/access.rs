@@ -147,7 +147,7 @@ fn action_of(looked: Looked) -> Action {
         Looked::Record | Looked::Shown | Looked::Members | Looked::Households => Action::Read,
         Looked::Find => Action::Find,
         Looked::History => Action::History,
-        Looked::Conflicts => Action::Resolve,
+        Looked::Conflicts | Looked::Pending => Action::Resolve,
         Looked::Export => Action::Export,
         Looked::Watch => Action::Watch,
         Looked::AccessLog => Action::AccessLog,

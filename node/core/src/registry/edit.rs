@@ -29,7 +29,7 @@ use crate::schema::RecordKind;
 use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
-use crate::standing::{Standing, check_kind, is_standing, needs_second, standing_key};
+use crate::standing::{Standing, check_kind, is_standing, needs_second, standing_field, standing_key};
 use crate::store::{StateView, StoreError};
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
@@ -177,11 +177,20 @@ fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<
     let says = |(edit, part): (&Edit, &PartDraft)| {
         let header = &edit.header;
         (asked(header.kind), header.record, header.record_kind) == (asked(command.kind), part.record, part.record_kind)
-            && (&header.valid_from, &edit.changes) == (&part.valid_from, &part.changes)
+            && header.valid_from == part.valid_from
+            && edit.changes.len() == part.changes.len()
+            && edit.changes.iter().zip(&part.changes).all(|(one, two)| says_the_same(one, two))
     };
     let is_filed = edits.iter().any(|edit| edit.header.event != Event::Change);
     let is_same = !is_filed && edits.len() == command.parts.len() && edits.iter().zip(&command.parts).all(says);
     Ok(answer_known(&command.origin, &edits, is_same, receipt))
+}
+
+/// Whether two changes are of one request. What was said of an edit before, the door puts in that says how it stands: then it has
+/// moved on.
+fn says_the_same(one: &Change, two: &Change) -> bool {
+    one == two
+        || (is_standing(one.field) && (one.field, &one.element, &one.value) == (two.field, &two.element, &two.value))
 }
 
 /// What was asked for when an edit of that kind was made: whether a change is a proposal is decided here.
@@ -517,7 +526,7 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
             let text = format!("record {} has no such edit: `history` shows them, and their hashes", part.record);
             return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
         };
-        let Spoken { edit, aside, is_pending } = target;
+        let (_, Spoken { edit, aside, is_pending }) = target;
         let header = &edit.header;
         if settles(command.kind, change) && !is_other(&command.origin.claims, &header.origin.claims) {
             let text = "a second person must say so, with a certificate of her own: you wrote this edit";
@@ -550,6 +559,47 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
     Ok(refused.map(|text| Answer::refused(RefusalCode::Rule, text)))
 }
 
+/// An edit of a command of which something is to be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToJudge {
+    /// The record that it is of.
+    pub record: RecordId,
+    /// What that record is.
+    pub record_kind: RecordKind,
+    /// The element of its standing.
+    pub key: Vec<u8>,
+    /// The names of what was said of it so far.
+    pub said: Vec<Dot>,
+}
+
+/// All edits of the command of which one has this element of its standing, in order; none if the record has no such edit here.
+///
+/// # Errors
+/// What cannot be read.
+pub fn to_judge(
+    view: &dyn StateView,
+    context: &Context,
+    shard: ShardId,
+    record: RecordId,
+    key: &[u8],
+) -> Result<Option<Vec<ToJudge>>, StoreError> {
+    let tx = Tx::new(view, context);
+    let Some((place, Spoken { edit, .. })) = edit_of(&tx, shard, record, key)? else { return Ok(None) };
+    let (first, of) = (place.counter - u64::from(edit.header.part), u64::from(edit.header.of));
+    let mut found = Vec::new();
+    for counter in first..first + of {
+        // A command is on one branch, since nothing splits it.
+        let place = Dot { actor: place.actor, counter };
+        let (edit, hash) = edit_at(&tx, shard, &place)?;
+        let (record, key) = (edit.header.record, standing_key(&hash));
+        let Some((now, _)) = tx.record(shard, record)? else { return Ok(None) };
+        let field = standing_field(now.kind);
+        let said = field.map(|field| now.dots(&(field, key.clone()))).unwrap_or_default();
+        found.push(ToJudge { record, record_kind: now.kind, key, said });
+    }
+    Ok(Some(found))
+}
+
 /// An edit of which another one speaks.
 struct Spoken {
     edit: Edit,
@@ -558,7 +608,7 @@ struct Spoken {
 }
 
 /// The edit of a record with that element of its standing.
-fn edit_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<Option<Spoken>, StoreError> {
+fn edit_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<Option<(Dot, Spoken)>, StoreError> {
     for (_, place) in tx.range::<Dot>(tx.keys().history(shard, record))? {
         let (edit, hash) = edit_at(tx, shard, &place)?;
         if standing_key(&hash) == key {
@@ -567,7 +617,7 @@ fn edit_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<
             let record = tx.record(shard, record)?;
             let is_pending =
                 record.is_some_and(|(record, _)| names.iter().any(|name| record.pending().contains_key(name)));
-            return Ok(Some(Spoken { edit, aside, is_pending }));
+            return Ok(Some((place, Spoken { edit, aside, is_pending })));
         }
     }
     Ok(None)

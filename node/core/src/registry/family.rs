@@ -29,7 +29,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AuthorState, Authors, Poison, StoredEdit, Tx, corrupt, read, read_range};
+use super::{AuthorState, Authors, Context, Poison, StoredEdit, Tx, corrupt, read, read_range};
 use crate::command::Heads;
 use crate::edit::{Change, Dot, Edit, Header};
 use crate::encoding::Malformed;
@@ -143,6 +143,31 @@ impl Tx<'_> {
             _ => Ok(None),
         }
     }
+}
+
+/// Where the edit of an author lies that is called so.
+///
+/// # Errors
+/// What cannot be read, and a name that nobody bears.
+pub fn place_named(
+    view: &dyn StateView,
+    context: &Context,
+    shard: ShardId,
+    author: AuthorId,
+    name: &Dot,
+) -> Result<Dot, StoreError> {
+    let tx = Tx::new(view, context);
+    let key = tx.keys().author(shard, author);
+    let root: AuthorState = tx.must(&key)?;
+    for (branch, state) in tx.holders(shard, (author, &root), name.counter)? {
+        let place = Dot { actor: branch, counter: name.counter };
+        let stored: StoredEdit = tx.must(&tx.keys().edit(shard, &place))?;
+        let dot = Dot { actor: state.author.id(), counter: name.counter };
+        if *name == dot || *name == alias(&dot, &stored.hash) {
+            return Ok(place);
+        }
+    }
+    Err(corrupt(&key, Malformed { what: "name: no edit bears it" }))
 }
 
 /// What became of an edit that grew on its author's tree.

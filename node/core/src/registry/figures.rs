@@ -18,15 +18,16 @@ use crate::event::Event;
 use crate::ids::ShardId;
 use crate::inject::is_armed;
 use crate::keys::{Keys, suffix};
+use crate::standing::Standing;
 use crate::store::{StateView, StoreError};
 
 /// How many of each event there were on each day.
 pub type Figures = BTreeMap<(Date, Event), u64>;
 
-/// The day of an edit, and its event; none of an edit that goes on with a command.
+/// The day of an edit, and its event; none of an edit that goes on with a command, or only says how another one stands.
 fn counted(header: &Header) -> Option<(Date, Event)> {
     let day = InstantMs(header.origin.received_ms).date_in_vietnam();
-    (header.part == 0).then_some((day, header.event))
+    (header.part == 0 && Standing::of_kind(header.kind).is_none()).then_some((day, header.event))
 }
 
 /// An edit counts from now on, or no more.

@@ -42,8 +42,8 @@ use crate::store::{Batch, StateView, StoreError};
 use crate::{wire_code, wire_struct};
 
 pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
-pub use edit::{AcceptedEdits, FormError, FormPlace, accepted_edits, check_form, misplaced};
-pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, tips};
+pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, check_form, misplaced, to_judge};
+pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, place_named, tips};
 pub(crate) use family::{is_head_of, way_down};
 pub use figures::{Figures, figures, recount};
 pub(crate) use fold::{Entering, enter, poison_of};
@@ -527,6 +527,16 @@ pub fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
 pub fn indexed_record(key: &[u8]) -> Result<RecordId, StoreError> {
     let id = crate::keys::suffix(key, size_of::<crate::search::Term>()).try_into().map(RecordId);
     id.map_err(|_| corrupt(key, Malformed { what: "key of the index" }))
+}
+
+/// The record and the edit's name in the key of an edit that waits.
+pub fn pending_of(key: &[u8]) -> Result<(RecordId, Dot), StoreError> {
+    let parts = crate::keys::suffix(key, 0).split_first_chunk::<16>().and_then(|(record, rest)| {
+        let (actor, counter) = rest.split_first_chunk::<16>()?;
+        let counter = u64::from_be_bytes(counter.try_into().ok()?);
+        Some((RecordId(*record), Dot { actor: AuthorId(*actor), counter }))
+    });
+    parts.ok_or_else(|| corrupt(key, Malformed { what: "key of an edit that waits" }))
 }
 
 /// Reads and decodes one value.

@@ -111,9 +111,8 @@ fn is_void(path: &[UnitId], edit: &Edit, change: &Change, target: Option<&Edit>)
     let is_of_another = target.is_none_or(|target| {
         target.standing_change().is_none() && (may_say(edit, target) || !settles(edit.header.kind, change))
     });
-    let is_void = !(may && is_of_another) && !is_armed("one-person-confirms");
-    sometimes("what one person says of an edit of its own is void", is_void);
-    is_void
+    let settles_nothing = !may || !is_of_another;
+    sometimes("what is said of an edit is void", settles_nothing && !is_armed("one-person-confirms"))
 }
 
 /// Whether it takes a second person to say that.

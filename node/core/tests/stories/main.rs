@@ -14,6 +14,7 @@ mod numbers;
 mod orders;
 mod registry;
 mod shards;
+mod standing;
 mod statements;
 mod time;
 mod versions;

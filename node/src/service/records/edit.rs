@@ -178,17 +178,18 @@ impl RecordsService {
         #[cfg(feature = "faults")]
         if crate::faults::swallows_edit() {
             let receipt = crate::faults::receipt_of_nothing(place.shard.own.id());
-            return Ok(v1::EditReply { receipt: Some(receipt), replayed: false, records });
+            return Ok(v1::EditReply { receipt: Some(receipt), records, ..v1::EditReply::default() });
         }
         let proposed = place.hosted.propose_encoded(bytes, Kind::Edit).await;
         if is_armed("unacknowledged-told-accepted") && matches!(proposed, Err(ProposalFailed::Unknown(_))) {
-            return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), replayed: false, records });
+            return Ok(v1::EditReply { receipt: Some(v1::Receipt::default()), records, ..v1::EditReply::default() });
         }
         match proposed.map_err(failed)?.0 {
             Answer::Accepted(accepted) => Ok(v1::EditReply {
                 receipt: Some(receipt_to_wire(&accepted.receipt)),
                 replayed: accepted.replayed,
                 records,
+                pending: accepted.pending,
             }),
             Answer::Stale(moved) => Err(stale(&moved)),
             Answer::Refused(refusal) => Err(refused(what, &refusal)),

@@ -19,7 +19,7 @@ use super::{PAGE_BYTES, RecordsService, SHOWN_BYTES_MAX, chunk};
 use crate::hosted::Hosted;
 use crate::runtime::{self, watch};
 use crate::service::answer::{broken, not_accepted};
-use crate::service::convert::{entry_to_wire, record_to_wire, shown_bytes};
+use crate::service::convert::{entry_to_wire, record_to_wire, shown_bytes, standing_word};
 use crate::service::ready;
 
 /// Records in one message of an extract.
@@ -45,7 +45,13 @@ impl RecordsService {
     }
 
     /// The edits that lie at these places, or the first of them: as many as a page takes.
-    pub(super) fn entries(&self, hosted: &Hosted, shard: ShardId, places: &[Dot]) -> Result<Vec<v1::Entry>, Status> {
+    /// How they stand is said of those of one record, whose history is shown.
+    pub(super) fn entries(
+        &self,
+        hosted: &Hosted,
+        shard: ShardId,
+        (places, of): (&[Dot], Option<RecordId>),
+    ) -> Result<Vec<v1::Entry>, Status> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -54,6 +60,10 @@ impl RecordsService {
             let here = Here { view, keys };
             let holds = |said: Statement| Ok((said.body.site, here.known_to_hold(shard, &said.body.heads)?));
             let held: Result<Vec<_>, StoreError> = here.statements(shard)?.into_iter().map(holds).collect();
+            let record: Option<Record> = match of {
+                Some(of) => read(view, &keys.record(shard, of))?,
+                None => None,
+            };
             let (mut names, mut found, mut bytes) = (Names::new(view, keys, shard), Vec::new(), 0);
             for place in places {
                 if bytes >= PAGE_BYTES {
@@ -66,14 +76,15 @@ impl RecordsService {
                 bytes += stored.bytes.len();
                 let name = names.of(&edit.dot(), &stored.hash)?;
                 let poison: Option<Poison> = read(view, &keys.poison(shard, place))?;
-                found.push((place, name, stored, edit, poison));
+                let standing = record.as_ref().map_or("", |record| standing_word(record, &name, &stored.hash));
+                found.push((place, name, stored, edit, (poison, standing)));
             }
             Ok((held?, found))
         });
         let (held, found) = found.map_err(|error| broken(&error))?;
-        let entries = found.into_iter().map(|(place, name, stored, edit, poison)| {
+        let entries = found.into_iter().map(|(place, name, stored, edit, stands)| {
             let held_by = self.held_by(&held, place);
-            entry_to_wire(&self.0, &name, &stored, &edit, poison, held_by)
+            entry_to_wire(&self.0, &name, &stored, &edit, stands, held_by)
         });
         Ok(entries.collect())
     }
@@ -92,7 +103,7 @@ impl RecordsService {
                     .collect::<Result<Vec<Dot>, StoreError>>()
             })
             .map_err(|error| broken(&error))?;
-        self.entries(hosted, shard, &places)
+        self.entries(hosted, shard, (&places, None))
     }
 
     /// Waits until the state of a group moves here; not, if the node stops. An error once it surely does not follow its group any

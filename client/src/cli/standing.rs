@@ -1,0 +1,122 @@
+//! How edits stand, on the command line: what waits for a second person, and what is said of an edit.
+
+use dinhba_core::ids::{RecordId, RequestId, ShardId};
+use dinhba_core::standing::Standing;
+use dinhba_proto::v1;
+use serde_json::json;
+
+use super::verbs::{show_accepted, with_request};
+use super::{Desk, Failure, request, show};
+use crate::client::Client;
+use crate::error::Error;
+use crate::request::Context;
+
+/// Digits of a hash that name an edit without a look at the others.
+const DIGITS_ENOUGH: usize = 32;
+
+/// What `confirm`, `reject`, `hold` and `release` take.
+#[derive(clap::Args)]
+pub struct Judge {
+    /// The record (r-…)
+    record: RecordId,
+    /// The edit, by its hash or the first digits of it, as `pending` and `history` show them; without it, the only one that it can be
+    edit: Option<String>,
+    /// Why; needed to reject and to hold
+    #[arg(long, default_value = "")]
+    grounds: String,
+    /// The request to do again, after an outcome that was not known (q-…/1); with the same EDIT
+    #[arg(long, value_parser = request, requires = "edit")]
+    request: Option<RequestId>,
+}
+
+/// Lists what waits.
+pub(super) async fn pending(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    (record, shard): (Option<RecordId>, Option<ShardId>),
+) -> Result<(), Failure> {
+    let reply = client.pending(context, shard, record).await?;
+    let entries = || reply.entries.iter().map(show::entry_json).collect::<Vec<_>>();
+    desk.show(|| show::pending(&reply.entries), || json!({ "entries": entries(), "more": reply.more }))?;
+    if reply.entries.is_empty() {
+        desk.remark("nothing waits for a second person");
+    }
+    if reply.more {
+        desk.remark("there are more: settle these first, or name a shard");
+    }
+    Ok(())
+}
+
+/// Says how an edit stands.
+pub(super) async fn judge(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    (standing, command): (Standing, Judge),
+) -> Result<(), Failure> {
+    let Judge { record, edit, grounds, request } = command;
+    if standing.needs_grounds() && grounds.is_empty() {
+        return Err(Failure::usage("say why: --grounds"));
+    }
+    let digits = edit.unwrap_or_default().to_lowercase();
+    if !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err(Failure::usage("an edit is named by the first digits of its hash, as `history` shows them"));
+    }
+    let hash = match show::bytes_of(&digits) {
+        Some(bytes) if digits.len() >= DIGITS_ENOUGH => bytes,
+        _ => {
+            let entry = meant(client, context, record, (standing, &digits)).await?;
+            if !desk.json {
+                desk.remark(&format!("{} of {}", standing.name(), show::entry_line(&entry)));
+            }
+            entry.hash
+        }
+    };
+    let request = request.unwrap_or_else(|| client.session().next());
+    match client.judge(request, context, (record, &hash), standing, &grounds).await {
+        Ok(accepted) => show_accepted(desk, &accepted),
+        Err(Error::OutcomeUnknown { request, text }) => {
+            let text = format!("{text}; the edit is {}", show::hex(&hash));
+            Err(with_request(Error::OutcomeUnknown { request, text }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The edit of a record that is meant by the first digits of its hash, among those of which that may be said.
+async fn meant(
+    client: &Client,
+    context: &Context,
+    record: RecordId,
+    (standing, digits): (Standing, &str),
+) -> Result<v1::Entry, Failure> {
+    let entries = match standing {
+        Standing::Confirmed => client.pending(context, None, Some(record)).await?.entries,
+        _ => client.history(context, record).await?,
+    };
+    let fits = |entry: &v1::Entry| match standing {
+        Standing::Confirmed => true,
+        Standing::Rejected => entry.standing == "pending" || entry.set_aside == "held",
+        Standing::Held => {
+            entry.set_aside.is_empty() && Standing::ALL.iter().all(|said| said.kind().name() != entry.kind)
+        }
+        Standing::Released => entry.set_aside == "held",
+    };
+    let mut found: Vec<v1::Entry> = entries.into_iter().filter(fits).collect();
+    found.retain(|entry| show::hex(&entry.hash).starts_with(digits));
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(Failure::usage(format!(
+            "this record has no such edit that may be {}: `dinhba history {record}` shows them",
+            standing.name()
+        ))),
+        _ => {
+            let all: Vec<String> = found
+                .iter()
+                .map(|entry| format!("\n  {} {}", show::short(&entry.hash), show::entry_line(entry)))
+                .collect();
+            Err(Failure::usage(format!("say which edit, by the first digits of its hash:{}", all.concat())))
+        }
+    }
+}
