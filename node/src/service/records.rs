@@ -21,7 +21,7 @@ use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::keys::{own_suffix, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{self, AsOf, Past, ShardState, corrupt, homes, read, read_range};
+use dinhba_core::registry::{self, AsOf, Past, Poison, ShardState, corrupt, homes, read, read_range};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
@@ -529,8 +529,10 @@ impl Records for RecordsService {
         let (hosted, from) = (place.hosted, request.get_ref().from);
         let found = hosted.look(|view| history_from(view, hosted.keys(), shard, record, from));
         let (positions, places): (Vec<u64>, Vec<Dot>) = found.map_err(|error| broken(&error))?.into_iter().unzip();
-        let entries = self.entries(hosted, shard, (&places[..places.len().min(HISTORY_PAGE)], Some(record)))?;
+        let mut entries = self.entries(hosted, shard, (&places[..places.len().min(HISTORY_PAGE)], Some(record)))?;
         let next = positions.get(entries.len()).copied().unwrap_or_default();
+        // What was asked once is shown once.
+        entries.retain(|entry| entry.set_aside != Poison::Twin.name());
         Ok(Response::new(v1::HistoryReply { entries, next }))
     }
 

@@ -26,6 +26,7 @@ mod restored_backup;
 mod rotten_state;
 mod search;
 mod shutdown;
+mod two_persons;
 mod versions;
 
 /// The program under test.

@@ -54,6 +54,10 @@ async fn a_restored_commune_takes_back_what_the_district_has_and_keeps_what_it_d
     }
     // The same field as on the lost disk: two officers' words against each other, so both stay.
     officer.write(before, "birth_date", "", "2024-05-09").await.unwrap();
+    // A client that heard nothing asks again, for what this disk does not know: accepted a second time.
+    let (asked_again, told) = sent_above.last_key_value().unwrap();
+    let taken_again = officer.client.edit_as(*asked_again, &told.edit).await.unwrap();
+    assert!(!taken_again.replayed && taken_again.receipt.hash != told.hash && taken_again.records == told.records);
     let asked_offline: Vec<_> =
         ledger.told().into_iter().filter(|(request, _)| !sent_above.contains_key(request)).collect();
     assert_eq!(asked_offline.len(), 6);
@@ -85,7 +89,16 @@ async fn a_restored_commune_takes_back_what_the_district_has_and_keeps_what_it_d
     for (request, told) in ledger.told() {
         let again = officer.client.edit_as(request, &told.edit).await.unwrap();
         assert!(again.replayed, "request {request} was accepted a second time");
-        assert_eq!((again.records, again.receipt.hash), (told.records, told.hash));
+        let hash = if request == *asked_again { &taken_again.receipt.hash } else { &told.hash };
+        assert_eq!((again.records, &again.receipt.hash), (told.records, hash));
+    }
+    // What was accepted twice is in the log twice, and counts and is shown once.
+    let twice: Vec<_> = entries.iter().filter(|entry| entry.set_aside == "twin").collect();
+    assert_eq!(twice.len(), 1, "{twice:?}");
+    let context = officer.context.clone();
+    for client in [&officer.client, &district.client] {
+        let history = client.history(&context, taken_again.records[0]).await.unwrap();
+        assert_eq!(history.iter().filter(|entry| entry.event == twice[0].event).count(), 1, "{history:?}");
     }
     assert_eq!(agree(&country, &[DISTRICT, COMMUNE], shard).await.edits, merged.edits);
     // And it goes on working.
