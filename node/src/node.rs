@@ -17,6 +17,7 @@ use dinhba_client::transport::Dial;
 use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::inject::is_armed;
 use dinhba_core::place::{Place, PlaceEntry, Said};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, check_keys, read, read_range, record_of};
@@ -208,7 +209,7 @@ impl Shared {
     pub(crate) fn parent(&self) -> Option<Above> {
         let (place, configured) = (self.place(), self.config.parent.as_ref());
         let site = match place.sites.get(&self.site()) {
-            Some(listed) if listed.said.is_some() => listed.parent,
+            Some(listed) if listed.said.is_some() && !is_armed("parent-as-configured") => listed.parent,
             _ => configured.map(|parent| parent.site),
         }?;
         let configured =
