@@ -235,10 +235,11 @@ impl Conversation {
         }
     }
 
-    /// Whether the directory still has the link on which this session speaks.
+    /// Whether the directory still has the link on which this session speaks. The site below says so: it has to hear first that it is
+    /// linked elsewhere.
     fn is_still_linked(&self) -> bool {
         match self.peer_is_child {
-            true => self.shared.is_child(self.peer),
+            true => self.shared.may_be_child(self.peer),
             false => self.shared.parent().is_some_and(|parent| parent.site == self.peer),
         }
     }
