@@ -67,6 +67,8 @@ struct Standing {
     parent: Option<SitePlace>,
     /// With what it signs.
     key: SigningKey,
+    /// With what it signed before.
+    former: Vec<SigningKey>,
     /// With what whoever stole a key of it signs.
     stolen: Option<SigningKey>,
     /// The edits by which keys of it were revoked.
@@ -256,7 +258,14 @@ impl Country {
             let above = |code: &String| planned.iter().position(|other| other.code == *code).expect("a tree");
             let parent = plan.parent.as_ref().map(above);
             let key = SigningKey::from_bytes(&key);
-            standings.push(Standing { parent, key, stolen: None, revocations: Vec::new(), place_file: None });
+            standings.push(Standing {
+                parent,
+                key,
+                former: Vec::new(),
+                stolen: None,
+                revocations: Vec::new(),
+                place_file: None,
+            });
         }
         let founded: Vec<SitePlace> =
             (0..sites.len()).filter(|site| !later.contains(sites[*site].code.as_str())).collect();
@@ -392,18 +401,20 @@ impl Country {
     /// The site is linked below another one from now on.
     pub fn set_parent(&self, site: SitePlace, parent: SitePlace) {
         lock(&self.0.standings)[site].parent = Some(parent);
-        self.write_place_file(site);
     }
 
     /// The site signs with another key from its next start on.
     pub fn set_key(&self, site: SitePlace, key: SigningKey) {
-        lock(&self.0.standings)[site].key = key;
-        self.write_place_file(site);
+        let standing = &mut lock(&self.0.standings)[site];
+        let former = std::mem::replace(&mut standing.key, key);
+        standing.former.push(former);
     }
 
     /// Former keys of the site verify nothing any more, wherever this edit is.
     pub fn note_revocation(&self, site: SitePlace, edit: Hash) {
-        lock(&self.0.standings)[site].revocations.push(edit);
+        let standing = &mut lock(&self.0.standings)[site];
+        standing.revocations.push(edit);
+        standing.former.clear();
     }
 
     /// The edits by which keys of a site were revoked.
@@ -424,17 +435,20 @@ impl Country {
         self.lay_site(site);
     }
 
-    /// Says in the file with which a site is founded, should it lose its disk, what is so by now.
+    /// What operators write into the file with which a site is founded anew: the sites that stand there, as they are by now.
     fn write_place_file(&self, site: SitePlace) {
-        let plan = &self.0.sites[site];
         let mut standings = lock(&self.0.standings);
         let Some(file) = standings[site].place_file.clone() else { return };
-        let own = format!("site,{},", plan.id);
-        let line = site_line(&self.0.sites, &standings, site);
         let text = String::from_utf8_lossy(&file);
-        let lines = text.lines().map(|old| if old.starts_with(&own) { line.clone() } else { old.to_owned() });
-        let text: String = lines.map(|line| line + "\n").collect();
-        standings[site].place_file = Some(Arc::new(text.into_bytes()));
+        let is_named = |site: &SitePlace| text.contains(&format!("site,{},", self.0.sites[*site].id));
+        let mut written = String::from(PLACE_HEADER);
+        for named in (0..self.0.sites.len()).filter(is_named) {
+            written.push_str(&site_lines(&self.0.sites, &standings, named));
+        }
+        for line in text.lines().filter(|line| line.starts_with("shard,")) {
+            written.push_str(&format!("{line}\n"));
+        }
+        standings[site].place_file = Some(Arc::new(written.into_bytes()));
     }
 
     /// Whose turn it is to say something of another site, of the operators of one.
@@ -818,11 +832,13 @@ impl Country {
         was_on
     }
 
-    /// A machine that is off loses its whole disk. Its operators write into its configuration what is so by now: with that it
-    /// begins.
+    /// A machine that is off loses its whole disk. Its operators write into its configuration and its place file what is so by
+    /// now: with that it begins.
     pub fn wipe(&self, node: NodePlace) {
         let mut machines = self.machines();
-        let parent = self.parent(machines[node].site).map(|above| self.configured_parent(&machines, above));
+        let site = machines[node].site;
+        self.write_place_file(site);
+        let parent = self.parent(site).map(|above| self.configured_parent(&machines, above));
         let machine = &mut machines[node];
         machine.config.parent = parent;
         machine.disk.lose_all();
@@ -909,11 +925,14 @@ fn spelled(key: &SigningKey) -> String {
     key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The line of a site in a place file.
-fn site_line(sites: &[Site], standings: &[Standing], site: SitePlace) -> String {
-    let Standing { parent, key, .. } = &standings[site];
+const PLACE_HEADER: &str = "kind,id,unit,parent,public_key\n";
+
+/// The lines of a site in a place file, one for each of its keys.
+fn site_lines(sites: &[Site], standings: &[Standing], site: SitePlace) -> String {
+    let (Standing { parent, key, former, .. }, plan) = (&standings[site], &sites[site]);
     let parent = parent.map(|above| sites[above].id.to_string()).unwrap_or_default();
-    format!("site,{},{},{parent},{}", sites[site].id, sites[site].unit, spelled(key))
+    let line = |key| format!("site,{},{},{parent},{}\n", plan.id, plan.unit, spelled(key));
+    std::iter::once(key).chain(former).map(line).collect()
 }
 
 fn place_file(
@@ -922,10 +941,9 @@ fn place_file(
     founded: &[SitePlace],
     shards: &BTreeMap<String, ShardId>,
 ) -> Vec<u8> {
-    let mut text = String::from("kind,id,unit,parent,public_key\n");
+    let mut text = String::from(PLACE_HEADER);
     for site in founded {
-        text.push_str(&site_line(sites, standings, *site));
-        text.push('\n');
+        text.push_str(&site_lines(sites, standings, *site));
     }
     let is_there = |code: &&String| founded.iter().any(|site| sites[*site].code == **code);
     for code in shards.keys().filter(is_there) {

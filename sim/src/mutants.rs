@@ -359,6 +359,11 @@ pub const ALL: &[Mutant] = &[
         "A site dials whom its configuration names, whatever the directory says.",
         &[Alive, Converges],
     ),
+    directory(
+        "moved-site-shut-out",
+        "Who is linked elsewhere now is refused where he was, before he has heard of it: nobody is left to tell him.",
+        &[DirectoryTrue, Alive, Converges],
+    ),
     Mutant {
         name: "revoked-key-verifies",
         breaks: "A key that a site had when it was founded verifies for ever, though it was revoked.",

@@ -3,8 +3,9 @@
 //! Each change is said by an edit of the centre's ancestor shard, and then done: the site is founded, or its nodes start again. What
 //! finds no ear is said again; what is not done when the faults are over, operators finish then ([`finish`]).
 //!
-//! Limit: who moves a site says to all in the same breath where the new one above is reached, since a site that hears the one
-//! without the other has nobody left to ask.
+//! Limits: who moves a site says before where the new one above is reached. The centre, which says itself that it has another key, signs with
+//! it only once every site has heard: what announces the key is signed anew whenever it is sent, and whoever knows the former key alone does
+//! not take it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -116,6 +117,11 @@ impl Changing<'_> {
                 return false;
             }
         }
+        // What it says of itself goes on under its new signature, and whoever did not hear before cannot check that.
+        if country.parent(site).is_none() && country.public_key(site) != public && !self.is_held_everywhere(site).await
+        {
+            return false;
+        }
         if country.public_key(site) != public {
             country.set_key(site, key);
             self.restart(site).await;
@@ -201,7 +207,7 @@ impl Changing<'_> {
         let country = self.country;
         let holds = |site: SitePlace| {
             let nodes = country.machines_of(site);
-            nodes.into_iter().all(|node| edits.is_subset(&hashes_of_machine(country, node)))
+            nodes.into_iter().any(|node| edits.is_subset(&hashes_of_machine(country, node)))
         };
         let sites = country.sites().iter().enumerate();
         let mut holders = sites.filter(|(site, plan)| country.is_founded(*site) && plan.group_of(shard).is_some());

@@ -11,7 +11,9 @@ use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::Tier;
 
 use super::error::ScenarioError;
-use super::{Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, Theft, What, Which};
+use super::{
+    CENTRE, Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, Theft, What, Which,
+};
 use super::{directory, unit};
 
 /// The most bits that one fault flips: enough to spoil all that a node of a small country holds.
@@ -148,6 +150,15 @@ impl Scenario {
 
     fn check_fault(&self, key: &str, fault: &Fault) -> Checked {
         let of = |name: &str| format!("{key}.{name}");
+        if let What::AddSite { .. } | What::RekeySite { .. } | What::MoveSite { .. } = &fault.what {
+            // What is said by an old directory says again what was so then, and the later word counts.
+            let restores = |other: &Fault| matches!(&other.what, What::Restore { node, .. } if node.site == CENTRE);
+            ensure(
+                !self.faults.iter().any(restores),
+                &of("what"),
+                "is said at the centre, which comes back from an old copy",
+            )?;
+        }
         ensure(fault.at < self.lasts, &of("at"), "is not within the scenario")?;
         if let Some(lasts) = fault.lasts {
             let kind = fault.what.kind();
@@ -245,6 +256,10 @@ impl Scenario {
                 let kind = other.map(|other| other.what.kind()).unwrap_or_default();
                 let reason = format!("takes away what {kind:?} at another time of this scenario needs");
                 ensure(other.is_none(), &of("revokes"), reason)?;
+                // An old copy of a disk does not know the key, and nobody but the centre could tell of it.
+                let restores = self.faults.iter().any(|other| matches!(other.what, What::Restore { .. }));
+                let is_heard = self.tree.parent_of(code).is_some() || !restores;
+                ensure(is_heard, &of("site"), "has nobody above to tell who comes back from an old copy of its key")?;
             }
             What::MoveSite { site: code, parent } => {
                 site("site", code)?;
