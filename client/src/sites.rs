@@ -61,6 +61,8 @@ pub enum SiteChange {
 pub struct Drafted {
     /// The edit.
     pub edit: EditBuilder,
+    /// The record that it changes, as it was read; none if it makes one.
+    pub record: Option<v1::Record>,
     /// The shard that the site writes, if it is a commune's.
     pub shard: Option<ShardId>,
     /// The place file with which a site that is added is founded: itself and those above it.
@@ -81,6 +83,27 @@ impl Client {
         change: &SiteChange,
         units: &Directory,
     ) -> Result<(Accepted, Drafted), Error> {
+        let drafted = self.draft_site(context, again, site, change, units).await?;
+        let accepted = match again {
+            Some(request) => self.edit_again(request, &drafted.edit).await,
+            None => self.edit(&self.session(), &drafted.edit).await,
+        };
+        Ok((accepted?, drafted))
+    }
+
+    /// The edit by which [`change_site`](Self::change_site) says it, by what the directory of the site that is asked says now; for
+    /// whoever names the request himself.
+    ///
+    /// # Errors
+    /// As of [`change_site`](Self::change_site), before anything is sent.
+    pub async fn draft_site(
+        &self,
+        context: &Context,
+        again: Option<RequestId>,
+        site: SiteId,
+        change: &SiteChange,
+        units: &Directory,
+    ) -> Result<Drafted, Error> {
         let reply = self.sites(context).await?;
         let listed = reply.sites.iter().find(|listed| listed.site == site.to_string());
         let here = listed.filter(|listed| listed.said_in == reply.ancestor_shard && !listed.record.is_empty());
@@ -98,11 +121,7 @@ impl Client {
         };
         let drafted = draft(context, site, change, &reply, listed, record.as_ref(), units)
             .map_err(|text| Error::refusal(Code::FailedPrecondition, text))?;
-        let accepted = match again {
-            Some(request) => self.edit_again(request, &drafted.edit).await,
-            None => self.edit(&self.session(), &drafted.edit).await,
-        };
-        Ok((accepted?, drafted))
+        Ok(Drafted { record, ..drafted })
     }
 }
 
@@ -237,7 +256,7 @@ fn draft_addition(
     if let Some(shard) = shard {
         place_file.push_str(&format!("shard,{shard},{unit},,\n"));
     }
-    Drafted { edit, shard: *shard, place_file }
+    Drafted { edit, record: None, shard: *shard, place_file }
 }
 
 fn draft_change(
@@ -279,7 +298,7 @@ fn draft_change(
             edit.set(part, "state", "", "retired");
         }
     }
-    Ok(Drafted { edit, shard: listed.shard.parse().ok(), place_file: String::new() })
+    Ok(Drafted { edit, record: None, shard: listed.shard.parse().ok(), place_file: String::new() })
 }
 
 /// Says all that is known of a site of which nothing was said in this shard: what is said here counts for all of it.

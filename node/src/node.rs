@@ -17,6 +17,7 @@ use dinhba_client::transport::Dial;
 use dinhba_core::command::Nothing;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::inject::is_armed;
 use dinhba_core::place::{Place, PlaceEntry, Said};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, check_keys, read, read_range, record_of};
@@ -204,13 +205,21 @@ impl Shared {
         self.stopping.clone()
     }
 
-    /// The site above, as the directory has it; as configured, while nothing was said from above of this site.
+    /// The site above, as the directory has it; as configured, while nothing was said from above of this site, or where the one
+    /// that was said is reached.
     pub(crate) fn parent(&self) -> Option<Above> {
-        let (place, configured) = (self.place(), self.config.parent.as_ref());
-        let site = match place.sites.get(&self.site()) {
-            Some(listed) if listed.said.is_some() => listed.parent,
-            _ => configured.map(|parent| parent.site),
-        }?;
+        let (place, configured) = (self.place(), self.config.parent.as_ref().map(|parent| parent.site));
+        let said = match place.sites.get(&self.site()) {
+            Some(listed) if listed.said.is_some() && !is_armed("parent-as-configured") => Some(listed.parent?),
+            _ => None,
+        };
+        let said = said.map(|site| self.above(&place, site)).filter(|above| !above.addresses.is_empty());
+        said.or_else(|| Some(self.above(&place, configured?)))
+    }
+
+    /// A site above, and where it is reached as far as is known here.
+    fn above(&self, place: &Place, site: SiteId) -> Above {
+        let configured = self.config.parent.as_ref();
         let configured =
             configured.filter(|parent| parent.site == site).into_iter().flat_map(|parent| &parent.addresses);
         let mut addresses: Vec<String> = configured.map(ToString::to_string).collect();
@@ -219,13 +228,21 @@ impl Shared {
                 addresses.push(address.clone());
             }
         }
-        Some(Above { site, addresses })
+        Above { site, addresses }
     }
 
-    /// Whether a site is linked below this one.
+    /// Whether a site is linked below this one, as the directory has it.
     pub(crate) fn is_child(&self, site: SiteId) -> bool {
         let place = self.place();
         place.sites.get(&site).is_some_and(|listed| listed.is_active && listed.parent == Some(self.site()))
+    }
+
+    /// Whether a site may be linked below this one: it is said to be, or it lies in this one's area, and may not have heard yet that
+    /// it is linked elsewhere now. Nobody else would tell it, and it has a right to all that is spoken of.
+    pub(crate) fn may_be_child(&self, site: SiteId) -> bool {
+        let (place, own) = (self.place(), self.config.site.unit);
+        let is_below = |unit| unit != own && self.directory.is_within(unit, own) && !is_armed("moved-site-shut-out");
+        self.is_child(site) || place.sites.get(&site).is_some_and(|listed| listed.is_active && is_below(listed.unit))
     }
 
     /// Where to dial a node of the parent that advertises `address`.

@@ -21,6 +21,7 @@ mod chains_hold;
 mod commands_whole;
 mod converges;
 mod digests_true;
+mod directory_true;
 pub mod linearizability;
 mod linearizable;
 mod links_go_on;
@@ -168,6 +169,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(linearizable::Linearizable),
         Box::new(replicas_agree::ReplicasAgree),
         Box::new(digests_true::DigestsTrue),
+        Box::new(directory_true::DirectoryTrue),
         Box::<commands_whole::CommandsWhole>::default(),
         Box::new(nothing_forged::NothingForged),
         Box::new(bounds_hold::BoundsHold),

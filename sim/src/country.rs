@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use dinhba_client::{Client, Limits};
 use dinhba_core::claims::{Claims, Identity, Role};
-use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::ids::{EvidenceId, GroupId, Hash, NodeId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::{Directory, Tier};
 use dinhba_node::config::{self, Config, Member};
@@ -34,7 +34,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::ambient::VirtualAmbient;
 use crate::disk::SimDisk;
 use crate::executor::Handle;
-use crate::scenario::{NodeRef, Scenario, Which, directory, unit};
+use crate::scenario::{CENTRE, NodeRef, Scenario, Which, directory, unit};
 use crate::trace::{Event, NodePlace, SitePlace, Trace};
 use crate::wire::{Endpoint, Path, Wire};
 
@@ -44,7 +44,7 @@ const PEOPLE: u64 = 1 << 32;
 /// Keys the digests of every simulated country.
 const DIGEST_SECRET: [u8; 32] = [9; 32];
 
-/// A site.
+/// A site, founded or still to be.
 pub struct Site {
     /// The code of its unit.
     pub code: String,
@@ -54,11 +54,27 @@ pub struct Site {
     pub unit: UnitId,
     /// Its level.
     pub tier: Tier,
-    /// The site above.
-    pub parent: Option<SitePlace>,
-    /// Its groups with the shards that each hosts. All its nodes are members of all.
+    /// Its groups with all shards that each hosts sooner or later: those of communes, and ancestor shards. All its nodes are
+    /// members of all.
     pub groups: Vec<(GroupId, Vec<ShardId>)>,
+    /// Which of them its configuration names: the others it hosts once the directory says so.
+    configured: BTreeSet<ShardId>,
+}
+
+/// How a site stands now: what operators change of it.
+struct Standing {
+    /// The site above.
+    parent: Option<SitePlace>,
+    /// With what it signs.
     key: SigningKey,
+    /// With what it signed before.
+    former: Vec<SigningKey>,
+    /// With what whoever stole a key of it signs.
+    stolen: Option<SigningKey>,
+    /// The edits by which keys of it were revoked.
+    revocations: Vec<Hash>,
+    /// What it is founded with; none before.
+    place_file: Option<Arc<Vec<u8>>>,
 }
 
 impl Site {
@@ -144,8 +160,11 @@ struct Inner {
     scenario: Scenario,
     sites: Vec<Site>,
     shards: BTreeMap<String, ShardId>,
+    ancestors: BTreeSet<ShardId>,
     units: Arc<Directory>,
-    place_file: Vec<u8>,
+    standings: Mutex<Vec<Standing>>,
+    /// One for each site: its operators say one thing of another site at a time.
+    turns: Vec<Turn>,
     machines: Mutex<Vec<Machine>>,
     people: Mutex<u64>,
     hits: Mutex<Hits>,
@@ -159,7 +178,16 @@ struct Inner {
 struct Hits {
     nodes: BTreeSet<(&'static str, NodePlace)>,
     sites: BTreeSet<(&'static str, SitePlace)>,
+    /// Edits that a thief's keys sealed when they were revoked, where he knew of it: nobody may have them.
+    late: BTreeSet<Hash>,
+    /// Requests that faults made and whose outcome is not known, by the faults' places.
+    open: BTreeMap<usize, RequestId>,
+    /// Faults of which all was done that there is to do, by their places in the scenario.
+    done: BTreeSet<usize>,
 }
+
+/// Who has it may speak.
+pub type Turn = Arc<futures::lock::Mutex<()>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,43 +214,73 @@ impl Country {
         let inside =
             Path { latency: network.latency_inside, jitter: network.latency_inside, bits_per_second: 0, ..between };
         let wire = Wire::new(simulator.clone(), scenario.seed, inside, between);
+        let later = scenario.added_later();
+        // Who is added gets the shard that its unit's id says, as the directory has it.
+        let shard_of = |code: &String, drawn| match later.contains(code.as_str()) {
+            true => ShardId::of_commune(unit(code).expect("a scenario's units exist").id),
+            false => ShardId(drawn),
+        };
+        let communes = scenario.tree.communes.iter();
         let shards: BTreeMap<String, ShardId> =
-            scenario.tree.communes.iter().map(|code| (code.clone(), ShardId(rng.next_u64()))).collect();
+            communes.map(|code| (code.clone(), shard_of(code, rng.next_u64()))).collect();
         let planned = scenario.tree.sites();
-        let sites: Vec<Site> = planned
-            .iter()
-            .map(|plan| {
-                let mut key = [0; 32];
-                rng.fill_bytes(&mut key);
-                let mut own: Vec<ShardId> = plan.shards.iter().map(|code| shards[code]).collect();
-                own.sort();
-                let mut ids = [GroupId(rng.next_u64()), GroupId(rng.next_u64())];
-                ids.sort();
-                // As the real centre is laid out: its first group keeps the tree, each province has one of its own.
-                let groups = match plan.tier {
-                    Tier::Central => vec![(ids[0], Vec::new()), (ids[1], own)],
-                    _ => vec![(ids[0], own)],
-                };
-                Site {
-                    code: plan.code.clone(),
-                    id: SiteId(rng.next_u64()),
-                    unit: unit(&plan.code).expect("a scenario's units exist").id,
-                    tier: plan.tier,
-                    parent: plan
-                        .parent
-                        .as_ref()
-                        .map(|code| planned.iter().position(|other| other.code == *code).expect("a tree")),
-                    groups,
-                    key: SigningKey::from_bytes(&key),
+        let (mut sites, mut standings) = (Vec::new(), Vec::new());
+        for plan in &planned {
+            let mut key = [0; 32];
+            rng.fill_bytes(&mut key);
+            let mut own: Vec<ShardId> = plan.shards.iter().map(|code| shards[code]).collect();
+            own.sort();
+            let mut ids = [GroupId(rng.next_u64()), GroupId(rng.next_u64())];
+            ids.sort();
+            let unit = unit(&plan.code).expect("a scenario's units exist").id;
+            let is_later = |code: &&String| later.contains(code.as_str()) && **code != plan.code;
+            let added: BTreeSet<ShardId> = plan.shards.iter().filter(is_later).map(|code| shards[code]).collect();
+            let (added, mut configured): (Vec<ShardId>, Vec<ShardId>) =
+                own.into_iter().partition(|shard| added.contains(shard));
+            let mut first: Vec<ShardId> = added.into_iter().chain(ancestor_shards(scenario, unit)).collect();
+            let known = configured.iter().copied().collect();
+            // As the real centre is laid out: its first group keeps the tree, each province has one of its own.
+            let groups = match plan.tier {
+                Tier::Central => vec![(ids[0], first), (ids[1], configured)],
+                _ => {
+                    configured.append(&mut first);
+                    vec![(ids[0], configured)]
                 }
-            })
-            .collect();
+            };
+            sites.push(Site {
+                code: plan.code.clone(),
+                id: SiteId(rng.next_u64()),
+                unit,
+                tier: plan.tier,
+                groups,
+                configured: known,
+            });
+            let above = |code: &String| planned.iter().position(|other| other.code == *code).expect("a tree");
+            let parent = plan.parent.as_ref().map(above);
+            let key = SigningKey::from_bytes(&key);
+            standings.push(Standing {
+                parent,
+                key,
+                former: Vec::new(),
+                stolen: None,
+                revocations: Vec::new(),
+                place_file: None,
+            });
+        }
+        let founded: Vec<SitePlace> =
+            (0..sites.len()).filter(|site| !later.contains(sites[*site].code.as_str())).collect();
+        let file = Arc::new(place_file(&sites, &standings, &founded, &shards));
+        for site in &founded {
+            standings[*site].place_file = Some(Arc::clone(&file));
+        }
         let country = Country(Arc::new(Inner {
             simulator,
             scenario: scenario.clone(),
-            place_file: place_file(&sites, &shards),
+            turns: sites.iter().map(|_| Turn::default()).collect(),
+            standings: Mutex::new(standings),
             sites,
             shards,
+            ancestors: ancestor_shards(scenario, unit(CENTRE).expect("the centre is a unit").id),
             units: Arc::new(directory().clone()),
             machines: Mutex::default(),
             people: Mutex::new(PEOPLE),
@@ -232,12 +290,9 @@ impl Country {
             trace,
         }));
         // Children's configurations name their parents' nodes, so parents come first.
-        for (place, plan) in planned.iter().enumerate() {
-            for number in 1..=plan.nodes {
-                country.lay_machine(place, number);
-            }
+        for place in founded {
+            country.lay_site(place);
         }
-        country.found();
         country
     }
 
@@ -286,6 +341,19 @@ impl Country {
         self.0.shards[commune]
     }
 
+    /// Whether there is such a shard yet: that of a commune is there once its site is.
+    #[must_use]
+    pub fn has_shard(&self, shard: ShardId) -> bool {
+        let commune = self.0.shards.iter().find(|(_, known)| **known == shard);
+        commune.is_none_or(|(code, _)| self.is_founded(self.site(code)))
+    }
+
+    /// Whether a shard is an ancestor shard: what a unit above the communes says.
+    #[must_use]
+    pub fn is_ancestor(&self, shard: ShardId) -> bool {
+        self.0.ancestors.contains(&shard)
+    }
+
     /// A random number, from the scenario's seed.
     #[must_use]
     pub fn random(&self) -> u64 {
@@ -311,10 +379,127 @@ impl Country {
         lock(&self.0.hits).nodes.contains(&(kind, node))
     }
 
-    /// The key of a site, for whoever steals it.
+    /// The key of a site, for whoever steals it; who comes again has the one that was stolen first.
     #[must_use]
     pub fn stolen_key(&self, site: SitePlace) -> SigningKey {
-        self.0.sites[site].key.clone()
+        let standing = &mut lock(&self.0.standings)[site];
+        standing.stolen.get_or_insert_with(|| standing.key.clone()).clone()
+    }
+
+    /// What verifies the site's signatures, as people write it.
+    #[must_use]
+    pub fn public_key(&self, site: SitePlace) -> String {
+        spelled(&lock(&self.0.standings)[site].key)
+    }
+
+    /// The site above, as operators have it; none above the centre.
+    #[must_use]
+    pub fn parent(&self, site: SitePlace) -> Option<SitePlace> {
+        lock(&self.0.standings)[site].parent
+    }
+
+    /// The site is linked below another one from now on.
+    pub fn set_parent(&self, site: SitePlace, parent: SitePlace) {
+        lock(&self.0.standings)[site].parent = Some(parent);
+    }
+
+    /// The site signs with another key from its next start on.
+    pub fn set_key(&self, site: SitePlace, key: SigningKey) {
+        let standing = &mut lock(&self.0.standings)[site];
+        let former = std::mem::replace(&mut standing.key, key);
+        standing.former.push(former);
+    }
+
+    /// Former keys of the site verify nothing any more, wherever this edit is.
+    pub fn note_revocation(&self, site: SitePlace, edit: Hash) {
+        let standing = &mut lock(&self.0.standings)[site];
+        standing.revocations.push(edit);
+        standing.former.clear();
+    }
+
+    /// The edits by which keys of a site were revoked.
+    #[must_use]
+    pub fn revocations(&self, site: SitePlace) -> Vec<Hash> {
+        lock(&self.0.standings)[site].revocations.clone()
+    }
+
+    /// Whether the site is there, or on its way.
+    #[must_use]
+    pub fn is_founded(&self, site: SitePlace) -> bool {
+        lock(&self.0.standings)[site].place_file.is_some()
+    }
+
+    /// Founds a site that was not there before, with the file that its operators were given.
+    pub fn found_site(&self, site: SitePlace, place_file: String) {
+        lock(&self.0.standings)[site].place_file = Some(Arc::new(place_file.into_bytes()));
+        self.lay_site(site);
+    }
+
+    /// What operators write into the file with which a site is founded anew: the sites that stand there, as they are by now.
+    fn write_place_file(&self, site: SitePlace) {
+        let mut standings = lock(&self.0.standings);
+        let Some(file) = standings[site].place_file.clone() else { return };
+        let text = String::from_utf8_lossy(&file);
+        let is_named = |site: &SitePlace| text.contains(&format!("site,{},", self.0.sites[*site].id));
+        let mut written = String::from(PLACE_HEADER);
+        for named in (0..self.0.sites.len()).filter(is_named) {
+            written.push_str(&site_lines(&self.0.sites, &standings, named));
+        }
+        for line in text.lines().filter(|line| line.starts_with("shard,")) {
+            written.push_str(&format!("{line}\n"));
+        }
+        standings[site].place_file = Some(Arc::new(written.into_bytes()));
+    }
+
+    /// Whose turn it is to say something of another site, of the operators of one.
+    #[must_use]
+    pub fn turn(&self, site: SitePlace) -> Turn {
+        Arc::clone(&self.0.turns[site])
+    }
+
+    /// Where the nodes of a site are reached.
+    #[must_use]
+    pub fn addresses(&self, site: SitePlace) -> Vec<String> {
+        let machines = self.machines();
+        let there = machines.iter().filter(|machine| machine.site == site && machine.power != Power::Gone);
+        there.map(|machine| machine.config.node.listen.to_string()).take(config::ADDRESSES_MAX).collect()
+    }
+
+    /// Keeps the request of a fault whose outcome is not known, or that there is none.
+    pub fn note_open(&self, fault: usize, request: Option<RequestId>) {
+        let mut hits = lock(&self.0.hits);
+        match request {
+            Some(request) => drop(hits.open.insert(fault, request)),
+            None => drop(hits.open.remove(&fault)),
+        }
+    }
+
+    /// The request of a fault whose outcome is not known.
+    #[must_use]
+    pub fn open(&self, fault: usize) -> Option<RequestId> {
+        lock(&self.0.hits).open.get(&fault).copied()
+    }
+
+    /// Notes edits that are signed with a key which verifies nothing any more where they are sent.
+    pub fn note_late(&self, edits: impl IntoIterator<Item = Hash>) {
+        lock(&self.0.hits).late.extend(edits);
+    }
+
+    /// Whether an edit is signed with a key that verified nothing any more.
+    #[must_use]
+    pub fn is_late(&self, edit: &Hash) -> bool {
+        lock(&self.0.hits).late.contains(edit)
+    }
+
+    /// Notes that of a fault, by its place in the scenario, all is done that there is to do.
+    pub fn note_done(&self, fault: usize) {
+        lock(&self.0.hits).done.insert(fault);
+    }
+
+    /// Whether of a fault all is done that there is to do.
+    #[must_use]
+    pub fn is_done(&self, fault: usize) -> bool {
+        lock(&self.0.hits).done.contains(&fault)
     }
 
     /// Whether somebody has the site's key, or had it.
@@ -380,11 +565,7 @@ impl Country {
         let place = machines.len();
         let address: config::Address =
             format!("10.{}.0.{number}:7400", site + 1).parse().expect("an address is well-formed");
-        let parent = plan.parent.map(|above| {
-            let nodes = machines.iter().filter(|machine| machine.site == above);
-            let addresses = nodes.map(|machine| machine.config.node.listen.clone()).take(config::ADDRESSES_MAX);
-            config::Parent { site: self.0.sites[above].id, addresses: addresses.collect(), nodes: Vec::new() }
-        });
+        let parent = self.parent(site).map(|above| self.configured_parent(&machines, above));
         let knobs = &self.0.scenario.knobs;
         let config = Config {
             node: config::Node {
@@ -406,7 +587,10 @@ impl Country {
                 groups: plan
                     .groups
                     .iter()
-                    .map(|(id, shards)| config::Group { id: *id, shards: shards.clone() })
+                    .map(|(id, shards)| {
+                        let shards = shards.iter().copied().filter(|shard| plan.configured.contains(shard));
+                        config::Group { id: *id, shards: shards.collect() }
+                    })
                     .collect(),
             },
             parent,
@@ -443,23 +627,28 @@ impl Country {
         place
     }
 
-    /// Writes the first members into all configurations; the first node of each site founds it.
-    fn found(&self) {
+    /// What a site below it is configured with.
+    fn configured_parent(&self, machines: &[Machine], above: SitePlace) -> config::Parent {
+        let nodes = machines.iter().filter(|machine| machine.site == above);
+        let addresses = nodes.map(|machine| machine.config.node.listen.clone()).take(config::ADDRESSES_MAX);
+        config::Parent { site: self.0.sites[above].id, addresses: addresses.collect(), nodes: Vec::new() }
+    }
+
+    /// Lays the first machines of a site, and writes all of them into the configuration of each; the first node founds it.
+    fn lay_site(&self, site: SitePlace) {
+        let plan = &self.0.sites[site];
+        let laid: Vec<NodePlace> =
+            (1..=self.0.scenario.tree.nodes_of(&plan.code)).map(|number| self.lay_machine(site, number)).collect();
         let mut machines = self.machines();
-        for (place, site) in self.0.sites.iter().enumerate() {
-            let members: Vec<Member> = machines
-                .iter()
-                .filter(|machine| machine.site == place)
-                .map(|machine| Member {
-                    id: machine.id,
-                    address: machine.config.node.listen.clone(),
-                    groups: site.groups.iter().map(|(group, _)| *group).collect(),
-                })
-                .collect();
-            for machine in machines.iter_mut().filter(|machine| machine.site == place) {
-                machine.config.site.members = members.clone();
-                machine.config.site.bootstrap = machine.number == 1;
-            }
+        let member = |machine: &Machine| Member {
+            id: machine.id,
+            address: machine.config.node.listen.clone(),
+            groups: plan.groups.iter().map(|(group, _)| *group).collect(),
+        };
+        let members: Vec<Member> = laid.iter().map(|node| member(&machines[*node])).collect();
+        for node in laid {
+            let machine = &mut machines[node];
+            (machine.config.site.members, machine.config.site.bootstrap) = (members.clone(), machine.number == 1);
         }
     }
 
@@ -509,7 +698,11 @@ impl Country {
             (machine.config.clone(), machine.disk.mount(), state, endpoint, admitted, level_max)
         };
         let site = &self.0.sites[endpoint.site];
-        write_file(&disk, FilePath::new(PLACE_FILE), &self.0.place_file)?;
+        let (key, place_file) = {
+            let standing = &lock(&self.0.standings)[endpoint.site];
+            (standing.key.clone(), standing.place_file.clone().unwrap_or_default())
+        };
+        write_file(&disk, FilePath::new(PLACE_FILE), &place_file)?;
         let identity = Identity::Node { site: site.id, node: config.node.id };
         let options = LogOptions { segment_bytes: knobs.segment_bytes, cache_bytes: 256 * 1024 };
         let flush = {
@@ -540,7 +733,7 @@ impl Country {
         // The same at each start, and of no site but this one.
         let [index, backup] =
             [1, 2].map(|kind| *blake3::hash(&[&site.id.0.to_be_bytes()[..], &[kind]].concat()).as_bytes());
-        let keys = SiteKeys { signing: site.key.clone(), secrets: Secrets::first(index, backup, DIGEST_SECRET) };
+        let keys = SiteKeys { signing: key, secrets: Secrets::first(index, backup, DIGEST_SECRET) };
         let prepared = Arc::new(Node::prepare(config, &seams, keys));
         let id = prepared.shared.config.node.id;
         self.0.wire.listen(&address, endpoint, site.id, id, server::routes(&prepared));
@@ -639,10 +832,15 @@ impl Country {
         was_on
     }
 
-    /// A machine that is off loses its whole disk.
+    /// A machine that is off loses its whole disk. Its operators write into its configuration and its place file what is so by
+    /// now: with that it begins.
     pub fn wipe(&self, node: NodePlace) {
         let mut machines = self.machines();
+        let site = machines[node].site;
+        self.write_place_file(site);
+        let parent = self.parent(site).map(|above| self.configured_parent(&machines, above));
         let machine = &mut machines[node];
+        machine.config.parent = parent;
         machine.disk.lose_all();
         machine.state = Arc::new(MemoryState::new(Arc::new(Unsealed)));
         machine.admitted = false;
@@ -715,18 +913,42 @@ pub const SNAPSHOT_DIR: &str = "/data/snapshots";
 /// Where machines keep the file that sites are founded with.
 const PLACE_FILE: &str = "/data/place.csv";
 
-fn place_file(sites: &[Site], shards: &BTreeMap<String, ShardId>) -> Vec<u8> {
-    use std::fmt::Write as _;
-    let mut text = String::from("kind,id,unit,parent,public_key\n");
-    for site in sites {
-        let parent = site.parent.map(|above| sites[above].id.to_string()).unwrap_or_default();
-        let public: String =
-            site.key.verifying_key().to_bytes().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        let _ = writeln!(text, "site,{},{},{parent},{public}", site.id, site.unit);
+/// The ancestor shards that a site of a unit hosts: of the units above the communes on the way to it, and below it.
+fn ancestor_shards(scenario: &Scenario, own: UnitId) -> BTreeSet<ShardId> {
+    let above = scenario.tree.sites().into_iter().filter(|site| site.tier != Tier::Commune);
+    let units = above.filter_map(|site| Some(unit(&site.code)?.id));
+    let is_hosted = |unit: &UnitId| directory().is_within(*unit, own) || directory().is_within(own, *unit);
+    units.filter(is_hosted).map(ShardId::of_unit_above).collect()
+}
+
+fn spelled(key: &SigningKey) -> String {
+    key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const PLACE_HEADER: &str = "kind,id,unit,parent,public_key\n";
+
+/// The lines of a site in a place file, one for each of its keys.
+fn site_lines(sites: &[Site], standings: &[Standing], site: SitePlace) -> String {
+    let (Standing { parent, key, former, .. }, plan) = (&standings[site], &sites[site]);
+    let parent = parent.map(|above| sites[above].id.to_string()).unwrap_or_default();
+    let line = |key| format!("site,{},{},{parent},{}\n", plan.id, plan.unit, spelled(key));
+    std::iter::once(key).chain(former).map(line).collect()
+}
+
+fn place_file(
+    sites: &[Site],
+    standings: &[Standing],
+    founded: &[SitePlace],
+    shards: &BTreeMap<String, ShardId>,
+) -> Vec<u8> {
+    let mut text = String::from(PLACE_HEADER);
+    for site in founded {
+        text.push_str(&site_lines(sites, standings, *site));
     }
-    for (code, shard) in shards {
+    let is_there = |code: &&String| founded.iter().any(|site| sites[*site].code == **code);
+    for code in shards.keys().filter(is_there) {
         let home = unit(code).expect("a scenario's units exist").id;
-        let _ = writeln!(text, "shard,{shard},{home},,");
+        text.push_str(&format!("shard,{},{home},,\n", shards[code]));
     }
     text.into_bytes()
 }

@@ -34,6 +34,9 @@ pub const SOMETIMES: &[&str] = &[
     "a kept cursor does not fit",
     "a stream is renewed under a session",
     "a link ends since the lead moved",
+    "a link ends since its site is linked elsewhere",
+    "what was refused may be good now",
+    "the shard of an added commune is hosted",
     "a shard wakes",
     "an access log is found to be cut",
     // Raft.
@@ -69,6 +72,7 @@ pub const SOMETIMES: &[&str] = &[
     "a thief's command that is known in part is taken",
     "a thief's flood is taken",
     "a thief's overwrites of what is not there are taken",
+    "a thief's key is revoked",
     // Events.
     "an event is filed",
 ];

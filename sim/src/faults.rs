@@ -20,6 +20,10 @@ use crate::thieves;
 use crate::trace::{Event, NodePlace, SitePlace};
 use crate::wire::{Disturbance, DisturbanceId, End, Trouble};
 
+pub use sites::finish;
+
+mod sites;
+
 /// How long an operator's command may take: an election and a learner that catches up.
 const ADMIN_WAIT: Duration = Duration::from_secs(60);
 
@@ -90,6 +94,9 @@ impl Acting {
             return self.restore(node, *backup_at, *twice, &fault).await;
         }
         runtime::sleep_until(self.began + fault.at).await;
+        if self.is_too_early(&fault.what) {
+            return self.nobody();
+        }
         match &fault.what {
             What::Dark { sites } => {
                 let sites: Vec<SitePlace> = sites.iter().map(|code| country.site(code)).collect();
@@ -137,6 +144,9 @@ impl Acting {
                 // A site without a majority takes none; that is its right.
                 let _ = client.snapshot(&context).await;
             }
+            What::AddSite { .. } | What::RekeySite { .. } | What::MoveSite { .. } => {
+                self.change_directory(&fault).await
+            }
             What::Thief { site, theft } => {
                 let (site, theft) = (country.site(site), *theft);
                 self.teller.tell("somebody has its key".to_owned(), Vec::new(), vec![site]);
@@ -165,6 +175,26 @@ impl Acting {
             runtime::sleep(Duration::from_nanos(pick / 2 % 1_000_000)).await;
         }
         country.cut_power(node);
+    }
+
+    /// Whether it is about a site that is not there yet. Its lines, nobody uses.
+    fn is_too_early(&self, what: &What) -> bool {
+        let is_there = |code: &&str| self.country.is_founded(self.country.site(code));
+        !matches!(what, What::AddSite { .. } | What::Dark { .. }) && !what.sites().iter().all(is_there)
+    }
+
+    async fn change_directory(&self, fault: &Fault) {
+        let country = &self.country;
+        let (text, site) = match &fault.what {
+            What::AddSite { site } => ("is added".to_owned(), site),
+            What::RekeySite { site, revokes: false } => ("gets another key".to_owned(), site),
+            What::RekeySite { site, revokes: true } => ("gets another key, and the former is revoked".to_owned(), site),
+            What::MoveSite { site, parent } => (format!("is linked below {parent}"), site),
+            other => unreachable!("{} changes nothing of the directory", other.kind()),
+        };
+        self.teller.tell(text, Vec::new(), vec![country.site(site)]);
+        let until = self.began + country.scenario().lasts;
+        sites::change(country, &self.oracle, self.teller.place, &fault.what, until).await;
     }
 
     fn nobody(&self) {

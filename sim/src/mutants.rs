@@ -140,10 +140,12 @@ const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_
 const CROWDED: &str = include_str!("../scenarios/crowded_counter.toml");
 const STOLEN_KEY: &str = include_str!("../scenarios/stolen_key.toml");
 const HOSTILE: &str = include_str!("../scenarios/hostile_callers.toml");
+const NEW_SITES: &str = include_str!("../scenarios/sites_come_and_move.toml");
+const REVOKED_KEY: &str = include_str!("../scenarios/revoked_key.toml");
 
 use Promise::{
-    Alive, BoundsHold, ChainsHold, CommandsWhole, Converges, DigestsTrue, Linearizable, LinksGoOn, NamesStay,
-    NeverBack, NothingForged, NothingLost, ReadsLogged, ReplicasAgree, StatementsTrue,
+    Alive, BoundsHold, ChainsHold, CommandsWhole, Converges, DigestsTrue, DirectoryTrue, Linearizable, LinksGoOn,
+    NamesStay, NeverBack, NothingForged, NothingLost, ReadsLogged, ReplicasAgree, StatementsTrue,
 };
 
 const fn random(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
@@ -158,6 +160,11 @@ const fn thieves(name: &'static str, breaks: &'static str, promises: &'static [P
 /// A guard against callers that is left out.
 const fn callers(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
     Mutant { name, breaks, promises, needs: Some(HOSTILE) }
+}
+
+/// What a unit above says is not heeded.
+const fn directory(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
+    Mutant { name, breaks, promises, needs: Some(NEW_SITES) }
 }
 
 /// All mutants.
@@ -331,6 +338,38 @@ pub const ALL: &[Mutant] = &[
         "An edit replaces itself, and what its author wrote after it, if it says so: a value goes without one in its place.",
         &[NothingLost, DigestsTrue, Converges, Alive],
     ),
+    thieves(
+        "any-site-writes-anywhere",
+        "A site's word counts in every shard, also in what units above it say to all below them.",
+        &[NothingForged, DirectoryTrue, Alive, Converges],
+    ),
+    // The way downwards.
+    directory(
+        "directory-misses-records",
+        "What units above say is kept and passed on, and moves no directory until something else does.",
+        &[DirectoryTrue, Alive, Converges],
+    ),
+    directory(
+        "added-commune-not-hosted",
+        "The shard of a commune that is added is not hosted at the sites above it.",
+        &[Alive, Converges],
+    ),
+    directory(
+        "parent-as-configured",
+        "A site dials whom its configuration names, whatever the directory says.",
+        &[Alive, Converges],
+    ),
+    directory(
+        "moved-site-shut-out",
+        "Who is linked elsewhere now is refused where he was, before he has heard of it: nobody is left to tell him.",
+        &[DirectoryTrue, Alive, Converges],
+    ),
+    Mutant {
+        name: "revoked-key-verifies",
+        breaks: "A key that a site had when it was founded verifies for ever, though it was revoked.",
+        promises: &[NothingForged],
+        needs: Some(REVOKED_KEY),
+    },
     random(
         "decision-overwrites-unseen",
         "A decision replaces also the values that its author had not seen.",

@@ -1,7 +1,8 @@
 //! The people of a run: registrars at sites of all tiers, with the SDK that applications use.
 //!
 //! Every value that they write is different from all others, so that the checks can tell from a value who wrote it. What
-//! they are told goes into the oracle. The ways to look at records are in `looks`, what nobody should do in `worst`.
+//! they are told goes into the oracle. The ways to look at records are in `looks`, what nobody should do in `worst`; operators, who
+//! write the directory and no records of people, in `sites`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,10 +23,14 @@ use crate::history::{Answered, Asked, Key, OperationId, ValueId, Values};
 use crate::oracle::{Oracle, Told};
 use crate::scenario::{Officer as Plan, Work};
 use crate::trace::{Event, SitePlace};
+use crate::wire::Endpoint;
 
 mod events;
 mod looks;
+mod sites;
 mod worst;
+
+pub(crate) use sites::operator;
 
 /// A command of several parts has so many at most: a household with four members, or five records.
 const PARTS_MAX: usize = 5;
@@ -40,32 +45,42 @@ const GROUNDS_ONE_IN: usize = 3;
 /// than an election.
 const ASKED_AGAIN_MAX: usize = 4;
 
+/// How often somebody whose office is not there yet looks whether it is.
+const OFFICE_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// A field that officers write, with how a value says which write it is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Subject {
     name: &'static str,
+    element: &'static str,
     id: FieldId,
     prefix: &'static str,
+    suffix: &'static str,
 }
 
 /// Legal: two values at once are a conflict.
-const FILE_NUMBER: Subject = Subject { name: "residence_file_number", id: field::RESIDENCE_FILE_NUMBER, prefix: "F" };
+const FILE_NUMBER: Subject =
+    Subject { name: "residence_file_number", element: "", id: field::RESIDENCE_FILE_NUMBER, prefix: "F", suffix: "" };
 /// Of no legal weight: the latest is shown.
-const MOBILE: Subject = Subject { name: "mobile_number", id: field::MOBILE_NUMBER, prefix: "09" };
+const MOBILE: Subject =
+    Subject { name: "mobile_number", element: "", id: field::MOBILE_NUMBER, prefix: "09", suffix: "" };
 
 impl Subject {
     fn text(self, value: ValueId) -> String {
-        format!("{}{:08}", self.prefix, value.0)
+        format!("{}{:08}{}", self.prefix, value.0, self.suffix)
+    }
+
+    fn value(self, text: &str) -> Option<ValueId> {
+        text.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?.parse().ok().map(ValueId)
     }
 
     fn values(self, record: &v1::Record) -> Values {
-        let found = field_of(record, self.name, "").map(|found| found.values.as_slice()).unwrap_or_default();
-        let number = |value: &v1::FieldValue| value.value.strip_prefix(self.prefix)?.parse().ok().map(ValueId);
-        found.iter().filter_map(number).collect()
+        let found = field_of(record, self.name, self.element).map(|found| found.values.as_slice()).unwrap_or_default();
+        found.iter().filter_map(|value| self.value(&value.value)).collect()
     }
 
     fn key(self, record: RecordId) -> Key {
-        Key { record, field: (self.id, Vec::new()) }
+        Key { record, field: (self.id, self.element.as_bytes().to_vec()) }
     }
 }
 
@@ -73,24 +88,40 @@ impl Subject {
 pub async fn work(country: Country, oracle: Oracle, place: usize, plan: Plan, began: Instant, until: Duration) {
     let site = country.site(&plan.at);
     let person = country.person(site);
+    while !country.is_founded(site) {
+        if runtime::now() >= began + until {
+            return;
+        }
+        runtime::sleep(OFFICE_LOOK_EVERY).await;
+    }
+    staff(country, oracle, place, plan, person, began).work_until(until).await;
+}
+
+/// An officer at his desk.
+fn staff(country: Country, oracle: Oracle, place: usize, plan: Plan, person: Endpoint, began: Instant) -> Officer {
+    let site = person.site;
     let limits = if plan.impatient {
         let attempt = Duration::from_millis(700);
         Limits { attempt, deadline: attempt * 3, ..Limits::default() }
     } else {
         Limits { attempt: Duration::from_secs(3), deadline: Duration::from_secs(10), ..Limits::default() }
     };
-    let client = country.client(person, Role::Registrar, limits, place);
-    let second = country.client(person, Role::Registrar, limits, place + 1);
-    let context = Context::parse("registration", "HS-2026-1").expect("a purpose and a case");
-    let shards: Vec<ShardId> =
-        plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect();
+    let is_operator = plan.does == Work::Sites;
+    let role = if is_operator { Role::Operator } else { Role::Registrar };
+    let client = country.client(person, role, limits, place);
+    let second = country.client(person, role, limits, place + 1);
+    let purpose = if is_operator { "maintenance" } else { "registration" };
+    let context = Context::parse(purpose, "HS-2026-1").expect("a purpose and a case");
+    let shards: Vec<ShardId> = if is_operator {
+        country.sites()[site].shards().filter(|shard| country.is_ancestor(*shard)).collect()
+    } else {
+        plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect()
+    };
     let (session, subject) = (client.session(), country.subject(person));
-    let mut officer =
-        Officer { country, oracle, place, plan, site, subject, client, second, context, shards, session, began };
-    officer.work_until(until).await;
+    Officer { country, oracle, place, plan, site, subject, client, second, context, shards, session, began }
 }
 
-struct Officer {
+pub(crate) struct Officer {
     country: Country,
     oracle: Oracle,
     place: usize,
@@ -146,7 +177,7 @@ impl Officer {
         self.country.simulator().now()
     }
 
-    async fn work_until(&mut self, until: Duration) {
+    async fn work_until(&self, until: Duration) {
         let deadline = self.began + until;
         runtime::sleep_until(self.began + self.plan.starts).await;
         let mut done = 0;
@@ -175,6 +206,7 @@ impl Officer {
         let enough = known.len() >= SHARED_RECORDS;
         match work {
             Work::Births => self.register(shard).await,
+            Work::Sites => self.work_on_sites().await,
             _ if !enough => self.register(shard).await,
             Work::Cards => {
                 let record = known[self.pick(known.len())];
@@ -370,7 +402,19 @@ impl Officer {
 
     /// Sends one request until it has a definite answer, or patience ends.
     async fn send(&self, request: RequestId, sent: Sent<'_>, shard: ShardId, work: &'static str) -> Became {
-        let (asked, mut unknown) = (self.now(), false);
+        self.send_on(request, sent, shard, work, false).await
+    }
+
+    /// The same for a request of which it may be unknown what became of an earlier sending.
+    async fn send_on(
+        &self,
+        request: RequestId,
+        sent: Sent<'_>,
+        shard: ShardId,
+        work: &'static str,
+        mut unknown: bool,
+    ) -> Became {
+        let asked = self.now();
         for _ in 0..ASKED_AGAIN_MAX {
             let (one, two) = (&self.client, &self.second);
             let outcome = match (self.plan.impatient, unknown) {

@@ -6,8 +6,8 @@
 //! Swarm testing (Groce et al., 2012): each run leaves out most kinds of faults and of work, since what is always present
 //! hides what only happens without it. Knobs are drawn from few values that differ much.
 //!
-//! Limit: a site loses at most one node for good in a run, so that a second loss never meets a successor that has not yet
-//! caught up.
+//! Limits: a site loses at most one node for good in a run, so that a second loss never meets a successor that has not yet
+//! caught up. No key is revoked: what only it signed is then lost to whoever loses his disk.
 
 use std::time::Duration;
 
@@ -210,9 +210,17 @@ impl Draw {
         };
         let codes: Vec<String> = tree.codes().map(str::to_owned).collect();
         for _ in 0..self.between(1, 4) {
-            // Most work is done where records have their home.
+            // Most work is done where records have their home, but for what is said to all below.
             let at = if self.one_in(3) { self.one_of(&codes) } else { self.one_of(&tree.communes) };
             let does = self.one_of(&works);
+            let at = match does {
+                Work::Sites if !self.one_in(4) => {
+                    let above: Vec<String> =
+                        codes.iter().filter(|code| !tree.communes.contains(*code)).cloned().collect();
+                    self.one_of(&above)
+                }
+                _ => at,
+            };
             officer(self, at, Vec::new(), does);
         }
         if self.one_in(2) {
@@ -350,6 +358,15 @@ impl Draw {
             "transfer_leader" => What::TransferLeader { site: self.some_of(&several)?.code },
             "snapshot" => What::Snapshot { site: any.code },
             "raise_level" => What::RaiseLevel { site: any.code, level: LEVEL_MAX },
+            // The others of its district, if there are any, have a site from the beginning.
+            "add_site" => What::AddSite { site: self.one_of(&tree.communes) },
+            "rekey_site" => What::RekeySite { site: any.code, revokes: false },
+            "move_site" => {
+                let site = self.one_of(&sites[1..]).code;
+                let way_up = std::iter::successors(tree.parent_of(&site), |code| tree.parent_of(code));
+                let parent = self.one_of(&way_up.collect::<Vec<_>>());
+                What::MoveSite { site, parent }
+            }
             "thief" => {
                 let theft = self.one_of(&Theft::ALL).1;
                 // All but the centre, which comes first, have one above.

@@ -22,7 +22,7 @@ use crate::faults;
 use crate::officers;
 use crate::oracle::Oracle;
 use crate::panics;
-use crate::scenario::{Fault, NodeRef, Officer, Scenario, What, Which, Work};
+use crate::scenario::{CENTRE, Fault, NodeRef, Officer, Scenario, What, Which, Work};
 use crate::state::{arrivals, engine};
 use crate::trace::{Entry, Event, Trace};
 use crate::watchdog;
@@ -51,6 +51,9 @@ const STEP_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a replica may take to be had from another node once nothing is in its way: some elections, and some pauses of
 /// whoever asks in vain while the others are not where they were.
 const REPAIR_MAX: Duration = Duration::from_secs(60);
+
+/// How long operators may take after healing for one change of the directory: some elections.
+const CHANGES_WITHIN: Duration = Duration::from_secs(120);
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +266,11 @@ impl Story {
         self.phase("healing");
         inject::calm();
         self.heal(&country, began).await;
+        for left in faults::finish(&country, &self.oracle, CHANGES_WITHIN).await {
+            self.violated("alive", left);
+        }
+        // What a neighbour set aside for its level is folded once the level is raised there too.
+        self.raise_levels(&country, self.scenario.level_max()).await;
         let deadline = runtime::now() + self.scenario.settles_within;
         self.settle(&world, &mut watcher, deadline).await;
         self.fresh_work(&world, deadline).await;
@@ -301,7 +309,7 @@ impl Story {
     async fn formed(&self, country: &Country) -> bool {
         let deadline = runtime::now() + FORMING_MAX;
         while runtime::now() < deadline {
-            if (0..country.sites().len()).all(|site| is_formed(country, site)) {
+            if (0..country.sites().len()).all(|site| !country.is_founded(site) || is_formed(country, site)) {
                 return true;
             }
             runtime::sleep(Duration::from_millis(200)).await;
@@ -385,8 +393,6 @@ impl Story {
         for repair in repairs {
             let _ = repair.await;
         }
-        // What a neighbour set aside for its level is folded once the level is raised there too.
-        self.raise_levels(country, self.scenario.level_max()).await;
     }
 
     /// Starts nodes of which a replica has stopped again, and waits for them: what is damaged beyond what a node has itself, it
@@ -407,7 +413,8 @@ impl Story {
     /// Raises the feature level everywhere.
     async fn raise_levels(&self, country: &Country, level: u16) {
         let raise = |site| faults::raise_level(country, site, level);
-        futures::future::join_all((0..country.sites().len()).map(raise)).await;
+        let there = (0..country.sites().len()).filter(|site| country.is_founded(*site));
+        futures::future::join_all(there.map(raise)).await;
     }
 
     /// Waits until all is in step.
@@ -447,6 +454,10 @@ impl Story {
         for officer in fresh {
             let _ = officer.await;
         }
+        let centre = world.country.site(CENTRE);
+        if !officers::operator(&world.country, &self.oracle, centre).say_where(centre).await {
+            self.violated("alive", "after healing, the centre does not accept what it says to all below it".to_owned());
+        }
         let accepted = self.oracle.ledger().told.len() - before;
         if accepted < codes.len() {
             self.violated("alive", format!("of {} sites, {accepted} accepted a fresh edit after healing", codes.len()));
@@ -480,7 +491,8 @@ fn only_learns(country: &Country, node: usize) -> bool {
     power == Power::On && (!admitted || node.is_some_and(learns))
 }
 
-fn is_formed(country: &Country, site: usize) -> bool {
+/// Whether every group of a site has a leader, and every shard that belongs there is there.
+pub(crate) fn is_formed(country: &Country, site: usize) -> bool {
     let nodes: Vec<_> = {
         let machines = country.machines();
         machines.iter().filter(|machine| machine.site == site).map(|machine| machine.node.clone()).collect()
@@ -490,14 +502,16 @@ fn is_formed(country: &Country, site: usize) -> bool {
     plan.groups.iter().all(|(group, shards)| {
         nodes.iter().filter_map(|node| node.shared.group(*group)).any(|hosted| {
             hosted.group.status().role == Role::Leader
-                && shards.iter().all(|shard| matches!(hosted.shard(*shard), Ok(Some(_))))
+                && (shards.iter().filter(|shard| country.has_shard(**shard)))
+                    .all(|shard| matches!(hosted.shard(*shard), Ok(Some(_))))
         })
-    }) && nodes.iter().all(|node| shards_are_listed(node, plan))
+    }) && nodes.iter().all(|node| shards_are_listed(country, node, plan))
 }
 
-fn shards_are_listed(node: &dinhba_node::node::Node, site: &crate::country::Site) -> bool {
+fn shards_are_listed(country: &Country, node: &Node, site: &crate::country::Site) -> bool {
     let place = node.shared.place();
-    site.shards().all(|shard| place.shards.contains_key(&shard)) && !place.nodes.is_empty()
+    let mut shards = site.shards().filter(|shard| country.has_shard(*shard));
+    shards.all(|shard| place.shards.contains_key(&shard)) && !place.nodes.is_empty()
 }
 
 /// Tells of a broken promise, once, however often the checks see it.

@@ -168,6 +168,8 @@ pub enum Work {
     Families,
     /// Files events: births, deaths, marriages, corrections.
     Events,
+    /// As an operator: says where sites are reached, for all below his unit, and looks at what was said.
+    Sites,
     /// What a caller may do and nobody should: records that grow to their bound, names of requests that are used again,
     /// streams that stand unread, more edits under way than anybody needs.
     Worst,
@@ -175,7 +177,7 @@ pub enum Work {
 
 impl Work {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Work); 8] = [
+    pub const ALL: [(&'static str, Work); 9] = [
         ("births", Work::Births),
         ("cards", Work::Cards),
         ("shared", Work::Shared),
@@ -183,6 +185,7 @@ impl Work {
         ("reads", Work::Reads),
         ("families", Work::Families),
         ("events", Work::Events),
+        ("sites", Work::Sites),
         ("worst", Work::Worst),
     ];
 }
@@ -352,6 +355,16 @@ impl Scenario {
         } else {
             self.promises.iter().copied().collect()
         }
+    }
+
+    /// The codes of communes that have no site at first: one is added later.
+    #[must_use]
+    pub fn added_later(&self) -> BTreeSet<&str> {
+        let added = self.faults.iter().filter_map(|fault| match &fault.what {
+            What::AddSite { site } => Some(site.as_str()),
+            _ => None,
+        });
+        added.collect()
     }
 
     /// The highest feature level that any group is at in the end.

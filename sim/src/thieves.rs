@@ -29,7 +29,7 @@ use futures::channel::mpsc;
 
 use crate::country::Country;
 use crate::scenario::Theft;
-use crate::state::{arrivals, engine};
+use crate::state::{arrivals, engine, hashes_of_machine};
 use crate::trace::SitePlace;
 use crate::wire::Endpoint;
 
@@ -66,7 +66,9 @@ pub async fn steal(country: Country, site: SitePlace, theft: Theft, ends: Instan
     runtime::fill_random(&mut record.0);
     let mut thief = Thief { country, site, theft, here, forks: 0, record, floods: 0, sent: None };
     while runtime::now() < ends {
-        let shards: Vec<ShardId> = thief.country.sites()[site].shards().collect();
+        // Of ancestor shards he tries what must not be taken alone: what a key may say there misleads whole districts.
+        let is_his = |shard: &ShardId| theft == Theft::Forges || !thief.country.is_ancestor(*shard);
+        let shards: Vec<ShardId> = thief.country.sites()[site].shards().filter(is_his).collect();
         let shard = shards[thief.pick(shards.len())];
         // Whatever ends a session ends it: the line, the site above, or what he said.
         let _ = runtime::timeout(ends - runtime::now(), thief.speak(shard)).await;
@@ -142,14 +144,19 @@ impl Thief {
     async fn speak(&mut self, shard: ShardId) -> Option<()> {
         let mut line = self.open(shard).await?;
         let mut heard = Vec::new();
+        let is_revoked = self.is_revoked();
         line.listen(&mut heard).await?;
         let goods = Goods::of(&self.country, self.site, shard)?;
         let frames = match self.theft {
+            Theft::Forges if self.is_spoken_by_others(shard) && self.pick(4) == 0 => frames([goods.crowd()]),
             Theft::Forges => self.forgeries(&goods, &heard),
             Theft::Forks => self.forks(&goods, shard)?,
             Theft::Crowds if self.pick(4) == 0 => frames(goods.secrets()),
             Theft::Crowds => frames([goods.crowd()]),
         };
+        if sometimes("a thief's key is revoked", is_revoked) {
+            self.country.note_late(self.sent.iter().flat_map(|sent| &sent.tips).copied());
+        }
         for frame in frames {
             line.outgoing.unbounded_send(frame).ok()?;
         }
@@ -205,9 +212,26 @@ impl Thief {
         Some(frames(batches))
     }
 
+    /// Whether nothing that his site says belongs into a shard: it is what a unit above says.
+    fn is_spoken_by_others(&self, shard: ShardId) -> bool {
+        self.country.is_ancestor(shard) && shard != ShardId::of_unit_above(self.country.sites()[self.site].unit)
+    }
+
+    /// Whether the site above has heard that the key which he has verifies nothing any more.
+    fn is_revoked(&self) -> bool {
+        let (revocations, above) = (self.country.revocations(self.site), self.country.parent(self.site));
+        let has_heard = |above: SitePlace| {
+            self.country.machines_of(above).into_iter().all(|node| {
+                let held = hashes_of_machine(&self.country, node);
+                revocations.iter().all(|edit| held.contains(edit))
+            })
+        };
+        !revocations.is_empty() && above.is_some_and(has_heard)
+    }
+
     /// Where the site above has a shard.
     fn above(&self, shard: ShardId) -> Option<(Arc<MemoryState>, GroupId)> {
-        let above = self.country.sites()[self.site].parent?;
+        let above = self.country.parent(self.site)?;
         let node = self.country.machines_of(above).into_iter().next()?;
         Some((engine(&self.country, node), self.country.sites()[above].group_of(shard)?))
     }
@@ -231,9 +255,9 @@ impl Thief {
     /// A session with the group of the site above that hosts the shard.
     async fn open(&self, shard: ShardId) -> Option<Talk> {
         let country = &self.country;
+        let parent = country.parent(self.site)?;
         let (node, parent, addresses) = {
             let machines = country.machines();
-            let parent = country.sites()[self.site].parent?;
             let node = machines.iter().find(|machine| machine.site == self.site)?.id;
             let above = machines.iter().filter(|machine| machine.site == parent);
             let addresses: Vec<String> = above.map(|machine| machine.config.node.listen.to_string()).collect();

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
+use crate::inject::is_armed;
 use crate::record::Record;
 use crate::schema::{FieldId, RecordKind, Value, field, key_of};
 use crate::{wire_enum, wire_struct};
@@ -242,7 +243,10 @@ impl Place {
                     latest.insert(listed.site, (when, listed));
                 }
             }
-            for (site, (_, listed)) in latest {
+            for (site, (_, mut listed)) in latest {
+                if is_armed("revoked-key-verifies") {
+                    listed.keys.extend(self.sites.get(&site).into_iter().flat_map(|before| &before.keys));
+                }
                 let may_replace = match self.sites.get(&site) {
                     Some(before) if before.said.is_some() => false,
                     Some(seed) => is_within(seed.unit, home),

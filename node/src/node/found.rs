@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinhba_core::command::{Adopt, Answer, Command, Form, ShardInfo};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, ShardId, UnitId};
+use dinhba_core::inject::{is_armed, sometimes};
 use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::place::{GroupEntry, KeyEntry, NodeEntry, Place, PlaceEntry, ShardEntry};
 use dinhba_core::units::Tier;
@@ -148,7 +149,10 @@ pub(super) async fn adopt_missing(shared: &Shared, place: &Place) -> anyhow::Res
         };
         match hosts.await {
             Ok(()) if is_ancestor => tracing::info!(%shard, %unit, "an ancestor shard is hosted from now on"),
-            Ok(()) => tracing::info!(%shard, %unit, "the shard of an added commune is hosted from now on"),
+            Ok(()) => {
+                sometimes("the shard of an added commune is hosted", true);
+                tracing::info!(%shard, %unit, "the shard of an added commune is hosted from now on");
+            }
             // One that cannot be hosted must not keep the others away.
             Err(error) => refused = Some(error),
         }
@@ -169,7 +173,7 @@ fn belonging(shared: &Shared, place: &Place) -> Vec<ShardInfo> {
             continue;
         }
         above.extend(path.iter().copied().filter(is_above));
-        if let (Some(shard), false) = (listed.shard, is_above(&listed.unit)) {
+        if let (Some(shard), false) = (listed.shard, is_above(&listed.unit) || is_armed("added-commune-not-hosted")) {
             communes.insert(shard, ShardInfo { shard, path });
         }
     }

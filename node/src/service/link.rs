@@ -32,10 +32,10 @@ impl LinkService {
         let Identity::Node { site, .. } = peer_identity(request)? else {
             return Err(denied("links are for the nodes of child sites"));
         };
-        if self.0.is_child(site) {
+        if self.0.may_be_child(site) {
             return Ok(site);
         }
-        Err(denied(format!("{site} is not a child of {} in the directory", self.0.site())))
+        Err(denied(format!("{site} is neither a child of {} in the directory nor in its area", self.0.site())))
     }
 
     /// The shards of a group here that lie in the child's area, and the ancestor shards of the units above it.

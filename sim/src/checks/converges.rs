@@ -1,4 +1,5 @@
-//! After healing, all sites of a shard hold the same edits and the same records, and say so of themselves.
+//! After healing, all sites of a shard hold the same edits and the same records, and say so of themselves: of communes' shards, and
+//! of what units above say.
 //!
 //! Equal heads and digests are compared first, as the sites themselves do; at the end the edits and records are compared
 //! as they lie in the state engines. Does not check: what they hold (`nothing_lost`).
@@ -47,10 +48,11 @@ fn lags(world: &World) -> Option<String> {
     None
 }
 
-/// Sites above the one that is home to a shard, and it.
+/// The sites that are there and hold a shard.
 fn holders(world: &World, shard: ShardId) -> Vec<SitePlace> {
     let sites = world.country.sites().iter().enumerate();
-    sites.filter(|(_, site)| site.shards().any(|held| held == shard)).map(|(place, _)| place).collect()
+    let founded = sites.filter(|(place, _)| world.country.is_founded(*place));
+    founded.filter(|(_, site)| site.shards().any(|held| held == shard)).map(|(place, _)| place).collect()
 }
 
 /// What is not in step yet: nothing once all sites of all shards hold the same, every child has proof of it, and no member
@@ -84,7 +86,7 @@ pub fn behind(world: &World) -> Option<String> {
                     }
                 }
             }
-            if let Some(parent) = country.sites()[site].parent {
+            if let Some(parent) = country.parent(site) {
                 let parent = country.sites()[parent].id;
                 let key = Keys(group).statement(shard, parent);
                 let proof = registry::read::<dinhba_core::command::Statement>(&*state, &key).ok().flatten();

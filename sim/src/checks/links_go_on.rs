@@ -2,7 +2,7 @@
 //!
 //! Asked is, once all is in step, that there is a position for every neighbour from which an edit came, and that it is one
 //! of its present stream. Does not check: how far it is, since a stream that began anew may rightly stop before what was
-//! taken earlier; links of a site that lost a disk or got an old one; shards where an author is parked.
+//! taken earlier; the neighbour from which a site was moved away; links of a site that lost a disk or got an old one; shards where an author is parked.
 
 use dinhba_core::command::Cursor;
 use dinhba_core::ids::{GroupId, ShardId};
@@ -55,8 +55,8 @@ impl Check for LinksGoOn {
 
     fn judge(&mut self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
-        for (site, plan) in world.country.sites().iter().enumerate() {
-            let Some(parent) = plan.parent else { continue };
+        for site in 0..world.country.sites().len() {
+            let Some(parent) = world.country.parent(site) else { continue };
             if world.was_set_back(site) || world.was_set_back(parent) {
                 continue;
             }

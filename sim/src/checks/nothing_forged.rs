@@ -1,13 +1,14 @@
 //! Nobody's edits are another's: what a site is said to have written, it has numbered itself, whoever has whose key.
 //!
 //! Looked at is where edits of a site came from, at that site; and at the end whether every site's edits, wherever they lie,
-//! are held where they were written. Does not check: edits of a site whose key was stolen, which nobody can tell from the thief's,
+//! are held where they were written, whether a shard has edits of sites alone that serve its unit or one above it, whoever
+//! has whose key, and that nothing counts which is signed with a key that verified nothing any more. Does not check: edits of a site whose key was stolen, which nobody can tell from the thief's,
 //! and of one that lost a disk, whose edits come back from its neighbours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::edit::Edit;
-use dinhba_core::ids::{Hash, SiteId};
+use dinhba_core::ids::{Hash, SiteId, UnitId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, Arrival};
 
@@ -75,6 +76,25 @@ fn foreign_everywhere(world: &World) -> Vec<String> {
     })
 }
 
+/// Edits of sites that have no say in the shard, and such as are signed with a key that was revoked.
+fn without_a_say(world: &World) -> Vec<String> {
+    let units: BTreeMap<SiteId, UnitId> = world.country.sites().iter().map(|site| (site.id, site.unit)).collect();
+    world.copies(|_, copy| {
+        let has_say =
+            |edit: &Edit| units.get(&edit.header.author.site).is_some_and(|unit| copy.state.info.path.contains(unit));
+        let foreign = copy.edits.values().filter(|(_, edit)| !has_say(edit)).count();
+        let late = copy.edits.values().filter(|(hash, _)| world.country.is_late(hash)).count();
+        let mut found = Vec::new();
+        if foreign > 0 {
+            found.push(format!("{foreign} edits of sites that serve neither its unit nor one above it"));
+        }
+        if late > 0 {
+            found.push(format!("{late} edits that a key signed after it was revoked"));
+        }
+        found
+    })
+}
+
 impl Check for NothingForged {
     fn promise(&self) -> Promise {
         Promise::NothingForged
@@ -91,6 +111,7 @@ impl Check for NothingForged {
     fn judge(&mut self, world: &World) -> Vec<String> {
         let mut found = self.look(world);
         found.extend(foreign_everywhere(world));
+        found.extend(without_a_say(world));
         found
     }
 }

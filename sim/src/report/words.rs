@@ -14,7 +14,7 @@ pub(super) fn promise(name: &str) -> &'static str {
         "replicas_agree" => "The nodes of a site that have applied the same log hold the same bytes.",
         "chains_hold" => "Each author's edits form a chain of hashes without a gap.",
         "converges" => {
-            "After healing, all sites that hold a commune's records hold the same edits and the same records."
+            "After healing, all sites that hold a commune's records, or what a unit above says, hold the same edits and the same records."
         }
         "nothing_lost" => {
             "What an officer was told is accepted is there: visible, replaced by somebody who had seen it, or in conflict."
@@ -28,6 +28,7 @@ pub(super) fn promise(name: &str) -> &'static str {
         "names_stay" => "A site that lost nothing goes on under its name, its incarnation.",
         "reads_logged" => "Whatever showed a record is in the access log, and was there before.",
         "digests_true" => "Hashes, digests, counts and records are what the edits make.",
+        "directory_true" => "What nodes take for the directory of sites is what was said of it.",
         "commands_whole" => "What was entered in one go is nowhere seen in part.",
         "nothing_forged" => "Nobody's edits are another's, whoever has whose key.",
         "bounds_hold" => "What callers and thieves leave behind stays within its bounds.",
@@ -67,6 +68,9 @@ pub(super) fn fault(kind: &str) -> &'static str {
         "transfer_leader" => "leaders hand over",
         "snapshot" => "all nodes take a snapshot now",
         "raise_level" => "an operator raises the feature level",
+        "add_site" => "a commune's site is added and founded",
+        "rekey_site" => "operators give a site another key",
+        "move_site" => "operators link a site below another one",
         "thief" => "somebody who stole a site's key speaks in its name",
         _ => "",
     }
@@ -78,7 +82,8 @@ pub(super) fn fault_class(kind: &str) -> &'static str {
         "dark" | "cut" | "cut_one_way" | "slow" | "flap" | "lossy" | "isolate" => "f-net",
         "rot" | "slow_disk" | "full_disk" | "failing_disk" | "lose_disk" | "restore" | "forget_vote" => "f-disk",
         "clock" | "drift" => "f-clock",
-        "add_node" | "remove_node" | "replace_node" | "transfer_leader" | "snapshot" | "raise_level" => "f-ops",
+        "add_node" | "remove_node" | "replace_node" | "transfer_leader" | "snapshot" | "raise_level" | "add_site"
+        | "rekey_site" | "move_site" => "f-ops",
         _ => "f-node",
     }
 }
@@ -104,6 +109,7 @@ pub(super) fn work(work: Work) -> &'static str {
         Work::Reads => "looks at records in all ways",
         Work::Families => "registers households, and changes several records at once",
         Work::Events => "files events: births, deaths, marriages, corrections",
+        Work::Sites => "says where sites are reached, for all below",
         Work::Worst => "does all that a caller may and nobody should",
     }
 }

@@ -30,7 +30,7 @@ impl fmt::Display for ScenarioError {
 impl std::error::Error for ScenarioError {}
 
 /// Every key, in the order of the file, and what to write there.
-const KEYS: [(&str, &str); 59] = [
+const KEYS: [(&str, &str); 61] = [
     ("name", "a name of lower case letters, digits and _, such as \"typhoon\""),
     ("about", "what happens and what it shows"),
     ("seed", "a number from 0 to 18446744073709551615"),
@@ -70,7 +70,10 @@ const KEYS: [(&str, &str); 59] = [
     ("officers[].every", "a length from \"1ms\", such as \"30s\""),
     ("officers[].starts", "a length below `lasts`"),
     ("officers[].edits", "a number up to 4294967295, or 0 for as many as fit"),
-    ("officers[].does", "\"births\", \"cards\", \"shared\", \"mixed\", \"reads\", \"families\" or \"worst\""),
+    (
+        "officers[].does",
+        "\"births\", \"cards\", \"shared\", \"mixed\", \"reads\", \"families\", \"events\", \"sites\" or \"worst\"",
+    ),
     ("officers[].impatient", "true or false"),
     ("faults[].at", "when it begins: a length below `lasts` of the scenario, such as \"30s\""),
     ("faults[].lasts", "a length, such as \"90s\", that ends within the scenario"),
@@ -95,6 +98,8 @@ const KEYS: [(&str, &str); 59] = [
     ("faults[].ppm", "parts in a million from -100000 to 100000, other than 0"),
     ("faults[].level", "a feature level that these nodes know, from 1"),
     ("faults[].theft", "\"forges\", \"forks\" or \"crowds\""),
+    ("faults[].parent", "the code of a site of a unit above that of `site`, such as \"10\""),
+    ("faults[].revokes", "true if the former keys are to verify nothing any more, else false"),
     ("", "`key = value` under a [table]"),
 ];
 

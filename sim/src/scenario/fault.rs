@@ -200,7 +200,30 @@ pub enum What {
         /// To which level; nothing happens if the groups are at it.
         level: u16,
     },
-    /// For a while, somebody who has the key of a site speaks to the site above in its name, beside the site itself.
+    /// A commune of the tree has no site until then: operators of the centre add it to the directory, and it is founded with the
+    /// place file that they are given.
+    AddSite {
+        /// Code of the commune.
+        site: String,
+    },
+    /// Operators of the centre give a site another key, which the directory says first, and start its nodes again with it, one
+    /// after the other.
+    RekeySite {
+        /// Code.
+        site: String,
+        /// Whether the former keys verify nothing any more, once every site holds what they signed; if that does not happen
+        /// within the safety phase, they go on verifying.
+        revokes: bool,
+    },
+    /// Operators of the centre link a site below another one of those above it; nobody restarts it.
+    MoveSite {
+        /// Code.
+        site: String,
+        /// Code of the site that is above it from then on.
+        parent: String,
+    },
+    /// For a while, somebody who has the key of a site speaks to the site above in its name, beside the site itself. One who comes
+    /// again has the key that was stolen first.
     Thief {
         /// Code of the site whose key was stolen: one that has a site above.
         site: String,
@@ -240,7 +263,7 @@ pub enum Takes {
 
 impl What {
     /// All kinds, by their words in files and tables.
-    pub const KINDS: [&'static str; 29] = [
+    pub const KINDS: [&'static str; 32] = [
         "dark",
         "cut",
         "cut_one_way",
@@ -269,6 +292,9 @@ impl What {
         "transfer_leader",
         "snapshot",
         "raise_level",
+        "add_site",
+        "rekey_site",
+        "move_site",
         "thief",
     ];
 
@@ -304,6 +330,9 @@ impl What {
             What::TransferLeader { .. } => "transfer_leader",
             What::Snapshot { .. } => "snapshot",
             What::RaiseLevel { .. } => "raise_level",
+            What::AddSite { .. } => "add_site",
+            What::RekeySite { .. } => "rekey_site",
+            What::MoveSite { .. } => "move_site",
             What::Thief { .. } => "thief",
         }
     }
@@ -320,7 +349,10 @@ impl What {
             | What::ReplaceNode { .. }
             | What::TransferLeader { .. }
             | What::Snapshot { .. }
-            | What::RaiseLevel { .. } => Takes::AMoment,
+            | What::RaiseLevel { .. }
+            | What::AddSite { .. }
+            | What::RekeySite { .. }
+            | What::MoveSite { .. } => Takes::AMoment,
             _ => Takes::AWhile,
         }
     }
@@ -385,7 +417,10 @@ impl What {
             | What::TransferLeader { site }
             | What::Snapshot { site }
             | What::RaiseLevel { site, .. }
+            | What::AddSite { site }
+            | What::RekeySite { site, .. }
             | What::Thief { site, .. } => vec![site],
+            What::MoveSite { site, parent } => vec![site, parent],
             other => match (other.node(), other.ends()) {
                 (Some(node), _) => vec![&node.site],
                 (None, Some((a, b))) => vec![a.site(), b.site()],

@@ -118,6 +118,8 @@ struct RawFault {
     ppm: Option<i64>,
     level: Option<u16>,
     theft: Text,
+    parent: Text,
+    revokes: Option<bool>,
 }
 
 impl Scenario {
@@ -330,6 +332,9 @@ impl RawFault {
             "transfer_leader" => What::TransferLeader { site: take!(site) },
             "snapshot" => What::Snapshot { site: take!(site) },
             "raise_level" => What::RaiseLevel { site: take!(site), level: take!(number level) },
+            "add_site" => What::AddSite { site: take!(site) },
+            "rekey_site" => What::RekeySite { site: take!(site), revokes: raw.revokes.take().unwrap_or_default() },
+            "move_site" => What::MoveSite { site: take!(site), parent: required(&of("parent"), raw.parent.take())? },
             "thief" => {
                 let theft = required(&of("theft"), raw.theft.take())?;
                 What::Thief { site: take!(site), theft: word(&of("theft"), &theft, &Theft::ALL)? }
@@ -361,6 +366,8 @@ impl RawFault {
             ("ppm", self.ppm.is_some()),
             ("level", self.level.is_some()),
             ("theft", self.theft.is_some()),
+            ("parent", self.parent.is_some()),
+            ("revokes", self.revokes.is_some()),
         ];
         left.into_iter().find(|(_, is_left)| *is_left).map(|(key, _)| key)
     }

@@ -29,6 +29,8 @@ pub enum Promise {
     ReadsLogged,
     /// What a replica keeps beside its edits follows from them.
     DigestsTrue,
+    /// What nodes take for the directory is what was said of it.
+    DirectoryTrue,
     /// No replica shows a part of a command.
     CommandsWhole,
     /// Nobody's edits are another's.
@@ -39,7 +41,7 @@ pub enum Promise {
 
 impl Promise {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Promise); 15] = [
+    pub const ALL: [(&'static str, Promise); 16] = [
         ("linearizable", Promise::Linearizable),
         ("replicas_agree", Promise::ReplicasAgree),
         ("chains_hold", Promise::ChainsHold),
@@ -52,6 +54,7 @@ impl Promise {
         ("names_stay", Promise::NamesStay),
         ("reads_logged", Promise::ReadsLogged),
         ("digests_true", Promise::DigestsTrue),
+        ("directory_true", Promise::DirectoryTrue),
         ("commands_whole", Promise::CommandsWhole),
         ("nothing_forged", Promise::NothingForged),
         ("bounds_hold", Promise::BoundsHold),

@@ -11,7 +11,9 @@ use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::units::Tier;
 
 use super::error::ScenarioError;
-use super::{Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, Theft, What, Which};
+use super::{
+    CENTRE, Fault, Knobs, NODES_MAX, NodeRef, Officer, Place, Promise, Scenario, Store, Takes, Theft, What, Which,
+};
 use super::{directory, unit};
 
 /// The most bits that one fault flips: enough to spoil all that a node of a small country holds.
@@ -29,6 +31,8 @@ const LINES_MAX: usize = 1_000;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The shortest time between two pieces of work: an officer who never waits would stop the virtual clock.
 const EVERY_MIN: Duration = Duration::from_millis(1);
+/// After so long a key that is revoked verifies nothing any more, anywhere, if all lines are whole.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
 /// A clock that runs a tenth too fast or slow is broken beyond what any machine shows.
 const PPM_MAX: u64 = 100_000;
 /// Clocks are at most a century off, so that they stay within the calendar.
@@ -146,6 +150,15 @@ impl Scenario {
 
     fn check_fault(&self, key: &str, fault: &Fault) -> Checked {
         let of = |name: &str| format!("{key}.{name}");
+        if let What::AddSite { .. } | What::RekeySite { .. } | What::MoveSite { .. } = &fault.what {
+            // What is said by an old directory says again what was so then, and the later word counts.
+            let restores = |other: &Fault| matches!(&other.what, What::Restore { node, .. } if node.site == CENTRE);
+            ensure(
+                !self.faults.iter().any(restores),
+                &of("what"),
+                "is said at the centre, which comes back from an old copy",
+            )?;
+        }
         ensure(fault.at < self.lasts, &of("at"), "is not within the scenario")?;
         if let Some(lasts) = fault.lasts {
             let kind = fault.what.kind();
@@ -228,6 +241,34 @@ impl Scenario {
                 site("site", code)?;
                 within(&of("level"), (*level).into(), 1..=LEVEL_MAX.into())?;
             }
+            What::AddSite { site: code } => {
+                site("site", code)?;
+                ensure(self.tree.communes.contains(code), &of("site"), format!("is no commune with {code:?}"))?;
+                let adds = |other: &&Fault| matches!(&other.what, What::AddSite { site } if site == code);
+                ensure(self.faults.iter().filter(adds).count() == 1, &of("site"), format!("is added twice: {code}"))?;
+                let are_all = self.added_later().len() == self.tree.communes.len();
+                ensure(!are_all, &of("site"), "leaves the tree without a commune at first")?;
+            }
+            What::RekeySite { site: code, revokes } => {
+                site("site", code)?;
+                let other =
+                    self.faults.iter().find(|other| *revokes && self.is_against_a_revocation(fault, code, other));
+                let kind = other.map(|other| other.what.kind()).unwrap_or_default();
+                let reason = format!("takes away what {kind:?} at another time of this scenario needs");
+                ensure(other.is_none(), &of("revokes"), reason)?;
+                // An old copy of a disk does not know the key, and nobody but the centre could tell of it.
+                let restores = self.faults.iter().any(|other| matches!(other.what, What::Restore { .. }));
+                let is_heard = self.tree.parent_of(code).is_some() || !restores;
+                ensure(is_heard, &of("site"), "has nobody above to tell who comes back from an old copy of its key")?;
+            }
+            What::MoveSite { site: code, parent } => {
+                site("site", code)?;
+                site("parent", parent)?;
+                let is_above = unit(code)
+                    .zip(unit(parent))
+                    .is_some_and(|(below, above)| below.id != above.id && directory().is_within(below.id, above.id));
+                ensure(is_above, &of("parent"), format!("is not above {code}, with {parent:?}"))?;
+            }
             What::Thief { site: code, theft } => {
                 site("site", code)?;
                 let has_parent = self.tree.parent_of(code).is_some();
@@ -243,6 +284,19 @@ impl Scenario {
             _ => {}
         }
         ensure(fault.ends(self.lasts) <= self.lasts, &of("lasts"), "ends after the scenario")
+    }
+
+    /// Whether something bears on keys of a site that are revoked. Who loses what he had does not get it back from others, if it was
+    /// signed with such a key; and what a thief says in the moments in which some have heard of it and others have not is held
+    /// by some and not by others.
+    fn is_against_a_revocation(&self, revokes: &Fault, code: &str, other: &Fault) -> bool {
+        match &other.what {
+            What::Thief { site, .. } if site == code => {
+                other.at < revokes.at.saturating_add(HEARD_WITHIN) && revokes.at < other.ends(self.lasts)
+            }
+            What::Thief { .. } => false,
+            what => what.sets_back() || matches!(what, What::Rot { .. } | What::Gone { .. } | What::AddSite { .. }),
+        }
     }
 
     /// How many nodes join a site before `until`.

@@ -53,6 +53,13 @@ fn fault_refused(lines: &str, expected: &str) {
     refused(&text, expected);
 }
 
+/// The same for what happens in a moment.
+#[track_caller]
+fn moment_refused(lines: &str, expected: &str) {
+    let file = with_line(FILE, "lasts = \"30s\"", "");
+    refused(&with_line(&with_line(&file, "node = \"10", ""), "what", lines), expected);
+}
+
 #[test]
 fn a_file_says_what_it_says_and_the_rest_is_as_usual() {
     let scenario = Scenario::parse(FILE).unwrap();
@@ -299,6 +306,9 @@ fn every_kind_has_a_form() {
         "drift" => "node = \"10/1\"\nppm = -500",
         "add_node" | "transfer_leader" | "snapshot" => "site = \"10\"",
         "raise_level" => "site = \"10\"\nlevel = 2",
+        "add_site" => "site = \"02683\"",
+        "rekey_site" => "site = \"082\"\nrevokes = true",
+        "move_site" => "site = \"02683\"\nparent = \"10\"",
         "thief" => "site = \"10\"\ntheft = \"forks\"",
         _ => "node = \"10/1\"",
     };
@@ -328,6 +338,36 @@ fn a_thief_speaks_to_somebody_and_leaves_a_life_to_a_site_that_needs_one() {
             &format!("{crowd}\n[[faults]]\nat = \"2m\"\n{other}"),
             "`faults[0].theft` (line 20) leaves 02683 without a life that it needs elsewhere: write \"forges\", \"forks\" or \"crowds\"",
         );
+    }
+}
+
+#[test]
+fn sites_are_added_moved_and_given_keys_where_that_can_be() {
+    let instead = "the code of a site of the tree, such as \"10\"";
+    moment_refused(
+        "what = \"add_site\"\nsite = \"082\"",
+        &format!("`faults[0].site` (line 19) is no commune with \"082\": write {instead}"),
+    );
+    let added = "what = \"add_site\"\nsite = \"02683\"";
+    for (other, reason) in [("02683", "is added twice: 02683"), ("02686", "leaves the tree without a commune at first")]
+    {
+        moment_refused(
+            &format!("{added}\n[[faults]]\nat = \"2m\"\nwhat = \"add_site\"\nsite = \"{other}\""),
+            &format!("`faults[0].site` (line 19) {reason}: write {instead}"),
+        );
+    }
+    moment_refused(
+        "what = \"move_site\"\nsite = \"082\"\nparent = \"02683\"",
+        "`faults[0].parent` (line 20) is not above 082, with \"02683\": write the code of a site of a unit above that of `site`, \
+         such as \"10\"",
+    );
+    let rekeyed = "what = \"rekey_site\"\nsite = \"02683\"\nrevokes = true";
+    for other in ["what = \"gone\"\nnode = \"10/1\"", "what = \"thief\"\nsite = \"02683\"\ntheft = \"forks\""] {
+        let file = with_line(FILE, "lasts = \"30s\"", "");
+        let text = with_line(&with_line(&file, "node = \"10", ""), "what", rekeyed);
+        let text = format!("{text}[[faults]]\nat = \"90s\"\n{other}");
+        assert_eq!(Scenario::parse(&text).unwrap_err().key, "faults[0].revokes");
+        assert!(Scenario::parse(&text.replace("revokes = true", "")).is_ok());
     }
 }
 

@@ -169,8 +169,21 @@ impl Fault {
             }
             What::Clock { offset_ms, .. } => lines.text("offset", &length::write_offset_ms(*offset_ms)),
             What::Drift { ppm, .. } => lines.plain("ppm", ppm),
-            What::AddNode { site } | What::TransferLeader { site } | What::Snapshot { site } => {
+            What::AddNode { site }
+            | What::TransferLeader { site }
+            | What::Snapshot { site }
+            | What::AddSite { site } => {
                 lines.text("site", site);
+            }
+            What::RekeySite { site, revokes } => {
+                lines.text("site", site);
+                if *revokes {
+                    lines.plain("revokes", true);
+                }
+            }
+            What::MoveSite { site, parent } => {
+                lines.text("site", site);
+                lines.text("parent", parent);
             }
             What::RaiseLevel { site, level } => {
                 lines.text("site", site);
