@@ -40,7 +40,7 @@ secretive! {
     v1::Entry { dot position site kind record request received_ms changes held_by set_aside; grounds valid_from }
     v1::Moved { field dots; element }
     v1::BackupReply {; frame }
-    v1::LinkFrame { group compressed; message }
+    v1::LinkFrame { group compressed; message about }
     peer::App {; payload }
     peer::SnapshotChunk { transfer vote position bytes offset resumable; data }
     peer::ProposeRequest { wait_ms; command }
