@@ -258,6 +258,17 @@ fn is_refusal(code: Code) -> bool {
         || matches!(code, Code::Aborted | Code::Unauthenticated)
 }
 
+/// The metadata of an `ErrorInfo` by which a node says that a stream ends only because its connection has had its time.
+pub const MOVE_ON: &str = "connection";
+
+/// Whether a status that ends a stream says that nothing is wrong: its connection has had its time, and the stream is to go on from
+/// where it was, on another one.
+#[must_use]
+pub fn moves_on(status: &Status) -> bool {
+    let info: Option<ErrorInfo> = Told::from(status).detail("type.googleapis.com/google.rpc.ErrorInfo");
+    info.is_some_and(|info| info.domain == ERROR_DOMAIN && info.metadata.contains_key(MOVE_ON))
+}
+
 /// For tests: a status as a node makes it.
 #[cfg(test)]
 pub(crate) fn node_status(code: Code, text: &str, reason: Reason, details: Vec<Any>) -> Status {

@@ -40,6 +40,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("node.listen", "an IP address and a port, for example \"0.0.0.0:7400\""),
     ("node.advertise", "host:port under which other nodes reach this one, for example \"10.0.0.5:7400\""),
     ("node.metrics_listen", "an IP address and a port, for example \"127.0.0.1:7401\", or leave it out"),
+    ("node.connection_age_ms", "1000 to 86400000; the default is 3600000"),
     ("tls.ca", "the path of the authority's certificate, PEM"),
     ("tls.certificate", "the path of this node's certificate, PEM"),
     ("tls.key", "the path of this node's private key, PEM"),
@@ -231,7 +232,13 @@ pub struct Node {
     /// Where it answers `/metrics` and `/healthz`, if anywhere.
     #[serde(serialize_with = "as_text_option", skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<Address>,
+    /// How old a connection may become that came in through the door; then it is to be followed by another one.
+    pub connection_age_ms: u64,
 }
+
+/// An hour: a certificate that ended, or was never looked at again, counts for so long at most; and another handshake in that time
+/// is nothing, also on a thin link.
+pub const CONNECTION_AGE_MS: u64 = 3_600_000;
 
 /// `[tls]`
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a call may cost before a service sees it: who may call what at all, how long a message may be, how much one caller and
 //! all of them may send and have open at once, how long a message may take to come, and how long a page of a feed may lie
-//! untaken. (Other answers are one message of at most 4 MiB, and bounded with the calls.)
+//! untaken; and that what has no end of its own ends with its connection. (Other answers are one message of at most 4 MiB, and bounded with the calls.)
 //!
 //! Owns: the layer ([`Gate`]) around all services of the node's door, the one table of methods (`rule`). Promises: **memory is
 //! budgeted before it is reserved**: a message is handed on once all of it is here, so that who announces megabytes and sends
@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use dinhba_client::tls::MESSAGE_BYTES_MAX;
 use dinhba_core::claims::Identity;
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture, Fuse};
 use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -35,7 +35,8 @@ use tower::{Layer, Service};
 use crate::pki::identity_of;
 use crate::raft::peer::FRAME_BYTES_MAX;
 use crate::runtime::{self, Sleep};
-use crate::service::answer::{denied, outcome_unknown, overloaded};
+use crate::service::answer::{denied, move_on, outcome_unknown, overloaded};
+use crate::stay::Stay;
 
 /// A question of a few fields: ids, a name, a date, the context.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
@@ -76,27 +77,37 @@ struct Rule {
     message_bytes_max: usize,
     /// Whether the answer stays open for as long as the caller likes.
     is_feed: bool,
+    /// Whether that has no end of its own, so that the end of its connection ends it.
+    is_endless: bool,
     /// Whether more than one message may come, each when it likes.
     is_stream: bool,
 }
 
 /// The rule for the method at `path`.
 fn rule(path: &str) -> Rule {
-    let people = |message_bytes_max| Rule { is_for_nodes: false, message_bytes_max, is_feed: false, is_stream: false };
+    let people = |message_bytes_max| Rule {
+        is_for_nodes: false,
+        message_bytes_max,
+        is_feed: false,
+        is_endless: false,
+        is_stream: false,
+    };
     let nodes = |message_bytes_max| Rule { is_for_nodes: true, ..people(message_bytes_max) };
     let feed = |message_bytes_max| Rule { is_feed: true, ..people(message_bytes_max) };
+    let endless = |rule| Rule { is_endless: true, ..rule };
     let stream = |rule| Rule { is_stream: true, ..rule };
     match path {
         "/dinhba.peer.v1.Peer/Stream" => stream(nodes(FRAME_BYTES_MAX)),
         "/dinhba.v1.Link/Session" => stream(nodes(MESSAGE_BYTES_MAX)),
         "/dinhba.v1.Link/Locate" => nodes(LOCATE_BYTES_MAX),
         "/dinhba.v1.Records/Edit" | "/dinhba.v1.Records/File" => people(EDIT_BYTES_MAX),
-        "/dinhba.v1.Records/EditMany" => stream(feed(EDIT_BYTES_MAX)),
-        "/dinhba.v1.Records/Watch" | "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
+        "/dinhba.v1.Records/EditMany" => endless(stream(feed(EDIT_BYTES_MAX))),
+        "/dinhba.v1.Records/Watch" => endless(feed(QUESTION_BYTES_MAX)),
+        "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
         // Where an archive stands, for each shard of the site.
         "/dinhba.v1.Site/Backup" => feed(MESSAGE_BYTES_MAX),
-        "/grpc.health.v1.Health/Watch" => feed(QUESTION_BYTES_MAX),
-        _ if path.starts_with("/grpc.reflection.") => stream(feed(QUESTION_BYTES_MAX)),
+        "/grpc.health.v1.Health/Watch" => endless(feed(QUESTION_BYTES_MAX)),
+        _ if path.starts_with("/grpc.reflection.") => endless(stream(feed(QUESTION_BYTES_MAX))),
         _ if path.starts_with("/dinhba.peer.") || path.starts_with("/dinhba.v1.Link/") => nodes(QUESTION_BYTES_MAX),
         _ => people(QUESTION_BYTES_MAX),
     }
@@ -325,11 +336,17 @@ where
         if rule.is_stream {
             request.extensions_mut().insert(Budget(Arc::clone(&call)));
         }
-        let whole = |body| Body::new(Whole::new(body, rule, bytes_within, Arc::clone(&call)));
+        // A stream of messages ends where the next one would begin, after the answers to all before it; an answer alone where it is.
+        let over = |ends: bool| match ends && rule.is_endless {
+            true => Stay::over(request.extensions()),
+            false => future::pending().boxed(),
+        };
+        let (asking_over, answer_over) = (over(rule.is_stream), over(!rule.is_stream));
+        let whole = |body| Body::new(Whole::new(body, rule, bytes_within, asking_over, Arc::clone(&call)));
         let answering = self.inner.call(request.map(whole));
         async move {
             Ok(answering.await?.map(|body| match rule.is_feed {
-                true => Body::new(Fed::new(body, taken_within, call)),
+                true => Body::new(Fed::new(body, taken_within, answer_over, call)),
                 false => Body::new(Counted { body, _call: call }),
             }))
         }
@@ -348,14 +365,17 @@ struct Whole {
     rest: Bytes,
     within: Duration,
     silence: Option<Sleep>,
+    /// When no more messages are to come.
+    over: Fuse<BoxFuture<'static, ()>>,
 }
 
 impl Whole {
     /// The five bytes in front of a message: whether it is compressed, and its length.
     const HEADER: usize = 5;
 
-    fn new(body: Body, rule: Rule, within: Duration, call: Arc<Call>) -> Self {
-        Whole { body, rule, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None }
+    fn new(body: Body, rule: Rule, within: Duration, over: BoxFuture<'static, ()>, call: Arc<Call>) -> Self {
+        let over = over.fuse();
+        Whole { body, rule, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None, over }
     }
 
     /// Moves bytes to the present message; it, if that makes it whole.
@@ -393,6 +413,9 @@ impl http_body::Body for Whole {
 
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
+            if self.part.is_empty() && self.over.poll_unpin(task).is_ready() {
+                return Poll::Ready(Some(Err(move_on())));
+            }
             if let Some(message) = self.advance()? {
                 self.silence = None;
                 return Poll::Ready(Some(Ok(Frame::data(message))));
@@ -452,20 +475,20 @@ impl http_body::Body for Counted {
 
 type Frames = mpsc::Receiver<Result<Frame<Bytes>, Status>>;
 
-/// An answer's body that is cut off if nobody takes it.
+/// An answer's body that is cut off if nobody takes it, or if its connection has had its time.
 struct Fed {
     frames: Frames,
-    is_cut: Arc<AtomicBool>,
-    within: Duration,
+    /// With what it was.
+    cut: Arc<Mutex<Option<Status>>>,
     _call: Arc<Call>,
 }
 
 impl Fed {
-    fn new(body: Body, within: Duration, call: Arc<Call>) -> Self {
+    fn new(body: Body, within: Duration, over: BoxFuture<'static, ()>, call: Arc<Call>) -> Self {
         let (sender, frames) = mpsc::channel(1);
-        let is_cut = Arc::new(AtomicBool::new(false));
-        runtime::spawn("feed", feed(body, sender, within, Arc::clone(&is_cut)));
-        Fed { frames, is_cut, within, _call: call }
+        let cut = Arc::default();
+        runtime::spawn("feed", feed(body, sender, within, over, Arc::clone(&cut)));
+        Fed { frames, cut, _call: call }
     }
 }
 
@@ -474,19 +497,24 @@ async fn feed(
     mut body: Body,
     frames: mpsc::Sender<Result<Frame<Bytes>, Status>>,
     within: Duration,
-    is_cut: Arc<AtomicBool>,
+    mut over: BoxFuture<'static, ()>,
+    cut: Arc<Mutex<Option<Status>>>,
 ) {
     loop {
         let frame = tokio::select! {
             frame = std::future::poll_fn(|task| Pin::new(&mut body).poll_frame(task)) => frame,
             () = frames.closed() => return,
+            () = &mut over => return *lock(&cut) = Some(move_on()),
         };
         let Some(frame) = frame else { return };
         for piece in pieces(frame) {
             match runtime::timeout(within, frames.send(piece)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
-                Err(_) => return is_cut.store(true, Ordering::Release),
+                Err(_) => {
+                    let text = format!("nothing was taken for {} s: ask again", within.as_secs());
+                    return *lock(&cut) = Some(outcome_unknown(text));
+                }
             }
         }
     }
@@ -511,10 +539,11 @@ impl http_body::Body for Fed {
 
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = std::task::ready!(self.frames.poll_recv(task));
-        if frame.is_none() && self.is_cut.swap(false, Ordering::AcqRel) {
-            let text = format!("nothing was taken for {} s: ask again", self.within.as_secs());
+        if frame.is_none()
+            && let Some(status) = lock(&self.cut).take()
+        {
             let mut trailers = http::HeaderMap::new();
-            outcome_unknown(text).add_header(&mut trailers)?;
+            status.add_header(&mut trailers)?;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         Poll::Ready(frame)
@@ -756,6 +785,64 @@ mod tests {
         assert!(budget().hold(1).unwrap_err().message().contains("send less at a time"));
         drop(held);
         assert!(budget().hold(1).is_ok() && lock(&gate.ledger).callers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_of_its_own_ends_with_its_connections_time() {
+        let gate = Gate::default();
+        let (stay, ending) = Stay::begin();
+        let on_it = |path, body| {
+            let mut request = request(&person("lan"), path, body);
+            request.extensions_mut().insert(stay.clone());
+            request
+        };
+        // A feed, of which nothing came yet.
+        let (pages, page_body) = body();
+        let page_body = Mutex::new(Some(page_body));
+        let feeding = gate.layer(tower::service_fn(move |_: http::Request<Body>| {
+            let pages = lock(&page_body).take().expect("called once");
+            async move { Ok::<_, Infallible>(http::Response::new(pages)) }
+        }));
+        let mut feed = feeding.oneshot(on_it(WATCH, Body::empty())).await.unwrap().into_body();
+        // A stream of edits, in the middle of one.
+        let (edits, edit_body) = body();
+        edits.unbounded_send(header(3)).unwrap();
+        edits.unbounded_send(vec![1].into()).unwrap();
+        let (seen, mut messages) = unbounded();
+        let reading = gate.layer(tower::service_fn(move |mut request: http::Request<Body>| {
+            let seen = seen.clone();
+            async move {
+                while let Some(frame) = std::future::poll_fn(|task| Pin::new(request.body_mut()).poll_frame(task)).await
+                {
+                    let is_over = frame.is_err();
+                    seen.unbounded_send(frame.map(|frame| frame.into_data().unwrap())).unwrap();
+                    if is_over {
+                        break;
+                    }
+                }
+                Ok::<_, Infallible>(http::Response::new(Body::empty()))
+            }
+        }));
+        let reading = runtime::spawn("reading", reading.oneshot(on_it("/dinhba.v1.Records/EditMany", edit_body)));
+        // One edit, which ends by itself.
+        let (edit, one_body) = body();
+        let mut one = std::pin::pin!(self::reading(&gate).oneshot(on_it(EDIT, one_body)));
+        assert!((&mut one).now_or_never().is_none());
+        runtime::sleep(HASTE).await;
+        ending.end();
+        let trailers = std::future::poll_fn(|task| Pin::new(&mut feed).poll_frame(task)).await.unwrap().unwrap();
+        let status = Status::from_header_map(&trailers.into_trailers().unwrap()).unwrap();
+        assert!(status.code() == Code::Unavailable && dinhba_client::error::moves_on(&status), "{status:?}");
+        runtime::sleep(HASTE).await;
+        assert!(pages.is_closed(), "what the feed held is freed");
+        edits.unbounded_send(vec![1, 1, 0, 0].into()).unwrap();
+        let first: Bytes = messages.next().await.unwrap().unwrap();
+        assert_eq!(first.len(), 8, "the one that had begun");
+        assert!(dinhba_client::error::moves_on(&messages.next().await.unwrap().unwrap_err()));
+        assert!(reading.await.unwrap().is_ok());
+        edit.unbounded_send(header(1)).unwrap();
+        edit.unbounded_send(vec![1].into()).unwrap();
+        assert_eq!(one.await.unwrap().headers()["length"], "6");
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub mod pki;
 
 pub mod refusals;
 
+pub mod stay;
+
 pub mod tls;
 
 pub mod raft;

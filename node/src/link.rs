@@ -7,12 +7,18 @@
 //! ends when it says otherwise. A session ends when either leader changes, the connection breaks, or the session
 //! says so; the child then tries again after a pause that doubles, with jitter. What a session changes goes through
 //! its group's log, so a session may end at any point.
+//!
+//! When the connection of a session has had its time, the parent waits for a quiet moment, and ends the session with a status that
+//! says so; the child goes on with another one at once, and both call the link up meanwhile. Of the sessions of one child about the
+//! same shards the last one lives, and of all that it has with one group the last [`SESSIONS_MAX`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dinhba_client::error::moves_on;
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
 use dinhba_core::command::{
@@ -22,11 +28,12 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::place::Place;
-use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Session};
+use dinhba_core::store::StoreError;
+use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Moved, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
-use futures::channel::mpsc;
+use futures::channel::{mpsc, oneshot};
 use futures::future::{self, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
@@ -34,11 +41,21 @@ use openraft_rt::watch::WatchReceiver;
 use tonic::Status;
 
 use crate::hosted::{Hosted, PROPOSE_WAIT};
+use crate::moves::Moves;
 use crate::node::{Above, Shared};
-use crate::runtime;
+use crate::runtime::{self, Instant};
 
 /// How long the first words of a connection may take: three slow round trips.
 pub(crate) const GREETING_WAIT: Duration = Duration::from_secs(10);
+
+/// Sessions of one child with one group here: it has one for each of its groups, and another for what such a group took in since.
+const SESSIONS_MAX: usize = 64;
+
+/// Nothing was said for so long: a round trip of a bad link, so that little that is on its way is sent twice.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A child comes back within this once a session was ended for its connection's age: until then the link is not said to be down.
+const BACK_WITHIN: Duration = Duration::from_secs(15);
 
 /// Messages above this size are compressed; below, the frame costs more than it saves.
 const COMPRESS_FROM: usize = 512;
@@ -66,31 +83,164 @@ pub struct LinkReport {
     pub since_ms: i64,
 }
 
-/// The links of a node, by group and peer site.
+/// The links of a node, by group and peer site; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct LinkReports(Arc<Mutex<BTreeMap<(GroupId, SiteId), Kept>>>);
+
 #[derive(Debug, Default)]
-pub struct LinkReports(Mutex<BTreeMap<(GroupId, SiteId), LinkReport>>);
+struct Kept {
+    report: Option<LinkReport>,
+    /// Sessions that run, or are about to go on.
+    living: usize,
+}
+
+/// A session that counts as one that runs, until it is dropped.
+struct Living {
+    reports: LinkReports,
+    link: (GroupId, SiteId),
+    up: bool,
+    /// What ended it.
+    why: String,
+}
 
 impl LinkReports {
     /// All links, in order.
     #[must_use]
     pub fn all(&self) -> BTreeMap<(GroupId, SiteId), LinkReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().filter_map(|(link, kept)| Some((*link, kept.report.clone()?))).collect()
     }
 
-    fn set(&self, group: GroupId, peer: SiteId, up: bool, connected: bool, detail: String) {
-        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = reports.get(&(group, peer)).is_none_or(|old| old.connected != connected || old.detail != detail);
-        if changed {
-            // Each attempt may fail for another reason: a link that is down is said to be once.
-            let was = reports.get(&(group, peer)).map(|old| old.connected);
-            match (connected, was) {
-                (true, _) => tracing::info!(%group, %peer, "link is up"),
-                (false, Some(false)) => tracing::debug!(%group, %peer, detail, "link is still down"),
-                (false, _) => tracing::info!(%group, %peer, detail, "link is down"),
-            }
-            let report = LinkReport { up, connected, detail, since_ms: runtime::utc_ms() };
-            reports.insert((group, peer), report);
+    /// A session runs.
+    fn begin(&self, group: GroupId, peer: SiteId, up: bool) -> Living {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry((group, peer)).or_default();
+        kept.living += 1;
+        kept.set((group, peer), up, true, format!("with {peer}"));
+        Living { reports: self.clone(), link: (group, peer), up, why: "ended".to_owned() }
+    }
+
+    /// No session came about; where another one runs, the link is not down.
+    fn failed(&self, group: GroupId, peer: SiteId, up: bool, why: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry((group, peer)).or_default();
+        if kept.living == 0 {
+            kept.set((group, peer), up, false, why);
         }
+    }
+}
+
+impl Kept {
+    fn set(&mut self, (group, peer): (GroupId, SiteId), up: bool, connected: bool, detail: String) {
+        if self.report.as_ref().is_some_and(|old| old.connected == connected && old.detail == detail) {
+            return;
+        }
+        // Each attempt may fail for another reason: a link that is down is said to be once.
+        match (connected, self.report.as_ref().map(|old| old.connected)) {
+            (true, _) => tracing::info!(%group, %peer, "link is up"),
+            (false, Some(false)) => tracing::debug!(%group, %peer, detail, "link is still down"),
+            (false, _) => tracing::info!(%group, %peer, detail, "link is down"),
+        }
+        self.report = Some(LinkReport { up, connected, detail, since_ms: runtime::utc_ms() });
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        let mut all = self.reports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = all.get_mut(&self.link) else { return };
+        kept.living -= 1;
+        if kept.living == 0 {
+            kept.set(self.link, self.up, false, std::mem::take(&mut self.why));
+        }
+    }
+}
+
+/// The sessions of children at this node; clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions(Arc<Mutex<BTreeMap<(GroupId, SiteId), VecDeque<Seat>>>>);
+
+struct Seat {
+    /// What it is about, in the child's words.
+    about: Vec<u8>,
+    /// Dropped when another one takes its place.
+    _holds: oneshot::Sender<()>,
+    number: u64,
+}
+
+/// A session's place among those of its child, which is free again when it is dropped.
+pub(crate) struct Seated {
+    sessions: Sessions,
+    link: (GroupId, SiteId),
+    number: u64,
+    /// Resolves when it is taken.
+    taken: oneshot::Receiver<()>,
+}
+
+impl Sessions {
+    /// A place for a session of a child with a group here. Whoever has it already makes room, and of too many the first.
+    pub(crate) fn sit(&self, group: GroupId, child: SiteId, about: &[u8]) -> Seated {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seats = all.entry((group, child)).or_default();
+        seats.retain(|seat| seat.about.is_empty() || seat.about != about);
+        if seats.len() >= SESSIONS_MAX {
+            seats.pop_front();
+        }
+        let (_holds, taken) = oneshot::channel();
+        let number = seats.back().map_or(0, |last| last.number) + 1;
+        seats.push_back(Seat { about: about.to_vec(), _holds, number });
+        Seated { sessions: self.clone(), link: (group, child), number, taken }
+    }
+}
+
+impl Seated {
+    /// Resolves when another session has its place.
+    async fn taken(&mut self) {
+        let _ = (&mut self.taken).await;
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        let mut all = self.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seats) = all.get_mut(&self.link) {
+            seats.retain(|seat| seat.number != self.number);
+            if seats.is_empty() {
+                all.remove(&self.link);
+            }
+        }
+    }
+}
+
+/// What a set of shards is called in the first frame of a session.
+fn name_of(shards: &BTreeSet<ShardId>) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    for shard in shards {
+        hasher.update(&shard.0.to_be_bytes());
+    }
+    hasher.finalize().as_bytes()[..16].to_vec()
+}
+
+/// What holds a session at its parent: its place, and its connection's time.
+pub(crate) struct Held {
+    pub(crate) seated: Seated,
+    pub(crate) over: BoxFuture<'static, ()>,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its connection has had its time: it is to go on where it was.
+    MoveOn,
+    /// The child began another one.
+    Replaced,
+    /// In words.
+    Why(String),
+}
+
+impl From<String> for End {
+    fn from(why: String) -> Self {
+        End::Why(why)
     }
 }
 
@@ -103,10 +253,10 @@ pub(crate) type Incoming = Pin<Box<dyn Stream<Item = Result<LinkFrame, Status>> 
 fn frame(message: &Message) -> Result<LinkFrame, String> {
     let bytes = message.to_bytes();
     if bytes.len() < COMPRESS_FROM {
-        return Ok(LinkFrame { group: String::new(), message: bytes, compressed: false });
+        return Ok(LinkFrame { message: bytes, ..LinkFrame::default() });
     }
     let packed = zstd::bulk::compress(&bytes, ZSTD_LEVEL).map_err(|error| format!("compression: {error}"))?;
-    Ok(LinkFrame { group: String::new(), message: packed, compressed: true })
+    Ok(LinkFrame { message: packed, compressed: true, ..LinkFrame::default() })
 }
 
 /// The message in a frame.
@@ -140,6 +290,10 @@ pub(crate) struct Conversation {
     refused: BTreeSet<SiteId>,
     /// The directory by which a signature was refused: by another one it may be good.
     refused_by: Option<Arc<Place>>,
+    /// At the parent.
+    held: Option<Held>,
+    /// When something was said last.
+    spoke: Instant,
 }
 
 impl Conversation {
@@ -151,6 +305,7 @@ impl Conversation {
         peer_is_child: bool,
         offered: BTreeSet<ShardId>,
         outgoing: Outgoing,
+        held: Option<Held>,
     ) -> Self {
         let batch_bytes = usize::try_from(shared.config.link.batch_bytes_max).unwrap_or(usize::MAX);
         let session = Session::new(peer, peer_is_child, offered).with_batch_bytes(batch_bytes);
@@ -167,23 +322,41 @@ impl Conversation {
             outgoing,
             refused: BTreeSet::new(),
             refused_by: None,
+            held,
+            spoke: runtime::now(),
         }
     }
 
-    /// Speaks until the session ends; returns why it did.
-    pub(crate) async fn run(mut self, mut incoming: Incoming) -> String {
-        let (reports, group) = (Arc::clone(&self.shared), self.hosted.id());
-        let (peer, up) = (self.peer, !self.peer_is_child);
-        reports.links.set(group, peer, up, true, format!("with {peer}"));
-        let why = match self.converse(&mut incoming).await {
-            Ok(()) => "ended".to_owned(),
-            Err(why) => why,
+    /// Speaks until the session ends; returns why it did. One that is to go on counts as one that runs for a while.
+    pub(crate) async fn run(mut self, mut incoming: Incoming) -> End {
+        let mut living = self.shared.links.begin(self.hosted.id(), self.peer, !self.peer_is_child);
+        let end = match self.converse(&mut incoming).await {
+            Ok(never) => match never {},
+            Err(end) => end,
         };
-        reports.links.set(group, peer, up, false, why.clone());
-        why
+        match &end {
+            End::MoveOn => {
+                "the peer did not come back".clone_into(&mut living.why);
+                runtime::spawn("link moves on", async move {
+                    runtime::sleep(BACK_WITHIN).await;
+                    drop(living);
+                });
+            }
+            End::Replaced => "replaced by another session of the peer".clone_into(&mut living.why),
+            End::Why(why) => why.clone_into(&mut living.why),
+        }
+        end
     }
 
-    async fn converse(&mut self, incoming: &mut Incoming) -> Result<(), String> {
+    /// Whether this is a moment to let go of a session whose connection has had its time: nothing is on its way, or it is late.
+    fn may_move_on(&self, over: Instant) -> bool {
+        let age_max = Duration::from_millis(self.shared.config.node.connection_age_ms);
+        let now = runtime::now();
+        let is_quiet = self.merging.is_empty() && now - self.spoke >= QUIET.min(age_max / 4);
+        is_quiet || now - over >= age_max / 2
+    }
+
+    async fn converse(&mut self, incoming: &mut Incoming) -> Result<Infallible, End> {
         // Who was just elected or restarted may not show yet what this site numbered and sent before. Told of it by the
         // peer, it would take itself for restored from a backup.
         if !is_armed("speak-before-caught-up") {
@@ -195,43 +368,60 @@ impl Conversation {
         // How soon statements follow news, and how soon the loss of leadership ends the session.
         let pause = self.shared.rhythm();
         let mut tick = Box::pin(runtime::sleep(pause));
+        // The place is given back with the session.
+        let (mut seat, over) = self.held.take().map(|held| (held.seated, held.over)).unzip();
+        let mut over = over.unwrap_or_else(|| future::pending().boxed()).fuse();
+        let mut taken =
+            seat.as_mut().map_or_else(|| future::pending().boxed(), |seat: &mut Seated| seat.taken().boxed()).fuse();
+        let mut is_over: Option<Instant> = None;
         loop {
             let is_full =
                 self.merging.len() + self.merged_next.values().map(VecDeque::len).sum::<usize>() >= MERGES_MAX;
             let mut next = pin!(async { if is_full { future::pending().await } else { incoming.next().await } }.fuse());
             // Biased, in an order that lets time pass even under a flood of messages.
             futures::select_biased! {
-                _ = WatchReceiver::changed(&mut stopping).fuse() => return Err("this node is stopping".to_owned()),
-                () = (&mut tick).fuse() => {
-                    if !self.hosted.group.is_leader() {
-                        sometimes("a link ends since the lead moved", true);
-                        return Err("this node no longer leads the group".to_owned());
-                    }
-                    if sometimes("a link ends since its site is linked elsewhere", !self.is_still_linked()) {
-                        return Err(format!("the directory has moved: {} is linked elsewhere now", self.peer));
-                    }
-                    if sometimes("what was refused may be good now", self.may_be_good_now()) {
-                        return Err("the directory has moved: what was refused may be good now".to_owned());
-                    }
-                    self.handle(Event::Tick(runtime::utc_ms())).await?;
-                    tick = Box::pin(runtime::sleep(pause));
-                }
-                (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
-                frame = next => match frame {
-                    Some(Ok(frame)) => self.handle(Event::Received(message(&frame)?)).await?,
-                    Some(Err(status)) => return Err(format!("the peer: {}", status.message())),
-                    None => return Err("the peer closed the link".to_owned()),
-                },
-                change = WatchReceiver::changed(&mut moved).fuse() => match change {
-                    Ok(()) => {
-                        let (moved, count) = self.hosted.moves().since(self.seen);
-                        self.seen = count;
-                        self.handle(Event::Advanced(moved)).await?;
-                    }
-                    // It says so at once and for ever: going on would keep the thread busy.
-                    Err(_) => return Err("this node's replica of the group has stopped".to_owned()),
-                },
-            }
+                            _ = WatchReceiver::changed(&mut stopping).fuse() => {
+                                return Err("this node is stopping".to_owned().into());
+                            }
+                            () = &mut taken => return Err(End::Replaced),
+                            () = &mut over => is_over = Some(runtime::now()),
+                            () = (&mut tick).fuse() => {
+                                if !self.hosted.group.is_leader() {
+                                    sometimes("a link ends since the lead moved", true);
+                                    return Err("this node no longer leads the group".to_owned().into());
+                                }
+            if sometimes("a link ends since its site is linked elsewhere", !self.is_still_linked()) {
+                                    return Err(format!("the directory has moved: {} is linked elsewhere now", self.peer).into());
+                                }
+                                if sometimes("what was refused may be good now", self.may_be_good_now()) {
+                                    return Err("the directory has moved: what was refused may be good now".to_owned().into());
+                                }
+                                if is_over.is_some_and(|over| self.may_move_on(over)) {
+                                    return Err(End::MoveOn);
+                                }
+                                self.handle(Event::Tick(runtime::utc_ms())).await?;
+                                tick = Box::pin(runtime::sleep(pause));
+                            }
+                            (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
+                            frame = next => match frame {
+                                Some(Ok(frame)) => {
+                                    self.spoke = runtime::now();
+                                    self.handle(Event::Received(message(&frame)?)).await?;
+                                }
+                                Some(Err(status)) if moves_on(&status) => return Err(End::MoveOn),
+                                Some(Err(status)) => return Err(format!("the peer: {}", status.message()).into()),
+                                None => return Err("the peer closed the link".to_owned().into()),
+                            },
+                            change = WatchReceiver::changed(&mut moved).fuse() => match change {
+                                Ok(()) => {
+                                    let (moved, count) = self.hosted.moves().since(self.seen);
+                                    self.seen = count;
+                                    self.handle(Event::Advanced(moved)).await?;
+                                }
+                                // It says so at once and for ever: going on would keep the thread busy.
+                                Err(_) => return Err("this node's replica of the group has stopped".to_owned().into()),
+                            },
+                        }
         }
     }
 
@@ -356,7 +546,8 @@ impl Conversation {
         }
     }
 
-    fn send(&self, message: &Message) -> Result<(), String> {
+    fn send(&mut self, message: &Message) -> Result<(), String> {
+        self.spoke = runtime::now();
         self.outgoing.unbounded_send(frame(message)?).map_err(|_| "the link is closed".to_owned())
     }
 
@@ -440,16 +631,53 @@ fn chunks(statements: impl Iterator<Item = Statement>) -> Vec<Vec<Statement>> {
     chunks
 }
 
+/// The shards that a group hosts, kept by what moves: of thousands that are there already none is read again.
+#[derive(Default)]
+struct Hosting {
+    /// How often the state had moved when it was looked at last.
+    seen: Option<u64>,
+    shards: BTreeSet<ShardId>,
+}
+
+impl Hosting {
+    /// The shards by now. `all` reads which there are, `has` whether one is there.
+    fn look<E>(
+        &mut self,
+        moves: &Moves,
+        all: impl FnOnce() -> Result<BTreeSet<ShardId>, E>,
+        has: impl Fn(ShardId) -> Result<bool, E>,
+    ) -> Result<&BTreeSet<ShardId>, E> {
+        // What moves while it is read is looked at again the next time.
+        let (moved, count) = self.seen.map_or_else(|| (Moved::Any, moves.count()), |seen| moves.since(seen));
+        match moved {
+            Moved::Any => self.shards = all()?,
+            Moved::Shards(moved) => {
+                for shard in moved {
+                    if !self.shards.contains(&shard) && has(shard)? {
+                        self.shards.insert(shard);
+                    }
+                }
+            }
+        }
+        self.seen = Some(count);
+        Ok(&self.shards)
+    }
+
+    fn of(&mut self, hosted: &Hosted) -> Result<&BTreeSet<ShardId>, StoreError> {
+        let all = || Ok(hosted.shards()?.iter().map(|shard| shard.info.shard).collect());
+        self.look(hosted.moves(), all, |shard| Ok(hosted.shard(shard)?.is_some()))
+    }
+}
+
 /// Keeps the links of one group with the parent, for as long as this node runs.
 pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
     let (mut pause, mut running) = (shared.backoff_min(), FuturesUnordered::new());
     let mut covered: BTreeSet<ShardId> = BTreeSet::new();
+    let mut hosting = Hosting::default();
     while !shared.is_stopping() {
         let parent = shared.parent().filter(|_| hosted.group.is_leader());
-        let wanted: BTreeSet<ShardId> = match parent.is_some().then(|| hosted.shards()) {
-            Some(Ok(shards)) => {
-                shards.iter().map(|shard| shard.info.shard).filter(|shard| !covered.contains(shard)).collect()
-            }
+        let wanted: BTreeSet<ShardId> = match parent.is_some().then(|| hosting.of(&hosted)) {
+            Some(Ok(shards)) => shards.difference(&covered).copied().collect(),
             _ => BTreeSet::new(),
         };
         let Some(parent) = parent.filter(|_| !wanted.is_empty()) else {
@@ -480,9 +708,8 @@ pub(crate) async fn keep_parent_links(shared: Arc<Shared>, hosted: Hosted) {
             }
             Err(why) => Some(why),
         };
-        // Of a link on which others are spoken of it is not true that it is down.
-        if let (Some(why), true) = (why, covered.is_empty()) {
-            shared.links.set(hosted.id(), parent.site, true, false, why);
+        if let Some(why) = why {
+            shared.links.failed(hosted.id(), parent.site, true, why);
         }
         let has_more = covered.len() > before;
         wait(&shared, runtime::jitter(pause), &mut running, &mut covered).await;
@@ -539,7 +766,7 @@ async fn locate(shared: &Shared, parent: &Above, wanted: &BTreeSet<ShardId>) -> 
     Err(last)
 }
 
-/// One session with one of the parent's groups.
+/// Sessions with one of the parent's groups, one after the other for as long as each ends only since its connection has had its time.
 async fn speak(
     shared: Arc<Shared>,
     hosted: Hosted,
@@ -547,29 +774,114 @@ async fn speak(
     group: LocatedGroup,
     shards: BTreeSet<ShardId>,
 ) -> (String, BTreeSet<ShardId>) {
-    let (outgoing, frames) = mpsc::unbounded();
-    let naming = LinkFrame { group: group.group.clone(), message: Vec::new(), compressed: false };
-    if outgoing.unbounded_send(naming).is_err() {
-        return ("the link is closed".to_owned(), shards);
+    loop {
+        let began = runtime::now();
+        let (outgoing, frames) = mpsc::unbounded();
+        let naming = LinkFrame { group: group.group.clone(), about: name_of(&shards), ..LinkFrame::default() };
+        if outgoing.unbounded_send(naming).is_err() {
+            return ("the link is closed".to_owned(), shards);
+        }
+        let opened = runtime::timeout(GREETING_WAIT, async {
+            let leader: NodeId = group.leader.parse().map_err(|_| "the parent names its leader wrongly".to_owned())?;
+            let address = shared.parent_address(leader, &group.address);
+            let transport =
+                shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| lasting(&error))?;
+            let mut client = LinkClient::new(Line(transport))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            client.session(frames).await.map_err(|status| status.message().to_owned())
+        });
+        let why = match opened.await.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+            Ok(reply) => {
+                let (here, hosted) = (Arc::clone(&shared), hosted.clone());
+                let conversation = Conversation::new(here, hosted, parent, false, shards.clone(), outgoing, None);
+                match conversation.run(Box::pin(reply.into_inner())).await {
+                    // One that ends at once would be begun again and again.
+                    End::MoveOn if runtime::now() - began >= shared.backoff_min() => continue,
+                    End::MoveOn => "the parent ends a session that has just begun".to_owned(),
+                    End::Replaced => "ended".to_owned(),
+                    End::Why(why) => why,
+                }
+            }
+            Err(why) => {
+                shared.links.failed(hosted.id(), parent, true, why.clone());
+                why
+            }
+        };
+        return (why, shards);
     }
-    let opened = runtime::timeout(GREETING_WAIT, async {
-        let leader: NodeId = group.leader.parse().map_err(|_| "the parent names its leader wrongly".to_owned())?;
-        let address = shared.parent_address(leader, &group.address);
-        let transport = shared.dial.dial(named(&node_name(leader), &address)).await.map_err(|error| lasting(&error))?;
-        let mut client = LinkClient::new(Line(transport))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        client.session(frames).await.map_err(|status| status.message().to_owned())
-    });
-    let why = match opened.await.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-        Ok(reply) => {
-            let conversation = Conversation::new(Arc::clone(&shared), hosted, parent, false, shards.clone(), outgoing);
-            conversation.run(Box::pin(reply.into_inner())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn of_many_shards_none_is_read_again_but_what_is_new() {
+        let (moves, there, reads) = (Moves::default(), Cell::new(5_000), Cell::new(0));
+        let all = || {
+            reads.set(reads.get() + there.get());
+            Ok::<_, Infallible>((1..=there.get()).map(ShardId).collect())
+        };
+        let has = |shard: ShardId| {
+            reads.set(reads.get() + 1);
+            Ok(shard.0 <= there.get())
+        };
+        let mut hosting = Hosting::default();
+        let mut look = |expected: u64, cost: u64| {
+            reads.set(0);
+            let count = hosting.look(&moves, all, has).unwrap().len() as u64;
+            assert_eq!((count, reads.get()), (expected, cost));
+        };
+        look(5_000, 5_000);
+        look(5_000, 0);
+        for _ in 0..1_000 {
+            moves.note(Moved::Shards((1..=100).map(ShardId).collect()));
         }
-        Err(why) => {
-            shared.links.set(hosted.id(), parent, true, false, why.clone());
-            why
-        }
-    };
-    (why, shards)
+        look(5_000, 0);
+        there.set(5_001);
+        moves.note(Moved::Shards(BTreeSet::from([ShardId(7), ShardId(5_001), ShardId(6_000)])));
+        look(5_001, 2);
+        moves.note(Moved::Any);
+        look(5_001, 5_001);
+    }
+
+    #[test]
+    fn of_the_sessions_about_the_same_shards_the_last_one_lives() {
+        let (sessions, group, child) = (Sessions::default(), GroupId(1), SiteId(2));
+        let mut holds = |seated: &mut Seated| (&mut seated.taken).now_or_never().is_none();
+        let mut first = sessions.sit(group, child, b"one set");
+        let mut other = sessions.sit(group, child, b"another set");
+        let mut elsewhere = sessions.sit(GroupId(2), child, b"one set");
+        let mut of_another = sessions.sit(group, SiteId(3), b"one set");
+        let mut second = sessions.sit(group, child, b"one set");
+        assert!(!holds(&mut first));
+        drop(first);
+        assert!([&mut other, &mut elsewhere, &mut of_another, &mut second].into_iter().all(&mut holds));
+        // A child that gives no names has as many as one that gives many.
+        let mut unnamed: Vec<Seated> = (0..SESSIONS_MAX).map(|_| sessions.sit(group, child, b"")).collect();
+        assert!(!holds(&mut other) && !holds(&mut second) && unnamed.iter_mut().all(&mut holds));
+        let named: Vec<Seated> =
+            (0..=SESSIONS_MAX as u64).map(|set| sessions.sit(group, child, &set.to_be_bytes())).collect();
+        assert!(!unnamed.iter_mut().any(holds));
+        drop((named, unnamed, other, second, elsewhere, of_another));
+        assert!(sessions.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_link_is_up_for_as_long_as_one_of_its_sessions_runs() {
+        let (reports, group, peer) = (LinkReports::default(), GroupId(1), SiteId(2));
+        let is_up = || reports.all()[&(group, peer)].connected;
+        reports.failed(group, peer, true, "nobody is there".to_owned());
+        assert!(!is_up());
+        let first = reports.begin(group, peer, true);
+        let second = reports.begin(group, peer, true);
+        reports.failed(group, peer, true, "nobody is there".to_owned());
+        drop(first);
+        assert!(is_up());
+        drop(second);
+        assert!(!is_up());
+    }
 }

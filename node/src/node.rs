@@ -32,7 +32,7 @@ use crate::call::{Call, Changed, Joined};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::hosted::{Hosted, PROPOSE_WAIT, Parts};
-use crate::link::{LinkReports, keep_parent_links};
+use crate::link::{LinkReports, Sessions, keep_parent_links};
 use crate::log::Measured;
 use crate::metrics::Metrics;
 use crate::pki::SiteKeys;
@@ -114,6 +114,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How the links are doing.
     pub links: LinkReports,
+    /// Those that children have with groups here.
+    pub(crate) sessions: Sessions,
     pub(crate) signing_key: SigningKey,
     /// What index, backups and digests are keyed with.
     pub(crate) secrets: Secrets,
@@ -134,6 +136,8 @@ pub struct Shared {
     hosted: OnceLock<BTreeMap<GroupId, Hosted>>,
     caught_up: AtomicBool,
     left: AtomicBool,
+    /// The other nodes of this site that left it for good.
+    gone: watch::Sender<BTreeSet<NodeId>>,
     place: RwLock<Arc<Place>>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
@@ -186,6 +190,35 @@ impl Shared {
     /// It was removed: from now on it serves nobody.
     pub(crate) fn leave(&self) {
         self.left.store(true, Ordering::Release);
+    }
+
+    /// The nodes of this site that left it for good, as they are heard of.
+    pub(crate) fn gone(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        WatchSender::subscribe(&self.gone)
+    }
+
+    /// Parts with those who left: their connections are cut. Whether a node is still to leave: its id is spent, and a group has it as a
+    /// member, which may be for ever.
+    fn part(&self) -> bool {
+        let (place, gone) = (self.place(), self.gone());
+        let here = self.config.node.id;
+        let mut is_to_leave = false;
+        let spent = place.nodes.values().filter(|entry| !entry.present && entry.node != here);
+        for node in spent.map(|entry| entry.node) {
+            if WatchReceiver::borrow_watched(&gone).contains(&node) {
+                continue;
+            }
+            // Of a group that has not begun here it is not known whom it has.
+            let mut members = self.hosted().map(|hosted| hosted.group.status().members);
+            if members.any(|members| members.is_empty() || members.contains_key(&node)) {
+                is_to_leave = true;
+                continue;
+            }
+            tracing::info!(%node, site = %self.site(), "a node left this site for good: its connections are cut");
+            self.pool.forget(node);
+            self.gone.send_if_modified(|gone| gone.insert(node));
+        }
+        is_to_leave
     }
 
     /// Whether the site has another node, as far as is known here.
@@ -382,6 +415,7 @@ impl Node {
             level_max: seams.level_max,
             metrics,
             links: LinkReports::default(),
+            sessions: Sessions::default(),
             signing_key,
             secrets,
             dial: Arc::clone(&dial),
@@ -397,6 +431,7 @@ impl Node {
             hosted: OnceLock::new(),
             caught_up: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            gone: watch::channel(BTreeSet::new()).0,
             place: RwLock::default(),
             stop,
             stopping,
@@ -504,7 +539,18 @@ fn fits(state: &dyn StateEngine, context: &Context) -> anyhow::Result<()> {
 async fn follow_place(shared: Arc<Shared>) {
     let Some(mut moved) = shared.site_group().map(Hosted::follow_directory) else { return };
     let unreadable = Spell::default();
-    while WatchReceiver::changed(&mut moved).await.is_ok() {
+    loop {
+        // A removal is in the directory first, and in the groups' members afterwards, which tell nobody here.
+        let changed = WatchReceiver::changed(&mut moved);
+        let changed = match shared.part() {
+            true => runtime::timeout(shared.rhythm(), changed).await,
+            false => Ok(changed.await),
+        };
+        match changed {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => continue,
+        }
         while let Err(error) = shared.refresh_place()
             && !shared.is_stopping()
         {

@@ -16,13 +16,14 @@ use dinhba_proto::v1::records_server::RecordsServer;
 use dinhba_proto::v1::site_server::SiteServer;
 use futures::FutureExt;
 use futures::channel::oneshot;
+use futures::future::{self, BoxFuture};
 use openraft_rt::watch::WatchReceiver;
 use tonic::codegen::http;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_health::ServingStatus;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::call::Call;
 use crate::gate::Gate;
@@ -31,8 +32,9 @@ use crate::pki::peer_identity;
 use crate::raft::peer::{Admit, Body, PeerService};
 use crate::service::answer::{denied, unread};
 use crate::service::{LinkService, RecordsService, SiteService};
-use crate::tls::{Door, listen_plain};
-use crate::{health, metrics, runtime};
+use crate::stay::Stay;
+use crate::tls::{Bounds, Door, Visitor, listen_plain};
+use crate::{health, metrics, runtime, tls};
 
 /// How often the health that callers see is looked after.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -84,6 +86,24 @@ impl Admit for SameSite {
     fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String> {
         may_call(caller, self.standing(caller, group), body, self.0.level_max)
     }
+
+    fn left(&self, caller: NodeId) -> BoxFuture<'static, Status> {
+        let mut gone = self.0.gone();
+        async move {
+            while !WatchReceiver::borrow_watched(&gone).contains(&caller) {
+                if WatchReceiver::changed(&mut gone).await.is_err() {
+                    // The node ends.
+                    future::pending::<()>().await;
+                }
+            }
+            denied(has_left(caller))
+        }
+        .boxed()
+    }
+}
+
+fn has_left(caller: NodeId) -> String {
+    format!("{caller} left this site for good: a new node needs a new id")
 }
 
 fn may_call(caller: NodeId, standing: Standing, body: &Body, level_max: u16) -> Result<(), String> {
@@ -101,7 +121,7 @@ fn may_call(caller: NodeId, standing: Standing, body: &Body, level_max: u16) -> 
         Standing::Member => {}
         Standing::Stranger if is_of_raft => {}
         Standing::Stranger => return Err(format!("{caller} is no member of this site, as far as is known here")),
-        Standing::Left => return Err(format!("{caller} left this site for good: a new node needs a new id")),
+        Standing::Left => return Err(has_left(caller)),
     }
     match body {
         // Every replica would stop at it, and again after each restart.
@@ -186,16 +206,24 @@ pub async fn serve(node: Arc<Node>, door: Door, incoming: TcpIncoming, closing: 
             return;
         }
     };
-    let served = door
-        .server()
-        .layer(MapResponseLayer::new(clarify))
-        .layer(Gate::default())
-        .add_routes(routes(&node).add_service(health_service).add_service(reflection).add_service(reflection_old))
-        .serve_with_incoming_shutdown(callers, closing)
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the door closed");
-    }
+    let routes = routes(&node).add_service(health_service).add_service(reflection).add_service(reflection_old);
+    let age_max = Duration::from_millis(shared.config.node.connection_age_ms);
+    let bounds = Bounds { age_max, site: shared.site(), left: shared.gone() };
+    // A server for each connection, since each has an end of its own; what callers have under way counts for all together.
+    let gate = Gate::default();
+    let serve = |stay: Stay, visitor: Visitor, closing: BoxFuture<'static, ()>| {
+        let mark = move |mut request: http::Request<tonic::body::Body>| {
+            request.extensions_mut().insert(stay.clone());
+            request
+        };
+        door.server()
+            .layer(MapRequestLayer::new(mark))
+            .layer(MapResponseLayer::new(clarify))
+            .layer(gate.clone())
+            .add_routes(routes.clone())
+            .serve_with_incoming_shutdown(visitor, closing)
+    };
+    tls::receive(callers, bounds, closing, serve).await;
 }
 
 /// The one place where what the transport says of a call that reached no service is put into our words.

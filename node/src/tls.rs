@@ -7,8 +7,9 @@
 //! certificate, key and configuration fit each other, or it does not start. No one machine and no one caller keeps others
 //! out by being slow or many, and people do not keep nodes out (`porter`, which says what many machines can do).
 //! Leaves to others: who the caller is (`pki::peer_identity`), what it may do, the gRPC services, and the limit on a message.
+//! No connection stays for ever (`visits`), so that a caller's certificate that ends, or a node that was removed, is seen.
 //! Limits: certificates are read at start, so a renewed one needs a restart; there is no revocation list; that a caller's
-//! certificate ends is not seen on a connection that stays open.
+//! certificate ends is not seen before its connection has had its time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,10 +44,12 @@ use crate::refusals::Refusals;
 use crate::runtime;
 
 mod porter;
+mod visits;
 
 use porter::{Handshakes, Porter};
 
 pub use porter::Inside;
+pub use visits::{Bounds, Visitor, receive};
 
 /// After what the operating system refuses to accept, such as when no more files may be open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -41,7 +41,7 @@ secretive! {
     v1::JudgeRequest { context request shard record standing authored_ms; edit grounds }
     v1::Moved { field dots; element }
     v1::BackupReply {; frame }
-    v1::LinkFrame { group compressed; message }
+    v1::LinkFrame { group compressed; message about }
     peer::App {; payload }
     peer::SnapshotChunk { transfer vote position bytes offset resumable; data }
     peer::ProposeRequest { wait_ms; command }

@@ -575,6 +575,7 @@ impl Country {
                 listen: address.clone(),
                 advertise: address,
                 metrics_listen: None,
+                connection_age_ms: config::CONNECTION_AGE_MS,
             },
             tls: config::Tls::UnsafeLoopback,
             site: config::Site {

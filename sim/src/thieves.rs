@@ -117,7 +117,7 @@ struct Talk {
 }
 
 fn frame(message: Vec<u8>) -> LinkFrame {
-    LinkFrame { group: String::new(), message, compressed: false }
+    LinkFrame { message, ..LinkFrame::default() }
 }
 
 /// Batches in messages.

@@ -147,6 +147,7 @@ fn config(number: u64) -> Config {
             listen: address(number),
             advertise: address(number),
             metrics_listen: None,
+            connection_age_ms: config::CONNECTION_AGE_MS,
         },
         tls: config::Tls::UnsafeLoopback,
         site: config::Site {

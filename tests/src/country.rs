@@ -19,7 +19,7 @@ use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{BEFORE_REFORM, Directory};
 use dinhba_node::config::{
-    Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
+    CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
 };
 use dinhba_node::pki::{DevAuthority, read_public_key, read_signing_key};
 use dinhba_proto::v1;
@@ -304,6 +304,7 @@ impl Country {
                     listen: address.clone(),
                     advertise: address,
                     metrics_listen: None,
+                    connection_age_ms: CONNECTION_AGE_MS,
                 },
                 tls: Tls::Mutual { ca: paths.ca, certificate: paths.certificate, key: paths.key },
                 site: dinhba_node::config::Site {

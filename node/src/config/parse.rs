@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ADDRESSES_MAX, Address, Config, ConfigError, Engine, Format, GROUPS_MAX, Group, KEYS, Level, Link, Log,
-    MEMBERS_MAX, Member, Node, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
+    ADDRESSES_MAX, Address, CONNECTION_AGE_MS, Config, ConfigError, Engine, Format, GROUPS_MAX, Group, KEYS, Level,
+    Link, Log, MEMBERS_MAX, Member, Node, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
 };
 
 type Text = Option<Spanned<String>>;
@@ -46,6 +46,7 @@ struct RawNode {
     listen: Text,
     advertise: Text,
     metrics_listen: Text,
+    connection_age_ms: Number,
 }
 
 #[derive(Deserialize, Default)]
@@ -342,7 +343,9 @@ impl Source<'_> {
             }
             None => None,
         };
-        Ok(Node { id, site, data_dir, listen, advertise, metrics_listen })
+        let age = &raw.connection_age_ms;
+        let connection_age_ms = self.number("node.connection_age_ms", age, 1_000..=86_400_000, CONNECTION_AGE_MS)?;
+        Ok(Node { id, site, data_dir, listen, advertise, metrics_listen, connection_age_ms })
     }
 
     fn tls(&self, raw: RawTls, node: &Node) -> Result<Tls, ConfigError> {

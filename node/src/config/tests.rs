@@ -94,6 +94,7 @@ fn the_example_says_everything() {
             listen: "0.0.0.0:7400".parse().unwrap(),
             advertise: "10.0.0.5:7400".parse().unwrap(),
             metrics_listen: Some("127.0.0.1:7401".parse().unwrap()),
+            connection_age_ms: CONNECTION_AGE_MS,
         },
         tls: Tls::Mutual {
             ca: "/etc/dinhba/tls/ca.pem".into(),
@@ -225,7 +226,7 @@ fn an_unknown_key_is_shown_with_the_known_ones() {
     refused(
         &with_line(LEAST, "listen", "lisen = \"127.0.0.1:7400\""),
         "`node.lisen` (line 5) is not a key: there is no \"lisen\" here: \
-         write one of id, site, data_dir, listen, advertise, metrics_listen",
+         write one of id, site, data_dir, listen, advertise, metrics_listen, connection_age_ms",
     );
     refused(
         &format!("{LEAST}[strorage]\nengine = \"fjall\"\n"),
@@ -409,6 +410,10 @@ fn no_tls_is_for_this_machine_alone() {
 fn a_number_out_of_bounds_is_shown_with_the_bounds() {
     let raft = |lines: &str| format!("{LEAST}[raft]\n{lines}\n");
     let link = |lines: &str| format!("{LEAST}[link]\n{lines}\n");
+    refused(
+        &with_line(LEAST, "data_dir", "data_dir = \"d\"\nconnection_age_ms = 999"),
+        "`node.connection_age_ms` (line 5) is out of bounds with 999: write 1000 to 86400000; the default is 3600000",
+    );
     refused(
         &raft("heartbeat_ms = 5"),
         "`raft.heartbeat_ms` (line 13) is out of bounds with 5: write 10 to 10000; the default is 250",

@@ -31,7 +31,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{
-    Address, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
+    Address, CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Site,
+    Storage, Tls,
 };
 use crate::pki::{DevAuthority, read_public_key};
 
@@ -276,6 +277,7 @@ impl Country {
                 listen: address(node.address())?,
                 advertise: address(node.address())?,
                 metrics_listen: None,
+                connection_age_ms: CONNECTION_AGE_MS,
             },
             tls: Tls::Mutual {
                 ca: pki.join("ca.pem"),

@@ -6,7 +6,9 @@
 //!
 //! Promises: a call fails as [`CallError::NotSent`] only if the peer cannot have seen it; it fails as
 //! [`CallError::Lost`] if it may have. When a connection ends, all calls that wait on it fail at once. Calls may overtake
-//! each other: whoever needs an order waits for the answer.
+//! each other: whoever needs an order waits for the answer. A connection that has had its time is followed by another one before it
+//! is closed, so that no call is lost for it. A caller that was removed from the site is answered once, so that it hears of that, and
+//! its stream ends, also one that stood when it was removed.
 //!
 //! Leaves to others: who may connect ([`Admit`]), TLS (the `Dial` of the caller), what calls mean ([`Serve`]).
 
@@ -20,7 +22,7 @@ use dinhba_client::transport::{Dial, Line};
 use dinhba_core::ids::{GroupId, NodeId};
 use dinhba_proto::peer::v1::{self as wire, peer_client::PeerClient, peer_server};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::proof::Spell;
 use crate::runtime::watch::{self, WatchReceiver, WatchSender};
 use crate::runtime::{self, Instant};
+use crate::stay::Stay;
 
 pub use wire::frame::Body;
 
@@ -58,6 +61,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 
 /// The longest pause: a returned peer should hear of its groups within an election timeout.
 const BACKOFF_MAX: Duration = Duration::from_millis(1500);
+
+/// A connection that ends sooner is as one that failed: a peer that takes it and lets go of it at once is not dialled at every call.
+const BRIEF: Duration = Duration::from_secs(5);
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +103,9 @@ enum LinkState {
 struct Connection {
     outgoing: mpsc::Sender<wire::Frame>,
     pending: Arc<Mutex<Pending>>,
+    since: Instant,
+    /// How often in a row there was none before it, or a brief one.
+    failures_before: u32,
 }
 
 #[derive(Default)]
@@ -152,15 +161,16 @@ impl PeerPool {
     /// Closes every connection; later calls dial anew.
     pub fn disconnect(&self) {
         let links = std::mem::take(&mut *lock(&self.links));
-        for link in links.into_values() {
-            link.state.send_if_modified(|state| {
-                if let LinkState::Up(connection) = state {
-                    connection.close();
-                }
-                *state = LinkState::Down { retry_at: None, failures: 0, why: "disconnected".into() };
-                true
-            });
-        }
+        links.into_values().for_each(|link| link.disconnect());
+    }
+
+    /// Closes the connections to a node, of which nothing is wanted any more.
+    pub fn forget(&self, node: NodeId) {
+        let mut links = lock(&self.links);
+        let (of_it, of_others) = std::mem::take(&mut *links).into_iter().partition(|((of, _), _)| *of == node.0);
+        *links = of_others;
+        drop(links);
+        Links::into_values(of_it).for_each(|link| link.disconnect());
     }
 
     fn link(&self, node: u64, address: &str) -> Arc<Link> {
@@ -176,6 +186,16 @@ impl PeerPool {
 }
 
 impl Link {
+    fn disconnect(&self) {
+        self.state.send_if_modified(|state| {
+            if let LinkState::Up(connection) = state {
+                connection.close();
+            }
+            *state = LinkState::Down { retry_at: None, failures: 0, why: "disconnected".into() };
+            true
+        });
+    }
+
     /// The open connection; dials if there is none, unless the last attempt failed just now.
     async fn connection(self: &Arc<Self>, dial: &Arc<dyn Dial>) -> Result<Arc<Connection>, CallError> {
         let mut states = self.state.subscribe();
@@ -210,7 +230,7 @@ impl Link {
         // A task of its own: the caller may give up before a slow link is up.
         let (link, dial) = (Arc::clone(self), Arc::clone(dial));
         runtime::spawn("dial peer", async move {
-            let connecting = runtime::timeout(DIAL_WAIT, link.connect(&*dial)).await;
+            let connecting = runtime::timeout(DIAL_WAIT, link.connect(&dial, failures_before)).await;
             let state = match connecting.unwrap_or_else(|_| Err("connecting took too long".into())) {
                 Ok(connection) => {
                     if let Some(away) = link.away.ended() {
@@ -235,19 +255,46 @@ impl Link {
         LinkState::Down { retry_at: Some(runtime::now() + runtime::jitter(pause)), failures, why }
     }
 
-    async fn connect(self: &Arc<Self>, dial: &dyn Dial) -> Result<Connection, String> {
+    async fn connect(self: &Arc<Self>, dial: &Arc<dyn Dial>, failures_before: u32) -> Result<Connection, String> {
         let transport = dial.dial(self.address.clone()).await.map_err(|error| lasting(&error))?;
         let mut client = PeerClient::new(Line(transport))
             .max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX);
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         let answers = client.stream(ReceiverStream::new(frames)).await.map_err(|status| status.to_string())?;
-        let connection = Connection { outgoing, pending: Arc::default() };
-        runtime::spawn(
-            "peer answers",
-            read_answers(answers.into_inner(), Arc::clone(&connection.pending), Arc::downgrade(self)),
-        );
+        let connection = Connection { outgoing, pending: Arc::default(), since: runtime::now(), failures_before };
+        let (pending, link) = (Arc::clone(&connection.pending), Arc::downgrade(self));
+        runtime::spawn("peer answers", read_answers(answers.into_inner(), pending, link, Arc::clone(dial)));
         Ok(connection)
+    }
+
+    fn uses(&self, pending: &Arc<Mutex<Pending>>) -> bool {
+        let state = self.state.borrow_watched();
+        matches!(&*state, LinkState::Up(current) if Arc::ptr_eq(&current.pending, pending))
+    }
+
+    /// Opens another connection in the place of one that has had its time. The calls on that one are left to be answered: it closes
+    /// when the last of them lets go of it.
+    fn renew(self: &Arc<Self>, dial: &Arc<dyn Dial>, old: &Arc<Mutex<Pending>>) {
+        let (link, dial, old) = (Arc::clone(self), Arc::clone(dial), Arc::clone(old));
+        runtime::spawn("dial peer again", async move {
+            let mut pause = BACKOFF_FIRST;
+            while link.uses(&old) {
+                if let Ok(Ok(connection)) = runtime::timeout(DIAL_WAIT, link.connect(&dial, 0)).await {
+                    let connection = Arc::new(connection);
+                    link.state.send_if_modified(|state| match state {
+                        LinkState::Up(current) if Arc::ptr_eq(&current.pending, &old) => {
+                            *state = LinkState::Up(connection);
+                            true
+                        }
+                        _ => false,
+                    });
+                    return;
+                }
+                runtime::sleep(runtime::jitter(pause)).await;
+                pause = (2 * pause).min(BACKOFF_MAX);
+            }
+        });
     }
 
     /// Said once, for all groups, until it is back.
@@ -267,7 +314,9 @@ impl Link {
         self.state.send_if_modified(|state| match state {
             LinkState::Up(current) if Arc::ptr_eq(&current.pending, pending) => {
                 self.is_away(why);
-                *state = Self::backed_off(1, why.to_owned());
+                let was_brief = runtime::now() - current.since < BRIEF;
+                let failures = if was_brief { current.failures_before + 1 } else { 1 };
+                *state = Self::backed_off(failures, why.to_owned());
                 true
             }
             _ => false,
@@ -275,9 +324,22 @@ impl Link {
     }
 }
 
-async fn read_answers(mut answers: Streaming<wire::Frame>, pending: Arc<Mutex<Pending>>, link: Weak<Link>) {
+async fn read_answers(
+    mut answers: Streaming<wire::Frame>,
+    pending: Arc<Mutex<Pending>>,
+    link: Weak<Link>,
+    dial: Arc<dyn Dial>,
+) {
+    let mut moves_on = false;
     let why = loop {
         match answers.message().await {
+            Ok(Some(wire::Frame { body: Some(Body::MoveOn(_)), .. })) => {
+                if !std::mem::replace(&mut moves_on, true)
+                    && let Some(link) = link.upgrade()
+                {
+                    link.renew(&dial, &pending);
+                }
+            }
             Ok(Some(frame)) => {
                 let caller = {
                     let mut pending = lock(&pending);
@@ -411,6 +473,9 @@ pub trait Admit: Send + Sync + 'static {
 
     /// Whether it may make this call now, or why not; then nothing is done. Asked before each call is served.
     fn may_call(&self, caller: NodeId, group: GroupId, body: &Body) -> Result<(), String>;
+
+    /// Resolves once it has left the site for good, to what its streams end with.
+    fn left(&self, caller: NodeId) -> BoxFuture<'static, Status>;
 }
 
 /// Lets everyone in: for tests, and for nodes that share one process.
@@ -424,6 +489,10 @@ impl Admit for AdmitAll {
 
     fn may_call(&self, _: NodeId, _: GroupId, _: &Body) -> Result<(), String> {
         Ok(())
+    }
+
+    fn left(&self, _: NodeId) -> BoxFuture<'static, Status> {
+        future::pending().boxed()
     }
 }
 
@@ -479,14 +548,33 @@ impl PeerService {
         caller: Option<NodeId>,
         mut calls: Streaming<wire::Frame>,
         answers: mpsc::Sender<Result<wire::Frame, Status>>,
+        over: BoxFuture<'static, ()>,
     ) {
+        let left = caller.map_or_else(|| future::pending().boxed(), |caller| self.admit.left(caller));
+        let (mut left, mut over) = (left.fuse(), over.fuse());
+        let had_left = (&mut left).now_or_never();
         let (mut running, mut bytes) = (FuturesUnordered::new(), 0);
         loop {
             tokio::select! {
                 biased;
+                status = &mut left => {
+                    // Whether it takes that or not.
+                    let _ = answers.try_send(Err(status));
+                    return;
+                }
+                () = &mut over => {
+                    let move_on = wire::Frame { call: 0, group: 0, body: Some(Body::MoveOn(wire::Blank {})) };
+                    if answers.send(Ok(move_on)).await.is_err() {
+                        return;
+                    }
+                }
                 Some((answer, length)) = running.next() => {
                     bytes -= length;
                     if answers.send(Ok(answer)).await.is_err() {
+                        return;
+                    }
+                    if let Some(status) = had_left {
+                        let _ = answers.try_send(Err(status));
                         return;
                     }
                 }
@@ -515,8 +603,9 @@ impl peer_server::Peer for PeerService {
 
     async fn stream(&self, request: Request<Streaming<wire::Frame>>) -> Result<Response<Self::StreamStream>, Status> {
         let caller = self.admit.admit(&request)?;
+        let over = Stay::over(request.extensions());
         let (sender, answers) = mpsc::channel(OUTGOING_MAX);
-        runtime::spawn("serve peer", self.clone().serve_stream(caller, request.into_inner(), sender));
+        runtime::spawn("serve peer", self.clone().serve_stream(caller, request.into_inner(), sender, over));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

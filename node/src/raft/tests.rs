@@ -28,6 +28,7 @@ use crate::proof::Proof;
 use crate::runtime;
 use dinhba_proto::peer::v1 as wire;
 
+mod connections;
 mod members;
 mod proofs;
 mod snapshots;

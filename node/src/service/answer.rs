@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use dinhba_client::error::MOVE_ON;
 use dinhba_core::command::{Refusal, RefusalCode, Stale};
 use dinhba_core::ids::{GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::store::StoreError;
@@ -219,6 +220,12 @@ pub(super) fn not_found(text: impl Display) -> Status {
 /// Nothing was accepted, and nothing will be.
 pub(super) fn not_accepted(text: impl Display) -> Status {
     answer(Reason::NotAccepted, text).into()
+}
+
+/// The connection has had its time, and nothing is wrong: what has no end of its own is to go on, on another one.
+pub(crate) fn move_on() -> Status {
+    let text = "this connection has had its time: go on from where you were, on another one";
+    answer(Reason::NotAccepted, text).about(MOVE_ON, "over").into()
 }
 
 /// Too much waits or comes already. Nothing was accepted.

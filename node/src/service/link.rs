@@ -8,17 +8,18 @@ use dinhba_core::command::ShardInfo;
 use dinhba_core::ids::{GroupId, ShardId, SiteId};
 use dinhba_proto::v1::link_server::Link;
 use dinhba_proto::v1::{LinkFrame, LocateReply, LocateRequest, LocatedGroup};
-use futures::channel::mpsc;
+use futures::channel::{mpsc, oneshot};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt, future};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answer::{broken, denied, not_accepted, not_found, wrong};
+use super::answer::{broken, denied, move_on, not_accepted, not_found, wrong};
 use super::{id, ready};
-use crate::link::{Conversation, GREETING_WAIT};
+use crate::link::{Conversation, End, GREETING_WAIT, Held};
 use crate::node::Shared;
 use crate::pki::peer_identity;
 use crate::runtime;
+use crate::stay::Stay;
 
 /// Shards that one question may name: all communes of the country, with room.
 const SHARDS_MAX: usize = 20_000;
@@ -89,6 +90,7 @@ impl Link for LinkService {
     async fn session(&self, request: Request<Streaming<LinkFrame>>) -> Result<Response<Self::SessionStream>, Status> {
         ready(&self.0)?;
         let child = self.child(&request)?;
+        let over = Stay::over(request.extensions());
         let mut incoming = request.into_inner();
         let shared = Arc::clone(&self.0);
         let first = runtime::timeout(GREETING_WAIT, incoming.message())
@@ -102,8 +104,19 @@ impl Link for LinkService {
             return Err(not_accepted(format!("this node does not lead {group}: locate its leader again")));
         }
         let (outgoing, frames) = mpsc::unbounded();
-        let conversation = Conversation::new(Arc::clone(&shared), hosted, child, true, offered, outgoing);
-        runtime::spawn("session", conversation.run(incoming.into_stream().boxed()));
-        Ok(Response::new(frames.map(Ok).boxed()))
+        let held = Held { seated: shared.sessions.sit(group, child, &first.about), over };
+        let conversation = Conversation::new(shared, hosted, child, true, offered, outgoing, Some(held));
+        let (tell, told) = oneshot::channel();
+        runtime::spawn("session", async move {
+            let last = match conversation.run(incoming.into_stream().boxed()).await {
+                End::MoveOn => Some(move_on()),
+                End::Replaced => Some(not_accepted("another session of this child is about the same shards")),
+                End::Why(_) => None,
+            };
+            // The child may be gone.
+            let _ = tell.send(last);
+        });
+        let last = told.into_stream().filter_map(|last| future::ready(last.ok().flatten().map(Err)));
+        Ok(Response::new(frames.map(Ok).chain(last).boxed()))
     }
 }

@@ -26,7 +26,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -302,7 +302,7 @@ impl Porter {
             let place = Place::take(&self.crowd, Whose::Node(format!("{address} {}", runtime::random_u64())));
             let place =
                 place.map_err(|fault| (origin.to_string(), self.refusal(address.to_string(), By::Us, fault)))?;
-            return Ok(Inside { way: Either::Left(stream), shown: Shown(None), _place: place });
+            return Ok(Inside::new(Either::Left(stream), Shown(None), place));
         };
         let witness = Arc::new(Witness { callers: Arc::clone(&tls.callers), seen: OnceLock::new() });
         let config = tls.config(Arc::clone(&witness)).map_err(|error| {
@@ -343,15 +343,58 @@ impl Porter {
                 crowd.known.insert(origin);
             }
         }
-        Ok(Inside { way: Either::Right(Box::new(stream)), shown: Shown(shown), _place: place })
+        Ok(Inside::new(Either::Right(Box::new(stream)), Shown(shown), place))
     }
 }
 
+type Way = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// A caller's connection, once it is in.
 pub struct Inside {
-    way: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    way: Way,
     shown: Shown,
+    /// Dropped with it.
+    gone: Option<oneshot::Sender<()>>,
+    /// Ends it.
+    cut: Option<oneshot::Receiver<()>>,
+    is_cut: bool,
     _place: Place,
+}
+
+/// Holds a connection from outside.
+pub(super) struct Tether {
+    /// Resolves when it is gone.
+    pub(super) gone: oneshot::Receiver<()>,
+    /// If this is dropped, it breaks.
+    pub(super) cut: oneshot::Sender<()>,
+}
+
+impl Inside {
+    fn new(way: Way, shown: Shown, place: Place) -> Self {
+        Inside { way, shown, gone: None, cut: None, is_cut: false, _place: place }
+    }
+
+    /// Who is at the other end, by the certificate.
+    pub(super) fn whose(&self) -> Option<&Identity> {
+        self.shown.0.as_ref().and_then(|shown| shown.as_ref().ok())
+    }
+
+    pub(super) fn tether(&mut self) -> Tether {
+        let ((gone, is_gone), (cut, is_cut)) = (oneshot::channel(), oneshot::channel());
+        (self.gone, self.cut) = (Some(gone), Some(is_cut));
+        Tether { gone: is_gone, cut }
+    }
+
+    /// An error once it was cut.
+    fn holds(&mut self, task: &mut Context<'_>) -> io::Result<()> {
+        if let Some(cut) = &mut self.cut
+            && Pin::new(cut).poll(task).is_ready()
+        {
+            self.cut = None;
+            self.is_cut = true;
+        }
+        if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
 }
 
 impl Connected for Inside {
@@ -363,12 +406,14 @@ impl Connected for Inside {
 
 impl AsyncRead for Inside {
     fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.holds(task)?;
         Pin::new(&mut self.way).poll_read(task, buffer)
     }
 }
 
 impl AsyncWrite for Inside {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.holds(task)?;
         Pin::new(&mut self.way).poll_write(task, bytes)
     }
     fn poll_write_vectored(
@@ -376,15 +421,18 @@ impl AsyncWrite for Inside {
         task: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.holds(task)?;
         Pin::new(&mut self.way).poll_write_vectored(task, slices)
     }
     fn is_write_vectored(&self) -> bool {
         self.way.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.holds(task)?;
         Pin::new(&mut self.way).poll_flush(task)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.holds(task)?;
         Pin::new(&mut self.way).poll_shutdown(task)
     }
 }

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dinhba_client::tls::{CONNECT_TIMEOUT, IDENTITY_HEADER, named, node_name, site_name};
 use dinhba_client::transport::Transport;
 use dinhba_core::claims::Role;
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -23,6 +26,8 @@ use crate::metrics::Metrics;
 use crate::pki::{CertPaths, DevAuthority, peer_identity};
 use crate::refusals::Telling;
 use crate::runtime::JoinHandle;
+use crate::runtime::watch::{self, WatchSender};
+use crate::stay::Stay;
 
 const SITE: SiteId = SiteId(0x51);
 const NODE: NodeId = NodeId(0x11);
@@ -482,4 +487,103 @@ fn files_that_do_not_fit_each_other_are_named_at_start() {
     let absent = CertPaths { key: PathBuf::from("/nowhere/node.key"), ..own };
     let error = Door::open(&config(&absent)).unwrap_err().to_string();
     assert!(error.starts_with("[tls] /nowhere/node.key: "), "{error}");
+}
+
+/// A door whose visits are bounded, with a feed that nobody ends; counts the connections.
+struct Bounded {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    leave: watch::Sender<BTreeSet<NodeId>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Bounded {
+    fn open(door: &Door, age_max: Duration) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = incoming.local_addr().unwrap().port();
+        let callers = door.admit(incoming, Arc::new(Refusals::new(Metrics::new()))).unwrap();
+        let (leave, left) = watch::channel(BTreeSet::new());
+        let (_, health) = tonic_health::server::health_reporter();
+        let (door, connections) = (door.clone(), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&connections);
+        let serve = move |_: Stay, visitor: Visitor, closing: BoxFuture<'static, ()>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            door.server().add_service(health.clone()).serve_with_incoming_shutdown(visitor, closing)
+        };
+        let closing = stopped.map(drop).shared();
+        crate::runtime::spawn("server", receive(callers, Bounds { age_max, site: SITE, left }, closing, serve));
+        Bounded { port, connections, leave, _stop: stop }
+    }
+
+    async fn client(&self, caller: &Credentials) -> HealthClient<Transport> {
+        let address = named(&node_name(NODE), &format!("127.0.0.1:{}", self.port));
+        HealthClient::new(TlsDialer::new(caller).dial(address).await.unwrap())
+    }
+
+    /// How long a feed of this caller lasts from now on.
+    async fn feed(&self, caller: &Credentials) -> impl Future<Output = Duration> + use<> {
+        let request = HealthCheckRequest { service: String::new() };
+        let mut feed = self.client(caller).await.watch(request).await.unwrap().into_inner();
+        feed.message().await.unwrap().expect("how it is now");
+        let began = crate::runtime::now();
+        async move {
+            let ended = crate::runtime::timeout(Duration::from_secs(20), feed.message()).await.expect("it ends");
+            assert!(ended.is_err(), "{ended:?}");
+            crate::runtime::now() - began
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_does_not_notice_that_its_connection_has_had_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = DevAuthority::create(dir.path()).unwrap();
+    let age_max = Duration::from_millis(600);
+    let served = Bounded::open(&door_of(&authority.issue_node(SITE, NODE).unwrap()), age_max);
+    let lan = authority.issue_person("lan", Role::Registrar, UNIT).unwrap().read().unwrap();
+    let client = served.client(&lan).await;
+    let began = crate::runtime::now();
+    let mut calls = 0;
+    while crate::runtime::now() - began < 6 * age_max {
+        let mut client = client.clone();
+        client.check(HealthCheckRequest { service: String::new() }).await.unwrap();
+        calls += 1;
+    }
+    let connections = served.connections.load(Ordering::Relaxed);
+    assert!((6..=19).contains(&connections), "{connections} connections for {calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_end_when_its_connection_has_had_its_time_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = DevAuthority::create(dir.path()).unwrap();
+    let age_max = Duration::from_millis(600);
+    let served = Bounded::open(&door_of(&authority.issue_node(SITE, NODE).unwrap()), age_max);
+    let lan = authority.issue_person("lan", Role::Registrar, UNIT).unwrap().read().unwrap();
+    let lasted = served.feed(&lan).await.await;
+    assert!(lasted > age_max && lasted < 2 * age_max + Duration::from_secs(2), "{lasted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_the_site_is_cut_off_at_once_and_its_namesakes_elsewhere_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = DevAuthority::create(dir.path()).unwrap();
+    let served = Bounded::open(&door_of(&authority.issue_node(SITE, NODE).unwrap()), Duration::from_secs(3));
+    let authority = authority.replacing();
+    let node = |site, node| authority.issue_node(site, node).unwrap().read().unwrap();
+    let leaving = node(SITE, NodeId(0x12));
+    let (of_it, of_another, of_a_namesake) = (
+        served.feed(&leaving).await,
+        served.feed(&node(SITE, NodeId(0x13))).await,
+        served.feed(&node(SiteId(0x52), NodeId(0x12))).await,
+    );
+    served.leave.send_if_modified(|left| left.insert(NodeId(0x12)));
+    let (of_it, of_another, of_a_namesake) = tokio::join!(of_it, of_another, of_a_namesake);
+    assert!(of_it < Duration::from_secs(1), "{of_it:?}");
+    for lasted in [of_another, of_a_namesake] {
+        assert!(lasted > Duration::from_secs(3), "{lasted:?}");
+    }
+    // It may come again, and ask.
+    served.client(&leaving).await.check(HealthCheckRequest { service: String::new() }).await.unwrap();
 }

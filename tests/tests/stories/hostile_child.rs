@@ -74,8 +74,8 @@ impl Thief {
     async fn say(&self, messages: impl IntoIterator<Item = Vec<u8>>, patience: Duration) -> Vec<Message> {
         let Ok(transport) = self.dialer.dial(self.address.clone()).await else { return Vec::new() };
         let (frames, rest) = mpsc::unbounded();
-        let naming = LinkFrame { group: self.group.clone(), message: Vec::new(), compressed: false };
-        let frame = |message| LinkFrame { group: String::new(), message, compressed: false };
+        let naming = LinkFrame { group: self.group.clone(), ..LinkFrame::default() };
+        let frame = |message| LinkFrame { message, ..LinkFrame::default() };
         frames.unbounded_send(naming).unwrap();
         messages.into_iter().for_each(|message| frames.unbounded_send(frame(message)).unwrap());
         let mut client = LinkClient::new(Line(transport));

@@ -6,6 +6,7 @@ mod any_client;
 mod backup_and_restore;
 mod bad_input;
 mod certificates;
+mod connections;
 mod crash;
 mod crashed_sled;
 mod damaged_beyond_itself;
