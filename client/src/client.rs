@@ -271,6 +271,32 @@ impl Client {
         standing: Standing,
         grounds: &str,
     ) -> Result<Accepted, Error> {
+        self.send_judge(request, context, (record, edit), (standing, grounds), false).await
+    }
+
+    /// Says once more how an edit stands, when it is not known what came of the first time; as [`edit_again`](Self::edit_again).
+    ///
+    /// # Errors
+    /// As of [`judge`](Self::judge).
+    pub async fn judge_again(
+        &self,
+        request: RequestId,
+        context: &Context,
+        (record, edit): (RecordId, &[u8]),
+        standing: Standing,
+        grounds: &str,
+    ) -> Result<Accepted, Error> {
+        self.send_judge(request, context, (record, edit), (standing, grounds), true).await
+    }
+
+    async fn send_judge(
+        &self,
+        request: RequestId,
+        context: &Context,
+        (record, edit): (RecordId, &[u8]),
+        (standing, grounds): (Standing, &str),
+        is_open: bool,
+    ) -> Result<Accepted, Error> {
         let message = v1::JudgeRequest {
             context: context.wire(),
             request: Some(wire_request(request)),
@@ -282,7 +308,7 @@ impl Client {
             authored_ms: self.ambient().utc_ms(),
         };
         let send = |transport, request| async move { records(transport).judge(request).await };
-        self.write(request, false, message, send).await
+        self.write(request, is_open, message, send).await
     }
 
     /// The edits that wait for a second person, oldest first, and whether there are more; of one shard or of all that the caller may

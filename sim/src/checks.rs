@@ -31,6 +31,7 @@ mod nothing_forged;
 mod nothing_lost;
 mod reads_logged;
 mod replicas_agree;
+mod standing;
 mod statements_true;
 
 pub use alive::is_excused;

@@ -75,6 +75,9 @@ pub const SOMETIMES: &[&str] = &[
     "a thief's key is revoked",
     // Events.
     "an event is filed",
+    // How edits stand.
+    "a request was accepted twice",
+    "an edit is confirmed or rejected",
 ];
 
 /// Points at which a run takes a rare path by lot.

@@ -327,6 +327,8 @@ pub const ALL: &[Mutant] = &[
     ),
     thieves("unbounded-lives", "A site has as many lives as somebody with its key says.", &[BoundsHold]),
     thieves("unbounded-shares", "A site writes as much into a record as somebody with its key says.", &[BoundsHold]),
+    random("one-person-confirms", "Whoever wrote an edit of grave consequence may confirm it himself.", &[NothingLost]),
+    random("twins-stand-twice", "A request that a restored site took twice counts twice.", &[NothingLost]),
     thieves("figures-keep-what-is-set-aside", "What is set aside goes on counting in the figures.", &[DigestsTrue]),
     thieves(
         "take-half-commands",

@@ -15,6 +15,7 @@ use dinhba_core::command::Looked;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
 use dinhba_core::level::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
+use dinhba_core::standing::Standing;
 use dinhba_node::runtime::{self, Instant};
 use dinhba_proto::v1;
 
@@ -143,11 +144,33 @@ pub(crate) struct Officer {
 enum Sent<'a> {
     Edit(&'a EditBuilder),
     Event(&'a EventBuilder),
+    Standing(&'a Said<'a>),
+}
+
+/// Why an officer says how an edit stands.
+const GROUNDS: &str = "theo sổ hộ tịch";
+
+/// What is said of an edit.
+struct Said<'a> {
+    record: RecordId,
+    edit: &'a [u8],
+    standing: Standing,
 }
 
 impl Sent<'_> {
-    async fn by(self, client: &Client, request: RequestId, is_open: bool) -> Result<Accepted, Error> {
+    async fn by(
+        self,
+        (client, context): (&Client, &Context),
+        request: RequestId,
+        is_open: bool,
+    ) -> Result<Accepted, Error> {
         match (self, is_open) {
+            (Sent::Standing(Said { record, edit, standing }), false) => {
+                client.judge(request, context, (*record, edit), *standing, GROUNDS).await
+            }
+            (Sent::Standing(Said { record, edit, standing }), true) => {
+                client.judge_again(request, context, (*record, edit), *standing, GROUNDS).await
+            }
             (Sent::Edit(edit), false) => client.edit_as(request, edit).await,
             (Sent::Edit(edit), true) => client.edit_again(request, edit).await,
             (Sent::Event(event), false) => client.file_as(request, event).await,
@@ -159,7 +182,7 @@ impl Sent<'_> {
     fn parts(self) -> Option<usize> {
         match self {
             Sent::Edit(edit) => Some(edit.parts()),
-            Sent::Event(_) => None,
+            Sent::Event(_) | Sent::Standing(_) => None,
         }
     }
 }
@@ -416,7 +439,7 @@ impl Officer {
     ) -> Became {
         let asked = self.now();
         for _ in 0..ASKED_AGAIN_MAX {
-            let (one, two) = (&self.client, &self.second);
+            let (one, two) = ((&self.client, &self.context), (&self.second, &self.context));
             let outcome = match (self.plan.impatient, unknown) {
                 (false, _) => sent.by(one, request, unknown).await,
                 (true, _) => better(futures::join!(sent.by(one, request, unknown), sent.by(two, request, unknown))),

@@ -23,8 +23,8 @@ pub struct ShardCopy {
     pub authors: Vec<AuthorState>,
     /// Its edits, by where they lie at this site, with their hashes.
     pub edits: BTreeMap<Dot, (Hash, Edit)>,
-    /// Where those of its edits lie that are set aside.
-    pub aside: BTreeSet<Dot>,
+    /// Where those of its edits lie that are set aside, and why.
+    pub aside: BTreeMap<Dot, Poison>,
     /// Its records as they are stored: key suffix and canonical bytes.
     pub records: BTreeMap<Vec<u8>, Record>,
 }
@@ -34,7 +34,7 @@ pub fn shard_copy(view: &dyn StateView, group: GroupId, shard: ShardId) -> Resul
     let keys = Keys(group);
     let Some(state) = registry::read::<ShardState>(view, &keys.shard(shard))? else { return Ok(None) };
     let authors = registry::read_range::<AuthorState>(view, keys.authors(shard))?;
-    let (mut edits, mut aside) = (BTreeMap::new(), BTreeSet::new());
+    let (mut edits, mut aside) = (BTreeMap::new(), BTreeMap::new());
     for (_, arrival) in registry::read_range::<registry::Arrival>(view, keys.arrivals(shard, 0))? {
         let key = keys.edit(shard, &arrival.dot);
         let Some(stored) = registry::read::<StoredEdit>(view, &key)? else {
@@ -44,9 +44,8 @@ pub fn shard_copy(view: &dyn StateView, group: GroupId, shard: ShardId) -> Resul
             });
         };
         let edit = Edit::from_bytes(&stored.bytes).map_err(|error| registry::corrupt(&key, error))?;
-        if registry::read::<Poison>(view, &keys.poison(shard, &arrival.dot))?.is_some() {
-            aside.insert(arrival.dot.clone());
-        }
+        let poison = registry::read::<Poison>(view, &keys.poison(shard, &arrival.dot))?;
+        aside.extend(poison.map(|poison| (arrival.dot.clone(), poison)));
         edits.insert(arrival.dot, (stored.hash, edit));
     }
     let records = registry::read_range::<Record>(view, keys.records(shard))?.into_iter().collect();

@@ -73,8 +73,11 @@ pub(super) async fn judge(
             entry.hash
         }
     };
-    let request = request.unwrap_or_else(|| client.session().next());
-    match client.judge(request, context, (record, &hash), standing, &grounds).await {
+    let said = match request {
+        Some(again) => client.judge_again(again, context, (record, &hash), standing, &grounds).await,
+        None => client.judge(client.session().next(), context, (record, &hash), standing, &grounds).await,
+    };
+    match said {
         Ok(accepted) => show_accepted(desk, &accepted),
         Err(Error::OutcomeUnknown { request, text }) => {
             let text = format!("{text}; the edit is {}", show::hex(&hash));

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing};
+use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing, PendingEntry};
 use dinhba_core::date::Date;
-use dinhba_core::edit::Edit;
+use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{GroupId, Hash, RecordId, ShardId};
+use dinhba_core::ids::{AuthorId, GroupId, Hash, RecordId, ShardId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, Arrival, Context, GroupState, Poison, ShardState, StoredEdit, conflicts_of};
 use dinhba_core::schema::RecordKind;
@@ -67,7 +67,9 @@ impl Shard<'_> {
                 found.push(format!("the running hash at position {count} is not that of the edits up to there"));
             }
         }
-        let poisoned = registry::read_range::<Poison>(self.view, keys.poisons(self.id()))?.len() as u64;
+        let aside = registry::read_range::<Poison>(self.view, keys.poisons(self.id()))?;
+        let poisoned = aside.iter().filter(|(_, poison)| poison.is_counted()).count() as u64;
+        let pending = registry::read_range::<PendingEntry>(self.view, keys.all_pending(self.id(), None))?.len() as u64;
         let kept = &self.state;
         let (figures, _) = registry::figures(self.view, keys, self.id(), (Date::MIN, Date::MAX), usize::MAX)?;
         let recounted = registry::recount(self.view, self.context, self.id())?;
@@ -77,6 +79,7 @@ impl Shard<'_> {
             ("running hash", kept.running == running),
             ("digest of the edits", kept.edits_digest == digest),
             ("number of edits that are set aside", kept.poisoned == poisoned),
+            ("number of edits that wait for a second person", kept.pending == pending),
         ]));
         Ok((found, edited))
     }
@@ -106,7 +109,15 @@ impl Shard<'_> {
                 found.push(format!("record {id} is not what its edits make"));
             }
             if !is_marked {
-                found.push(format!("other edits of record {id} are set aside than those that flood it"));
+                found.push(format!("other edits of record {id} are set aside than the others say"));
+            }
+            let waits = registry::read_range::<PendingEntry>(self.view, keys.all_pending(self.id(), Some(id)))?;
+            let waits: BTreeMap<Dot, AuthorId> = waits
+                .into_iter()
+                .map(|(key, entry)| Ok((registry::pending_of(&key)?.1, entry.author)))
+                .collect::<Result<_, StoreError>>()?;
+            if waits != *record.pending() {
+                found.push(format!("other edits of record {id} are listed as pending than wait"));
             }
             conflicts.extend(conflicts_of(level, &record).into_iter().map(|conflict| (id, conflict)));
             for number in personal_numbers(level, &record, &self.context.index_key.secret) {

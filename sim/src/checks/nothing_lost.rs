@@ -1,5 +1,5 @@
 //! Every edit that somebody was told is accepted is held at every site of its shard, and none is set aside for good unless its
-//! site's key was stolen; and every value of a field is what the edits say: written, and overwritten by nobody who had seen it.
+//! site's key was stolen, or officers said so, or another acceptance of its request counts (`standing`); and every value of a field is what the edits say: written, and overwritten by nobody who had seen it.
 //! So an accepted value is visible, replaced by one whose author had seen it, or in conflict.
 //!
 //! Does not check: nodes that left their group; edits that were alone on a disk that the scenario took away beyond the
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinhba_core::edit::{Dot, Edit, GROUNDS};
 use dinhba_core::ids::{AuthorId, Hash, RecordId, SiteId};
 use dinhba_core::record::Record;
-use dinhba_core::registry::{self, alias_id};
+use dinhba_core::registry::{self, Poison, alias_id};
 use dinhba_core::schema::FieldId;
 
 use super::converges::is_member;
-use super::{Check, World};
+use super::{Check, World, standing};
 use crate::country::Power;
 use crate::scenario::Promise;
 use crate::state::ShardCopy;
@@ -30,6 +30,8 @@ struct Folded<'c> {
     alias: Dot,
     /// What it is called here.
     name: Dot,
+    /// What other acceptances of its request are called, which count as it.
+    twins: Vec<Dot>,
     edit: &'c Edit,
 }
 
@@ -81,12 +83,23 @@ impl Names {
 /// The edits of each record that are folded.
 fn by_records<'c>(copy: &'c ShardCopy, names: &Names) -> BTreeMap<RecordId, Vec<Folded<'c>>> {
     let mut found: BTreeMap<RecordId, Vec<Folded<'c>>> = BTreeMap::new();
-    let folded = copy.edits.iter().filter(|(place, _)| !copy.aside.contains(*place));
-    for (_, (hash, edit)) in folded {
+    let called = |hash: &Hash, edit: &Edit| {
         let dot = edit.dot();
         let alias = Dot { actor: alias_id(dot.actor, hash), counter: dot.counter };
+        (dot, alias)
+    };
+    let mut twins: BTreeMap<_, Vec<Dot>> = BTreeMap::new();
+    for (place, _) in copy.aside.iter().filter(|(_, poison)| **poison == Poison::Twin) {
+        let (hash, edit) = &copy.edits[place];
+        let (dot, alias) = called(hash, edit);
+        twins.entry(standing::accepted_as(edit)).or_default().extend([dot, alias]);
+    }
+    let folded = copy.edits.iter().filter(|(place, _)| !copy.aside.contains_key(*place));
+    for (_, (hash, edit)) in folded {
+        let (dot, alias) = called(hash, edit);
         let name = if names.of_dot[&dot] > 1 { alias.clone() } else { dot.clone() };
-        found.entry(edit.header.record).or_default().push(Folded { dot, alias, name, edit });
+        let twins = twins.get(&standing::accepted_as(edit)).cloned().unwrap_or_default();
+        found.entry(edit.header.record).or_default().push(Folded { dot, alias, name, twins, edit });
     }
     found
 }
@@ -97,7 +110,10 @@ fn misshown(field: Field<'_>, shown: &BTreeSet<Dot>, folded: &[Folded<'_>], is_p
     let writes = |one: &&Folded<'_>| one.edit.changes.iter().any(|change| (change.field, &*change.element) == field);
     let written: Vec<&Folded<'_>> = folded.iter().filter(writes).collect();
     // Where names may mean several, a value that nobody names at all is still owed, and none that nobody wrote is shown.
-    let is_named = |one: &Folded<'_>| replaced.contains(&one.dot) || replaced.contains(&one.alias);
+    let is_named = |one: &Folded<'_>| {
+        let mut names = [&one.dot, &one.alias].into_iter().chain(&one.twins);
+        names.any(|name| replaced.contains(name))
+    };
     let owed: BTreeSet<&Dot> = written.iter().filter(|one| !is_named(one)).map(|one| &one.name).collect();
     let may: BTreeSet<&Dot> = written.iter().map(|one| &one.name).collect();
     let lost = owed.iter().filter(|name| !shown.contains(**name)).count();
@@ -142,7 +158,8 @@ fn misfolded(copy: &ShardCopy) -> Vec<String> {
 /// is one that every site knows.
 fn set_aside(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String> {
     let mut aside: BTreeMap<SiteId, u64> = BTreeMap::new();
-    for place in &copy.aside {
+    // What the others say of an edit `standing` looks at.
+    for place in copy.aside.iter().filter(|(_, poison)| poison.is_counted()).map(|(place, _)| place) {
         let site = copy.edits[place].1.header.author.site;
         *aside.entry(site).or_default() += u64::from(!stolen.contains(&site));
     }
@@ -169,7 +186,11 @@ impl Check for NothingLost {
                 let by = &country.sites()[told.site].code;
                 format!("edit {} ({request}) is missing, accepted by {by} at {:?}", told.hash, told.at)
             });
-            lacking.chain(set_aside(copy, &stolen)).chain(misfolded(copy)).collect()
+            lacking
+                .chain(set_aside(copy, &stolen))
+                .chain(standing::faults(copy, &stolen))
+                .chain(misfolded(copy))
+                .collect()
         }));
         found
     }
@@ -214,7 +235,7 @@ mod tests {
         let info = ShardInfo { shard: ShardId(2), path: Vec::new() };
         let state = ShardState::new(info, author(1), [0; 16]);
         let edits = edits.into_iter().map(|(place, edit)| (place, (Hash::default(), edit))).collect();
-        ShardCopy { state, authors, edits, aside: BTreeSet::new(), records }
+        ShardCopy { state, authors, edits, aside: BTreeMap::new(), records }
     }
 
     fn lies_at(site: u64, number: u64) -> Dot {
@@ -249,7 +270,7 @@ mod tests {
         assert_eq!(misfolded(&copy(edits(), authors(), |_| false)).len(), 1);
         let mut aside = copy(edits(), authors(), |edit| edit.header.number == 1);
         assert_eq!(misfolded(&aside).len(), 1, "the second was not folded");
-        aside.aside.insert(lies_at(2, 2));
+        aside.aside.insert(lies_at(2, 2), Poison::Value);
         assert_eq!(misfolded(&aside), Vec::<String>::new(), "and need not be, since it is set aside");
         assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(1)])).len(), 1, "which it may not be");
         assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(2)])), Vec::<String>::new(), "unless it may be a thief's");

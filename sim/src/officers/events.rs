@@ -1,15 +1,20 @@
-//! Events, as officers file them: births, deaths, marriages, corrections. What they make of the records is decided where the
+//! Events, as officers file them: births, deaths, marriages, corrections; and what waits for a second person. What they make of the records is decided where the
 //! log is applied, so each is sent again and again with what was seen at its first time, and once more when it is answered.
+
+use std::collections::BTreeSet;
 
 use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
 use dinhba_client::{Accepted, Error};
+use dinhba_core::command::Looked;
 use dinhba_core::date::PartialDate;
 use dinhba_core::event::Event;
 use dinhba_core::ids::{RecordId, RequestId, ShardId};
 use dinhba_core::number::Sex;
+use dinhba_core::standing::Standing;
 use tonic::Code;
 
-use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Sent};
+use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Said, Sent};
+use crate::looks::whole;
 
 fn day(text: &str) -> PartialDate {
     text.parse().expect("a day of the calendar")
@@ -17,10 +22,11 @@ fn day(text: &str) -> PartialDate {
 
 impl Officer {
     pub(super) async fn file_event(&self, shard: ShardId, known: &[RecordId]) {
-        match self.pick(4) {
+        match self.pick(5) {
             0 => self.file_birth(shard, known).await,
             1 => self.file_marriage(known).await,
             2 => self.file_death(known).await,
+            3 => self.settle(shard).await,
             _ => self.file_correction(known[self.pick(super::SHARED_RECORDS)]).await,
         }
     }
@@ -54,6 +60,29 @@ impl Officer {
         let event = Death::of(&deceased, day("2026-01-03")).build(&self.context);
         let shard = deceased.shard.parse().unwrap_or_default();
         let _ = self.file(self.session.next(), &event, shard, "death").await;
+    }
+
+    /// Confirms or rejects something that waits for a second person; also what he wrote himself, which is refused.
+    async fn settle(&self, shard: ShardId) {
+        let Ok(list) = self.client.pending(&self.context, Some(shard), None).await else { return };
+        let Some(entry) = list.entries.get(self.pick(list.entries.len().max(1))) else { return };
+        let shown: BTreeSet<&str> = list.entries.iter().map(|entry| entry.record.as_str()).collect();
+        self.was_shown(Looked::Pending, &shard.to_string(), whole(shard));
+        for record in shown.into_iter().filter_map(|record| record.parse::<RecordId>().ok()) {
+            self.was_shown(Looked::Shown, &shard.to_string(), record.0);
+        }
+        let Ok(record) = entry.record.parse() else { return };
+        let (standing, work) = match self.pick(3) {
+            0 => (Standing::Rejected, "rejection"),
+            _ => (Standing::Confirmed, "confirmation"),
+        };
+        let said = Said { record, edit: &entry.hash, standing };
+        if let Became::Accepted = self.send(self.session.next(), Sent::Standing(&said), shard, work).await
+            && entry.subject == self.subject
+        {
+            let text = format!("{} settled an edit of his own, of {record}", self.subject);
+            self.oracle.ledger().contradictions.push(text);
+        }
     }
 
     /// Of a field that others edit too.

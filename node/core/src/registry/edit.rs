@@ -131,7 +131,7 @@ fn make(
     filed: Option<&Filed>,
 ) -> Result<Answer, StoreError> {
     let needs = |part: &PartDraft| needs_second(command.kind, part.create, &part.changes);
-    if command.kind == EditKind::Change && command.parts.iter().any(needs) && !is_armed("no-second-person") {
+    if command.kind == EditKind::Change && command.parts.iter().any(needs) {
         // All of it, since a command is taken as a whole or not at all.
         command.kind = EditKind::Proposal;
     }
@@ -528,7 +528,8 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
         };
         let (_, Spoken { edit, aside, is_pending }) = target;
         let header = &edit.header;
-        if settles(command.kind, change) && !is_other(&command.origin.claims, &header.origin.claims) {
+        let is_own = !is_other(&command.origin.claims, &header.origin.claims);
+        if settles(command.kind, change) && is_own && !is_armed("one-person-confirms") {
             let text = "a second person must say so, with a certificate of her own: you wrote this edit";
             return Ok(Some(Answer::refused(RefusalCode::Denied, text)));
         }
@@ -556,6 +557,7 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
         Standing::Released if !is_any_held => Some("it is not held"),
         _ => None,
     };
+    sometimes("an edit is confirmed or rejected", refused.is_none());
     Ok(refused.map(|text| Answer::refused(RefusalCode::Rule, text)))
 }
 
