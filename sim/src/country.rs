@@ -178,7 +178,7 @@ struct Inner {
 struct Hits {
     nodes: BTreeSet<(&'static str, NodePlace)>,
     sites: BTreeSet<(&'static str, SitePlace)>,
-    /// Edits that a thief's keys sealed when they were revoked, where he knew of it: nobody may have them.
+    /// Edits that a thief signed with a key when it was revoked where he sent them: nobody may have them.
     late: BTreeSet<Hash>,
     /// Requests that faults made and whose outcome is not known, by the faults' places.
     open: BTreeMap<usize, RequestId>,

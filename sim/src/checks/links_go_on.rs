@@ -2,7 +2,8 @@
 //!
 //! Asked is, once all is in step, that there is a position for every neighbour from which an edit came, and that it is one
 //! of its present stream. Does not check: how far it is, since a stream that began anew may rightly stop before what was
-//! taken earlier; the neighbour from which a site was moved away; links of a site that lost a disk or got an old one; shards where an author is parked.
+//! taken earlier; the neighbour from which a site was moved away; links of a site that lost a disk or got an old one; shards
+//! where an author is parked.
 
 use dinhba_core::command::Cursor;
 use dinhba_core::ids::{GroupId, ShardId};

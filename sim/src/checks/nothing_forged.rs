@@ -2,8 +2,9 @@
 //!
 //! Looked at is where edits of a site came from, at that site; and at the end whether every site's edits, wherever they lie,
 //! are held where they were written, whether a shard has edits of sites alone that serve its unit or one above it, whoever
-//! has whose key, and that nothing counts which is signed with a key that verified nothing any more. Does not check: edits of a site whose key was stolen, which nobody can tell from the thief's,
-//! and of one that lost a disk, whose edits come back from its neighbours.
+//! has whose key, and that nothing is held which is signed with a key that verified nothing any more. Does not check: edits of a
+//! site whose key was stolen, which nobody can tell from the thief's, and of one that lost a disk, whose edits come back from its
+//! neighbours.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,9 +3,9 @@
 //! Each change is said by an edit of the centre's ancestor shard, and then done: the site is founded, or its nodes start again. What
 //! finds no ear is said again; what is not done when the faults are over, operators finish then ([`finish`]).
 //!
-//! Limits: who moves a site says before where the new one above is reached. The centre, which says itself that it has another key, signs with
-//! it only once every site has heard: what announces the key is signed anew whenever it is sent, and whoever knows the former key alone does
-//! not take it.
+//! Limits: who moves a site says before where the new one above is reached. The centre, which says itself that it has another key,
+//! signs with it only once every site has heard: what announces the key is signed anew whenever it is sent, and whoever knows the
+//! former key alone does not take it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
