@@ -105,7 +105,8 @@ impl Wrong {
 
 fn by_request(entries: &[v1::Entry]) -> BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> {
     let mut found: BTreeMap<(Vec<u8>, u64), Vec<&v1::Entry>> = BTreeMap::new();
-    for entry in entries {
+    // Of a request that was accepted twice, one acceptance counts.
+    for entry in entries.iter().filter(|entry| entry.set_aside != "twin") {
         if let Some(request) = &entry.request {
             found.entry((request.session.clone(), request.counter)).or_default().push(entry);
         }

@@ -606,7 +606,7 @@ pub struct Merged {
     pub taken: bool,
     /// Where the cursor stands now.
     pub cursor: Option<Cursor>,
-    /// Edits folded in.
+    /// Edits that entered and that nobody has to look after: folded, or out for what others say of them.
     pub folded: u32,
     /// Edits that were here already.
     pub known: u32,

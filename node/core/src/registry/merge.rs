@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Entering, enter, poison_of};
 use super::renew::leave;
-use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
+use super::{Arrival, AuthorState, GroupState, Parked, Poison, ShardState, StoredEdit, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
@@ -265,7 +265,8 @@ fn take(
         let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };
         let poison = enter(tx, shard, entering, now_ms)?;
         sometimes("an edit is set aside", poison.is_some());
-        *(if poison.is_some() { &mut merged.poisoned } else { &mut merged.folded }) += 1;
+        let is_counted = poison.is_some_and(Poison::is_counted);
+        *(if is_counted { &mut merged.poisoned } else { &mut merged.folded }) += 1;
     }
     Ok(())
 }
