@@ -158,7 +158,10 @@ impl Drop for Living {
 
 /// The sessions of children at this node; clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Sessions(Arc<Mutex<BTreeMap<(GroupId, SiteId), VecDeque<Seat>>>>);
+pub(crate) struct Sessions(Arc<Mutex<Seats>>);
+
+/// By group and child, the last one behind.
+type Seats = BTreeMap<(GroupId, SiteId), VecDeque<Seat>>;
 
 struct Seat {
     /// What it is about, in the child's words.
