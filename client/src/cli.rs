@@ -352,11 +352,14 @@ pub enum Verb {
         /// The record (r-…)
         record: RecordId,
     },
-    /// Open conflicts, oldest first
+    /// Open conflicts, a page of them, oldest first
     Conflicts {
         /// Only this shard (h-…)
         #[arg(long)]
         shard: Option<ShardId>,
+        /// Goes on where a page ended, as it said
+        #[arg(long, value_parser = mark)]
+        after: Option<Mark>,
     },
     /// Decides a conflict: the value replaces all values of the field
     Resolve {

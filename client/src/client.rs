@@ -27,7 +27,7 @@ use dinhba_proto::v1;
 use futures::Stream;
 use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use v1::records_client::RecordsClient;
 use v1::site_client::SiteClient;
 
@@ -43,6 +43,9 @@ use crate::transport::{Dial, Transport};
 /// Calls under way at once, but for streams, of a client and its clones: below what a node takes on one connection, so that
 /// none waits unseen, and streams find room.
 pub const CALLS_MAX: usize = STREAMS_MAX as usize * 7 / 8;
+
+/// How often a status of several pages is begun: anew where another node answers in the middle of it.
+const STATUS_BEGUN_MAX: usize = 3;
 
 pub(crate) const NO_ADDRESS: &str = "no address of a node was given";
 
@@ -448,12 +451,18 @@ impl Client {
         }
     }
 
-    /// Open conflicts, oldest first, and whether there are more; of one shard or of all that the caller may see.
+    /// Open conflicts of one shard or of all that the caller may see: a page of at most 500, the oldest of them first; `after` is empty
+    /// for the first. If its `next` is not empty there may be more: ask again with it.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn conflicts(&self, context: &Context, shard: Option<ShardId>) -> Result<v1::ConflictsReply, Error> {
-        let message = v1::ConflictsRequest { context: context.wire(), shard: shard_text(shard) };
+    pub async fn conflicts(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+        after: &[u8],
+    ) -> Result<v1::ConflictsReply, Error> {
+        let message = v1::ConflictsRequest { context: context.wire(), shard: shard_text(shard), after: after.to_vec() };
         self.read(message, |transport, request| async move { records(transport).conflicts(request).await }).await
     }
 
@@ -509,13 +518,44 @@ impl Client {
 
     // The site.
 
-    /// How the site is doing, as the node that answers knows it.
+    /// How the site is doing, as the node that answers knows it: all pages of it. What is said of different shards may be of different
+    /// moments.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn status(&self, context: &Context) -> Result<v1::StatusReply, Error> {
-        let message = v1::StatusRequest { context: context.wire() };
-        self.read(message, |transport, request| async move { site(transport).status(request).await }).await
+        let (mut whole, mut after): (Option<v1::StatusReply>, Vec<u8>) = (None, Vec::new());
+        let mut begun = 0;
+        loop {
+            let message = v1::StatusRequest { context: context.wire(), after: after.clone() };
+            let page = self.read(message, |transport, request| async move { site(transport).status(request).await });
+            let mut page = match page.await {
+                // A node that did not begin it cannot go on with it.
+                Err(Error::Refused { code: Code::InvalidArgument, .. })
+                    if whole.is_some() && begun < STATUS_BEGUN_MAX =>
+                {
+                    (whole, after) = (None, Vec::new());
+                    continue;
+                }
+                page => page?,
+            };
+            let next = std::mem::take(&mut page.next);
+            begun += usize::from(whole.is_none());
+            let whole = match &mut whole {
+                Some(whole) => {
+                    add_page(whole, page);
+                    whole
+                }
+                none => none.insert(page),
+            };
+            if next.is_empty() {
+                return Ok(std::mem::take(whole));
+            }
+            if next == after {
+                return Err(Error::Protocol("a page of a status that leads nowhere"));
+            }
+            after = next;
+        }
     }
 
     /// The directory of the country's sites, as far as the site that answers knows it. How it is changed: [`crate::sites`].
@@ -759,6 +799,16 @@ impl Client {
     /// The node that answered is asked first the next time.
     pub(crate) fn prefer(&self, node: usize) {
         self.site.preferred.store(node, Ordering::Relaxed);
+    }
+}
+
+/// Adds the shards of a further page of a status to their groups.
+fn add_page(whole: &mut v1::StatusReply, page: v1::StatusReply) {
+    for group in page.groups {
+        match whole.groups.iter_mut().find(|known| known.group == group.group) {
+            Some(known) => known.shards.extend(group.shards),
+            None => whole.groups.push(group),
+        }
     }
 }
 

@@ -71,6 +71,9 @@ pub(crate) struct Register {
     pub(crate) poison: Option<String>,
     /// Why the nodes are not well, if they are not.
     pub(crate) sick: String,
+    pub(crate) conflicts: Vec<v1::Conflict>,
+    /// How often a page of a status is asked of a node that did not begin it.
+    pub(crate) other_nodes_answer: usize,
 }
 
 #[derive(Clone, Default)]
@@ -389,8 +392,13 @@ impl Records for Memory {
         Ok(Response::new(v1::HistoryReply::default()))
     }
 
-    async fn conflicts(&self, _: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
-        Ok(Response::new(v1::ConflictsReply::default()))
+    /// Those that there are, one on a page.
+    async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
+        let (register, at) = (self.register(), request.get_ref().after.first().copied().unwrap_or_default());
+        let conflicts: Vec<_> = register.conflicts.iter().skip(at.into()).take(1).cloned().collect();
+        let more = register.conflicts.len() > usize::from(at) + 1;
+        let next = if more { vec![at + 1] } else { Vec::new() };
+        Ok(Response::new(v1::ConflictsReply { conflicts, more, next }))
     }
 
     async fn judge(&self, _: Request<v1::JudgeRequest>) -> Result<Response<v1::EditReply>, Status> {
@@ -432,10 +440,18 @@ impl Records for Memory {
 
 #[tonic::async_trait]
 impl Site for Memory {
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
-        let register = self.register();
+    /// Two shards on a page. Each page is another node's in turn where that is wanted: that refuses to go on.
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        let mut register = self.register();
         let health = register.sick.clone();
-        Ok(Response::new(v1::StatusReply { health, ..status(register.shards.clone()) }))
+        let at = request.get_ref().after.first().copied().unwrap_or_default();
+        if at > 0 && register.other_nodes_answer > 0 {
+            register.other_nodes_answer -= 1;
+            return Err(said(Code::InvalidArgument, "after: send what the page before gave"));
+        }
+        let shards: Vec<_> = register.shards.iter().skip(at.into()).take(2).cloned().collect();
+        let next = if register.shards.len() > usize::from(at) + 2 { vec![at + 2] } else { Vec::new() };
+        Ok(Response::new(v1::StatusReply { health, next, ..status(shards) }))
     }
     async fn add_node(&self, _: Request<v1::AddNodeRequest>) -> Result<Response<v1::MembersReply>, Status> {
         Ok(Response::new(v1::MembersReply::default()))
@@ -545,6 +561,7 @@ pub(crate) fn status(shards: Vec<v1::ShardStatus>) -> v1::StatusReply {
         level_max: 1,
         health: String::new(),
         home_shard: SHARD.to_string(),
+        next: Vec::new(),
     }
 }
 

@@ -160,7 +160,7 @@ impl Drop for Living {
 #[derive(Clone, Default)]
 pub(crate) struct Sessions(Arc<Mutex<Seats>>);
 
-/// Of each child in a group, the oldest first.
+/// By group and child, the last one behind.
 type Seats = BTreeMap<(GroupId, SiteId), VecDeque<Seat>>;
 
 struct Seat {

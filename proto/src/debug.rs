@@ -129,7 +129,7 @@ mod tests {
             format!("{edit:?}"),
             format!("{:?}", v1::HistoryReply { entries: vec![entry.clone()], next: 0 }),
             format!("{:?}", v1::WatchReply { entry: Some(entry) }),
-            format!("{:?}", v1::ConflictsReply { conflicts: vec![conflict], more: false }),
+            format!("{:?}", v1::ConflictsReply { conflicts: vec![conflict], ..Default::default() }),
             format!("{:?}", v1::Stale { fields: vec![moved], ..Default::default() }),
             format!("{find:?}"),
             format!("{judge:?}"),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use dinhba_core::ids::UnitId;
 use dinhba_core::units::{BEFORE_REFORM, Directory, Resolve};
+use dinhba_proto::v1;
 
 use super::*;
 use crate::client::Client;
@@ -446,6 +448,35 @@ async fn the_site_is_looked_at_and_looked_after() {
     assert_eq!(say(&memory, &["find"]).await.exit, Exit::Usage);
     memory.register().down.extend(["a".to_owned(), "b".to_owned()]);
     assert_eq!(say(&memory, &["status"]).await.exit, Exit::Unreachable);
+}
+
+#[tokio::test]
+async fn a_status_of_many_pages_is_one_and_conflicts_say_how_to_go_on() {
+    let memory = Memory::default();
+    let shard = |number: u64| shard_status(ShardId(number), UnitId(number), "00001", &format!("Phường {number}"));
+    memory.register().shards = (1..=7).map(shard).collect();
+    for others in [0, 1, 2] {
+        memory.register().other_nodes_answer = others;
+        let said = say(&memory, &["status", "--json"]).await.json();
+        let shards = said["groups"][0]["shards"].as_array().unwrap().clone();
+        let ids: Vec<Json> = shards.iter().map(|shard| shard["shard"].clone()).collect();
+        let expected: Vec<Json> = (1..=7).map(|number| json!(ShardId(number).to_string())).collect();
+        assert_eq!(
+            (ids, said["groups"].as_array().unwrap().len(), &said["nodes"][0]["present"]),
+            (expected, 1, &json!(true))
+        );
+    }
+    let rows = say(&memory, &["status"]).await.out;
+    let edits = (7 * 12).to_string();
+    assert!(rows.lines().nth(2).is_some_and(|row| row.split_whitespace().any(|word| word == edits)), "the sum: {rows}");
+
+    let conflict = |since_ms| v1::Conflict { since_ms, field: "name".into(), ..v1::Conflict::default() };
+    memory.register().conflicts = vec![conflict(1), conflict(2)];
+    let said = say(&memory, &["conflicts"]).await;
+    assert!(said.err.contains("go on with the same and --after 01"), "{}", said.err);
+    let said = say(&memory, &["conflicts", "--after", "01", "--json"]).await;
+    assert_eq!((&said.json()["conflicts"][0]["since_ms"], &said.json()["next"]), (&json!(2), &json!("")));
+    assert!(!said.err.contains("--after"), "{}", said.err);
 }
 
 #[tokio::test]

@@ -77,15 +77,16 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let object = || json!({ "record": record.to_string(), "entries": entries.iter().map(show::entry_json).collect::<Vec<_>>() });
             desk.show(|| show::history(&entries), object)?;
         }
-        Verb::Conflicts { shard } => {
-            let reply = client.conflicts(context, shard).await?;
+        Verb::Conflicts { shard, after } => {
+            let reply = client.conflicts(context, shard, &after.map(|mark| mark.0).unwrap_or_default()).await?;
             let conflicts = || reply.conflicts.iter().map(show::conflict_json).collect::<Vec<_>>();
-            desk.show(|| show::conflicts(&reply), || json!({ "conflicts": conflicts(), "more": reply.more }))?;
-            if reply.conflicts.is_empty() {
-                desk.remark("no open conflicts");
-            }
-            if reply.more {
-                desk.remark("there are more: decide these first, or name a shard");
+            let next = show::hex(&reply.next);
+            let object = || json!({ "conflicts": conflicts(), "more": reply.more, "next": next });
+            desk.show(|| show::conflicts(&reply), object)?;
+            match (reply.conflicts.is_empty(), reply.next.is_empty()) {
+                (true, true) => desk.remark("no open conflicts"),
+                (false, true) => {}
+                (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}")),
             }
         }
         Verb::Resolve { record, field, value, grounds, request } => {

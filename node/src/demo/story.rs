@@ -510,7 +510,7 @@ impl Story {
 
     async fn conflicts(&self, site: usize, shard: ShardId) -> Result<Vec<v1::Conflict>> {
         let context = Context::parse("adjudication", "XD-2024-016")?;
-        let reply = self.officer(site)?.client.conflicts(&context, Some(shard)).await?;
+        let reply = self.officer(site)?.client.conflicts(&context, Some(shard), &[]).await?;
         if reply.more {
             bail!("more conflicts than one answer holds");
         }

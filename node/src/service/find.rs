@@ -4,8 +4,7 @@
 //! each record that it points to is read and compared; those that will be shown are in the log, one entry for each; then
 //! they are shown. So whoever asks "who looked at me" is told, and what was read and not shown was seen by nobody.
 //!
-//! An answer is a page. Where it ended is a [`Mark`], which the caller brings back to go on; it is good for the same
-//! question only, so nobody walks the index with it, and at any node of the site.
+//! An answer is a page. Where it ended is a [`Mark`], which the caller brings back to go on (`marks`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +17,7 @@ use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, corrupt, indexed_record, read};
 use dinhba_core::schema::RecordKind;
-use dinhba_core::search::{self, Search, SearchError, Term, place_proof};
+use dinhba_core::search::{self, Search, SearchError, Term};
 use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::units::Resolve;
 use dinhba_core::wire_struct;
@@ -28,7 +27,7 @@ use tonic::Status;
 use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
 use super::convert::{record_to_wire, shown_bytes};
 use super::records::{Asked, RecordsService, SHARDS_ASKED_MAX, SHOWN_BYTES_MAX, Verdicts};
-use super::{Caller, id};
+use super::{Caller, id, marks};
 use crate::hosted::Hosted;
 
 /// Records in one page: more is a list, and there is no "list all".
@@ -73,26 +72,6 @@ impl Mark {
     /// Before everything in a group.
     fn before(group: GroupId) -> Self {
         Mark { group, term: 0, shard: ShardId(0), record: RecordId([0; 16]) }
-    }
-
-    fn seal(self, asked: &Term, index_key: &[u8; 32]) -> Vec<u8> {
-        let mark = self.to_bytes();
-        let proof = place_proof(index_key, asked, &mark);
-        [mark.as_slice(), &proof].concat()
-    }
-
-    /// Reads what [`seal`](Self::seal) wrote for the same question; nothing for an empty one.
-    fn open(sealed: &[u8], asked: &Term, index_key: &[u8; 32]) -> Result<Option<Self>, Status> {
-        if sealed.is_empty() {
-            return Ok(None);
-        }
-        let wrong =
-            || wrong_field("after", "after: send what the page before gave as `next`, with all else as it was asked");
-        let (mark, proof) = sealed.split_last_chunk::<16>().ok_or_else(wrong)?;
-        if place_proof(index_key, asked, mark) != *proof {
-            return Err(wrong());
-        }
-        Mark::from_bytes(mark).map(Some).map_err(|_| wrong())
     }
 }
 
@@ -323,7 +302,7 @@ impl RecordsService {
         first: Vec<v1::Record>,
     ) -> Result<v1::FindReply, Status> {
         let index_key = self.index_key();
-        let from = Mark::open(after, &question.subject, &index_key)?;
+        let from: Option<Mark> = marks::open(after, &question.subject, &index_key)?;
         let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
         let mut left = Left { bytes: SHOWN_BYTES_MAX.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
@@ -355,7 +334,7 @@ impl RecordsService {
         if records.is_empty() && next.is_none() {
             verdicts.refuse_who_may_look_nowhere()?;
         }
-        let next = next.map(|mark| mark.seal(&question.subject, &index_key)).unwrap_or_default();
+        let next = next.map(|mark| marks::seal(&mark, &question.subject, &index_key)).unwrap_or_default();
         Ok(v1::FindReply { records, next })
     }
 
@@ -460,7 +439,7 @@ impl RecordsService {
         Ok((hosted.id(), found))
     }
 
-    fn index_key(&self) -> [u8; 32] {
+    pub(super) fn index_key(&self) -> [u8; 32] {
         self.0.hosted().next().map(|hosted| hosted.context.index_key.secret).unwrap_or_default()
     }
 
@@ -677,21 +656,5 @@ mod tests {
         assert_eq!((found.len(), looks), (FOUND_MAX, 1 + 3 + FOUND_MAX));
         let (found, _, _) = asked(TERMS[0], mark.as_ref());
         assert_eq!(found[0].shard, ShardId(3), "the next page goes on in the shard where the first ended");
-    }
-
-    #[test]
-    fn a_mark_is_good_for_its_question_alone() {
-        let mark = Mark { group: GroupId(1), term: 2, shard: ShardId(3), record: RecordId([4; 16]) };
-        let sealed = mark.seal(&[9; 16], &KEY);
-        assert_eq!(Mark::open(&sealed, &[9; 16], &KEY).unwrap(), Some(mark));
-        assert_eq!(Mark::open(&[], &[9; 16], &KEY).unwrap(), None);
-        assert!(Mark::open(&sealed, &[8; 16], &KEY).is_err(), "another question");
-        assert!(Mark::open(&sealed, &[9; 16], &[4; 32]).is_err(), "another site");
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(Mark::open(&changed, &[9; 16], &KEY).is_err());
-            assert!(Mark::open(&sealed[..at], &[9; 16], &KEY).is_err() || at == 0);
-        }
     }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod find;
 mod levels;
 mod link;
+mod marks;
 mod records;
 mod site;
 

@@ -1,6 +1,7 @@
 //! What applications and officers do with records: who may look where, what is logged first, and each call. An edit and the
 //! pages of what is long have files of their own.
 
+mod conflicts;
 mod edit;
 mod event;
 mod figures;
@@ -13,15 +14,14 @@ use std::sync::Arc;
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{AccessEntry, ConflictEntry, ConflictKey, LoggedAccess, Looked};
+use dinhba_core::command::{AccessEntry, LoggedAccess, Looked};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::keys::{own_suffix, suffix};
-use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{self, AsOf, Past, Poison, ShardState, corrupt, homes, read, read_range};
+use dinhba_core::registry::{self, AsOf, Past, Poison, ShardState, corrupt, homes, read};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use dinhba_proto::v1::records_server::Records;
@@ -37,17 +37,11 @@ use pages::{HISTORY_PAGE, history_from};
 use super::answer::{
     beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, precondition, unread, wrong,
 };
-use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused, values_to_wire};
+use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused};
 use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
 use crate::gate::Budget;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::node::Shared;
-
-/// Conflicts in one work list...
-const CONFLICTS_MAX: usize = 500;
-
-/// ...and their bytes as they are shown, but for the last of them: a quarter of what a message takes.
-const CONFLICTS_BYTES_MAX: usize = 1 << 20;
 
 /// Entries of the access log in one page.
 const ACCESS_PAGE: usize = 500;
@@ -289,62 +283,6 @@ impl RecordsService {
         let level = hosted.level().map_err(|error| broken(&error))?;
         Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
     }
-
-    /// The conflicts of one shard.
-    fn conflicts_of(&self, hosted: &Hosted, shard: &ShardState) -> Result<Vec<(RecordId, v1::Conflict)>, Status> {
-        let (id, keys) = (shard.info.shard, hosted.keys());
-        let listed =
-            hosted.look(|view| {
-                let mut records: BTreeMap<RecordId, Record> = BTreeMap::new();
-                let mut listed = Vec::new();
-                for (key, entry) in read_range::<ConflictEntry>(view, keys.conflicts(id, None))? {
-                    let (record, conflict) = conflict_key(&key)?;
-                    if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(record) {
-                        let record_key = keys.record(id, record);
-                        let found: Option<Record> = read(view, &record_key)?;
-                        vacant.insert(found.ok_or_else(|| {
-                            corrupt(&record_key, Malformed { what: "conflict: its record is missing" })
-                        })?);
-                    }
-                    listed.push((record, conflict, entry));
-                }
-                Ok((records, listed))
-            });
-        let (records, listed) = listed.map_err(|error| broken(&error))?;
-        let conflicts = listed.into_iter().map(|(id, conflict, entry)| {
-            let record = &records[&id];
-            let (field, element, rule, values) = match conflict {
-                ConflictKey::Field(key) => {
-                    let values = values_to_wire(&self.0, record, &key);
-                    (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
-                }
-                ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
-                ConflictKey::Number(_) => (String::new(), String::new(), lens::NUMBER_TWICE.to_owned(), Vec::new()),
-            };
-            let conflict = v1::Conflict {
-                record: id.to_string(),
-                record_kind: record.kind.to_string(),
-                shard: shard.info.shard.to_string(),
-                field,
-                element,
-                rule,
-                values,
-                since_ms: entry.since_ms,
-            };
-            (id, conflict)
-        });
-        Ok(conflicts.collect())
-    }
-}
-
-/// How many of `lengths` fit into so many bytes, the last of them perhaps not wholly: so there is at least one, if any.
-fn that_fit(lengths: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
-    let begins = lengths.scan(0, |end: &mut usize, length| {
-        let begin = *end;
-        *end += length;
-        Some(begin)
-    });
-    begins.take_while(|begin| *begin < bytes_max).count()
 }
 
 fn chunk<const N: usize>(key: &[u8], at: usize) -> Result<[u8; N], StoreError> {
@@ -376,12 +314,6 @@ fn as_of_from_wire(request: &v1::GetRequest) -> Result<AsOf, Status> {
         }),
     };
     Ok(AsOf { known, in_law })
-}
-
-/// The record and the conflict of a key of a conflict.
-fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
-    let conflict = ConflictKey::from_bytes(suffix(key, 16)).map_err(|error| corrupt(key, error))?;
-    Ok((RecordId(chunk(key, 0)?), conflict))
 }
 
 /// What was looked at: a record, the keyed hash of a search's terms, or nothing for the whole of a unit. Or what an operator's
@@ -539,40 +471,7 @@ impl Records for RecordsService {
     async fn conflicts(&self, request: Request<v1::ConflictsRequest>) -> Result<Response<v1::ConflictsReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
-        let only = &request.get_ref().shard;
-        let only: Option<ShardId> = if only.is_empty() { None } else { Some(id("shard", only)?) };
-        match only {
-            Some(shard) => drop(self.place_of(shard).await?),
-            None => all_groups_here(&self.0).await?,
-        }
-        let (mut conflicts, mut verdicts) = (Vec::new(), Verdicts::default());
-        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
-        for Asked { hosted, may, .. } in self.asked(&caller, Action::Resolve, wanted)? {
-            if !verdicts.may(self.log_or_denial(&caller, Looked::Conflicts, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            for shard in may.values() {
-                let at = (hosted.id(), shard.info.shard);
-                conflicts.extend(self.conflicts_of(hosted, shard)?.into_iter().map(|listed| (at, listed)));
-            }
-        }
-        verdicts.refuse_who_may_look_nowhere()?;
-        conflicts.sort_by_key(|(_, (_, conflict))| conflict.since_ms);
-        let lengths = conflicts.iter().map(|(_, (_, conflict))| conflict.encoded_len());
-        let shown = that_fit(lengths.take(CONFLICTS_MAX), CONFLICTS_BYTES_MAX);
-        let more = conflicts.len() > shown;
-        conflicts.truncate(shown);
-        // What the list shows of a record is a look at it.
-        for hosted in self.0.hosted() {
-            let here = conflicts.iter().filter(|((group, _), _)| *group == hosted.id());
-            let shown: BTreeSet<(ShardId, RecordId)> = here.map(|((_, shard), (id, _))| (*shard, *id)).collect();
-            let shown: Vec<_> = shown.into_iter().collect();
-            if self.log_shown(&caller, hosted, &shown).await?.contains(&false) {
-                return Err(denied("the caller's claims do not reach there; the attempt is logged"));
-            }
-        }
-        let conflicts = conflicts.into_iter().map(|(_, (_, conflict))| conflict).collect();
-        Ok(Response::new(v1::ConflictsReply { conflicts, more }))
+        Ok(Response::new(self.open_conflicts(&caller, request.get_ref()).await?))
     }
 
     async fn figures(&self, request: Request<v1::FiguresRequest>) -> Result<Response<v1::FiguresReply>, Status> {
@@ -705,13 +604,5 @@ mod tests {
         // Where nothing may be seen nothing is asked, unless that is everywhere.
         assert_eq!(worth_asking(vec![false, true], |may| *may), [true]);
         assert_eq!(worth_asking(vec![false, false], |may| *may), [false, false]);
-    }
-
-    #[test]
-    fn a_page_ends_by_bytes_and_holds_at_least_one() {
-        assert_eq!(that_fit([10, 10, 10].into_iter(), 15), 2);
-        assert_eq!(that_fit([100, 1].into_iter(), 15), 1);
-        assert_eq!(that_fit([1, 1].into_iter(), 15), 2);
-        assert_eq!(that_fit([].into_iter(), 15), 0);
     }
 }

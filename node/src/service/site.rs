@@ -9,11 +9,13 @@ use dinhba_core::claims::Claims;
 use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, Raise, Statement};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
+use dinhba_core::keys::Keys;
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
-use dinhba_core::registry::{ShardState, authors, heard, tips};
-use dinhba_core::store::StoreError;
+use dinhba_core::registry::{ShardState, authors, corrupt, heard, tips};
+use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::sync::{Here, are_comparable, proves_in_step};
 use dinhba_core::units::Tier;
+use dinhba_core::wire_struct;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
@@ -23,12 +25,13 @@ use dinhba_proto::v1::{
     StatusReply, StatusRequest, TransferLeaderRequest,
 };
 use futures::stream::BoxStream;
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::answer::{
     broken, bug, denied, failed, in_part, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
 };
-use super::{Caller, all_groups_here, backup, group_here, host_of, id, ready, started};
+use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, ready, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -42,6 +45,70 @@ const PURGE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a reply waits for what was done to show here: an election takes most of it.
 const SHOWN_WAIT: Duration = Duration::from_secs(2);
+
+/// Shards in one page of a status...
+const SHARDS_PAGE: usize = 500;
+
+/// ...and their bytes, but for the last of them: a quarter of what a message takes, since one that many sites wrote tells of many heads.
+const SHARDS_BYTES_MAX: usize = 1 << 20;
+
+/// Where a page of a status ended: the last shard on it, or before all of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    group: GroupId,
+    shard: Option<ShardId>,
+}
+
+wire_struct! { Mark { group, shard } }
+
+/// The shards of an answer that is a page.
+#[derive(Debug)]
+struct Page {
+    from: Option<Mark>,
+    shards_left: usize,
+    bytes_left: usize,
+    /// Where it ended, once it is full.
+    next: Option<Mark>,
+}
+
+impl Page {
+    fn from(from: Option<Mark>) -> Self {
+        Page { from, shards_left: SHARDS_PAGE, bytes_left: SHARDS_BYTES_MAX, next: None }
+    }
+
+    /// Whether a group is on this page or on one that follows.
+    fn has(&self, group: GroupId) -> bool {
+        self.from.is_none_or(|from| from.group <= group)
+    }
+
+    /// Takes the shards of a group that belong on this page. `read` gives so many of them, in order, from behind one; `show` makes what is
+    /// shown of each, and says how many bytes it takes.
+    fn take<S, E>(
+        &mut self,
+        group: GroupId,
+        read: impl FnOnce(Option<ShardId>, usize) -> Result<Vec<ShardState>, E>,
+        show: impl Fn(&ShardState) -> Result<(usize, S), E>,
+    ) -> Result<Vec<S>, E> {
+        let mut shown = Vec::new();
+        if self.next.is_some() || !self.has(group) {
+            return Ok(shown);
+        }
+        let behind = self.from.filter(|from| from.group == group).and_then(|from| from.shard);
+        let mut last = behind;
+        for state in read(behind, self.shards_left + 1)? {
+            if self.shards_left == 0 || self.bytes_left == 0 {
+                self.next = Some(Mark { group, shard: last });
+                break;
+            }
+            let (bytes, one) = show(&state)?;
+            self.shards_left -= 1;
+            self.bytes_left = self.bytes_left.saturating_sub(bytes);
+            last = Some(state.info.shard);
+            shown.push(one);
+        }
+        Ok(shown)
+    }
+}
 
 /// The service.
 pub struct SiteService(pub Arc<Shared>);
@@ -213,15 +280,21 @@ impl SiteService {
         })
     }
 
-    /// A group that is sick is shown too, with what can be read of it.
-    fn group_status(&self, hosted: &Hosted, place: &Place) -> GroupStatus {
+    /// A group that is sick is shown too, with what can be read of it; with those of its shards that are on the page, if there is one.
+    fn group_status(&self, hosted: &Hosted, place: &Place, page: Option<&mut Page>) -> GroupStatus {
         let status = hosted.group.status();
         let read = || {
             let state = hosted.state().map_err(|error| broken(&error))?;
             let differing = differing(hosted).map_err(|error| broken(&error))?;
-            let shards = hosted.shards().map_err(|error| broken(&error))?;
-            let shards = shards.iter().map(|shard| self.shard_status(hosted, place, shard));
-            Ok::<_, Status>((state, differing, shards.collect::<Result<Vec<_>, _>>()?))
+            let read = |behind, most| {
+                hosted.look(|view| shards_behind(view, hosted.keys(), behind, most)).map_err(|error| broken(&error))
+            };
+            let show = |state: &ShardState| {
+                let shown = self.shard_status(hosted, place, state)?;
+                Ok((shown.encoded_len(), shown))
+            };
+            let shards = page.map_or_else(|| Ok(Vec::new()), |page| page.take(hosted.id(), read, show))?;
+            Ok::<_, Status>((state, differing, shards))
         };
         let (read, mut health) = (read(), self.0.group_health(hosted).err().unwrap_or_default());
         let (state, differing, mut shards) = read.unwrap_or_else(|error| {
@@ -269,9 +342,10 @@ impl SiteService {
         }
     }
 
+    /// The groups, without their shards.
     fn groups_status(&self) -> Vec<GroupStatus> {
         let place = self.0.place();
-        self.0.hosted().map(|hosted| self.group_status(hosted, &place)).collect()
+        self.0.hosted().map(|hosted| self.group_status(hosted, &place, None)).collect()
     }
 
     fn operator<T>(&self, request: &Request<T>, context: Option<&dinhba_proto::v1::Context>) -> Result<Caller, Status> {
@@ -407,6 +481,22 @@ impl SiteService {
     }
 }
 
+/// So many of the shards of a group, in order, from behind one.
+fn shards_behind(
+    view: &dyn StateView,
+    keys: Keys,
+    behind: Option<ShardId>,
+    most: usize,
+) -> Result<Vec<ShardState>, StoreError> {
+    let (first, to) = keys.shards();
+    let from = behind.map_or(first, |behind| [keys.shard(behind).as_slice(), &[0]].concat());
+    let states = view.scan(&from, &to).take(most).map(|item| {
+        let (key, value) = item?;
+        ShardState::from_bytes(&value).map_err(|error| corrupt(&key, error))
+    });
+    states.collect()
+}
+
 /// What became of a change at the leader of a group, as the caller is told.
 fn members_of(group: GroupId, changed: Changed) -> Result<Members, Status> {
     match changed {
@@ -442,6 +532,13 @@ impl Site for SiteService {
         let (shared, config) = (&self.0, &self.0.config);
         caller.may(shared.level_max, Action::Status, &shared.path(config.site.unit))?;
         let place = shared.place();
+        let index_key = shared.secrets.index.secret;
+        let question = marks::asked("status", &config.node.id.to_string());
+        let after = &request.get_ref().after;
+        let mut page = Page::from(marks::open(after, &question, &index_key)?);
+        let groups = shared.hosted().filter(|hosted| page.has(hosted.id())).collect::<Vec<_>>();
+        let groups = groups.into_iter().map(|hosted| self.group_status(hosted, &place, Some(&mut page))).collect();
+        let next = page.next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default();
         let (unit_code, unit_name) = unit_words(shared, config.site.unit);
         let mut nodes: BTreeMap<NodeId, NodeStatus> = BTreeMap::new();
         for hosted in shared.hosted() {
@@ -468,6 +565,8 @@ impl Site for SiteService {
             detail: report.detail,
             since_ms: report.since_ms,
         });
+        // On the first page.
+        let is_first = after.is_empty();
         Ok(Response::new(StatusReply {
             node: config.node.id.to_string(),
             site: config.node.site.to_string(),
@@ -476,13 +575,14 @@ impl Site for SiteService {
             unit_name,
             tier: shared.directory.get(config.site.unit).map_or("", |unit| unit.tier.name()).to_owned(),
             parent_site: shared.parent().map(|parent| parent.site.to_string()).unwrap_or_default(),
-            nodes: nodes.into_values().collect(),
-            groups: self.groups_status(),
-            links: links.collect(),
+            nodes: nodes.into_values().filter(|_| is_first).collect(),
+            groups,
+            links: links.filter(|_| is_first).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             level_max: u32::from(shared.level_max),
             health: shared.health().err().unwrap_or_default(),
             home_shard: place.home_of(caller.claims.unit).map(|shard| shard.to_string()).unwrap_or_default(),
+            next,
         }))
     }
 
@@ -716,10 +816,61 @@ async fn snapshot_of(hosted: &Hosted) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+
+    use dinhba_core::command::ShardInfo;
+    use dinhba_core::edit::Author;
+    use dinhba_core::ids::Incarnation;
     use dinhba_proto::v1::Reason;
 
     use super::super::answer::reason_of;
     use super::*;
+
+    fn states(shards: impl Iterator<Item = u64>) -> Vec<ShardState> {
+        let state = |number| {
+            let info = ShardInfo { shard: ShardId(number), path: Vec::new() };
+            let own = Author { site: SiteId(1), shard: ShardId(number), incarnation: Incarnation([1; 16]) };
+            ShardState::new(info, own, [0; 16])
+        };
+        shards.map(state).collect()
+    }
+
+    #[test]
+    fn pages_of_a_status_show_every_shard_once_and_read_no_more_than_they_show() {
+        // As many as the country has, in groups of which one has none.
+        let groups = [states(1..=3_000), states(0..0), states(1..=999), states(5..=2_500), states(1..=1)];
+        let all: usize = groups.iter().map(Vec::len).sum();
+        for bytes_each in [700, 10_000] {
+            let (mut seen, mut from, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let (mut page, read) = (Page::from(from), Cell::new(0));
+                let mut on_page = 0;
+                for (number, states) in groups.iter().enumerate() {
+                    let group = GroupId(number as u64);
+                    let behind = |behind: Option<ShardId>, most: usize| {
+                        let rest = states.iter().filter(|state| behind.is_none_or(|behind| state.info.shard > behind));
+                        let some: Vec<ShardState> = rest.take(most).cloned().collect();
+                        read.set(read.get() + some.len());
+                        Ok::<_, StoreError>(some)
+                    };
+                    let shown = page.take(group, behind, |state| Ok((bytes_each, (number, state.info.shard)))).unwrap();
+                    on_page += shown.len();
+                    seen.extend(shown);
+                }
+                assert!(on_page <= SHARDS_PAGE && on_page * bytes_each < SHARDS_BYTES_MAX + bytes_each, "{on_page}");
+                assert!(read.get() <= SHARDS_PAGE + groups.len(), "{} read to show {on_page}", read.get());
+                pages += 1;
+                from = page.next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (all, all));
+            let fit = SHARDS_PAGE.min(SHARDS_BYTES_MAX.div_ceil(bytes_each));
+            assert_eq!(pages, all.div_ceil(fit));
+        }
+    }
 
     #[test]
     fn nothing_changed_is_said_only_of_what_surely_did_not() {

@@ -81,7 +81,7 @@ impl Officer {
     }
 
     async fn conflicts(&self, shard: ShardId) {
-        let Ok(listed) = self.client.conflicts(&self.context, Some(shard)).await else { return };
+        let Ok(listed) = self.client.conflicts(&self.context, Some(shard), &[]).await else { return };
         let shown: BTreeSet<RecordId> =
             listed.conflicts.iter().filter_map(|conflict| conflict.record.parse().ok()).collect();
         if !shown.is_empty() {

@@ -120,7 +120,7 @@ async fn nobody_sees_what_lies_outside_their_role_and_their_unit() {
         denied(&format!("{who} exports"), exported.into_iter().collect::<Result<Vec<_>, _>>(), &mut wrong);
         let watched = client.watch(&context, Some(shard), 1).take(1).collect::<Vec<_>>().await;
         denied(&format!("{who} watches"), watched.into_iter().collect::<Result<Vec<_>, _>>(), &mut wrong);
-        let conflicts = client.conflicts(&context, Some(shard)).await;
+        let conflicts = client.conflicts(&context, Some(shard), &[]).await;
         if !conflicts.as_ref().is_ok_and(|reply| reply.conflicts.is_empty()) {
             denied(&format!("{who} lists conflicts"), conflicts, &mut wrong);
         }

@@ -63,8 +63,8 @@ async fn a_node_refuses_to_say_what_is_not_there_of_groups_that_it_does_not_run(
     unknown("a record that is nowhere", client.get(&context, RecordId([1; 16])).await.map(drop));
     unknown("find", client.find(&context, &Find::by_name("Lò Thị Pha", "2024")).await.map(drop));
     unknown("find somebody near", client.find(&context, &Find::by_name("Chảo Thị Mẩy", "2024")).await.map(drop));
-    unknown("all conflicts", client.conflicts(&context, None).await.map(drop));
-    unknown("conflicts", client.conflicts(&context, Some(elsewhere.shard)).await.map(drop));
+    unknown("all conflicts", client.conflicts(&context, None, &[]).await.map(drop));
+    unknown("conflicts", client.conflicts(&context, Some(elsewhere.shard), &[]).await.map(drop));
     unknown("edit", client.edit(&client.session(), &elsewhere.birth("A/Thị/B")).await.map(drop));
     let pages: Vec<_> = client.export(&context, Some(elsewhere.shard)).collect().await;
     unknown("export", pages.into_iter().collect::<Result<Vec<_>, _>>().map(drop));
@@ -93,7 +93,7 @@ async fn a_node_refuses_to_say_what_is_not_there_of_groups_that_it_does_not_run(
     let neighbour = country.client(&nodes, Role::Registrar, ELSEWHERE);
     let nobody = neighbour.find(&context, &Find::by_name("Vàng Thị Say", "1950")).await.unwrap();
     assert_eq!(nobody.records, Vec::new());
-    assert_eq!(neighbour.conflicts(&context, None).await.unwrap().conflicts, Vec::new());
+    assert_eq!(neighbour.conflicts(&context, None, &[]).await.unwrap().conflicts, Vec::new());
     let nowhere = neighbour.get(&context, RecordId([1; 16])).await.unwrap_err();
     assert!(matches!(nowhere, Error::Refused { code: Code::NotFound, .. }), "{nowhere}");
     let auditor = country.client(&nodes, Role::Auditor, DISTRICT);
@@ -115,7 +115,7 @@ async fn a_node_refuses_to_say_what_is_not_there_of_groups_that_it_does_not_run(
 
     // What it runs it serves.
     client.get(&context, near).await.unwrap();
-    client.conflicts(&context, Some(here.shard)).await.unwrap();
+    client.conflicts(&context, Some(here.shard), &[]).await.unwrap();
     client.edit(&client.session(), &here.birth("A/Thị/B")).await.unwrap();
     // A client of the whole site is served, whoever it asks first, and hears what is nowhere.
     for _ in 0..4 {

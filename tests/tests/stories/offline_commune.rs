@@ -52,7 +52,7 @@ async fn a_commune_without_a_line_works_on_and_nothing_is_lost() {
     assert_eq!(values(&commune.read(other).await.unwrap(), "birth_date"), ["2024-05"]);
 
     let adjudication = Context::parse("adjudication", "XD-1").unwrap();
-    let conflicts = commune.client.conflicts(&adjudication, Some(shard)).await.unwrap().conflicts;
+    let conflicts = commune.client.conflicts(&adjudication, Some(shard), &[]).await.unwrap().conflicts;
     assert_eq!(conflicts.len(), 1);
     assert_eq!(
         (conflicts[0].record.as_str(), conflicts[0].field.as_str()),
