@@ -379,10 +379,14 @@ pub enum Verb {
     /// Edits that wait for a second person, oldest first
     Pending {
         /// Only this record (r-…)
+        #[arg(conflicts_with_all = ["shard", "after"])]
         record: Option<RecordId>,
         /// Only this shard (h-…)
         #[arg(long)]
         shard: Option<ShardId>,
+        /// Goes on where a page ended, as it said
+        #[arg(long, value_parser = mark)]
+        after: Option<Mark>,
     },
     /// Confirms, as a second person, an edit that waits for one
     Confirm(standing::Judge),

@@ -314,8 +314,8 @@ impl Client {
         self.write(request, is_open, message, send).await
     }
 
-    /// The edits that wait for a second person, oldest first, and whether there are more; of one shard or of all that the caller may
-    /// see, of one record or of all.
+    /// The edits that wait for a second person, of one shard or of all that the caller may see: a page of at most 200, the oldest of them
+    /// first; `after` is empty for the first. If its `next` is not empty there may be more: ask again with it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -323,10 +323,23 @@ impl Client {
         &self,
         context: &Context,
         shard: Option<ShardId>,
-        record: Option<RecordId>,
+        after: &[u8],
     ) -> Result<v1::PendingReply, Error> {
-        let record = record.map(|record| record.to_string()).unwrap_or_default();
-        let message = v1::PendingRequest { context: context.wire(), shard: shard_text(shard), record };
+        let (context, after) = (context.wire(), after.to_vec());
+        self.ask_pending(v1::PendingRequest { context, shard: shard_text(shard), after, record: String::new() }).await
+    }
+
+    /// Those of one record.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pending_of(&self, context: &Context, record: RecordId) -> Result<Vec<v1::Entry>, Error> {
+        let (context, record) = (context.wire(), record.to_string());
+        let message = v1::PendingRequest { context, record, ..v1::PendingRequest::default() };
+        Ok(self.ask_pending(message).await?.entries)
+    }
+
+    async fn ask_pending(&self, message: v1::PendingRequest) -> Result<v1::PendingReply, Error> {
         self.read(message, |transport, request| async move { records(transport).pending(request).await }).await
     }
 

@@ -6,7 +6,7 @@ use dinhba_proto::v1;
 use serde_json::json;
 
 use super::verbs::{show_accepted, with_request};
-use super::{Desk, Failure, request, show};
+use super::{Desk, Failure, Mark, request, show};
 use crate::client::Client;
 use crate::error::Error;
 use crate::request::Context;
@@ -35,15 +35,21 @@ pub(super) async fn pending(
     context: &Context,
     desk: &mut Desk<'_>,
     (record, shard): (Option<RecordId>, Option<ShardId>),
+    after: Option<Mark>,
 ) -> Result<(), Failure> {
-    let reply = client.pending(context, shard, record).await?;
+    let reply = match record {
+        Some(record) => {
+            v1::PendingReply { entries: client.pending_of(context, record).await?, ..v1::PendingReply::default() }
+        }
+        None => client.pending(context, shard, &after.map(|mark| mark.0).unwrap_or_default()).await?,
+    };
     let entries = || reply.entries.iter().map(show::entry_json).collect::<Vec<_>>();
-    desk.show(|| show::pending(&reply.entries), || json!({ "entries": entries(), "more": reply.more }))?;
-    if reply.entries.is_empty() {
-        desk.remark("nothing waits for a second person");
-    }
-    if reply.more {
-        desk.remark("there are more: settle these first, or name a shard");
+    let next = show::hex(&reply.next);
+    desk.show(|| show::pending(&reply.entries), || json!({ "entries": entries(), "next": next }))?;
+    match (reply.entries.is_empty(), reply.next.is_empty()) {
+        (true, true) => desk.remark("nothing waits for a second person"),
+        (false, true) => {}
+        (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}")),
     }
     Ok(())
 }
@@ -95,7 +101,7 @@ async fn meant(
     (standing, digits): (Standing, &str),
 ) -> Result<v1::Entry, Failure> {
     let entries = match standing {
-        Standing::Confirmed => client.pending(context, None, Some(record)).await?.entries,
+        Standing::Confirmed => client.pending_of(context, record).await?,
         _ => client.history(context, record).await?,
     };
     let fits = |entry: &v1::Entry| match standing {

@@ -95,7 +95,9 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let edit = client::decision(context, &record, field, element, &value, &grounds)?;
             show_accepted(desk, &send(client, request, &edit).await?)?;
         }
-        Verb::Pending { record, shard } => standing::pending(client, context, desk, (record, shard)).await?,
+        Verb::Pending { record, shard, after } => {
+            standing::pending(client, context, desk, (record, shard), after).await?;
+        }
         Verb::Confirm(command) => standing::judge(client, context, desk, (Standing::Confirmed, command)).await?,
         Verb::Reject(command) => standing::judge(client, context, desk, (Standing::Rejected, command)).await?,
         Verb::Hold(command) => standing::judge(client, context, desk, (Standing::Held, command)).await?,

@@ -8,6 +8,7 @@ mod figures;
 mod pages;
 mod receipt;
 mod standing;
+mod worklist;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -64,7 +64,7 @@ impl Officer {
 
     /// Confirms or rejects something that waits for a second person; also what he wrote himself, which is refused.
     async fn settle(&self, shard: ShardId) {
-        let Ok(list) = self.client.pending(&self.context, Some(shard), None).await else { return };
+        let Ok(list) = self.client.pending(&self.context, Some(shard), &[]).await else { return };
         let Some(entry) = list.entries.get(self.pick(list.entries.len().max(1))) else { return };
         let shown: BTreeSet<&str> = list.entries.iter().map(|entry| entry.record.as_str()).collect();
         self.was_shown(Looked::Pending, &shard.to_string(), whole(shard));

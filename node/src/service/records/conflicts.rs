@@ -1,24 +1,21 @@
-//! The work list of open conflicts, in pages. What a page costs follows what it shows: of the conflicts beyond it nothing is read, and of
-//! each record on it no more than once.
-//!
-//! The list goes by group, shard and record, since what is stored goes so; the conflicts of a page are shown oldest first.
+//! The work list of open conflicts. Of each record on a page no more than one look is had.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dinhba_core::access::Action;
 use dinhba_core::command::{ConflictEntry, ConflictKey, Looked};
 use dinhba_core::encoding::{Malformed, Wire};
-use dinhba_core::ids::{GroupId, RecordId, ShardId};
+use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, corrupt, read};
 use dinhba_core::store::{StateView, StoreError};
-use dinhba_core::wire_struct;
 use dinhba_proto::v1;
 use prost::Message;
 use tonic::Status;
 
+use super::worklist::{List, Mark, Room, Walk};
 use super::{Asked, RecordsService, Verdicts, chunk};
 use crate::service::answer::{broken, denied};
 use crate::service::convert::values_to_wire;
@@ -30,38 +27,6 @@ const CONFLICTS_MAX: usize = 500;
 /// ...and their bytes as they are shown, but for the last of them: a quarter of what a message takes.
 const CONFLICTS_BYTES_MAX: usize = 1 << 20;
 
-/// What is left of a page.
-struct Room {
-    conflicts: usize,
-    bytes: usize,
-}
-
-impl Room {
-    const ALL: Room = Room { conflicts: CONFLICTS_MAX, bytes: CONFLICTS_BYTES_MAX };
-
-    fn is_used_up(&self) -> bool {
-        self.conflicts == 0 || self.bytes == 0
-    }
-}
-
-/// Where a page ended: the last conflict on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    group: GroupId,
-    shard: ShardId,
-    record: RecordId,
-    conflict: Vec<u8>,
-}
-
-wire_struct! { Mark { group, shard, record, conflict } }
-
-impl Mark {
-    /// Before everything in a group.
-    fn before(group: GroupId) -> Self {
-        Mark { group, shard: ShardId(0), record: RecordId([0; 16]), conflict: Vec::new() }
-    }
-}
-
 /// An open conflict, as it is found.
 struct Found<'a> {
     shard: ShardId,
@@ -71,61 +36,32 @@ struct Found<'a> {
     since_ms: i64,
 }
 
-/// The conflicts of a group as one caller may see them.
-struct Walk<'a> {
+/// Finds the records of conflicts that come in the order of their keys, each once.
+struct Records<'a> {
     view: &'a dyn StateView,
     keys: Keys,
-    /// What the caller may see.
-    may: &'a BTreeMap<ShardId, ShardState>,
+    kept: Option<(ShardId, RecordId, Record)>,
 }
 
-impl Walk<'_> {
-    /// The conflicts from a mark on, as `show` makes them, which says how many bytes each takes: as many as there is room for. And where
-    /// that ended, if there are more.
-    fn page<T>(
-        &self,
-        from: Option<&Mark>,
-        room: &mut Room,
-        mut show: impl FnMut(Found<'_>) -> (usize, T),
-    ) -> Result<(Vec<T>, Option<Mark>), StoreError> {
-        let (mut shown, mut last) = (Vec::new(), None);
-        let start = self.keys.shard(from.map_or(ShardId(0), |mark| mark.shard));
-        // By their entries: most shards have no conflict, and that stands there.
-        for item in self.view.scan(&start, &self.keys.shards().1) {
-            let (key, value) = item?;
-            let state = ShardState::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-            let shard = state.info.shard;
-            if state.conflicts == 0 || !self.may.contains_key(&shard) {
-                continue;
+impl<'a> Records<'a> {
+    fn new(view: &'a dyn StateView, keys: Keys) -> Self {
+        Records { view, keys, kept: None }
+    }
+
+    /// The conflict with this key and value.
+    fn found(&mut self, shard: ShardId, key: &[u8], value: &[u8]) -> Result<Found<'_>, StoreError> {
+        let entry = ConflictEntry::from_bytes(value).map_err(|error| corrupt(key, error))?;
+        let (id, conflict) = conflict_key(key)?;
+        let record = match self.kept.take().filter(|(of, kept, _)| (*of, *kept) == (shard, id)) {
+            Some((.., record)) => record,
+            None => {
+                let record_key = self.keys.record(shard, id);
+                let record: Option<Record> = read(self.view, &record_key)?;
+                record.ok_or_else(|| corrupt(&record_key, Malformed { what: "conflict: its record is missing" }))?
             }
-            let (mut start, to) = self.keys.conflicts(shard, None);
-            if let Some(mark) = from.filter(|mark| mark.shard == shard) {
-                start = [self.keys.conflict(shard, mark.record, &mark.conflict).as_slice(), &[0]].concat();
-            }
-            let mut kept: Option<(RecordId, Record)> = None;
-            for item in self.view.scan(&start, &to) {
-                if room.is_used_up() {
-                    let last = last.unwrap_or_else(|| from.cloned().unwrap_or_else(|| Mark::before(self.keys.0)));
-                    return Ok((shown, Some(last)));
-                }
-                let (key, value) = item?;
-                let entry = ConflictEntry::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
-                let (id, conflict) = conflict_key(&key)?;
-                if kept.as_ref().is_none_or(|(kept, _)| *kept != id) {
-                    let record_key = self.keys.record(shard, id);
-                    let record: Option<Record> = read(self.view, &record_key)?;
-                    let missing = || corrupt(&record_key, Malformed { what: "conflict: its record is missing" });
-                    kept = Some((id, record.ok_or_else(missing)?));
-                }
-                let Some((_, record)) = &kept else { continue };
-                last = Some(Mark { group: self.keys.0, shard, record: id, conflict: suffix(&key, 16).to_vec() });
-                let (bytes, one) = show(Found { shard, id, record, conflict, since_ms: entry.since_ms });
-                room.conflicts -= 1;
-                room.bytes = room.bytes.saturating_sub(bytes);
-                shown.push(one);
-            }
-        }
-        Ok((shown, None))
+        };
+        let (.., record) = self.kept.insert((shard, id, record));
+        Ok(Found { shard, id, record, conflict, since_ms: entry.since_ms })
     }
 }
 
@@ -150,7 +86,8 @@ impl RecordsService {
         }
         let (index_key, question) = (self.index_key(), marks::asked("conflicts", &request.shard));
         let from: Option<Mark> = marks::open(&request.after, &question, &index_key)?;
-        let (mut conflicts, mut verdicts, mut next, mut room) = (Vec::new(), Verdicts::default(), None, Room::ALL);
+        let (mut conflicts, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
+        let mut room = Room { entries: CONFLICTS_MAX, bytes: CONFLICTS_BYTES_MAX };
         let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
         for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
             if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
@@ -169,7 +106,11 @@ impl RecordsService {
                 (conflict.encoded_len(), (at, conflict))
             };
             let keys = hosted.keys();
-            let page = hosted.look(|view| Walk { view, keys, may: &may }.page(from, &mut room, show));
+            let page = hosted.look(|view| {
+                let mut records = Records::new(view, keys);
+                let walk = Walk { list: List::Conflicts, view, keys, may: &may };
+                walk.page(from, &mut room, |shard, key, value| Ok(show(records.found(shard, key, value)?)))
+            });
             let (listed, end) = page.map_err(|error| broken(&error))?;
             let shown: BTreeSet<(ShardId, RecordId)> = listed.iter().map(|(at, _)| *at).collect();
             let shown: Vec<_> = shown.into_iter().collect();
@@ -213,11 +154,12 @@ impl RecordsService {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use dinhba_core::command::ShardInfo;
     use dinhba_core::edit::Author;
-    use dinhba_core::ids::{Incarnation, SiteId};
+    use dinhba_core::ids::{GroupId, Incarnation, SiteId};
     use dinhba_core::schema::RecordKind;
     use dinhba_core::store::{Batch, Scan, StateEngine};
 
@@ -278,6 +220,17 @@ mod tests {
         (10, (found.shard.0, found.id.0[0], found.conflict.to_bytes()))
     }
 
+    fn page(
+        view: &dyn StateView,
+        may: &BTreeMap<ShardId, ShardState>,
+        from: Option<&Mark>,
+        room: &mut Room,
+    ) -> (Vec<Name>, Option<Mark>) {
+        let (keys, mut records) = (Keys(GROUP), Records::new(view, Keys(GROUP)));
+        let walk = Walk { list: List::Conflicts, view, keys, may };
+        walk.page(from, room, |shard, key, value| Ok(name(records.found(shard, key, value)?))).unwrap()
+    }
+
     #[test]
     fn pages_show_every_conflict_once_and_end_where_their_bounds_say() {
         let (state, may) = state(10);
@@ -286,8 +239,7 @@ mod tests {
         {
             let (mut seen, mut from, mut pages) = (Vec::new(), None, 0);
             loop {
-                let walk = Walk { view: &state, keys: Keys(GROUP), may: &may };
-                let (page, next) = walk.page(from.as_ref(), &mut Room { conflicts, bytes }, name).unwrap();
+                let (page, next) = page(&state, &may, from.as_ref(), &mut Room { entries: conflicts, bytes });
                 assert!(page.len() <= page_max && !page.is_empty(), "{} on a page", page.len());
                 seen.extend(page);
                 pages += 1;
@@ -305,12 +257,11 @@ mod tests {
     fn what_the_caller_may_not_see_is_on_no_page_and_in_no_mark() {
         let (state, mut may) = state(3);
         may.retain(|shard, _| *shard != ShardId(3));
-        let walk = Walk { view: &state, keys: Keys(GROUP), may: &may };
-        let (page, next) = walk.page(None, &mut Room { conflicts: 9, ..Room::ALL }, name).unwrap();
-        assert!(page.len() == 9 && page.iter().all(|(shard, ..)| *shard == 1));
-        let mut room = Room::ALL;
-        let (page, next) = walk.page(next.as_ref(), &mut room, name).unwrap();
-        assert!(page.len() == 9 && page.iter().all(|(shard, ..)| *shard == 4) && next.is_none());
+        let (first, next) = page(&state, &may, None, &mut Room { entries: 9, bytes: 10_000 });
+        assert!(first.len() == 9 && first.iter().all(|(shard, ..)| *shard == 1));
+        let mut room = Room { entries: 500, bytes: 10_000 };
+        let (second, next) = page(&state, &may, next.as_ref(), &mut room);
+        assert!(second.len() == 9 && second.iter().all(|(shard, ..)| *shard == 4) && next.is_none());
     }
 
     #[test]
@@ -319,8 +270,7 @@ mod tests {
             let (state, may) = state(records);
             let view =
                 Counted { view: state.snapshot().unwrap(), looks: AtomicUsize::new(0), entries: AtomicUsize::new(0) };
-            let walk = Walk { view: &view, keys: Keys(GROUP), may: &may };
-            let (page, _) = walk.page(None, &mut Room { conflicts: 30, ..Room::ALL }, name).unwrap();
+            let (page, _) = page(&view, &may, None, &mut Room { entries: 30, bytes: 10_000 });
             let (looks, entries) = (view.looks.into_inner(), view.entries.into_inner());
             assert_eq!((page.len(), looks), (30, 10), "each record once");
             assert!(entries <= 30 + 1 + 2, "{entries} entries, whatever there are of {records} records");

@@ -1,31 +1,35 @@
 //! How edits stand: what officers say of them, and the list of those that wait for a second person.
 
+use std::collections::BTreeSet;
+
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Command, EditCommand, Looked, PartDraft, PendingEntry};
 use dinhba_core::edit::{Change, Dot, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, ShardId};
-use dinhba_core::registry::{ToJudge, pending_of, place_named, read_range, to_judge};
+use dinhba_core::registry::{ShardState, StoredEdit, ToJudge, corrupt, pending_of, place_named, read, to_judge};
 use dinhba_core::standing::{Standing, standing_field};
+use dinhba_core::store::{StateView, StoreError};
 use dinhba_proto::v1;
-use prost::Message;
 use tonic::Status;
 
-use super::{Asked, CONFLICTS_BYTES_MAX, RecordsService, Verdicts, that_fit};
+use super::worklist::{List, Mark, Room, Walk};
+use super::{Asked, Place, RecordsService, Verdicts};
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::runtime;
 use crate::service::answer::{Problem, broken, denied, invalid, not_accepted, not_found, wrong};
 use crate::service::convert::{grounds_change, request_from_wire, shard_named};
-use crate::service::{Caller, all_groups_here, context_from_wire, id, keep};
+use crate::service::{Caller, all_groups_here, context_from_wire, id, keep, marks};
 
-/// Edits in one list of what waits: a morning's work.
+/// Edits in one page of what waits: a morning's work...
 const PENDING_MAX: usize = 200;
 
-/// An edit that waits for a second person, and where it is.
-struct Waiting<'h> {
-    since_ms: i64,
-    hosted: &'h Hosted,
+/// ...and their bytes as they are shown, but for the last of them: a quarter of what a message takes.
+const PENDING_BYTES_MAX: usize = 1 << 20;
+
+/// An edit that waits for a second person, and where it lies.
+struct Waiting {
     shard: ShardId,
     record: RecordId,
     place: Dot,
@@ -116,66 +120,103 @@ impl RecordsService {
         look()
     }
 
-    /// What waits for a second person, as far as the caller may see it. Each record that is shown is in the access log before.
+    /// A page of what waits for a second person, as far as the caller may see it. Each record that is shown is in the access log
+    /// before it leaves.
     pub(super) async fn pending_for(
         &self,
         caller: &Caller,
         request: &v1::PendingRequest,
     ) -> Result<v1::PendingReply, Status> {
+        if !request.record.is_empty() {
+            return self.pending_of(caller, id("record", &request.record)?).await;
+        }
         let only = if request.shard.is_empty() { None } else { Some(id::<ShardId>("shard", &request.shard)?) };
-        let of = if request.record.is_empty() { None } else { Some(id::<RecordId>("record", &request.record)?) };
         match only {
             Some(shard) => drop(self.place_of(shard).await?),
             None => all_groups_here(&self.0).await?,
         }
-        let (mut waiting, mut verdicts) = (Vec::new(), Verdicts::default());
-        let wanted = |shard: &_| is_wanted(shard, only);
+        let (index_key, question) = (self.index_key(), marks::asked("pending", &request.shard));
+        let from: Option<Mark> = marks::open(&request.after, &question, &index_key)?;
+        let (mut entries, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
+        let mut room = Room { entries: PENDING_MAX, bytes: PENDING_BYTES_MAX };
+        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
         for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
-            let subject = of.map_or([0; 16], |record| record.0);
-            if verdicts.may(self.log_or_denial(caller, Looked::Pending, hosted, only, subject).await?) {
-                for shard in may.keys() {
-                    waiting.extend(waiting_in(hosted, *shard, of)?);
-                }
+            if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
+                continue;
+            }
+            if room.is_used_up() {
+                next = Some(Mark::before(hosted.id()));
+                break;
+            }
+            if !verdicts.may(self.log_or_denial(caller, Looked::Pending, hosted, only, [0; 16]).await?) {
+                continue;
+            }
+            let from = from.as_ref().filter(|mark| mark.group == hosted.id());
+            let keys = hosted.keys();
+            let page = hosted.look(|view| {
+                let walk = Walk { list: List::Pending, view, keys, may: &may };
+                walk.page(from, &mut room, |shard, key, value| {
+                    let waiting = waiting(view, hosted, shard, (key, value))?;
+                    let stored = read::<StoredEdit>(view, &keys.edit(shard, &waiting.place))?;
+                    Ok((stored.map_or(0, |stored| 4 * stored.bytes.len()), waiting))
+                })
+            });
+            let (found, end) = page.map_err(|error| broken(&error))?;
+            entries.extend(self.shown(caller, hosted, found).await?);
+            if end.is_some() {
+                next = end;
+                break;
             }
         }
         verdicts.refuse_who_may_look_nowhere()?;
-        waiting.sort_by_key(|waiting| waiting.since_ms);
-        let count = waiting.len();
-        waiting.truncate(PENDING_MAX);
-        let mut entries = Vec::with_capacity(waiting.len());
-        for Waiting { hosted, shard, record, place, .. } in &waiting {
+        entries.sort_by_key(|entry| entry.received_ms);
+        let next = next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default();
+        Ok(v1::PendingReply { entries, next })
+    }
+
+    /// What of one record waits: a look into its history.
+    async fn pending_of(&self, caller: &Caller, record: RecordId) -> Result<v1::PendingReply, Status> {
+        let Place { hosted, shard } = self.find_logged(caller, Looked::History, record).await?;
+        let shard = shard.info.shard;
+        let found = hosted.look(|view| {
+            let (from, to) = hosted.keys().all_pending(shard, Some(record));
+            let all = view.scan(&from, &to).take(PENDING_MAX).map(|item| {
+                let (key, value) = item?;
+                waiting(view, hosted, shard, (&key, &value))
+            });
+            all.collect::<Result<Vec<Waiting>, _>>()
+        });
+        let places: Vec<Dot> =
+            found.map_err(|error| broken(&error))?.into_iter().map(|waiting| waiting.place).collect();
+        let entries = self.entries(hosted, shard, (&places, Some(record)))?;
+        Ok(v1::PendingReply { entries, next: Vec::new() })
+    }
+
+    /// These edits, once the looks at their records are in the access log.
+    async fn shown(&self, caller: &Caller, hosted: &Hosted, found: Vec<Waiting>) -> Result<Vec<v1::Entry>, Status> {
+        let shown: BTreeSet<(ShardId, RecordId)> =
+            found.iter().map(|waiting| (waiting.shard, waiting.record)).collect();
+        let shown: Vec<_> = shown.into_iter().collect();
+        if self.log_shown(caller, hosted, &shown).await?.contains(&false) {
+            return Err(denied("the caller's claims do not reach there; the attempt is logged"));
+        }
+        let mut entries = Vec::with_capacity(found.len());
+        for Waiting { shard, record, place } in &found {
             entries.extend(self.entries(hosted, *shard, (std::slice::from_ref(place), Some(*record)))?);
         }
-        entries.truncate(that_fit(entries.iter().map(Message::encoded_len), CONFLICTS_BYTES_MAX));
-        waiting.truncate(entries.len());
-        for hosted in self.0.hosted() {
-            let here = waiting.iter().filter(|waiting| waiting.hosted.id() == hosted.id());
-            let mut shown: Vec<(ShardId, RecordId)> = here.map(|waiting| (waiting.shard, waiting.record)).collect();
-            shown.sort_unstable();
-            shown.dedup();
-            if self.log_shown(caller, hosted, &shown).await?.contains(&false) {
-                return Err(denied("the caller's claims do not reach there; the attempt is logged"));
-            }
-        }
-        let more = entries.len() < count;
-        Ok(v1::PendingReply { entries, more })
+        Ok(entries)
     }
 }
 
-fn is_wanted(shard: &dinhba_core::registry::ShardState, only: Option<ShardId>) -> bool {
-    !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard)
-}
-
-/// What waits in a shard, or of one of its records.
-fn waiting_in(hosted: &Hosted, shard: ShardId, of: Option<RecordId>) -> Result<Vec<Waiting<'_>>, Status> {
-    let found = hosted.look(|view| {
-        let mut found = Vec::new();
-        for (key, entry) in read_range::<PendingEntry>(view, hosted.keys().all_pending(shard, of))? {
-            let (record, name) = pending_of(&key)?;
-            let place = place_named(view, &hosted.context, shard, entry.author, &name)?;
-            found.push(Waiting { since_ms: entry.since_ms, hosted, shard, record, place });
-        }
-        Ok(found)
-    });
-    found.map_err(|error| broken(&error))
+/// The edit that waits, by its key and value in the list.
+fn waiting(
+    view: &dyn StateView,
+    hosted: &Hosted,
+    shard: ShardId,
+    (key, value): (&[u8], &[u8]),
+) -> Result<Waiting, StoreError> {
+    let entry = PendingEntry::from_bytes(value).map_err(|error| corrupt(key, error))?;
+    let (record, name) = pending_of(key)?;
+    let place = place_named(view, &hosted.context, shard, entry.author, &name)?;
+    Ok(Waiting { shard, record, place })
 }
