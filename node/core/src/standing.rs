@@ -97,9 +97,9 @@ pub fn standing_key(hash: &Hash) -> Vec<u8> {
 }
 
 /// Whether changes are pending until a second person confirms them. It depends on what they say and not on what their author calls
-/// them, so that no site can leave the second person out. `is_first` says whether they make the record.
+/// them, so that no site can leave the second person out. `makes_it` says whether they make the record.
 #[must_use]
-pub fn needs_second(kind: EditKind, is_first: bool, changes: &[Change]) -> bool {
+pub fn needs_second(kind: EditKind, changes: &[Change], makes_it: impl FnOnce() -> bool) -> bool {
     let needs = |change: &Change| {
         // Who decides between several values puts none of his own in their place unseen.
         let is_decided = kind == EditKind::Decision && change.overwrites.len() > 1;
@@ -111,7 +111,7 @@ pub fn needs_second(kind: EditKind, is_first: bool, changes: &[Change]) -> bool 
     };
     match kind {
         EditKind::Proposal => true,
-        EditKind::Change | EditKind::Decision => !is_first && changes.iter().any(needs),
+        EditKind::Change | EditKind::Decision => changes.iter().any(needs) && !makes_it(),
         _ => false,
     }
 }
@@ -121,8 +121,9 @@ impl Edit {
     #[must_use]
     pub fn needs_second(&self) -> bool {
         let header = &self.header;
-        let makes_it = || header.record == RecordId::derive(header.origin.request, header.part);
-        needs_second(header.kind, header.kind != EditKind::Proposal && makes_it(), &self.changes)
+        needs_second(header.kind, &self.changes, || {
+            header.record == RecordId::derive(header.origin.request, header.part)
+        })
     }
 
     /// What it says of how another edit stands, if that is what it says.

@@ -130,7 +130,7 @@ fn make(
     mut command: EditCommand,
     filed: Option<&Filed>,
 ) -> Result<Answer, StoreError> {
-    let needs = |part: &PartDraft| needs_second(command.kind, part.create, &part.changes);
+    let needs = |part: &PartDraft| needs_second(command.kind, &part.changes, || part.create);
     if command.kind == EditKind::Change && command.parts.iter().any(needs) {
         // All of it, since a command is taken as a whole or not at all.
         command.kind = EditKind::Proposal;
@@ -497,7 +497,7 @@ fn check_against_state(
         // What it makes of the record, all of its edits say together; and nobody is kept from saying it.
         return Ok(Ok(None));
     }
-    let waits = needs_second(command.kind, part.create, &part.changes).then_some(dot.actor);
+    let waits = needs_second(command.kind, &part.changes, || part.create).then_some(dot.actor);
     let kinds = Kinds { edit: command.kind, record: part.record_kind, waits };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
     let transition = Transition::by_edit(tx.context, level, old, kinds, &weight, write);
