@@ -140,6 +140,7 @@ const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_
 const CROWDED: &str = include_str!("../scenarios/crowded_counter.toml");
 const STOLEN_KEY: &str = include_str!("../scenarios/stolen_key.toml");
 const HOSTILE: &str = include_str!("../scenarios/hostile_callers.toml");
+const ASKED_AGAIN: &str = include_str!("../scenarios/asked_again_after_a_restore.toml");
 const NEW_SITES: &str = include_str!("../scenarios/sites_come_and_move.toml");
 const REVOKED_KEY: &str = include_str!("../scenarios/revoked_key.toml");
 
@@ -327,8 +328,18 @@ pub const ALL: &[Mutant] = &[
     ),
     thieves("unbounded-lives", "A site has as many lives as somebody with its key says.", &[BoundsHold]),
     thieves("unbounded-shares", "A site writes as much into a record as somebody with its key says.", &[BoundsHold]),
-    random("one-person-confirms", "Whoever wrote an edit of grave consequence may confirm it himself.", &[NothingLost]),
-    random("twins-stand-twice", "A request that a restored site took twice counts twice.", &[NothingLost]),
+    Mutant {
+        name: "one-person-confirms",
+        breaks: "Whoever wrote an edit of grave consequence may confirm it himself.",
+        promises: &[NothingLost],
+        needs: Some(ASKED_AGAIN),
+    },
+    Mutant {
+        name: "twins-stand-twice",
+        breaks: "A request that a restored site took twice counts twice.",
+        promises: &[NothingLost],
+        needs: Some(ASKED_AGAIN),
+    },
     thieves("figures-keep-what-is-set-aside", "What is set aside goes on counting in the figures.", &[DigestsTrue]),
     thieves(
         "take-half-commands",

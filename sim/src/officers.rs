@@ -5,6 +5,7 @@
 //! write the directory and no records of people, in `sites`.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dinhba_client::event::EventBuilder;
@@ -118,8 +119,8 @@ fn staff(country: Country, oracle: Oracle, place: usize, plan: Plan, person: End
     } else {
         plan.works_on(&country.scenario().tree).iter().map(|commune| country.shard(commune)).collect()
     };
-    let (session, subject) = (client.session(), country.subject(person));
-    Officer { country, oracle, place, plan, site, subject, client, second, context, shards, session, began }
+    let (session, subject, filed) = (client.session(), country.subject(person), Mutex::default());
+    Officer { country, oracle, place, plan, site, subject, client, second, context, shards, session, filed, began }
 }
 
 pub(crate) struct Officer {
@@ -136,6 +137,8 @@ pub(crate) struct Officer {
     context: Context,
     shards: Vec<ShardId>,
     session: Session,
+    /// What he filed last and was told is accepted, to be filed again one day.
+    filed: Mutex<Option<(RequestId, EventBuilder)>>,
     began: Instant,
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::edit::{Dot, Edit, EditKind};
-use dinhba_core::ids::{Hash, RequestId, SiteId};
+use dinhba_core::ids::{EvidenceId, Hash, RequestId, SiteId};
 use dinhba_core::registry::Poison;
 use dinhba_core::standing::{Standing, standing_key};
 
@@ -65,7 +65,7 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
         let own = &edit.header.origin.claims;
         let is_own = target.is_some_and(|target| {
             let other = &target.header.origin.claims;
-            other.subject == own.subject || other.evidence == own.evidence
+            other.subject == own.subject || (other.evidence == own.evidence && own.evidence != EvidenceId::default())
         });
         if settles && is_own {
             found.push(format!("edit {hash} settles what its own author wrote"));

@@ -2,6 +2,7 @@
 //! log is applied, so each is sent again and again with what was seen at its first time, and once more when it is answered.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
 use dinhba_client::{Accepted, Error};
@@ -22,7 +23,8 @@ fn day(text: &str) -> PartialDate {
 
 impl Officer {
     pub(super) async fn file_event(&self, shard: ShardId, known: &[RecordId]) {
-        match self.pick(5) {
+        match self.pick(6) {
+            5 => self.file_again().await,
             0 => self.file_birth(shard, known).await,
             1 => self.file_marriage(known).await,
             2 => self.file_death(known).await,
@@ -110,16 +112,24 @@ impl Officer {
     /// Files an event, and what was accepted once more: it is told the same.
     async fn file(&self, request: RequestId, event: &EventBuilder, shard: ShardId, work: &'static str) -> Became {
         let became = self.send(request, Sent::Event(event), shard, work).await;
-        if let Became::Accepted = became
-            && self.pick(4) == 0
-        {
-            let again = self.client.file_as(request, event).await;
-            if let Some(told) = self.is_wrong_again(request, again) {
-                let text = format!("{request} was filed again, and told to be {told}");
-                self.oracle.ledger().contradictions.push(text);
+        if let Became::Accepted = became {
+            *self.filed.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, event.clone()));
+            if self.pick(4) == 0 {
+                self.file_again().await;
             }
         }
         became
+    }
+
+    /// Files once more what was accepted last; perhaps long ago, and by a disk that is another one now.
+    async fn file_again(&self) {
+        let filed = self.filed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((request, event)) = filed else { return };
+        let again = self.client.file_as(request, &event).await;
+        if let Some(told) = self.is_wrong_again(request, again) {
+            let text = format!("{request} was filed again, and told to be {told}");
+            self.oracle.ledger().contradictions.push(text);
+        }
     }
 
     /// What is wrong with an answer to an accepted event that was filed again.
@@ -129,8 +139,8 @@ impl Officer {
         let forgets = self.country.was_stolen(self.site) || !ledger.losses.is_empty();
         let hash = ledger.told.get(&request).map(|told| told.hash);
         match again {
-            Err(Error::Stale(_)) => Some("stale"),
             _ if forgets => None,
+            Err(Error::Stale(_)) => Some("stale"),
             Ok(again) if !again.replayed => Some("accepted as a new one"),
             Ok(again) if hash.is_none_or(|hash| hash.0[..] != again.receipt.hash[..]) => Some("another edit"),
             Err(Error::Refused { code: Code::AlreadyExists, .. }) => Some("another request"),

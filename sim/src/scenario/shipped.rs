@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 22] = [
+pub const SHIPPED: [(&str, &str); 23] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -14,6 +14,7 @@ pub const SHIPPED: [(&str, &str); 22] = [
     ("isolated_leader", include_str!("../../scenarios/isolated_leader.toml")),
     ("back_behind_its_site", include_str!("../../scenarios/back_behind_its_site.toml")),
     ("session_over_a_restore", include_str!("../../scenarios/session_over_a_restore.toml")),
+    ("asked_again_after_a_restore", include_str!("../../scenarios/asked_again_after_a_restore.toml")),
     ("rotten_snapshots", include_str!("../../scenarios/rotten_snapshots.toml")),
     ("rotten_beyond_itself", include_str!("../../scenarios/rotten_beyond_itself.toml")),
     ("broken_while_joining", include_str!("../../scenarios/broken_while_joining.toml")),
