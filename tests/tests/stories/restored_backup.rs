@@ -98,7 +98,8 @@ async fn a_restored_commune_takes_back_what_the_district_has_and_keeps_what_it_d
     let context = officer.context.clone();
     for client in [&officer.client, &district.client] {
         let history = client.history(&context, taken_again.records[0]).await.unwrap();
-        assert_eq!(history.iter().filter(|entry| entry.event == twice[0].event).count(), 1, "{history:?}");
+        let shown = history.iter().filter(|entry| entry.request == twice[0].request).count();
+        assert_eq!(shown, 1, "{history:?}");
     }
     assert_eq!(agree(&country, &[DISTRICT, COMMUNE], shard).await.edits, merged.edits);
     // And it goes on working.

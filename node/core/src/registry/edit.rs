@@ -130,11 +130,6 @@ fn make(
     mut command: EditCommand,
     filed: Option<&Filed>,
 ) -> Result<Answer, StoreError> {
-    let needs = |part: &PartDraft| needs_second(command.kind, &part.changes, || part.create);
-    if command.kind == EditKind::Change && command.parts.iter().any(needs) {
-        // All of it, since a command is taken as a whole or not at all.
-        command.kind = EditKind::Proposal;
-    }
     // Of a caller with a certificate the door has made sure; a node of a newer version may have proposed it.
     if !level::has(group.level, command.origin.purpose.since()) {
         let text = format!("no such purpose at feature level {}: give another one, or raise the level", group.level);
@@ -148,6 +143,11 @@ fn make(
     }
     if let Some(text) = misplaced(&shard.info, &command.parts) {
         return Ok(Answer::refused(RefusalCode::Invalid, text));
+    }
+    let needs = |part: &PartDraft| needs_second(command.kind, &part.changes, || part.create);
+    if command.kind == EditKind::Change && command.parts.iter().any(needs) {
+        // All of it, since a command is taken as a whole or not at all.
+        command.kind = EditKind::Proposal;
     }
     let says_standing = command.parts.iter().flat_map(|part| &part.changes).any(|change| is_standing(change.field));
     if says_standing && let Some(answer) = check_said(tx, &shard, &command)? {
@@ -365,7 +365,8 @@ pub fn check_form(
         let text = "a decision needs its grounds: say why this value is right".to_owned();
         found(FormPlace::Grounds, RefusalCode::Invalid, text);
     }
-    if kind == EditKind::Change && !is_event && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
+    let is_plain = matches!(kind, EditKind::Change | EditKind::Proposal) && !is_event;
+    if is_plain && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
         let text =
             format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
         found(FormPlace::Grounds, RefusalCode::Level, text);
@@ -661,7 +662,7 @@ fn number(
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
-        let is_plain = command.kind == EditKind::Change && filed.is_none();
+        let is_plain = matches!(command.kind, EditKind::Change | EditKind::Proposal) && filed.is_none();
         let level = if is_plain && has_grounds { LEVEL_GROUNDS } else { LEVEL_FIRST };
         let form = filed
             .filter(|_| part == 0)
