@@ -741,7 +741,14 @@ fn number(
     }
     for ((edit, bytes, hash), transition) in edits.into_iter().zip(transitions) {
         let dot = Dot { actor: author, counter: edit.header.number };
+        let takes_all = transition.as_ref().is_some_and(Transition::takes_all);
+        let name = dot.clone();
         enter(tx, shard, Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition }, now_ms)?;
+        if takes_all {
+            // What is held is not seen, and yet another value stands in its place.
+            let record = tx.record(shard.info.shard, edit.header.record)?;
+            pending |= record.is_some_and(|(record, _)| record.pending().contains_key(&name));
+        }
     }
     sometimes("a conflict is decided", command.kind == EditKind::Decision);
     tx.put_shard(shard);
