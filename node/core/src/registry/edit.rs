@@ -503,6 +503,10 @@ fn check_against_state(
         // What it makes of the record, all of its edits say together; and nobody is kept from saying it.
         return Ok(Ok(None));
     }
+    // Somebody claims to have replaced it before it was written: who of the two has seen the other, all edits say together.
+    if current.awaits(|| dot.clone()) {
+        return Ok(Ok(None));
+    }
     let waits = needs_second(command.kind, &part.changes, || part.create).then_some(dot.actor);
     let kinds = Kinds { edit: command.kind, record: part.record_kind, waits };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);

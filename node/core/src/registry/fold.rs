@@ -183,7 +183,13 @@ pub(crate) fn enter(
         Some(other) => rename(tx, shard, other, header.record, now_ms)?,
         None => false,
     };
-    let is_awaited = || old.as_ref().is_some_and(|(record, _)| record.awaits(|| alias(&dot, &hash)));
+    // What was replaced before it came may claim to replace that in turn.
+    let replaces = edit.changes.iter().any(|change| !change.overwrites.is_empty());
+    let is_awaited = || {
+        let awaits =
+            |record: &Record| record.awaits(|| alias(&dot, &hash)) || (replaces && record.awaits(|| dot.clone()));
+        old.as_ref().is_some_and(|(record, _)| awaits(record))
+    };
     let is_apart = match poison {
         Some(Poison::Flood) => is_apart_by_name,
         // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.

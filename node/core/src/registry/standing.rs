@@ -67,7 +67,7 @@ pub(super) fn judge(
     }
     let by_key: BTreeMap<Vec<u8>, usize> =
         held.iter().enumerate().map(|(at, held)| (standing_key(&held.hash), at)).collect();
-    let (mut said, mut of_nobody) = (Record::new(RecordKind::Person), Vec::new());
+    let (mut said, mut words, mut of_nobody) = (Record::new(RecordKind::Person), Vec::new(), Vec::new());
     for at in 0..held.len() {
         if held[at].poison.is_some() || judged.aside[at].is_some() {
             continue;
@@ -90,8 +90,10 @@ pub(super) fn judge(
         for change in held[at].edit.changes.iter_mut().filter(|change| is_standing(change.field)) {
             (change.field, change.element) = (field, element.clone());
         }
-        said.apply(Write::of(&held[at].edit, names[at].clone()));
+        words.push(at);
     }
+    untie(held, names, &words);
+    words.into_iter().for_each(|at| said.apply(Write::of(&held[at].edit, names[at].clone())));
     // Of these the record will not tell when their edit comes, and then some of them may be void.
     judged.takes_all |= of_nobody.iter().any(|key| said.values(key).is_empty());
     let counts_by_itself = |judged: &Judged, at: usize| {
@@ -124,7 +126,53 @@ pub(super) fn judge(
             || (!makes_it && edit.changes.iter().any(is_over_gone));
         judged.is_pending[at] = needs_second && !is_confirmed(said.standing(hash));
     }
+    let is_folded = |at: &usize| {
+        held[*at].poison.is_none() && judged.aside[*at].is_none() && held[*at].edit.standing_change().is_none()
+    };
+    let folded: Vec<usize> = (0..held.len()).filter(is_folded).collect();
+    untie(held, names, &folded);
     Ok(judged)
+}
+
+/// Of edits that claim to replace each other, none has seen all others: then none replaces one of these, so that no value goes without
+/// one in its place. It takes two lives of a changed program, or one that names what another author will write next. What only lies on
+/// a way from some such to others is taken for one of them. Linear in the edits.
+fn untie(held: &mut [Held], names: &[Dot], folded: &[usize]) {
+    let by_name: BTreeMap<&Dot, usize> = folded.iter().enumerate().map(|(node, at)| (&names[*at], node)).collect();
+    let (mut to, mut from) = (vec![Vec::new(); folded.len()], vec![Vec::new(); folded.len()]);
+    for (node, at) in folded.iter().enumerate() {
+        for dot in held[*at].edit.changes.iter().flat_map(|change| &change.overwrites) {
+            let is_later = dot.actor == names[*at].actor && dot.counter >= names[*at].counter;
+            if let Some(other) = by_name.get(dot).filter(|_| !is_later) {
+                to[node].push(*other);
+                from[*other].push(node);
+            }
+        }
+    }
+    let mut left: Vec<(usize, usize)> = to.iter().zip(&from).map(|(to, from)| (to.len(), from.len())).collect();
+    let mut is_tied = vec![true; folded.len()];
+    let mut loose: Vec<usize> = (0..folded.len()).filter(|node| left[*node].0 == 0 || left[*node].1 == 0).collect();
+    while let Some(node) = loose.pop() {
+        if !std::mem::replace(&mut is_tied[node], false) {
+            continue;
+        }
+        for other in &to[node] {
+            left[*other].1 -= 1;
+            loose.extend((left[*other].1 == 0).then_some(*other));
+        }
+        for other in &from[node] {
+            left[*other].0 -= 1;
+            loose.extend((left[*other].0 == 0).then_some(*other));
+        }
+    }
+    if !sometimes("edits claim to replace each other", is_tied.contains(&true)) {
+        return;
+    }
+    for (at, _) in folded.iter().zip(&is_tied).filter(|(_, is_tied)| **is_tied) {
+        for change in &mut held[*at].edit.changes {
+            change.overwrites.retain(|dot| by_name.get(dot).is_none_or(|other| !is_tied[*other]));
+        }
+    }
 }
 
 /// Lets the acceptance that counts replace what its twin replaced, so that nothing of that comes back.

@@ -475,3 +475,43 @@ fn what_is_said_of_a_person_as_of_a_household_is_replaced_like_any() {
     accepted(says(&mut district, (person("le.chi", 2), request(2, 1)), (lan, &edit), Standing::Rejected));
     assert_eq!(shown(&district.record(lan), field::BIRTH_DATE), ["1990-03-08"], "a word that nobody could replace");
 }
+
+#[test]
+fn two_lives_that_replace_each_other_take_no_value_away() {
+    let lan = RecordId::derive(request(1, 1), 0);
+    let (mut one, mut two) = (Chain::of(THIEF, 1), Chain::of(THIEF, 2));
+    let mut honest = Office::new(2);
+    assert_eq!(born(&mut honest), lan);
+    let mut seen = honest.record(lan).dots(&(field::BIRTH_DATE, vec![]));
+    seen.push(Dot { actor: two.author.id(), counter: 1 });
+    seen.sort();
+    let who = |at| (person("tran.binh", 8), request(8, at));
+    one.write(who(1), EditKind::Change, vec![(lan, vec![change(field::BIRTH_DATE, "1970-01-01", seen)])]);
+    let back = vec![one.dot()];
+    two.write(who(2), EditKind::Change, vec![(lan, vec![change(field::BIRTH_DATE, "1970-01-02", back)])]);
+    let states = [[&one, &two], [&two, &one]].map(|order| {
+        let mut district = honest.clone();
+        order.into_iter().for_each(|chain| take(&mut district, &chain.all));
+        assert_eq!(shown(&district.record(lan), field::BIRTH_DATE).len(), 2, "nothing is left of what was there");
+        assert_eq!((district.shard().pending, district.shard().conflicts), (2, 1));
+        district.shard().state_digest
+    });
+    assert_eq!(states[0], states[1]);
+}
+
+#[test]
+fn who_names_what_another_site_will_write_next_does_not_take_it_away() {
+    let mut district = Office::new(2);
+    let lan = born(&mut district);
+    let own = district.record(lan).dots(&(field::BIRTH_DATE, vec![])).remove(0);
+    let mut thief = Chain::of(THIEF, 1);
+    let next = Dot { actor: own.actor, counter: own.counter + 1 };
+    let note = change(field::NOTE, "a lie", vec![next]);
+    thief.write((person("tran.binh", 8), request(8, 1)), EditKind::Change, vec![(lan, vec![note])]);
+    take(&mut district, &thief.all);
+    accepted(district.set(request(1, 9), lan, field::NOTE, "the truth"));
+    assert!(shown(&district.record(lan), field::NOTE).contains(&"the truth".to_owned()), "it was acknowledged");
+    let mut other = Office::new(3);
+    other.merge(district.site, district.stream(), 6);
+    assert_eq!(other.shard().state_digest, district.shard().state_digest);
+}
