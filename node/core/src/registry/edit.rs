@@ -549,7 +549,7 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
         }
         let is_own = !is_other(&command.origin.claims, &header.origin.claims);
         if settles(command.kind, change) && is_own && !is_armed("one-person-confirms") {
-            let text = "a second person must say so, with a certificate of her own: you wrote this edit";
+            let text = "a second person must say so, with a certificate of her own: this edit was written under your name, or with your certificate";
             return Ok(Some(Answer::refused(RefusalCode::Denied, text)));
         }
         if edit.standing_change().is_some() {
