@@ -14,12 +14,12 @@
 //! The bytes: most fields of a record were written by few edits, so these are named once and each value points to its own.
 //!
 //! ```text
-//! record = kind shares clock edits fields awaited pending twins
+//! record = kind shares clock edits fields awaited pending takes_all
 //! edits  = count (dot received)*                          rising; each is pointed to
 //! fields = count (field element count (place value)*)*    keys rising; `place` in `edits`, rising
 //! awaited = count (dot field element)*                    rising
 //! pending = count (dot author)*                           rising
-//! twins  = whether edits of one request are taken for one
+//! takes_all = whether one more edit needs all of them to be folded
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,8 +76,9 @@ pub struct Record {
     awaited: BTreeSet<(Dot, FieldKey)>,
     /// The edits by which some of it is what it is and that wait for a second person, by name; and their authors.
     pending: BTreeMap<Dot, AuthorId>,
-    /// Whether of some requests that were accepted twice only one acceptance is folded in: then an edit may name the other.
-    pub(crate) has_twins: bool,
+    /// Whether it takes all of its edits to say what one more counts for, or replaces: of some requests that were accepted twice only
+    /// one acceptance is folded in, and an edit may name the other; or some of what was there is held or rejected.
+    pub(crate) takes_all: bool,
 }
 
 impl std::fmt::Debug for Record {
@@ -131,7 +132,7 @@ impl Record {
             fields: BTreeMap::new(),
             awaited: BTreeSet::new(),
             pending: BTreeMap::new(),
-            has_twins: false,
+            takes_all: false,
         }
     }
 
@@ -178,7 +179,7 @@ impl Record {
 
     /// What the record says of an edit's standing: the present values, several if they were written concurrently. Whoever wrote
     /// them may have taken the record for one of another kind.
-    pub fn standing(&self, hash: &Hash) -> impl Iterator<Item = &Tagged> {
+    pub fn standing(&self, hash: &Hash) -> impl Iterator<Item = &Tagged> + Clone {
         let key = standing_key(hash);
         let fields = RecordKind::ALL.into_iter().filter_map(standing_field);
         fields.flat_map(move |field| self.values(&(field, key.clone())))
@@ -292,7 +293,7 @@ impl CvRDT for Record {
         self.awaited.retain(|(dot, _)| dot.counter > clock.get(&dot.actor));
         self.pending.extend(other.pending);
         self.forget_replaced();
-        self.has_twins |= other.has_twins;
+        self.takes_all |= other.takes_all;
         self.shares.merge(other.shares);
     }
 }
@@ -346,7 +347,7 @@ impl Wire for Record {
         }
         self.awaited.iter().cloned().collect::<Vec<_>>().encode(out);
         self.pending.encode(out);
-        self.has_twins.encode(out);
+        self.takes_all.encode(out);
     }
 
     fn bytes_hint(&self) -> usize {
@@ -392,7 +393,7 @@ impl Wire for Record {
             fields,
             awaited,
             pending: Wire::decode(input)?,
-            has_twins: Wire::decode(input)?,
+            takes_all: Wire::decode(input)?,
         })
     }
 }

@@ -100,30 +100,41 @@ pub fn standing_key(hash: &Hash) -> Vec<u8> {
 /// them, so that no site can leave the second person out. `makes_it` says whether they make the record.
 #[must_use]
 pub fn needs_second(kind: EditKind, changes: &[Change], makes_it: impl FnOnce() -> bool) -> bool {
-    let needs = |change: &Change| {
-        // Who decides between several values puts none of his own in their place unseen.
-        let is_decided = kind == EditKind::Decision && change.overwrites.len() > 1;
-        match change.field.get().map_or(Second::No, |field| field.second) {
-            Second::No => false,
-            Second::Replaced => !change.overwrites.is_empty() && !is_decided,
-            Second::Always => !is_decided,
-        }
-    };
+    // Also of who decides between several values, since he may have written them, or none of them.
+    let replaces = |change: &Change| second_of(change) != Second::No && !change.overwrites.is_empty();
+    let always = |change: &Change| second_of(change) == Second::Always;
     match kind {
         EditKind::Proposal => true,
-        EditKind::Change | EditKind::Decision => changes.iter().any(needs) && !makes_it(),
+        EditKind::Change | EditKind::Decision => {
+            // What makes a record replaces nothing.
+            changes.iter().any(replaces) || (changes.iter().any(always) && !makes_it())
+        }
         _ => false,
     }
+}
+
+fn second_of(change: &Change) -> Second {
+    change.field.get().map_or(Second::No, |field| field.second)
+}
+
+/// Whether one person cannot settle what a change puts in the place of a value.
+#[must_use]
+pub fn is_grave(change: &Change) -> bool {
+    second_of(change) != Second::No
 }
 
 impl Edit {
     /// Whether it waits for a second person, as long as nobody said anything of it.
     #[must_use]
     pub fn needs_second(&self) -> bool {
+        needs_second(self.header.kind, &self.changes, || self.makes_record())
+    }
+
+    /// Whether it says that it makes its record. Another site may say so too, under the name of the same request.
+    #[must_use]
+    pub fn makes_record(&self) -> bool {
         let header = &self.header;
-        needs_second(header.kind, &self.changes, || {
-            header.record == RecordId::derive(header.origin.request, header.part)
-        })
+        header.record == RecordId::derive(header.origin.request, header.part)
     }
 
     /// What it says of how another edit stands, if that is what it says.

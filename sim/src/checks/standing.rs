@@ -39,16 +39,23 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
         said.entry(&change.element).or_default().extend(Standing::of_value(&change.value));
     }
     let mut found = Vec::new();
-    let is_said = |hash: &Hash, standings: &[Standing]| {
+    // What is said of one of two acceptances is said of the one that counts.
+    let mut alike: BTreeMap<_, Vec<&Hash>> = BTreeMap::new();
+    for (hash, edit) in copy.edits.values() {
+        alike.entry(accepted_as(edit)).or_default().push(hash);
+    }
+    let is_said_of = |hash: &Hash, standings: &[Standing]| {
         said.get(&*standing_key(hash)).is_some_and(|said| standings.iter().any(|standing| said.contains(standing)))
     };
+    let is_said =
+        |edit: &Edit, standings: &[Standing]| alike[&accepted_as(edit)].iter().any(|hash| is_said_of(hash, standings));
     let accepted: BTreeSet<_> = counting().map(|(_, edit)| accepted_as(edit)).collect();
     for (place, poison) in &copy.aside {
         let (hash, edit) = &copy.edits[place];
         let is_right = match poison {
-            Poison::Twin => accepted.contains(&accepted_as(edit)) || is_said(hash, &Standing::ALL),
-            Poison::Rejected => is_said(hash, &[Standing::Rejected]),
-            Poison::Held => is_said(hash, &[Standing::Held, Standing::Rejected]),
+            Poison::Twin => accepted.contains(&accepted_as(edit)) || is_said(edit, &Standing::ALL),
+            Poison::Rejected => is_said(edit, &[Standing::Rejected]),
+            Poison::Held => is_said(edit, &[Standing::Held, Standing::Rejected]),
             // No door lets anybody say such a thing.
             Poison::Void => stolen.contains(&edit.header.author.site),
             _ => true,
@@ -60,7 +67,7 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
     let mut taken: BTreeMap<_, Vec<&Edit>> = BTreeMap::new();
     for (hash, edit) in counting() {
         taken.entry(accepted_as(edit)).or_default().push(edit);
-        let settles = matches!(edit.header.kind, EditKind::Confirmation | EditKind::Reject);
+        let settles = matches!(edit.header.kind, EditKind::Confirmation | EditKind::Reject | EditKind::Release);
         let target = edit.standing_change().and_then(|change| by_key.get(&change.element));
         let own = &edit.header.origin.claims;
         let is_own = target.is_some_and(|target| {

@@ -374,12 +374,18 @@ pub fn check_form(
     let mut records = BTreeSet::new();
     for (index, part) in parts.iter().enumerate() {
         let mut invalid = |place, text: &str| found(place, RefusalCode::Invalid, text.to_owned());
-        if !records.insert(part.record) {
+        // A changed program may have put two edits of one record into a command, of which all is said at once.
+        let said = standing.and_then(|_| part.changes.iter().find(|change| is_standing(change.field)));
+        if !records.insert((part.record, said.map(|change| &change.element))) {
             let text = format!("record {} appears in two parts: put its changes into one", part.record);
             invalid(FormPlace::Part(index), &text);
         }
         if part.create && part.record != RecordId::derive(request, index as u32) {
             let text = "the id of a new record must be derived from its request and part";
+            invalid(FormPlace::Part(index), text);
+        }
+        if !part.create && part.record == RecordId::derive(request, index as u32) {
+            let text = "a request of this name made the record: give this one a new name";
             invalid(FormPlace::Part(index), text);
         }
         if let Err(text) = check_kind(kind, &part.changes) {
@@ -498,6 +504,10 @@ fn check_against_state(
         // What it makes of the record, all of its edits say together; and nobody is kept from saying it.
         return Ok(Ok(None));
     }
+    // Somebody claims to have replaced it before it was written: who of the two has seen the other, all edits say together.
+    if current.awaits(|| dot.clone()) {
+        return Ok(Ok(None));
+    }
     let waits = needs_second(command.kind, &part.changes, || part.create).then_some(dot.actor);
     let kinds = Kinds { edit: command.kind, record: part.record_kind, waits };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
@@ -519,19 +529,28 @@ fn check_against_state(
 
 /// Why the command may not say how these edits stand, if it may not: all edits of one command stand alike.
 fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<Option<Answer>, StoreError> {
-    let mut spoken_of: BTreeSet<(AuthorId, u64)> = BTreeSet::new();
-    let (mut of, mut is_any_pending, mut is_any_held, mut is_any_whole) = (0, false, false, false);
+    let (mut all, mut asked): (Vec<ToJudge>, BTreeSet<(RecordId, &[u8])>) = (Vec::new(), BTreeSet::new());
+    let (mut is_any_pending, mut is_any_held, mut is_any_whole) = (false, false, false);
     for part in &command.parts {
         let Some(change) = part.changes.iter().find(|change| is_standing(change.field)) else { continue };
-        let Some(target) = edit_of(tx, shard.info.shard, part.record, &change.element)? else {
+        asked.insert((part.record, &change.element));
+        let known = all.iter().find(|one| (one.record, &one.key) == (part.record, &change.element));
+        let place = match known {
+            Some(known) => Some(known.place.clone()),
+            None => place_of(tx, shard.info.shard, part.record, &change.element)?,
+        };
+        let Some(place) = place else {
             let text = format!("record {} has no such edit: `history` shows them, and their hashes", part.record);
             return Ok(Some(Answer::refused(RefusalCode::Unknown, text)));
         };
-        let (_, Spoken { edit, aside, is_pending }) = target;
+        let Spoken { edit, aside, is_pending } = spoken(tx, shard.info.shard, &place)?;
         let header = &edit.header;
+        if all.is_empty() {
+            all = command_of(tx, shard.info.shard, &place, header)?;
+        }
         let is_own = !is_other(&command.origin.claims, &header.origin.claims);
         if settles(command.kind, change) && is_own && !is_armed("one-person-confirms") {
-            let text = "a second person must say so, with a certificate of her own: you wrote this edit";
+            let text = "a second person must say so, with a certificate of her own: this edit was written under your name, or with your certificate";
             return Ok(Some(Answer::refused(RefusalCode::Denied, text)));
         }
         if edit.standing_change().is_some() {
@@ -541,11 +560,10 @@ fn check_said(tx: &Tx<'_>, shard: &ShardState, command: &EditCommand) -> Result<
         is_any_pending |= is_pending;
         is_any_held |= aside == Some(Poison::Held);
         is_any_whole |= aside.is_none();
-        spoken_of.insert((header.author.id(), header.number - u64::from(header.part)));
-        of = header.of as usize;
     }
     let Some(standing) = Standing::of_kind(command.kind) else { return Ok(None) };
-    if spoken_of.len() != 1 || command.parts.len() != of {
+    if !all.iter().map(|one| (one.record, one.key.as_slice())).eq(asked.iter().copied()) {
+        let of = all.len();
         let text = format!("the edits of one command stand alike: there are {of}, say it of each of them at once");
         return Ok(Some(Answer::refused(RefusalCode::Invalid, text)));
     }
@@ -571,11 +589,13 @@ pub struct ToJudge {
     pub record_kind: RecordKind,
     /// The element of its standing.
     pub key: Vec<u8>,
+    /// Where it lies.
+    pub place: Dot,
     /// The names of what was said of it so far.
     pub said: Vec<Dot>,
 }
 
-/// All edits of the command of which one has this element of its standing, in order; none if the record has no such edit here.
+/// All edits of the command of which one has this element of its standing, by record; none if the record has no such edit here.
 ///
 /// # Errors
 /// What cannot be read.
@@ -587,20 +607,38 @@ pub fn to_judge(
     key: &[u8],
 ) -> Result<Option<Vec<ToJudge>>, StoreError> {
     let tx = Tx::new(view, context);
-    let Some((place, Spoken { edit, .. })) = edit_of(&tx, shard, record, key)? else { return Ok(None) };
-    let (first, of) = (place.counter - u64::from(edit.header.part), u64::from(edit.header.of));
+    let Some(place) = place_of(&tx, shard, record, key)? else { return Ok(None) };
+    let (edit, _) = edit_at(&tx, shard, &place)?;
+    let all = command_of(&tx, shard, &place, &edit.header)?;
+    Ok(Some(all).filter(|all| !all.is_empty()))
+}
+
+/// All edits of the command of one that lies at a place, by record and element; but for those of which there is no record, since these
+/// are set aside for their own sake, and for what is said of others.
+fn command_of(tx: &Tx<'_>, shard: ShardId, asked: &Dot, header: &Header) -> Result<Vec<ToJudge>, StoreError> {
+    let (first, of) = (asked.counter - u64::from(header.part), u64::from(header.of));
     let mut found = Vec::new();
     for counter in first..first + of {
-        // A command is on one branch, since nothing splits it.
-        let place = Dot { actor: place.actor, counter };
-        let (edit, hash) = edit_at(&tx, shard, &place)?;
+        // What follows an edit in its command lies behind it. A changed program may have let a command branch off from another one, of
+        // which it has the beginning.
+        let place = match counter < asked.counter {
+            true => tx.way(shard, header.author.id(), asked, counter)?,
+            false => Dot { actor: asked.actor, counter },
+        };
+        let Some(StoredEdit { hash, bytes, .. }) = tx.edit(shard, &place)? else { continue };
+        let edit = Edit::from_bytes(&bytes).map_err(|error| corrupt(&tx.keys().edit(shard, &place), error))?;
+        // What it says of others stands for itself.
+        if counter != asked.counter && edit.standing_change().is_some() {
+            continue;
+        }
         let (record, key) = (edit.header.record, standing_key(&hash));
-        let Some((now, _)) = tx.record(shard, record)? else { return Ok(None) };
+        let Some((now, _)) = tx.record(shard, record)? else { continue };
         let field = standing_field(now.kind);
         let said = field.map(|field| now.dots(&(field, key.clone()))).unwrap_or_default();
-        found.push(ToJudge { record, record_kind: now.kind, key, said });
+        found.push(ToJudge { record, record_kind: now.kind, key, place, said });
     }
-    Ok(Some(found))
+    found.sort_unstable_by(|one, two| (one.record, &one.key).cmp(&(two.record, &two.key)));
+    Ok(found)
 }
 
 /// An edit of which another one speaks.
@@ -610,20 +648,25 @@ struct Spoken {
     is_pending: bool,
 }
 
-/// The edit of a record with that element of its standing.
-fn edit_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<Option<(Dot, Spoken)>, StoreError> {
+/// Where the edit of a record lies that has that element of its standing.
+fn place_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result<Option<Dot>, StoreError> {
     for (_, place) in tx.range::<Dot>(tx.keys().history(shard, record))? {
-        let (edit, hash) = edit_at(tx, shard, &place)?;
-        if standing_key(&hash) == key {
-            let aside: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
-            let names = [edit.dot(), alias(&edit.dot(), &hash)];
-            let record = tx.record(shard, record)?;
-            let is_pending =
-                record.is_some_and(|(record, _)| names.iter().any(|name| record.pending().contains_key(name)));
-            return Ok(Some((place, Spoken { edit, aside, is_pending })));
+        let stored: StoredEdit = tx.must(&tx.keys().edit(shard, &place))?;
+        if standing_key(&stored.hash) == key {
+            return Ok(Some(place));
         }
     }
     Ok(None)
+}
+
+/// The edit at a place, and how it stands.
+fn spoken(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<Spoken, StoreError> {
+    let (edit, hash) = edit_at(tx, shard, place)?;
+    let aside: Option<Poison> = tx.get(&tx.keys().poison(shard, place))?;
+    let names = [edit.dot(), alias(&edit.dot(), &hash)];
+    let record = tx.record(shard, edit.header.record)?;
+    let is_pending = record.is_some_and(|(record, _)| names.iter().any(|name| record.pending().contains_key(name)));
+    Ok(Spoken { edit, aside, is_pending })
 }
 
 /// Why this site may not write so much more into a record, if it may not: the sites above would take it for a flood one day.
@@ -703,7 +746,14 @@ fn number(
     }
     for ((edit, bytes, hash), transition) in edits.into_iter().zip(transitions) {
         let dot = Dot { actor: author, counter: edit.header.number };
+        let takes_all = transition.as_ref().is_some_and(Transition::takes_all);
+        let name = dot.clone();
         enter(tx, shard, Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition }, now_ms)?;
+        if takes_all {
+            // What is held is not seen, and yet another value stands in its place.
+            let record = tx.record(shard.info.shard, edit.header.record)?;
+            pending |= record.is_some_and(|(record, _)| record.pending().contains_key(&name));
+        }
     }
     sometimes("a conflict is decided", command.kind == EditKind::Decision);
     tx.put_shard(shard);

@@ -128,7 +128,8 @@ impl Tx<'_> {
         Ok(None)
     }
 
-    /// Where the edit lies that has a lower number, or the same, on the way down from a place of an author.
+    /// Where the edit lies that has a lower number, or the same, on the way down from a place of an author. For several questions,
+    /// see [`Tx::tree`].
     pub(super) fn way(&self, shard: ShardId, author: AuthorId, from: &Dot, number: u64) -> Result<Dot, StoreError> {
         Ok(match self.tree(shard, author)? {
             Some(tree) => tree.way(from, number),
@@ -137,7 +138,7 @@ impl Tx<'_> {
     }
 
     /// An author's tree; none if its chain never branched.
-    fn tree(&self, shard: ShardId, author: AuthorId) -> Result<Option<Tree>, StoreError> {
+    pub(super) fn tree(&self, shard: ShardId, author: AuthorId) -> Result<Option<Tree>, StoreError> {
         match self.author(shard, author)? {
             Some(root) if root.aside > 0 => Ok(Some(Tree::new(author, self.branches(shard, author)?))),
             _ => Ok(None),
@@ -387,7 +388,7 @@ struct Branch {
 }
 
 /// The branches of one author, made for questions.
-struct Tree {
+pub(super) struct Tree {
     /// Each after its trunk.
     branches: Vec<Branch>,
     by_id: BTreeMap<AuthorId, usize>,
@@ -426,7 +427,7 @@ impl Tree {
     }
 
     /// The place of the edit with a lower number on the way down from a place.
-    fn way(&self, from: &Dot, number: u64) -> Dot {
+    pub fn way(&self, from: &Dot, number: u64) -> Dot {
         let mut at = self.by_id.get(&from.actor).copied().unwrap_or(0);
         while let Some(branch) = self.branches.get(at).filter(|branch| branch.below >= number && branch.depth > 0) {
             at = if self.branches[branch.jump].below >= number { branch.jump } else { branch.trunk };

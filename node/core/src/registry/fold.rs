@@ -100,6 +100,7 @@ impl Transition {
                 new.shares.add(weight);
             }
             fold_in(&mut new, kinds, write);
+            new.forget_replaced();
             Some(new)
         })
     }
@@ -123,6 +124,11 @@ impl Transition {
         let new = fold(record);
         let after = new.as_ref().map(derived).unwrap_or_default();
         Transition { old, before, new, after }
+    }
+
+    /// See [`Record::takes_all`].
+    pub fn takes_all(&self) -> bool {
+        self.new.as_ref().is_some_and(|record| record.takes_all)
     }
 
     /// The size of the record after it, if that is above a bound and more than it was before.
@@ -177,7 +183,13 @@ pub(crate) fn enter(
         Some(other) => rename(tx, shard, other, header.record, now_ms)?,
         None => false,
     };
-    let is_awaited = || old.as_ref().is_some_and(|(record, _)| record.awaits(|| alias(&dot, &hash)));
+    // What was replaced before it came may claim to replace that in turn.
+    let replaces = edit.changes.iter().any(|change| !change.overwrites.is_empty());
+    let is_awaited = || {
+        let awaits =
+            |record: &Record| record.awaits(|| alias(&dot, &hash)) || (replaces && record.awaits(|| dot.clone()));
+        old.as_ref().is_some_and(|(record, _)| awaits(record))
+    };
     let is_apart = match poison {
         Some(Poison::Flood) => is_apart_by_name,
         // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
@@ -186,6 +198,8 @@ pub(crate) fn enter(
             name != dot
                 || is_awaited()
                 || is_spoken_of(&old, &hash)
+                || bears_on_others(&old, edit)
+                || transition.as_ref().is_some_and(Transition::takes_all)
                 || edit.standing_change().is_some()
                 || may_have_twin(tx, shard, header, &place)?
                 || is_entangled(tx, id, edit, aside)?
@@ -215,9 +229,15 @@ pub(crate) fn enter(
 }
 
 /// Whether it takes all edits of a record to say what one with this hash counts for: something was said of it before it came, or
-/// there are twins, of which it may name the one that does not count.
+/// it may replace what is not folded in.
 fn is_spoken_of(old: &Option<(Record, Vec<u8>)>, hash: &Hash) -> bool {
-    old.as_ref().is_some_and(|(record, _)| record.has_twins || record.standing(hash).next().is_some())
+    old.as_ref().is_some_and(|(record, _)| record.takes_all || record.standing(hash).next().is_some())
+}
+
+/// Whether it takes all edits of a record to say what those that are there count for beside a new one: it says of itself that it
+/// makes the record too, or takes it for one of a kind that goes before.
+fn bears_on_others(old: &Option<(Record, Vec<u8>)>, edit: &Edit) -> bool {
+    old.as_ref().is_some_and(|(record, _)| record.kind > edit.header.record_kind || edit.makes_record())
 }
 
 /// Appends an edit to the stream and to its record's history.
@@ -326,7 +346,6 @@ fn fold_in(record: &mut Record, kinds: Kinds, mut write: Write) {
     if let Some(author) = kinds.waits {
         record.waits(name, author);
     }
-    record.forget_replaced();
 }
 
 /// The first acceptance of a request that comes here is the one that a retry is told. It names its edits as they were
@@ -472,7 +491,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     let before = old.as_ref().map(|(record, _)| record.shares.clone()).unwrap_or_default();
     let shares = share_out(tx, shard, &before, (&mut held, &marked))?;
     let names = resolve(tx, home, &mut held)?;
-    let Judged { aside, is_pending, has_twins } = judge(tx, &shard.info, &mut held, &names)?;
+    let Judged { aside, is_pending, takes_all } = judge(tx, (&shard.info, kind), &mut held, &names)?;
     for (Held { place, edit, poison, .. }, is) in held.iter().zip(&aside) {
         if poison.is_none() {
             mark(tx, shard, (place, &edit.header), (marked.get(place).copied(), *is))?;
@@ -481,7 +500,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     let new = kind.map(|kind| {
         let mut new = Record::new(kind);
         new.shares = shares;
-        new.has_twins = has_twins;
+        new.takes_all = takes_all;
         for (at, (Held { edit, poison, .. }, name)) in held.iter().zip(names).enumerate() {
             if poison.is_none() && aside[at].is_none() {
                 let waits = is_pending[at].then(|| edit.header.author.id());
@@ -489,6 +508,7 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
                 fold_in(&mut new, kinds, Write::of(edit, name));
             }
         }
+        new.forget_replaced();
         new
     });
     let transition = Transition::whole(tx.context, tx.level()?, old, new);

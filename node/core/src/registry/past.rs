@@ -102,7 +102,8 @@ pub fn as_of(
     let (known, unknown): (Vec<_>, Vec<_>) = held.into_iter().zip(names).partition(|_| is_known.next() == Some(true));
     (held, names) = known.into_iter().unzip();
     let Some(state) = tx.shard(shard)? else { return Ok(Past::Nothing) };
-    let judged = judge(&tx, &state.info, &mut held, &names)?;
+    let kind = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind).min();
+    let judged = judge(&tx, (&state.info, kind), &mut held, &names)?;
     let (known, unknown) =
         (held.into_iter().zip(names).zip(judged.aside), unknown.into_iter().zip(std::iter::repeat(None)));
     let sound = known.chain(unknown).filter(|((held, _), aside)| held.poison.is_none() && aside.is_none());

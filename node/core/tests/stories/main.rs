@@ -13,6 +13,7 @@ mod names;
 mod numbers;
 mod orders;
 mod registry;
+mod second;
 mod shards;
 mod standing;
 mod statements;

@@ -52,6 +52,16 @@ enum Act {
     Say(Index, usize),
     /// Another acceptance of the request of an edit of before.
     Again(Index),
+    /// It decides what is said of an edit of before, or takes all of it back.
+    Decide(Index, Option<usize>),
+    /// It decides between values of the field.
+    Settle,
+    /// It says that it makes the record.
+    Make,
+    /// A command of two edits: it goes on with a second one, of this record.
+    Both(u8),
+    /// A command that has its first edit from one of before, and another second one.
+    Split(Index),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +94,8 @@ enum Size {
 pub enum Crowd {
     Sites,
     Flood,
+    /// Few fields of few records, of which much is said.
+    Words,
 }
 
 pub fn draft(crowd: Crowd) -> impl Strategy<Value = Draft> {
@@ -95,25 +107,40 @@ pub fn draft(crowd: Crowd) -> impl Strategy<Value = Draft> {
         2 => (2..4_u16).prop_map(Lie::Level),
         1 => Just(Lie::Value),
         1 => Just(Lie::RecordKind),
-        8 => Just(Lie::None),
+        if crowd == Crowd::Words { 30 } else { 8 } => Just(Lie::None),
     ];
     let branches = prop::option::weighted(0.25, any::<Index>());
     let overwrites = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..4);
     // Once a record is flooded, what counts of a life is seen by small edits.
     let size = match crowd {
-        Crowd::Sites => Just(Size::Usual).boxed(),
+        Crowd::Sites | Crowd::Words => Just(Size::Usual).boxed(),
         Crowd::Flood => prop_oneof![4 => Just(Size::Usual), 3 => Just(Size::Large), 3 => Just(Size::Huge)].boxed(),
     };
     let (authors, lives) = match crowd {
         Crowd::Sites => ((0..AUTHORS).boxed(), 2_u8),
         Crowd::Flood => (prop_oneof![4 => Just(0), 1 => Just(1_u64)].boxed(), 2),
+        Crowd::Words => (prop_oneof![2 => Just(0), 1 => Just(1_u64)].boxed(), 3),
     };
     let who = (authors, 1..=lives, 0..8_u8);
     let act = prop_oneof![
         6 => Just(Act::Write),
         3 => (any::<Index>(), 0..4_usize).prop_map(|(target, standing)| Act::Say(target, standing)),
         1 => any::<Index>().prop_map(Act::Again),
+        1 => (any::<Index>(), prop::option::of(0..4_usize)).prop_map(|(target, said)| Act::Decide(target, said)),
+        1 => Just(Act::Settle),
+        1 => Just(Act::Make),
+        1 => (0..2_u8).prop_map(Act::Both),
+        1 => any::<Index>().prop_map(Act::Split),
     ];
+    let act = match crowd {
+        Crowd::Words => prop_oneof![
+            3 => act,
+            2 => (any::<Index>(), 0..4_usize).prop_map(|(target, standing)| Act::Say(target, standing)),
+            2 => any::<Index>().prop_map(Act::Again),
+        ]
+        .boxed(),
+        _ => act.boxed(),
+    };
     let (person, what) = ((0..2_u8, 0..2_u8), (size, lie, act));
     (who, branches, 0..5_usize, any::<u8>(), overwrites, person, what).prop_map(
         move |((author, life, record), branches_at, field, value, overwrites, person, (size, lie, act))| Draft {
@@ -123,8 +150,8 @@ pub fn draft(crowd: Crowd) -> impl Strategy<Value = Draft> {
             branches_at,
             life,
             // Most are of the first one.
-            record: if crowd == Crowd::Flood { record / 6 } else { record % 2 },
-            field,
+            record: if crowd == Crowd::Sites { record % 2 } else { record / 6 },
+            field: if crowd == Crowd::Words { [0, 0, 3, 3, 2][field] } else { field },
             value,
             size,
             overwrites,
@@ -138,11 +165,30 @@ fn invented(author: AuthorId) -> Vec<Dot> {
     (1_000..3_600).map(|counter| Dot { actor: author, counter }).collect()
 }
 
-/// An edit, and the one that it follows.
+/// A command of one edit or two, and the one that it follows.
 pub struct Forged {
     edit: Edit,
     hash: Hash,
+    second: Option<(Edit, Hash)>,
     parent: Option<usize>,
+}
+
+impl Forged {
+    /// The last of its edits.
+    fn end(&self) -> (u64, Hash) {
+        self.second.as_ref().map_or((self.edit.header.number, self.hash), |(edit, hash)| (edit.header.number, *hash))
+    }
+
+    fn edits(&self) -> impl Iterator<Item = (&Edit, &Hash)> {
+        let second = self.second.as_ref().map(|(edit, hash)| (edit, hash));
+        [(&self.edit, &self.hash)].into_iter().chain(second)
+    }
+
+    /// One of its edits, as chance wants it.
+    fn any(&self, chance: u8) -> (&Edit, &Hash) {
+        let all: Vec<_> = self.edits().collect();
+        all[usize::from(chance) % all.len()]
+    }
 }
 
 pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
@@ -155,12 +201,11 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             Some(at) => [None].into_iter().chain(own.iter().copied().map(Some)).nth(at.index(own.len() + 1)).flatten(),
             None => own.last().copied(),
         };
-        let (number, previous) =
-            parent.map_or((1, Hash::default()), |at| (all[at].edit.header.number + 1, all[at].hash));
+        let (number, previous) = parent.map_or((1, Hash::default()), |at| (all[at].end().0 + 1, all[at].end().1));
         let mut overwrites: BTreeSet<Dot> = BTreeSet::new();
         if !all.is_empty() {
             overwrites.extend(draft.overwrites.iter().map(|(at, by_alias)| {
-                let Forged { edit, hash, .. } = &all[at.index(all.len())];
+                let (edit, hash) = all[at.index(all.len())].any(draft.value / 2);
                 let Dot { actor, counter } = edit.dot();
                 Dot { actor: if *by_alias { alias_id(actor, hash) } else { actor }, counter }
             }));
@@ -207,15 +252,35 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             _ => {}
         }
         let mut record = RecordId::derive(request(9, u64::from(draft.record) + 1), 0);
-        if let Act::Say(target, standing) = &draft.act
-            && !all.is_empty()
-        {
-            let target = &all[target.index(all.len())];
-            let standing = Standing::ALL[*standing];
-            (kind, record, record_kind) = (standing.kind(), target.edit.header.record, target.edit.header.record_kind);
-            written = standing_field(record_kind).unwrap();
-            (element, bytes) = (standing_key(&target.hash), standing.value());
+        let of_what = |target: &Index| {
+            let (edit, hash) = all[target.index(all.len())].any(draft.value / 4);
+            (edit.header.record, edit.header.record_kind, standing_key(hash))
+        };
+        match &draft.act {
+            Act::Say(target, standing) if !all.is_empty() => {
+                let standing = Standing::ALL[*standing];
+                kind = standing.kind();
+                (record, record_kind, element) = of_what(target);
+                // Some take the record for one of another kind.
+                if draft.value % 16 == 15 {
+                    record_kind = RecordKind::Household;
+                }
+                written = standing_field(record_kind).unwrap();
+                bytes = standing.value();
+            }
+            Act::Decide(target, standing) if !all.is_empty() => {
+                kind = EditKind::Decision;
+                (record, record_kind, element) = of_what(target);
+                written = standing_field(record_kind).unwrap();
+                bytes = standing.map(|at| Standing::ALL[at].value()).unwrap_or_default();
+            }
+            Act::Settle if !matches!(draft.lie, Lie::Kind) => kind = EditKind::Decision,
+            _ => {}
         }
+        let asked = match &draft.act {
+            Act::Make => request(9, u64::from(draft.record) + 1),
+            _ => request(10 + draft.author as u8, count as u64 + 1),
+        };
         let changes =
             vec![Change { field: written, element, value: bytes, overwrites: overwrites.into_iter().collect() }];
         let subject = ["nguyen.lan", "tran.binh"][usize::from(draft.person.0)];
@@ -232,7 +297,7 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             part: 0,
             of: 1,
             origin: Origin {
-                request: request(10 + draft.author as u8, count as u64 + 1),
+                request: asked,
                 claims,
                 purpose: Purpose::Registration,
                 case: "KS-1".parse().unwrap(),
@@ -243,19 +308,50 @@ pub fn forge(drafts: &[Draft]) -> Vec<Forged> {
             extensions: Vec::new(),
         };
         let mut edit = Edit { header, changes };
-        let of_site: Vec<&Edit> =
-            all.iter().map(|forged| &forged.edit).filter(|edit| edit.header.author.site == author.site).collect();
+        let of_site: Vec<&Forged> = all.iter().filter(|forged| forged.edit.header.author.site == author.site).collect();
+        let mut second = None;
         if let Act::Again(first) = &draft.act
             && let Some(first) = of_site.get(first.index(of_site.len().max(1)))
         {
             // In another life, on another branch or later on this one; all but its place and the time is as it was.
             let Header { number, previous, .. } = edit.header;
             let received_ms = edit.header.origin.received_ms;
-            edit = Edit { header: Header { author, number, previous, ..first.header.clone() }, ..(*first).clone() };
-            edit.header.origin.received_ms = received_ms;
+            let again = |(edit, _): (&Edit, &Hash)| {
+                let mut header = Header { author, number, previous, ..edit.header.clone() };
+                header.origin.received_ms = received_ms;
+                Edit { header, ..edit.clone() }
+            };
+            let mut edits = first.edits().map(again);
+            (edit, second) = (edits.next().unwrap(), edits.next());
+        }
+        if let Act::Both(other) = &draft.act {
+            edit.header.of = 2;
+            let mut next = edit.clone();
+            (next.header.part, next.header.record) = (1, RecordId::derive(request(9, u64::from(*other) + 1), 0));
+            second = Some(next);
+        }
+        let mut parent = parent;
+        let halves: Vec<&Forged> =
+            all.iter().filter(|forged| forged.second.is_some() && forged.edit.header.author == author).collect();
+        if let Act::Split(half) = &draft.act
+            && !halves.is_empty()
+        {
+            let half = halves[half.index(halves.len())];
+            (edit, parent) = (half.edit.clone(), half.parent);
+            let mut next = half.second.clone().unwrap().0;
+            next.changes[0].element.clear();
+            (next.changes[0].field, next.changes[0].value) =
+                (field::NOTE, value(field::NOTE, &format!("half {}", draft.value)));
+            next.header.record_kind = RecordKind::Person;
+            second = Some(next);
         }
         let hash = edit.hash(&SECRET);
-        all.push(Forged { edit, hash, parent });
+        let second = second.map(|mut next| {
+            (next.header.number, next.header.previous) = (edit.header.number + 1, hash);
+            let hash = next.hash(&SECRET);
+            (next, hash)
+        });
+        all.push(Forged { edit, hash, second, parent });
     }
     all
 }
@@ -285,7 +381,8 @@ pub fn site(all: &[Forged], order: &[usize], batches: &[usize], raised: usize) -
         }
         let (now, later) = rest.split_at(sizes.next().unwrap_or(ITEMS_MAX).clamp(1, rest.len()));
         rest = later;
-        let items = now.iter().map(|at| Item { dot: all[*at].edit.dot(), bytes: all[*at].edit.to_bytes() });
+        let items = now.iter().flat_map(|at| all[*at].edits());
+        let items = items.map(|(edit, _)| Item { dot: edit.dot(), bytes: edit.to_bytes() });
         let secrets: BTreeSet<_> = now.iter().map(|at| of(&all[*at].edit)).collect();
         let start = Cursor::start([1; 16]);
         let mut batch = Batch {
@@ -352,6 +449,15 @@ proptest! {
         check(&drafts, &wishes, &batches, &raised)?;
     }
 
+    #[test]
+    fn the_same_words_of_the_same_edits_settle_the_same_in_any_order(
+        drafts in prop::collection::vec(draft(Crowd::Words), 2..12),
+        wishes in prop::collection::vec(prop::collection::vec(any::<u32>(), 12), 3),
+        batches in prop::collection::vec(1..5_usize, 3),
+        raised in prop::collection::vec(0..12_usize, 3),
+    ) {
+        check(&drafts, &wishes, &batches, &raised)?;
+    }
 }
 
 proptest! {
