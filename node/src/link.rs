@@ -10,7 +10,7 @@
 //!
 //! When the connection of a session has had its time, the parent waits for a quiet moment, and ends the session with a status that
 //! says so; the child goes on with another one at once, and both call the link up meanwhile. Of the sessions of one child about the
-//! same shards the last one lives, and of all that it has with one group the last [`SESSIONS_MAX`].
+//! same shards the last one lives, and of all that it has with one group the last `SESSIONS_MAX`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
