@@ -137,7 +137,7 @@ pub(crate) struct Officer {
     context: Context,
     shards: Vec<ShardId>,
     session: Session,
-    /// What he filed last and was told is accepted, to be filed again one day.
+    /// Something that he filed and was told is accepted, to be filed again one day.
     filed: Mutex<Option<(RequestId, EventBuilder)>>,
     began: Instant,
 }

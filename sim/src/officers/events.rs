@@ -36,7 +36,7 @@ impl Officer {
     /// A child of somebody of the shard.
     async fn file_birth(&self, shard: ShardId, known: &[RecordId]) {
         let Some(mother) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
-        let birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2026-01-02")).nationality("VN").mother(&mother);
+        let birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2025-12-30")).nationality("VN").mother(&mother);
         let mut event = birth.build(&self.context);
         event.shard(shard);
         let request = self.session.next();
@@ -59,7 +59,7 @@ impl Officer {
 
     async fn file_death(&self, known: &[RecordId]) {
         let Some(deceased) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
-        let event = Death::of(&deceased, day("2026-01-03")).build(&self.context);
+        let event = Death::of(&deceased, day("2025-12-31")).build(&self.context);
         let shard = deceased.shard.parse().unwrap_or_default();
         let _ = self.file(self.session.next(), &event, shard, "death").await;
     }
@@ -113,7 +113,7 @@ impl Officer {
     async fn file(&self, request: RequestId, event: &EventBuilder, shard: ShardId, work: &'static str) -> Became {
         let became = self.send(request, Sent::Event(event), shard, work).await;
         if let Became::Accepted = became {
-            *self.filed.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, event.clone()));
+            self.keep_filed(request, event);
             if self.pick(4) == 0 {
                 self.file_again().await;
             }
@@ -121,7 +121,16 @@ impl Officer {
         became
     }
 
-    /// Files once more what was accepted last; perhaps long ago, and by a disk that is another one now.
+    /// Keeps an event to be filed again one day, mostly one of before.
+    fn keep_filed(&self, request: RequestId, event: &EventBuilder) {
+        let is_next = self.pick(4) == 0;
+        let mut filed = self.filed.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_next || filed.is_none() {
+            *filed = Some((request, event.clone()));
+        }
+    }
+
+    /// Files once more what was accepted; perhaps long ago, and by a disk that is another one now.
     async fn file_again(&self) {
         let filed = self.filed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some((request, event)) = filed else { return };
