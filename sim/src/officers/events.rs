@@ -58,7 +58,13 @@ impl Officer {
     }
 
     async fn file_death(&self, known: &[RecordId]) {
-        let Some(deceased) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
+        let record = known[self.pick(known.len())];
+        // Whoever dies is a member of no household any more, and those are counted.
+        let is_member = {
+            let ledger = self.oracle.ledger();
+            ledger.households.values().flatten().any(|(_, members)| members.contains(&record))
+        };
+        let Some(deceased) = (if is_member { None } else { self.read(record, FILE_NUMBER).await }) else { return };
         let event = Death::of(&deceased, day("2025-12-31")).build(&self.context);
         let shard = deceased.shard.parse().unwrap_or_default();
         let _ = self.file(self.session.next(), &event, shard, "death").await;
