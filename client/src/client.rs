@@ -21,8 +21,6 @@ use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_core::signed_receipt::SignedReceipt;
-use dinhba_core::standing::Standing;
-use dinhba_core::text::tidy;
 use dinhba_proto::v1;
 use futures::Stream;
 use tokio::sync::Semaphore;
@@ -258,89 +256,6 @@ impl Client {
         let message = event.build(request, self.ambient().utc_ms());
         let send = |transport, request| async move { records(transport).file(request).await };
         self.write(request, is_open, message, send).await
-    }
-
-    /// Says how an edit of a record stands: confirms or rejects what waits for a second person, holds an edit or releases it. `edit`
-    /// is its hash, or the first 16 bytes of it or more; all edits of its command stand alike. Grounds are needed to take one out.
-    /// As [`edit_as`](Self::edit_as) sends an edit; done again, it is answered again.
-    ///
-    /// # Errors
-    /// As of [`edit_as`](Self::edit_as); whoever wrote the edit may neither confirm nor reject it.
-    pub async fn judge(
-        &self,
-        request: RequestId,
-        context: &Context,
-        (record, edit): (RecordId, &[u8]),
-        standing: Standing,
-        grounds: &str,
-    ) -> Result<Accepted, Error> {
-        self.send_judge(request, context, (record, edit), (standing, grounds), false).await
-    }
-
-    /// Says once more how an edit stands, when it is not known what came of the first time; as [`edit_again`](Self::edit_again).
-    ///
-    /// # Errors
-    /// As of [`judge`](Self::judge).
-    pub async fn judge_again(
-        &self,
-        request: RequestId,
-        context: &Context,
-        (record, edit): (RecordId, &[u8]),
-        standing: Standing,
-        grounds: &str,
-    ) -> Result<Accepted, Error> {
-        self.send_judge(request, context, (record, edit), (standing, grounds), true).await
-    }
-
-    async fn send_judge(
-        &self,
-        request: RequestId,
-        context: &Context,
-        (record, edit): (RecordId, &[u8]),
-        (standing, grounds): (Standing, &str),
-        is_open: bool,
-    ) -> Result<Accepted, Error> {
-        let message = v1::JudgeRequest {
-            context: context.wire(),
-            request: Some(wire_request(request)),
-            shard: String::new(),
-            record: record.to_string(),
-            edit: edit.to_vec(),
-            standing: standing.name().to_owned(),
-            grounds: tidy(grounds),
-            authored_ms: self.ambient().utc_ms(),
-        };
-        let send = |transport, request| async move { records(transport).judge(request).await };
-        self.write(request, is_open, message, send).await
-    }
-
-    /// The edits that wait for a second person, of one shard or of all that the caller may see: a page of at most 200, the oldest of them
-    /// first; `after` is empty for the first. If its `next` is not empty there may be more: ask again with it.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn pending(
-        &self,
-        context: &Context,
-        shard: Option<ShardId>,
-        after: &[u8],
-    ) -> Result<v1::PendingReply, Error> {
-        let (context, after) = (context.wire(), after.to_vec());
-        self.ask_pending(v1::PendingRequest { context, shard: shard_text(shard), after, record: String::new() }).await
-    }
-
-    /// Those of one record.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn pending_of(&self, context: &Context, record: RecordId) -> Result<Vec<v1::Entry>, Error> {
-        let (context, record) = (context.wire(), record.to_string());
-        let message = v1::PendingRequest { context, record, ..v1::PendingRequest::default() };
-        Ok(self.ask_pending(message).await?.entries)
-    }
-
-    async fn ask_pending(&self, message: v1::PendingRequest) -> Result<v1::PendingReply, Error> {
-        self.read(message, |transport, request| async move { records(transport).pending(request).await }).await
     }
 
     /// A receipt for others of a request that this site accepted, with the new values of these fields shown; see
@@ -669,7 +584,7 @@ impl Client {
 
     // One call.
 
-    async fn read<M: Clone, T, Answer>(
+    pub(crate) async fn read<M: Clone, T, Answer>(
         &self,
         message: M,
         send: impl Fn(Transport, Request<M>) -> Answer,
@@ -682,7 +597,7 @@ impl Client {
     }
 
     /// What is accepted once, under the name `request`.
-    async fn write<M: Clone, Answer>(
+    pub(crate) async fn write<M: Clone, Answer>(
         &self,
         request: RequestId,
         is_open: bool,
@@ -844,7 +759,7 @@ pub(crate) fn decision(
     Ok(edit)
 }
 
-fn shard_text(shard: Option<ShardId>) -> String {
+pub(crate) fn shard_text(shard: Option<ShardId>) -> String {
     shard.map(|shard| shard.to_string()).unwrap_or_default()
 }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use dinhba_client::event::EventBuilder;
 use dinhba_client::request::field_of;
+use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
 use dinhba_core::command::Looked;
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
 use dinhba_core::level::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
-use dinhba_core::standing::Standing;
 use dinhba_node::runtime::{self, Instant};
 use dinhba_proto::v1;
 
@@ -147,17 +147,7 @@ pub(crate) struct Officer {
 enum Sent<'a> {
     Edit(&'a EditBuilder),
     Event(&'a EventBuilder),
-    Standing(&'a Said<'a>),
-}
-
-/// Why an officer says how an edit stands.
-const GROUNDS: &str = "theo sổ hộ tịch";
-
-/// What is said of an edit.
-struct Said<'a> {
-    record: RecordId,
-    edit: &'a [u8],
-    standing: Standing,
+    Judgement(&'a Judgement),
 }
 
 impl Sent<'_> {
@@ -168,12 +158,8 @@ impl Sent<'_> {
         is_open: bool,
     ) -> Result<Accepted, Error> {
         match (self, is_open) {
-            (Sent::Standing(Said { record, edit, standing }), false) => {
-                client.judge(request, context, (*record, edit), *standing, GROUNDS).await
-            }
-            (Sent::Standing(Said { record, edit, standing }), true) => {
-                client.judge_again(request, context, (*record, edit), *standing, GROUNDS).await
-            }
+            (Sent::Judgement(judgement), false) => client.judge(request, context, judgement).await,
+            (Sent::Judgement(judgement), true) => client.judge_again(request, context, judgement).await,
             (Sent::Edit(edit), false) => client.edit_as(request, edit).await,
             (Sent::Edit(edit), true) => client.edit_again(request, edit).await,
             (Sent::Event(event), false) => client.file_as(request, event).await,
@@ -185,7 +171,7 @@ impl Sent<'_> {
     fn parts(self) -> Option<usize> {
         match self {
             Sent::Edit(edit) => Some(edit.parts()),
-            Sent::Event(_) | Sent::Standing(_) => None,
+            Sent::Event(_) | Sent::Judgement(_) => None,
         }
     }
 }

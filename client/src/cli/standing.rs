@@ -10,6 +10,7 @@ use super::{Desk, Failure, Mark, request, show};
 use crate::client::Client;
 use crate::error::Error;
 use crate::request::Context;
+use crate::standing::Judgement;
 
 /// Digits of a hash that name an edit without a look at the others.
 const DIGITS_ENOUGH: usize = 32;
@@ -79,14 +80,15 @@ pub(super) async fn judge(
             entry.hash
         }
     };
+    let judgement = Judgement { record, edit: hash, standing, grounds };
     let said = match request {
-        Some(again) => client.judge_again(again, context, (record, &hash), standing, &grounds).await,
-        None => client.judge(client.session().next(), context, (record, &hash), standing, &grounds).await,
+        Some(again) => client.judge_again(again, context, &judgement).await,
+        None => client.judge(client.session().next(), context, &judgement).await,
     };
     match said {
         Ok(accepted) => show_accepted(desk, &accepted),
         Err(Error::OutcomeUnknown { request, text }) => {
-            let text = format!("{text}; the edit is {}", show::hex(&hash));
+            let text = format!("{text}; the edit is {}", show::hex(&judgement.edit));
             Err(with_request(Error::OutcomeUnknown { request, text }))
         }
         Err(error) => Err(error.into()),

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use dinhba_core::access::{Action, decide};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
 use dinhba_core::command::{AccessEntry, Looked};
-use dinhba_core::ids::{GroupId, ShardId, UnitId};
+use dinhba_core::edit::Origin;
+use dinhba_core::ids::{GroupId, RequestId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;
 use dinhba_core::place::Place;
 use dinhba_proto::v1;
@@ -48,6 +49,12 @@ impl Caller {
     fn resolve<T>(request: &Request<T>, context: Option<&v1::Context>) -> Result<Self, Status> {
         let claims = person(request)?;
         Caller::with(claims, context)
+    }
+
+    /// What an edit of the caller's says of where it comes from, received now.
+    fn origin(&self, request: RequestId, authored_ms: i64) -> Origin {
+        let Caller { claims, purpose, case } = self.clone();
+        Origin { request, claims, purpose, case, authored_ms, received_ms: runtime::utc_ms() }
     }
 
     fn with(claims: Claims, context: Option<&v1::Context>) -> Result<Self, Status> {

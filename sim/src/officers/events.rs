@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
+use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Error};
 use dinhba_core::command::Looked;
 use dinhba_core::date::PartialDate;
@@ -14,7 +15,7 @@ use dinhba_core::number::Sex;
 use dinhba_core::standing::Standing;
 use tonic::Code;
 
-use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Said, Sent};
+use super::{Answered, Asked, Became, FILE_NUMBER, Officer, Sent};
 use crate::looks::whole;
 
 fn day(text: &str) -> PartialDate {
@@ -84,8 +85,9 @@ impl Officer {
             0 => (Standing::Rejected, "rejection"),
             _ => (Standing::Confirmed, "confirmation"),
         };
-        let said = Said { record, edit: &entry.hash, standing };
-        if let Became::Accepted = self.send(self.session.next(), Sent::Standing(&said), shard, work).await
+        let judgement =
+            Judgement { record, edit: entry.hash.clone(), standing, grounds: "theo sổ hộ tịch".to_owned() };
+        if let Became::Accepted = self.send(self.session.next(), Sent::Judgement(&judgement), shard, work).await
             && entry.subject == self.subject
         {
             let text = format!("{} settled an edit of his own, of {record}", self.subject);

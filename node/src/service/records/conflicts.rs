@@ -1,25 +1,21 @@
 //! The work list of open conflicts. Of each record on a page no more than one look is had.
 
-use std::collections::BTreeSet;
-
-use dinhba_core::access::Action;
-use dinhba_core::command::{ConflictEntry, ConflictKey, Looked};
+use dinhba_core::command::{ConflictEntry, ConflictKey};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::keys::{Keys, suffix};
 use dinhba_core::lens;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{ShardState, corrupt, read};
+use dinhba_core::registry::{corrupt, read};
 use dinhba_core::store::{StateView, StoreError};
 use dinhba_proto::v1;
 use prost::Message;
 use tonic::Status;
 
-use super::worklist::{List, Mark, Room, Walk};
-use super::{Asked, RecordsService, Verdicts, chunk};
-use crate::service::answer::{broken, denied};
+use super::worklist::{Entry, List, Room, Wanted};
+use super::{RecordsService, chunk};
+use crate::service::Caller;
 use crate::service::convert::values_to_wire;
-use crate::service::{Caller, all_groups_here, id, marks};
 
 /// Conflicts in one page...
 const CONFLICTS_MAX: usize = 500;
@@ -72,60 +68,25 @@ fn conflict_key(key: &[u8]) -> Result<(RecordId, ConflictKey), StoreError> {
 }
 
 impl RecordsService {
-    /// A page of the open conflicts that a caller may see. The question is in the log of each group that it touches, and what the page
-    /// shows of a record is a look at it, before it leaves.
+    /// A page of the open conflicts that a caller may see.
     pub(super) async fn open_conflicts(
         &self,
         caller: &Caller,
         request: &v1::ConflictsRequest,
     ) -> Result<v1::ConflictsReply, Status> {
-        let only: Option<ShardId> = if request.shard.is_empty() { None } else { Some(id("shard", &request.shard)?) };
-        match only {
-            Some(shard) => drop(self.place_of(shard).await?),
-            None => all_groups_here(&self.0).await?,
-        }
-        let (index_key, question) = (self.index_key(), marks::asked("conflicts", &request.shard));
-        let from: Option<Mark> = marks::open(&request.after, &question, &index_key)?;
-        let (mut conflicts, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
-        let mut room = Room { entries: CONFLICTS_MAX, bytes: CONFLICTS_BYTES_MAX };
-        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
-        for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
-            if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
-                continue;
-            }
-            if room.is_used_up() {
-                next = Some(Mark::before(hosted.id()));
-                break;
-            }
-            if !verdicts.may(self.log_or_denial(caller, Looked::Conflicts, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let from = from.as_ref().filter(|mark| mark.group == hosted.id());
-            let show = |found: Found<'_>| {
-                let (at, conflict) = ((found.shard, found.id), self.conflict_to_wire(found));
-                (conflict.encoded_len(), (at, conflict))
-            };
-            let keys = hosted.keys();
-            let page = hosted.look(|view| {
-                let mut records = Records::new(view, keys);
-                let walk = Walk { list: List::Conflicts, view, keys, may: &may };
-                walk.page(from, &mut room, |shard, key, value| Ok(show(records.found(shard, key, value)?)))
-            });
-            let (listed, end) = page.map_err(|error| broken(&error))?;
-            let shown: BTreeSet<(ShardId, RecordId)> = listed.iter().map(|(at, _)| *at).collect();
-            let shown: Vec<_> = shown.into_iter().collect();
-            if self.log_shown(caller, hosted, &shown).await?.contains(&false) {
-                return Err(denied("the caller's claims do not reach there; the attempt is logged"));
-            }
-            conflicts.extend(listed.into_iter().map(|(_, conflict)| conflict));
-            if end.is_some() {
-                next = end;
-                break;
-            }
-        }
-        verdicts.refuse_who_may_look_nowhere()?;
+        let wanted = Wanted { list: List::Conflicts, shard: &request.shard, after: &request.after };
+        let room = Room { entries: CONFLICTS_MAX, bytes: CONFLICTS_BYTES_MAX };
+        let page = self.work_list(caller, wanted, room, |_, walk, from, room| {
+            let mut records = Records::new(walk.view, walk.keys);
+            walk.page(from, room, |shard, key, value| {
+                let found = records.found(shard, key, value)?;
+                let (record, shown) = (found.id, self.conflict_to_wire(found));
+                Ok((shown.encoded_len(), Entry { shard, record, shown }))
+            })
+        });
+        let (found, next) = page.await?;
+        let mut conflicts: Vec<v1::Conflict> = found.into_iter().map(|entry| entry.shown).collect();
         conflicts.sort_by_key(|conflict| conflict.since_ms);
-        let next = next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default();
         Ok(v1::ConflictsReply { conflicts, more: !next.is_empty(), next })
     }
 
@@ -154,15 +115,17 @@ impl RecordsService {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use dinhba_core::command::ShardInfo;
     use dinhba_core::edit::Author;
     use dinhba_core::ids::{GroupId, Incarnation, SiteId};
+    use dinhba_core::registry::ShardState;
     use dinhba_core::schema::RecordKind;
     use dinhba_core::store::{Batch, Scan, StateEngine};
 
+    use super::super::worklist::{Mark, Walk};
     use super::*;
     use crate::raft::test_support::MemoryState;
 

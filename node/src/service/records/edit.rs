@@ -5,7 +5,7 @@ use std::future::Future;
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Command, EditCommand, PartDraft};
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind, Origin};
+use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::inject::is_armed;
@@ -104,14 +104,8 @@ impl RecordsService {
             return Err(rules_broken(by_day));
         }
         let secret = runtime::random();
-        let origin = Origin {
-            request: request_id,
-            claims: claims.clone(),
-            purpose,
-            case,
-            authored_ms: request.authored_ms,
-            received_ms: runtime::utc_ms(),
-        };
+        let caller = Caller { claims: claims.clone(), purpose, case };
+        let origin = caller.origin(request_id, request.authored_ms);
         Ok(EditCommand { shard, kind, origin, secret, parts })
     }
 

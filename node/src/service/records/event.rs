@@ -4,7 +4,7 @@ use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Command, FileCommand, Filed, Looked};
 use dinhba_core::date::InstantMs;
-use dinhba_core::edit::{COMMAND_BYTES_MAX, Origin};
+use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::{Form, Input, Role};
 use dinhba_core::filing::{self, Typed, TypedSubject};
@@ -96,14 +96,8 @@ impl RecordsService {
             return Err(invalid(problems));
         };
         let Some(filed) = filed else { return Err(rules_broken(early)) };
-        let origin = Origin {
-            request: name,
-            claims: claims.clone(),
-            purpose,
-            case,
-            authored_ms: request.authored_ms,
-            received_ms: runtime::utc_ms(),
-        };
+        let caller = Caller { claims: claims.clone(), purpose, case };
+        let origin = caller.origin(name, request.authored_ms);
         Ok(FileCommand { shard, origin, secret: runtime::random(), filed })
     }
 }

@@ -1,26 +1,24 @@
 //! How edits stand: what officers say of them, and the list of those that wait for a second person.
 
-use std::collections::BTreeSet;
-
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Command, EditCommand, Looked, PartDraft, PendingEntry};
-use dinhba_core::edit::{Change, Dot, Origin};
+use dinhba_core::edit::{Change, Dot};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, ShardId};
-use dinhba_core::registry::{ShardState, StoredEdit, ToJudge, corrupt, pending_of, place_named, read, to_judge};
+use dinhba_core::registry::{StoredEdit, ToJudge, corrupt, pending_of, place_named, read, to_judge};
 use dinhba_core::standing::{Standing, standing_field};
 use dinhba_core::store::{StateView, StoreError};
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::worklist::{List, Mark, Room, Walk};
-use super::{Asked, Place, RecordsService, Verdicts};
+use super::worklist::{Entry, List, Room, Wanted};
+use super::{Place, RecordsService};
 use crate::hosted::{Hosted, PROPOSE_WAIT};
 use crate::runtime;
-use crate::service::answer::{Problem, broken, denied, invalid, not_accepted, not_found, wrong};
+use crate::service::answer::{Problem, broken, invalid, not_accepted, not_found, wrong};
 use crate::service::convert::{grounds_change, request_from_wire, shard_named};
-use crate::service::{Caller, all_groups_here, context_from_wire, id, keep, marks};
+use crate::service::{Caller, context_from_wire, id, keep};
 
 /// Edits in one page of what waits: a morning's work...
 const PENDING_MAX: usize = 200;
@@ -28,12 +26,8 @@ const PENDING_MAX: usize = 200;
 /// ...and their bytes as they are shown, but for the last of them: a quarter of what a message takes.
 const PENDING_BYTES_MAX: usize = 1 << 20;
 
-/// An edit that waits for a second person, and where it lies.
-struct Waiting {
-    shard: ShardId,
-    record: RecordId,
-    place: Dot,
-}
+/// How many times as long as it is stored an edit is as it is shown, with names and labels.
+const SHOWN_TIMES: usize = 4;
 
 impl RecordsService {
     /// Says how an edit stands, and what became of that.
@@ -62,7 +56,7 @@ impl RecordsService {
         else {
             return Err(invalid(problems));
         };
-        let caller = Caller { claims: claims.clone(), purpose, case: case.clone() };
+        let caller = Caller { claims: claims.clone(), purpose, case };
         let place = match request.shard.is_empty() {
             true => self.find_logged(&caller, Looked::History, record).await?,
             false => self.place_of(shard).await?,
@@ -89,14 +83,7 @@ impl RecordsService {
         let parts: Option<Vec<PartDraft>> = edits.iter().map(part).collect();
         let parts = parts.ok_or_else(|| wrong("record", "nobody judges what is said of sites: correct it"))?;
         let records = parts.iter().map(|part| part.record.to_string()).collect();
-        let origin = Origin {
-            request: name,
-            claims: claims.clone(),
-            purpose,
-            case,
-            authored_ms: request.authored_ms,
-            received_ms: runtime::utc_ms(),
-        };
+        let origin = caller.origin(name, request.authored_ms);
         let edit = EditCommand { shard, kind: standing.kind(), origin, secret: runtime::random(), parts };
         self.proposed(&place, "edit", Command::Edit(Box::new(edit)).to_bytes(), records).await
     }
@@ -120,8 +107,7 @@ impl RecordsService {
         look()
     }
 
-    /// A page of what waits for a second person, as far as the caller may see it. Each record that is shown is in the access log
-    /// before it leaves.
+    /// A page of what waits for a second person, as far as the caller may see it.
     pub(super) async fn pending_for(
         &self,
         caller: &Caller,
@@ -130,47 +116,22 @@ impl RecordsService {
         if !request.record.is_empty() {
             return self.pending_of(caller, id("record", &request.record)?).await;
         }
-        let only = if request.shard.is_empty() { None } else { Some(id::<ShardId>("shard", &request.shard)?) };
-        match only {
-            Some(shard) => drop(self.place_of(shard).await?),
-            None => all_groups_here(&self.0).await?,
+        let wanted = Wanted { list: List::Pending, shard: &request.shard, after: &request.after };
+        let room = Room { entries: PENDING_MAX, bytes: PENDING_BYTES_MAX };
+        let page = self.work_list(caller, wanted, room, |hosted, walk, from, room| {
+            walk.page(from, room, |shard, key, value| {
+                let (record, place) = waiting(walk.view, hosted, shard, (key, value))?;
+                let stored = read::<StoredEdit>(walk.view, &walk.keys.edit(shard, &place))?;
+                let bytes = stored.map_or(0, |stored| SHOWN_TIMES * stored.bytes.len());
+                Ok((bytes, Entry { shard, record, shown: (hosted, place) }))
+            })
+        });
+        let (found, next) = page.await?;
+        let mut entries = Vec::with_capacity(found.len());
+        for Entry { shard, record, shown: (hosted, place) } in found {
+            entries.extend(self.entries(hosted, shard, (&[place], Some(record)))?);
         }
-        let (index_key, question) = (self.index_key(), marks::asked("pending", &request.shard));
-        let from: Option<Mark> = marks::open(&request.after, &question, &index_key)?;
-        let (mut entries, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
-        let mut room = Room { entries: PENDING_MAX, bytes: PENDING_BYTES_MAX };
-        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
-        for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
-            if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
-                continue;
-            }
-            if room.is_used_up() {
-                next = Some(Mark::before(hosted.id()));
-                break;
-            }
-            if !verdicts.may(self.log_or_denial(caller, Looked::Pending, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let from = from.as_ref().filter(|mark| mark.group == hosted.id());
-            let keys = hosted.keys();
-            let page = hosted.look(|view| {
-                let walk = Walk { list: List::Pending, view, keys, may: &may };
-                walk.page(from, &mut room, |shard, key, value| {
-                    let waiting = waiting(view, hosted, shard, (key, value))?;
-                    let stored = read::<StoredEdit>(view, &keys.edit(shard, &waiting.place))?;
-                    Ok((stored.map_or(0, |stored| 4 * stored.bytes.len()), waiting))
-                })
-            });
-            let (found, end) = page.map_err(|error| broken(&error))?;
-            entries.extend(self.shown(caller, hosted, found).await?);
-            if end.is_some() {
-                next = end;
-                break;
-            }
-        }
-        verdicts.refuse_who_may_look_nowhere()?;
         entries.sort_by_key(|entry| entry.received_ms);
-        let next = next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default();
         Ok(v1::PendingReply { entries, next })
     }
 
@@ -182,41 +143,25 @@ impl RecordsService {
             let (from, to) = hosted.keys().all_pending(shard, Some(record));
             let all = view.scan(&from, &to).take(PENDING_MAX).map(|item| {
                 let (key, value) = item?;
-                waiting(view, hosted, shard, (&key, &value))
+                Ok(waiting(view, hosted, shard, (&key, &value))?.1)
             });
-            all.collect::<Result<Vec<Waiting>, _>>()
+            all.collect::<Result<Vec<Dot>, _>>()
         });
-        let places: Vec<Dot> =
-            found.map_err(|error| broken(&error))?.into_iter().map(|waiting| waiting.place).collect();
+        let places = found.map_err(|error| broken(&error))?;
         let entries = self.entries(hosted, shard, (&places, Some(record)))?;
         Ok(v1::PendingReply { entries, next: Vec::new() })
     }
-
-    /// These edits, once the looks at their records are in the access log.
-    async fn shown(&self, caller: &Caller, hosted: &Hosted, found: Vec<Waiting>) -> Result<Vec<v1::Entry>, Status> {
-        let shown: BTreeSet<(ShardId, RecordId)> =
-            found.iter().map(|waiting| (waiting.shard, waiting.record)).collect();
-        let shown: Vec<_> = shown.into_iter().collect();
-        if self.log_shown(caller, hosted, &shown).await?.contains(&false) {
-            return Err(denied("the caller's claims do not reach there; the attempt is logged"));
-        }
-        let mut entries = Vec::with_capacity(found.len());
-        for Waiting { shard, record, place } in &found {
-            entries.extend(self.entries(hosted, *shard, (std::slice::from_ref(place), Some(*record)))?);
-        }
-        Ok(entries)
-    }
 }
 
-/// The edit that waits, by its key and value in the list.
+/// The record of an edit that waits, and where it lies, by its key and value in the list.
 fn waiting(
     view: &dyn StateView,
     hosted: &Hosted,
     shard: ShardId,
     (key, value): (&[u8], &[u8]),
-) -> Result<Waiting, StoreError> {
+) -> Result<(RecordId, Dot), StoreError> {
     let entry = PendingEntry::from_bytes(value).map_err(|error| corrupt(key, error))?;
     let (record, name) = pending_of(key)?;
     let place = place_named(view, &hosted.context, shard, entry.author, &name)?;
-    Ok(Waiting { shard, record, place })
+    Ok((record, place))
 }

@@ -3,14 +3,22 @@
 //!
 //! A list goes by group, shard and record, since what is stored goes so; the entries of a page are shown oldest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use dinhba_core::access::Action;
+use dinhba_core::command::Looked;
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{GroupId, ShardId};
+use dinhba_core::ids::{GroupId, RecordId, ShardId};
 use dinhba_core::keys::{Keys, Range, suffix};
 use dinhba_core::registry::{ShardState, corrupt};
 use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::wire_struct;
+use tonic::Status;
+
+use super::{Asked, RecordsService, Verdicts};
+use crate::hosted::Hosted;
+use crate::service::answer::{broken, denied};
+use crate::service::{Caller, all_groups_here, id, marks};
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,29 @@ impl List {
             List::Pending => keys.all_pending(shard, None),
         }
     }
+
+    fn looked(self) -> Looked {
+        match self {
+            List::Conflicts => Looked::Conflicts,
+            List::Pending => Looked::Pending,
+        }
+    }
+}
+
+/// Which page of a list is asked for.
+pub(super) struct Wanted<'r> {
+    pub list: List,
+    /// Only this shard, by its text; empty for all that the caller may see.
+    pub shard: &'r str,
+    /// What the page before gave; empty for the first.
+    pub after: &'r [u8],
+}
+
+/// An entry of a list: a record's, or of something that a record's is.
+pub(super) struct Entry<T> {
+    pub shard: ShardId,
+    pub record: RecordId,
+    pub shown: T,
 }
 
 /// What is left of a page.
@@ -65,6 +96,9 @@ impl Mark {
     }
 }
 
+/// What is on a page, and where it ended, if there are more.
+pub(super) type Page<T> = (Vec<T>, Option<Mark>);
+
 /// A list of a group as one caller may see it.
 pub(super) struct Walk<'a> {
     pub list: List,
@@ -82,7 +116,7 @@ impl Walk<'_> {
         from: Option<&Mark>,
         room: &mut Room,
         mut show: impl FnMut(ShardId, &[u8], &[u8]) -> Result<(usize, T), StoreError>,
-    ) -> Result<(Vec<T>, Option<Mark>), StoreError> {
+    ) -> Result<Page<T>, StoreError> {
         let (mut shown, mut last) = (Vec::new(), None);
         let start = self.keys.shard(from.map_or(ShardId(0), |mark| mark.shard));
         // By their states: most shards have no entry, and that stands there.
@@ -112,5 +146,58 @@ impl Walk<'_> {
             }
         }
         Ok((shown, None))
+    }
+}
+
+impl RecordsService {
+    /// A page of a work list, as far as the caller may see it, and the mark to go on with, if there may be more. `read` has the
+    /// entries of one group. The question is in the log of each group that it touches; and what the page will show of a record is a look at
+    /// it, which is in the log too before this returns.
+    pub(super) async fn work_list<'a, T>(
+        &'a self,
+        caller: &Caller,
+        Wanted { list, shard, after }: Wanted<'_>,
+        mut room: Room,
+        mut read: impl FnMut(&'a Hosted, &Walk<'_>, Option<&Mark>, &mut Room) -> Result<Page<Entry<T>>, StoreError>,
+    ) -> Result<(Vec<Entry<T>>, Vec<u8>), Status> {
+        let only: Option<ShardId> = if shard.is_empty() { None } else { Some(id("shard", shard)?) };
+        match only {
+            Some(shard) => drop(self.place_of(shard).await?),
+            None => all_groups_here(&self.0).await?,
+        }
+        let (index_key, question) = (self.index_key(), marks::asked(list.looked().name(), shard));
+        let from: Option<Mark> = marks::open(after, &question, &index_key)?;
+        let (mut found, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
+        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
+        for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
+            if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
+                continue;
+            }
+            if room.is_used_up() {
+                next = Some(Mark::before(hosted.id()));
+                break;
+            }
+            if !verdicts.may(self.log_or_denial(caller, list.looked(), hosted, only, [0; 16]).await?) {
+                continue;
+            }
+            let from = from.as_ref().filter(|mark| mark.group == hosted.id());
+            let page = hosted.look(|view| {
+                let walk = Walk { list, view, keys: hosted.keys(), may: &may };
+                read(hosted, &walk, from, &mut room)
+            });
+            let (listed, end) = page.map_err(|error| broken(&error))?;
+            let shown: BTreeSet<(ShardId, RecordId)> = listed.iter().map(|entry| (entry.shard, entry.record)).collect();
+            let shown: Vec<_> = shown.into_iter().collect();
+            if self.log_shown(caller, hosted, &shown).await?.contains(&false) {
+                return Err(denied("the caller's claims do not reach there; the attempt is logged"));
+            }
+            found.extend(listed);
+            if end.is_some() {
+                next = end;
+                break;
+            }
+        }
+        verdicts.refuse_who_may_look_nowhere()?;
+        Ok((found, next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default()))
     }
 }
