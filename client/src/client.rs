@@ -734,7 +734,12 @@ impl Client {
 fn add_page(whole: &mut v1::StatusReply, page: v1::StatusReply) {
     for group in page.groups {
         match whole.groups.iter_mut().find(|known| known.group == group.group) {
-            Some(known) => known.shards.extend(group.shards),
+            Some(known) => {
+                known.shards.extend(group.shards);
+                if known.health.is_empty() {
+                    known.health = group.health;
+                }
+            }
             None => whole.groups.push(group),
         }
     }

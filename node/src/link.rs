@@ -167,15 +167,13 @@ struct Seat {
     /// What it is about, in the child's words.
     about: Vec<u8>,
     /// Dropped when another one takes its place.
-    _holds: oneshot::Sender<()>,
-    number: u64,
+    holds: oneshot::Sender<()>,
 }
 
 /// A session's place among those of its child, which is free again when it is dropped.
 pub(crate) struct Seated {
     sessions: Sessions,
     link: (GroupId, SiteId),
-    number: u64,
     /// Resolves when it is taken.
     taken: oneshot::Receiver<()>,
 }
@@ -189,10 +187,9 @@ impl Sessions {
         if seats.len() >= SESSIONS_MAX {
             seats.pop_front();
         }
-        let (_holds, taken) = oneshot::channel();
-        let number = seats.back().map_or(0, |last| last.number) + 1;
-        seats.push_back(Seat { about: about.to_vec(), _holds, number });
-        Seated { sessions: self.clone(), link: (group, child), number, taken }
+        let (holds, taken) = oneshot::channel();
+        seats.push_back(Seat { about: about.to_vec(), holds });
+        Seated { sessions: self.clone(), link: (group, child), taken }
     }
 }
 
@@ -207,7 +204,7 @@ impl Drop for Seated {
     fn drop(&mut self) {
         let mut all = self.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seats) = all.get_mut(&self.link) {
-            seats.retain(|seat| seat.number != self.number);
+            seats.retain(|seat| !seat.holds.is_connected_to(&self.taken));
             if seats.is_empty() {
                 all.remove(&self.link);
             }
@@ -215,13 +212,16 @@ impl Drop for Seated {
     }
 }
 
+/// Bytes of what a session says it is about.
+pub(crate) const ABOUT_BYTES_MAX: usize = 16;
+
 /// What a set of shards is called in the first frame of a session.
 fn name_of(shards: &BTreeSet<ShardId>) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     for shard in shards {
         hasher.update(&shard.0.to_be_bytes());
     }
-    hasher.finalize().as_bytes()[..16].to_vec()
+    hasher.finalize().as_bytes()[..ABOUT_BYTES_MAX].to_vec()
 }
 
 /// What holds a session at its parent: its place, and its connection's time.
@@ -376,55 +376,55 @@ impl Conversation {
         let mut over = over.unwrap_or_else(|| future::pending().boxed()).fuse();
         let mut taken =
             seat.as_mut().map_or_else(|| future::pending().boxed(), |seat: &mut Seated| seat.taken().boxed()).fuse();
-        let mut is_over: Option<Instant> = None;
+        let mut over_since: Option<Instant> = None;
         loop {
             let is_full =
                 self.merging.len() + self.merged_next.values().map(VecDeque::len).sum::<usize>() >= MERGES_MAX;
             let mut next = pin!(async { if is_full { future::pending().await } else { incoming.next().await } }.fuse());
             // Biased, in an order that lets time pass even under a flood of messages.
             futures::select_biased! {
-                            _ = WatchReceiver::changed(&mut stopping).fuse() => {
-                                return Err("this node is stopping".to_owned().into());
-                            }
-                            () = &mut taken => return Err(End::Replaced),
-                            () = &mut over => is_over = Some(runtime::now()),
-                            () = (&mut tick).fuse() => {
-                                if !self.hosted.group.is_leader() {
-                                    sometimes("a link ends since the lead moved", true);
-                                    return Err("this node no longer leads the group".to_owned().into());
-                                }
-            if sometimes("a link ends since its site is linked elsewhere", !self.is_still_linked()) {
-                                    return Err(format!("the directory has moved: {} is linked elsewhere now", self.peer).into());
-                                }
-                                if sometimes("what was refused may be good now", self.may_be_good_now()) {
-                                    return Err("the directory has moved: what was refused may be good now".to_owned().into());
-                                }
-                                if is_over.is_some_and(|over| self.may_move_on(over)) {
-                                    return Err(End::MoveOn);
-                                }
-                                self.handle(Event::Tick(runtime::utc_ms())).await?;
-                                tick = Box::pin(runtime::sleep(pause));
-                            }
-                            (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
-                            frame = next => match frame {
-                                Some(Ok(frame)) => {
-                                    self.spoke = runtime::now();
-                                    self.handle(Event::Received(message(&frame)?)).await?;
-                                }
-                                Some(Err(status)) if moves_on(&status) => return Err(End::MoveOn),
-                                Some(Err(status)) => return Err(format!("the peer: {}", status.message()).into()),
-                                None => return Err("the peer closed the link".to_owned().into()),
-                            },
-                            change = WatchReceiver::changed(&mut moved).fuse() => match change {
-                                Ok(()) => {
-                                    let (moved, count) = self.hosted.moves().since(self.seen);
-                                    self.seen = count;
-                                    self.handle(Event::Advanced(moved)).await?;
-                                }
-                                // It says so at once and for ever: going on would keep the thread busy.
-                                Err(_) => return Err("this node's replica of the group has stopped".to_owned().into()),
-                            },
-                        }
+                _ = WatchReceiver::changed(&mut stopping).fuse() => {
+                    return Err("this node is stopping".to_owned().into());
+                }
+                () = &mut taken => return Err(End::Replaced),
+                () = &mut over => over_since = Some(runtime::now()),
+                () = (&mut tick).fuse() => {
+                    if !self.hosted.group.is_leader() {
+                        sometimes("a link ends since the lead moved", true);
+                        return Err("this node no longer leads the group".to_owned().into());
+                    }
+                    if sometimes("a link ends since its site is linked elsewhere", !self.is_still_linked()) {
+                        return Err(format!("the directory has moved: {} is linked elsewhere now", self.peer).into());
+                    }
+                    if sometimes("what was refused may be good now", self.may_be_good_now()) {
+                        return Err("the directory has moved: what was refused may be good now".to_owned().into());
+                    }
+                    if over_since.is_some_and(|since| self.may_move_on(since)) {
+                        return Err(End::MoveOn);
+                    }
+                    self.handle(Event::Tick(runtime::utc_ms())).await?;
+                    tick = Box::pin(runtime::sleep(pause));
+                }
+                (shard, answer) = self.merging.select_next_some() => self.merged(shard, answer?).await?,
+                frame = next => match frame {
+                    Some(Ok(frame)) => {
+                        self.spoke = runtime::now();
+                        self.handle(Event::Received(message(&frame)?)).await?;
+                    }
+                    Some(Err(status)) if moves_on(&status) => return Err(End::MoveOn),
+                    Some(Err(status)) => return Err(format!("the peer: {}", status.message()).into()),
+                    None => return Err("the peer closed the link".to_owned().into()),
+                },
+                change = WatchReceiver::changed(&mut moved).fuse() => match change {
+                    Ok(()) => {
+                        let (moved, count) = self.hosted.moves().since(self.seen);
+                        self.seen = count;
+                        self.handle(Event::Advanced(moved)).await?;
+                    }
+                    // It says so at once and for ever: going on would keep the thread busy.
+                    Err(_) => return Err("this node's replica of the group has stopped".to_owned().into()),
+                },
+            }
         }
     }
 

@@ -246,8 +246,10 @@ impl Shared {
             Some(listed) if listed.said.is_some() && !is_armed("parent-as-configured") => Some(listed.parent?),
             _ => None,
         };
-        let said = said.map(|site| self.above(&place, site)).filter(|above| !above.addresses.is_empty());
-        said.or_else(|| Some(self.above(&place, configured?)))
+        let said = said.map(|site| self.above(&place, site));
+        let is_reached = said.as_ref().is_some_and(|above| !above.addresses.is_empty());
+        let configured = configured.filter(|_| !is_reached).map(|site| self.above(&place, site));
+        configured.or(said)
     }
 
     /// A site above, and where it is reached as far as is known here.

@@ -90,19 +90,17 @@ impl Admit for SameSite {
     fn left(&self, caller: NodeId) -> BoxFuture<'static, Status> {
         let mut gone = self.0.gone();
         async move {
-            while !WatchReceiver::borrow_watched(&gone).contains(&caller) {
-                if WatchReceiver::changed(&mut gone).await.is_err() {
-                    // The node ends.
-                    future::pending::<()>().await;
-                }
+            if WatchReceiver::wait_until(&mut gone, |gone| gone.contains(&caller)).await.is_err() {
+                // The node ends.
+                future::pending::<()>().await;
             }
-            denied(has_left(caller))
+            denied(left_for_good(caller))
         }
         .boxed()
     }
 }
 
-fn has_left(caller: NodeId) -> String {
+fn left_for_good(caller: NodeId) -> String {
     format!("{caller} left this site for good: a new node needs a new id")
 }
 
@@ -121,7 +119,7 @@ fn may_call(caller: NodeId, standing: Standing, body: &Body, level_max: u16) -> 
         Standing::Member => {}
         Standing::Stranger if is_of_raft => {}
         Standing::Stranger => return Err(format!("{caller} is no member of this site, as far as is known here")),
-        Standing::Left => return Err(has_left(caller)),
+        Standing::Left => return Err(left_for_good(caller)),
     }
     match body {
         // Every replica would stop at it, and again after each restart.

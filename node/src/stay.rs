@@ -29,11 +29,9 @@ impl Stay {
     pub(crate) fn over(extensions: &http::Extensions) -> BoxFuture<'static, ()> {
         let Some(Stay(mut is_over)) = extensions.get::<Stay>().cloned() else { return future::pending().boxed() };
         async move {
-            while !*WatchReceiver::borrow_watched(&is_over) {
-                if WatchReceiver::changed(&mut is_over).await.is_err() {
-                    // The connection is gone, and its calls find out by themselves.
-                    future::pending::<()>().await;
-                }
+            if WatchReceiver::wait_until(&mut is_over, |is_over| *is_over).await.is_err() {
+                // The connection is gone, and its calls find out by themselves.
+                future::pending::<()>().await;
             }
         }
         .boxed()

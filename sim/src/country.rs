@@ -26,6 +26,7 @@ use crate::trace::{NodePlace, SitePlace, Trace};
 use crate::wire::{Endpoint, Path, Wire};
 
 pub use machines::{Backup, LOG_DIR, Machine, Power, SNAPSHOT_DIR};
+pub(crate) use sites::spelled;
 use sites::{SiteNow, place_file};
 
 /// Scopes of people begin here; those of machines below.

@@ -485,7 +485,7 @@ mod tests {
         idle.splice(edits + 37..edits + 37, more);
         assert!(Record::from_bytes(&idle).is_err(), "an edit to which nothing points");
         let mut astray = bytes.clone();
-        // After the last value nothing is awaited, nothing waits, and there are no twins.
+        // After the last value nothing is awaited, nothing waits, and it does not take all of its edits.
         let place = bytes.len() - 3 - "Ba".len() - 1 - 1;
         assert_eq!(bytes[place], 1, "the second value was written by the second edit");
         astray[place] = 2;

@@ -38,6 +38,12 @@ impl Standing {
         }
     }
 
+    /// What that word says.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Standing::ALL.into_iter().find(|standing| standing.name() == name)
+    }
+
     /// The kind of edit that says so.
     #[must_use]
     pub fn kind(self) -> EditKind {
@@ -101,7 +107,7 @@ pub fn standing_key(hash: &Hash) -> Vec<u8> {
 #[must_use]
 pub fn needs_second(kind: EditKind, changes: &[Change], makes_it: impl FnOnce() -> bool) -> bool {
     // Also of who decides between several values, since he may have written them, or none of them.
-    let replaces = |change: &Change| second_of(change) != Second::No && !change.overwrites.is_empty();
+    let replaces = |change: &Change| is_grave(change) && !change.overwrites.is_empty();
     let always = |change: &Change| second_of(change) == Second::Always;
     match kind {
         EditKind::Proposal => true,
@@ -163,5 +169,18 @@ pub fn check_kind(kind: EditKind, changes: &[Change]) -> Result<(), &'static str
         (None, EditKind::Decision) => Ok(()),
         (None, _) if has_any => Err("how an edit stands is not edited: confirm, reject, hold or release it"),
         (None, _) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::codes;
+
+    #[test]
+    fn the_codes_of_the_field_are_what_is_said() {
+        let codes: Vec<(u8, &str)> = codes::STANDING.iter().map(|code| (code.number, code.name)).collect();
+        assert_eq!(codes, Standing::ALL.map(|standing| (standing as u8, standing.name())));
+        assert!(Standing::ALL.iter().all(|standing| Standing::of_value(&standing.value()) == Some(*standing)));
     }
 }

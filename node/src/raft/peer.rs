@@ -166,11 +166,13 @@ impl PeerPool {
 
     /// Closes the connections to a node, of which nothing is wanted any more.
     pub fn forget(&self, node: NodeId) {
-        let mut links = lock(&self.links);
-        let (of_it, of_others) = std::mem::take(&mut *links).into_iter().partition(|((of, _), _)| *of == node.0);
-        *links = of_others;
-        drop(links);
-        Links::into_values(of_it).for_each(|link| link.disconnect());
+        let of_it: Vec<Arc<Link>> = {
+            let mut links = lock(&self.links);
+            let of_it = links.iter().filter(|((of, _), _)| *of == node.0).map(|(_, link)| Arc::clone(link)).collect();
+            links.retain(|(of, _), _| *of != node.0);
+            of_it
+        };
+        of_it.iter().for_each(|link| link.disconnect());
     }
 
     fn link(&self, node: u64, address: &str) -> Arc<Link> {

@@ -440,7 +440,7 @@ impl RecordsService {
     }
 
     pub(super) fn index_key(&self) -> [u8; 32] {
-        self.0.hosted().next().map(|hosted| hosted.context.index_key.secret).unwrap_or_default()
+        self.0.secrets.index.secret
     }
 
     fn shards_here(&self) -> Result<Vec<ShardState>, Status> {

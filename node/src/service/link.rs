@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{broken, denied, move_on, not_accepted, not_found, wrong};
 use super::{id, ready};
-use crate::link::{Conversation, End, GREETING_WAIT, Held};
+use crate::link::{ABOUT_BYTES_MAX, Conversation, End, GREETING_WAIT, Held};
 use crate::node::Shared;
 use crate::pki::peer_identity;
 use crate::runtime;
@@ -102,6 +102,10 @@ impl Link for LinkService {
         let hosted = shared.group(group).ok_or_else(|| not_found(format!("{group} does not run here")))?.clone();
         if !hosted.group.is_leader() {
             return Err(not_accepted(format!("this node does not lead {group}: locate its leader again")));
+        }
+        // It is kept for as long as the session lives.
+        if first.about.len() > ABOUT_BYTES_MAX {
+            return Err(wrong("about", format!("about: at most {ABOUT_BYTES_MAX} bytes")));
         }
         let (outgoing, frames) = mpsc::unbounded();
         let held = Held { seated: shared.sessions.sit(group, child, &first.about), over };

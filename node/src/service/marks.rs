@@ -1,5 +1,5 @@
 //! Marks: where a page ended, as its caller brings it back to go on. A mark is good for the same question only, so that nobody walks
-//! with it where he did not ask, and at any node of the site.
+//! with it where he did not ask, and at any node of the site, unless the question names one (`status`).
 
 use dinhba_core::encoding::Wire;
 use dinhba_core::search::{Term, place_proof};

@@ -565,7 +565,6 @@ impl Site for SiteService {
             detail: report.detail,
             since_ms: report.since_ms,
         });
-        // On the first page.
         let is_first = after.is_empty();
         Ok(Response::new(StatusReply {
             node: config.node.id.to_string(),

@@ -49,11 +49,12 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
     };
     let is_said =
         |edit: &Edit, standings: &[Standing]| alike[&accepted_as(edit)].iter().any(|hash| is_said_of(hash, standings));
-    let accepted: BTreeSet<_> = counting().map(|(_, edit)| accepted_as(edit)).collect();
+    let mut taken: BTreeMap<_, Vec<&Edit>> = BTreeMap::new();
+    counting().for_each(|(_, edit)| taken.entry(accepted_as(edit)).or_default().push(edit));
     for (place, poison) in &copy.aside {
         let (hash, edit) = &copy.edits[place];
         let is_right = match poison {
-            Poison::Twin => accepted.contains(&accepted_as(edit)) || is_said(edit, &Standing::ALL),
+            Poison::Twin => taken.contains_key(&accepted_as(edit)) || is_said(edit, &Standing::ALL),
             Poison::Rejected => is_said(edit, &[Standing::Rejected]),
             Poison::Held => is_said(edit, &[Standing::Held, Standing::Rejected]),
             // No door lets anybody say such a thing.
@@ -64,9 +65,7 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
             found.push(format!("edit {hash} is set aside as {}, and nothing says so", poison.name()));
         }
     }
-    let mut taken: BTreeMap<_, Vec<&Edit>> = BTreeMap::new();
     for (hash, edit) in counting() {
-        taken.entry(accepted_as(edit)).or_default().push(edit);
         let settles = matches!(edit.header.kind, EditKind::Confirmation | EditKind::Reject | EditKind::Release);
         let target = edit.standing_change().and_then(|change| by_key.get(&change.element));
         let own = &edit.header.origin.claims;
@@ -79,8 +78,8 @@ pub(super) fn faults(copy: &ShardCopy, stolen: &BTreeSet<SiteId>) -> Vec<String>
         }
     }
     let is_twice = |edits: &Vec<&Edit>| {
-        let pairs = edits.iter().enumerate().flat_map(|(at, one)| edits[..at].iter().map(move |two| (one, two)));
-        pairs.into_iter().any(|(one, two)| {
+        let mut pairs = edits.iter().enumerate().flat_map(|(at, one)| edits[..at].iter().map(move |two| (one, two)));
+        pairs.any(|(one, two)| {
             let (one, two) = (&one.header, &two.header);
             one.author != two.author || one.number == two.number
         })

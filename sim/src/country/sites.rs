@@ -115,7 +115,8 @@ impl Country {
     }
 }
 
-fn spelled(key: &SigningKey) -> String {
+/// The public half of a key, as people write it.
+pub(crate) fn spelled(key: &SigningKey) -> String {
     key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -15,7 +15,7 @@ use dinhba_core::ids::{Hash, ShardId};
 use dinhba_node::runtime::{self, Instant};
 use ed25519_dalek::SigningKey;
 
-use crate::country::{Country, Power};
+use crate::country::{Country, Power, spelled};
 use crate::officers;
 use crate::oracle::Oracle;
 use crate::run::is_formed;
@@ -109,7 +109,7 @@ impl Changing<'_> {
         let (country, plan) = (self.country, &self.country.sites()[site]);
         let secret = [&plan.id.0.to_be_bytes()[..], &self.place.to_be_bytes()].concat();
         let key = SigningKey::from_bytes(blake3::hash(&secret).as_bytes());
-        let public: String = key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let public = spelled(&key);
         let Some(listed) = self.operator().listed(site).await else { return false };
         if !listed.keys.contains(&public) {
             let change = SiteChange::Rekey { key: public.clone() };

@@ -176,7 +176,8 @@ fn answer_again(tx: &Tx<'_>, command: &EditCommand, receipt: Receipt) -> Result<
     let edits = edits_of(tx, &receipt)?;
     let says = |(edit, part): (&Edit, &PartDraft)| {
         let header = &edit.header;
-        (asked(header.kind), header.record, header.record_kind) == (asked(command.kind), part.record, part.record_kind)
+        (kind_asked(header.kind), header.record, header.record_kind)
+            == (kind_asked(command.kind), part.record, part.record_kind)
             && header.valid_from == part.valid_from
             && edit.changes.len() == part.changes.len()
             && edit.changes.iter().zip(&part.changes).all(|(one, two)| says_the_same(one, two))
@@ -194,7 +195,7 @@ fn says_the_same(one: &Change, two: &Change) -> bool {
 }
 
 /// What was asked for when an edit of that kind was made: whether a change is a proposal is decided here.
-fn asked(kind: EditKind) -> EditKind {
+fn kind_asked(kind: EditKind) -> EditKind {
     if kind == EditKind::Proposal { EditKind::Change } else { kind }
 }
 
@@ -365,7 +366,7 @@ pub fn check_form(
         let text = "a decision needs its grounds: say why this value is right".to_owned();
         found(FormPlace::Grounds, RefusalCode::Invalid, text);
     }
-    let is_plain = matches!(kind, EditKind::Change | EditKind::Proposal) && !is_event;
+    let is_plain = kind_asked(kind) == EditKind::Change && !is_event;
     if is_plain && level < LEVEL_GROUNDS && parts.iter().any(has_grounds) {
         let text =
             format!("grounds with a plain change need feature level {LEVEL_GROUNDS}; raise it or leave them out");
@@ -705,7 +706,7 @@ fn number(
     for (part, draft) in command.parts.into_iter().enumerate() {
         number += 1;
         let has_grounds = draft.changes.iter().any(|change| change.field == GROUNDS);
-        let is_plain = matches!(command.kind, EditKind::Change | EditKind::Proposal) && filed.is_none();
+        let is_plain = kind_asked(command.kind) == EditKind::Change && filed.is_none();
         let level = if is_plain && has_grounds { LEVEL_GROUNDS } else { LEVEL_FIRST };
         let form = filed
             .filter(|_| part == 0)

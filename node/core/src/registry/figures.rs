@@ -24,7 +24,7 @@ use crate::store::{StateView, StoreError};
 /// How many of each event there were on each day.
 pub type Figures = BTreeMap<(Date, Event), u64>;
 
-/// The day of an edit, and its event; none of an edit that goes on with a command, or only says how another one stands.
+/// The day of an edit, and its event; none of an edit that goes on with a command, or only says how another one stands (a decision of that counts).
 fn counted(header: &Header) -> Option<(Date, Event)> {
     let day = InstantMs(header.origin.received_ms).date_in_vietnam();
     (header.part == 0 && Standing::of_kind(header.kind).is_none()).then_some((day, header.event))

@@ -177,7 +177,7 @@ pub(crate) fn enter(
     let is_flood = poison.is_none() && old.as_ref().is_some_and(is_out);
     let poison = if is_flood { Some(Poison::Flood) } else { poison };
     if let Some(poison) = poison {
-        set_aside(tx, shard, (&place, header), poison)?;
+        mark(tx, shard, (&place, header), (None, Some(poison)))?;
     }
     let is_apart_by_name = match renamed {
         Some(other) => rename(tx, shard, other, header.record, now_ms)?,
@@ -259,12 +259,7 @@ fn append(
     tx.put(keys.history_entry(id, header.record, shard.arrivals), place);
 }
 
-/// Keeps an edit that lies at a place out of its record, and out of the figures.
-fn set_aside(tx: &mut Tx<'_>, shard: &mut ShardState, edit: (&Dot, &Header), poison: Poison) -> Result<(), StoreError> {
-    mark(tx, shard, edit, (None, Some(poison)))
-}
-
-/// Puts why an edit that lies at a place is set aside in the place of why it was.
+/// Puts why an edit that lies at a place is kept out of its record, and so out of the figures, in the place of why it was.
 fn mark(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
@@ -281,10 +276,10 @@ fn mark(
         Some(poison) => tx.put(key, &poison),
         None => tx.delete(key),
     }
-    if was.is_some() == is.is_some() {
-        return Ok(());
+    if was.is_some() != is.is_some() {
+        figures::count(tx, shard.info.shard, header, is.is_none())?;
     }
-    figures::count(tx, shard.info.shard, header, is.is_none())
+    Ok(())
 }
 
 /// Folds the record of an edit anew that is called otherwise from now on; if it is the record `at_hand`, returns true
@@ -313,6 +308,17 @@ pub(super) fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit,
     let stored: StoredEdit = tx.must(&key)?;
     let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
     Ok((edit, stored.hash))
+}
+
+/// An edit for whoever folds its record anew, and why the others set it aside; none of one that a flood set aside.
+pub(super) fn held_at(tx: &Tx<'_>, shard: ShardId, place: Dot) -> Result<Option<(Held, Option<Poison>)>, StoreError> {
+    let poison: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
+    if poison == Some(Poison::Flood) {
+        return Ok(None);
+    }
+    let edit = edit_at(tx, shard, &place)?;
+    let by_others = poison.filter(|poison| poison.is_by_others());
+    Ok(Some((Held::new(place, edit, poison.filter(|_| by_others.is_none())), by_others)))
 }
 
 /// What an edit is, and what its record is.
@@ -473,17 +479,10 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
     let old = tx.record(home, id)?;
     let (mut held, mut marked) = (Vec::new(), BTreeMap::new());
     for (_, place) in tx.range::<Dot>(tx.keys().history(home, id))? {
-        let poison: Option<Poison> = tx.get(&tx.keys().poison(home, &place))?;
-        if poison == Some(Poison::Flood) {
-            continue;
-        }
-        let edit = edit_at(tx, home, &place)?;
         // What the others say of it is found out anew.
-        let by_others = poison.filter(|poison| poison.is_by_others());
-        if let Some(poison) = by_others {
-            marked.insert(place.clone(), poison);
-        }
-        held.push(Held::new(place, edit, poison.filter(|_| by_others.is_none())));
+        let Some((one, by_others)) = held_at(tx, home, place)? else { continue };
+        marked.extend(by_others.map(|poison| (one.place.clone(), poison)));
+        held.push(one);
     }
     // Of what kind a record is, edits that a flood set aside say too: what was there before has heard them.
     let sound = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind);

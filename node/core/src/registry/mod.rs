@@ -529,13 +529,16 @@ pub fn indexed_record(key: &[u8]) -> Result<RecordId, StoreError> {
     id.map_err(|_| corrupt(key, Malformed { what: "key of the index" }))
 }
 
+/// The end of a key that names an edit, or where it lies.
+fn dot_in(bytes: &[u8]) -> Option<Dot> {
+    let (actor, counter) = bytes.split_first_chunk()?;
+    Some(Dot { actor: AuthorId(*actor), counter: u64::from_be_bytes(counter.try_into().ok()?) })
+}
+
 /// The record and the edit's name in the key of an edit that waits.
 pub fn pending_of(key: &[u8]) -> Result<(RecordId, Dot), StoreError> {
-    let parts = crate::keys::suffix(key, 0).split_first_chunk::<16>().and_then(|(record, rest)| {
-        let (actor, counter) = rest.split_first_chunk::<16>()?;
-        let counter = u64::from_be_bytes(counter.try_into().ok()?);
-        Some((RecordId(*record), Dot { actor: AuthorId(*actor), counter }))
-    });
+    let parts = crate::keys::suffix(key, 0).split_first_chunk();
+    let parts = parts.and_then(|(record, rest)| Some((RecordId(*record), dot_in(rest)?)));
     parts.ok_or_else(|| corrupt(key, Malformed { what: "key of an edit that waits" }))
 }
 

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crdts::CmRDT;
 
 use super::family::{Held, resolve};
-use super::fold::edit_at;
+use super::fold::held_at;
 use super::standing::judge;
-use super::{Context, Poison, Tx};
+use super::{Context, Tx};
 use crate::date::{Date, InstantMs, PartialDate};
 use crate::edit::{Dot, Header};
 use crate::ids::{RecordId, ShardId};
@@ -88,19 +88,13 @@ pub fn as_of(
     let mut held = Vec::new();
     for key in keys {
         let place: Dot = tx.must(&key)?;
-        let poison: Option<Poison> = tx.get(&tx.keys().poison(shard, &place))?;
-        if poison == Some(Poison::Flood) {
-            continue;
-        }
-        let edit = edit_at(&tx, shard, &place)?;
         // What was not known yet says nothing of the others.
-        let poison = poison.filter(|poison| !poison.is_by_others());
-        held.push(Held::new(place, edit, poison));
+        held.extend(held_at(&tx, shard, place)?.map(|(held, _)| held));
     }
-    let mut names = resolve(&tx, shard, &mut held)?;
-    let mut is_known = held.iter().map(|held| as_of.is_known(&held.edit.header)).collect::<Vec<_>>().into_iter();
-    let (known, unknown): (Vec<_>, Vec<_>) = held.into_iter().zip(names).partition(|_| is_known.next() == Some(true));
-    (held, names) = known.into_iter().unzip();
+    let names = resolve(&tx, shard, &mut held)?;
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        held.into_iter().zip(names).partition(|(held, _)| as_of.is_known(&held.edit.header));
+    let (mut held, names): (Vec<_>, Vec<_>) = known.into_iter().unzip();
     let Some(state) = tx.shard(shard)? else { return Ok(Past::Nothing) };
     let kind = held.iter().filter(|held| held.poison.is_none()).map(|held| held.edit.header.record_kind).min();
     let judged = judge(&tx, (&state.info, kind), &mut held, &names)?;

@@ -12,11 +12,11 @@
 use std::collections::BTreeSet;
 
 use super::fold::{Derived, edit_at, poison_of, refold, replace_derived};
-use super::{GroupState, Poison, ShardState, Tx, corrupt, figures, record_of};
+use super::{GroupState, Poison, ShardState, Tx, corrupt, dot_in, figures, record_of};
 use crate::command::{Answer, Nothing, Raise, RefusalCode};
 use crate::edit::Dot;
 use crate::encoding::Malformed;
-use crate::ids::{AuthorId, RecordId};
+use crate::ids::RecordId;
 use crate::inject::sometimes;
 use crate::level::folding;
 use crate::place::{PlaceEntry, knows};
@@ -110,8 +110,7 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
     let home = shard.info.shard;
     let mut waiting = BTreeSet::new();
     for (key, poison) in tx.range::<Poison>(tx.keys().poisons(home))? {
-        // No level brings it back; what is folded now counts with it, when its record is folded anew.
-        // What other edits say of one is found out anew where its record is.
+        // No level brings back what other edits set aside: that is judged where its record is folded anew.
         if poison == Poison::Flood || poison.is_by_others() {
             continue;
         }
@@ -133,8 +132,5 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
 
 /// The place in the key of an edit that is set aside.
 fn poison_place(key: &[u8]) -> Result<Dot, StoreError> {
-    let suffix = crate::keys::suffix(key, 0);
-    let parts = suffix.split_first_chunk::<16>().and_then(|(actor, rest)| Some((*actor, rest.try_into().ok()?)));
-    let (actor, counter) = parts.ok_or_else(|| corrupt(key, Malformed { what: "key of an edit set aside" }))?;
-    Ok(Dot { actor: AuthorId(actor), counter: u64::from_be_bytes(counter) })
+    dot_in(crate::keys::suffix(key, 0)).ok_or_else(|| corrupt(key, Malformed { what: "key of an edit set aside" }))
 }

@@ -7,8 +7,8 @@
 //! them another thing each: what such an edit replaced is there again, and what was built on it stands beside that.
 //!
 //! What somebody says of an edit of his own, by his name or by his certificate, settles nothing and is *void*, unless he holds it; so is what
-//! nobody of a unit above the record says, or somebody of no fitting role, and what is said of saying so. A site's door refuses
-//! that; here it is refused for whoever changed his.
+//! somebody says who is no registrar of a unit on the record's path, and what is said of saying so. A site's door refuses that; here it
+//! is refused for whoever changed his.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +67,7 @@ pub(super) fn judge(
     }
     let by_key: BTreeMap<Vec<u8>, usize> =
         held.iter().enumerate().map(|(at, held)| (standing_key(&held.hash), at)).collect();
-    let (mut said, mut words, mut of_nobody) = (Record::new(RecordKind::Person), Vec::new(), Vec::new());
+    let (mut said, mut words) = (Record::new(RecordKind::Person), Vec::new());
     for at in 0..held.len() {
         if held[at].poison.is_some() || judged.aside[at].is_some() {
             continue;
@@ -84,9 +84,6 @@ pub(super) fn judge(
         // Whoever said it may have taken the record for one of another kind: it must not stand where nobody replaces it.
         let field = kind.and_then(standing_field).unwrap_or(change.field);
         let element = first.map_or_else(|| change.element.clone(), |first| standing_key(&held[first].hash));
-        if target.is_none() {
-            of_nobody.push((field, element.clone()));
-        }
         for change in held[at].edit.changes.iter_mut().filter(|change| is_standing(change.field)) {
             (change.field, change.element) = (field, element.clone());
         }
@@ -94,8 +91,6 @@ pub(super) fn judge(
     }
     untie(held, names, &words);
     words.into_iter().for_each(|at| said.apply(Write::of(&held[at].edit, names[at].clone())));
-    // Of these the record will not tell when their edit comes, and then some of them may be void.
-    judged.takes_all |= of_nobody.iter().any(|key| said.values(key).is_empty());
     let counts_by_itself = |judged: &Judged, at: usize| {
         held[at].poison.is_none() && !matches!(judged.aside[at], Some(Poison::Twin | Poison::Void))
     };
@@ -114,22 +109,20 @@ pub(super) fn judge(
     judged.takes_all |= !gone.is_empty();
     let makes = |at: &usize| counts_by_itself(&judged, *at) && held[*at].edit.makes_record();
     let has_one_maker = (0..held.len()).filter(makes).nth(1).is_none();
-    for (at, Held { hash, edit, poison, needs_second: by_itself, .. }) in held.iter().enumerate() {
-        if poison.is_some() || judged.aside[at].is_some() || edit.standing_change().is_some() {
-            continue;
-        }
-        // Who made the record found nothing there; of several that say so, nobody knows who did.
-        let makes_it = has_one_maker && edit.makes_record();
-        let is_over_gone = |it: &Change| gone.contains(&(it.field, it.element.as_slice()));
-        let needs_second = *by_itself
-            || needs_second(edit.header.kind, &edit.changes, || makes_it)
-            || (!makes_it && edit.changes.iter().any(is_over_gone));
-        judged.is_pending[at] = needs_second && !is_confirmed(said.standing(hash));
-    }
     let is_folded = |at: &usize| {
         held[*at].poison.is_none() && judged.aside[*at].is_none() && held[*at].edit.standing_change().is_none()
     };
     let folded: Vec<usize> = (0..held.len()).filter(is_folded).collect();
+    for at in folded.iter().copied() {
+        let Held { hash, edit, needs_second: by_itself, .. } = &held[at];
+        // Who made the record found nothing there; of several that say so, nobody knows who did.
+        let makes_it = has_one_maker && edit.makes_record();
+        let is_over_gone = |it: &Change| gone.contains(&(it.field, it.element.as_slice()));
+        let waits = *by_itself
+            || needs_second(edit.header.kind, &edit.changes, || makes_it)
+            || (!makes_it && edit.changes.iter().any(is_over_gone));
+        judged.is_pending[at] = waits && !is_confirmed(said.standing(hash));
+    }
     untie(held, names, &folded);
     Ok(judged)
 }
@@ -212,7 +205,8 @@ fn is_void<'h>(path: &[UnitId], edit: &Edit, change: &Change, targets: impl Into
     let claims = &edit.header.origin.claims;
     let may = Action::Resolve.roles().contains(&claims.role) && path.contains(&claims.unit);
     let is_of_another = targets.into_iter().all(|target| {
-        target.standing_change().is_none() && (may_say(edit, target) || !settles(edit.header.kind, change))
+        target.standing_change().is_none()
+            && (is_other(claims, &target.header.origin.claims) || !settles(edit.header.kind, change))
     });
     (!may || !is_of_another) && !is_armed("one-person-confirms")
 }
@@ -221,11 +215,6 @@ fn is_void<'h>(path: &[UnitId], edit: &Edit, change: &Change, targets: impl Into
 pub(super) fn settles(kind: EditKind, change: &Change) -> bool {
     // A hold that its author could lift himself would be none.
     kind == EditKind::Decision || Standing::of_value(&change.value) != Some(Standing::Held)
-}
-
-/// Whether an edit's author is another person than that of the edit which it speaks of, with another certificate.
-fn may_say(edit: &Edit, target: &Edit) -> bool {
-    is_other(&edit.header.origin.claims, &target.header.origin.claims)
 }
 
 /// Whether two callers are two persons, each with evidence of his own: who shows none, as on a machine of development, is known by
@@ -249,7 +238,7 @@ fn twins(tx: &Tx<'_>, shard: ShardId, held: &[Held]) -> Result<BTreeMap<usize, u
     for ats in by_request.into_values().filter(|ats| ats.len() > 1) {
         let mut alike: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for at in ats {
-            alike.entry(asked(&held[at].edit)).or_default().push(at);
+            alike.entry(content(&held[at].edit)).or_default().push(at);
         }
         for mut ats in alike.into_values() {
             ats.sort_unstable_by_key(|at| (held[*at].edit.header.origin.received_ms, held[*at].hash));
@@ -287,7 +276,7 @@ fn is_one_way(
 }
 
 /// What an edit says, but for the values that it found: alike for two answers to one request.
-fn asked(edit: &Edit) -> Vec<u8> {
+fn content(edit: &Edit) -> Vec<u8> {
     let Header { of, kind, event, record_kind, valid_from, origin, .. } = &edit.header;
     let claims = &origin.claims;
     let mut bytes = Vec::new();

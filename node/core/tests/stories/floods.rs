@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::memory::{Office, PATH, SHARD, accepted, claims, refusal, request, seal_all, value};
+use crate::memory::{Office, PATH, SHARD, accepted, aside, claims, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{Answer, Batch, Cursor, Item, Merged, RefusalCode};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
@@ -14,7 +14,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;
 use dinhba_core::ids::{Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write};
-use dinhba_core::registry::{Poison, read_range};
+use dinhba_core::registry::Poison;
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::share::{FLOOD_BYTES, LIFE_BYTES_MAX, SHARE_BYTES_MAX, Weight};
 use dinhba_core::sync::Skip;
@@ -133,11 +133,6 @@ fn copy_of(office: &Office, bytes_max: usize) -> Office {
     copy
 }
 
-fn set_aside(office: &Office) -> Vec<Poison> {
-    let aside = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap();
-    aside.into_iter().map(|(_, poison)| poison).collect()
-}
-
 fn agree(one: &Office, two: &Office) {
     assert_eq!(one.shard().edits_digest, two.shard().edits_digest);
     assert_eq!(one.shard().state_digest, two.shard().state_digest);
@@ -170,7 +165,7 @@ fn of_megabytes_in_one_record_the_first_edits_count_and_all_are_kept() {
     assert!(flooded.to_bytes().len() < 1_000, "{}", flooded.to_bytes().len());
     assert!(flooded.fields().eq(before.fields()), "the registration, and what the district wrote");
     assert_eq!(flooded.shares.written(THIEF), None);
-    assert_eq!(set_aside(&district), vec![Poison::Flood; edits.len()]);
+    assert_eq!(aside(&district), vec![Poison::Flood; edits.len()]);
     assert_eq!(district.shard().arrivals, edits.len() as u64 + 2);
     // Whoever takes it over from here, in pieces of another size, comes to the same.
     agree(&copy_of(&district, 48 * 1024), &district);
@@ -256,7 +251,7 @@ fn an_office_may_edit_a_record_ten_thousand_times_and_then_another_goes_on() {
 
     let (start, scanned) = (Cursor::start(commune.shard().epoch), 0);
     district.merge(commune.site, commune.batch(start, scanned, &Skip::default(), usize::MAX).0, 1);
-    assert_eq!(set_aside(&district), [], "no honest site floods");
+    assert_eq!(aside(&district), [], "no honest site floods");
     accepted(district.set(request(4, 1), record, field::NOTE, "the district goes on"));
 }
 

@@ -11,7 +11,7 @@ use dinhba_core::command::{
     Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Proposal,
     Raise, RefusalCode, Seal, ShardInfo, Tip,
 };
-use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS, Origin};
+use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{
     EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
@@ -19,8 +19,8 @@ use dinhba_core::ids::{
 use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, GroupState, Key, ShardState, apply, read, read_range};
-use dinhba_core::schema::{FieldId, RecordKind, parse};
+use dinhba_core::registry::{Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, read, read_range};
+use dinhba_core::schema::{FieldId, RecordKind, display, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
 use dinhba_core::sync::{Here, Skip};
 use dinhba_core::units::NoUnits;
@@ -330,4 +330,40 @@ pub fn command(
         secret: [request.session.0[0]; 32],
         parts: vec![part],
     }
+}
+
+/// A registrar of the commune, and with which certificate; whoever writes by [`command`] is `nguyen.lan` with the first.
+pub fn person(subject: &str, certificate: u8) -> Claims {
+    Claims::new(subject, Role::Registrar, PATH[3], EvidenceId([certificate; 16])).unwrap()
+}
+
+/// The values of a field that stands once, as they are written.
+pub fn shown(record: &Record, field: FieldId) -> Vec<String> {
+    record.values(&(field, Vec::new())).iter().map(|tagged| display(field, &tagged.value, &NoUnits)).collect()
+}
+
+/// Why edits are set aside.
+pub fn aside(office: &Office) -> Vec<Poison> {
+    let found = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap();
+    found.into_iter().map(|(_, poison)| poison).collect()
+}
+
+/// The edits of a record that say what it is, with their hashes, in the order in which they came.
+pub fn edits(office: &Office, record: RecordId) -> Vec<(Edit, Hash)> {
+    let places = read_range::<Dot>(&office.state, office.keys().history(SHARD, record)).unwrap();
+    let stored = places.into_iter().map(|(_, place)| {
+        let stored: StoredEdit = read(&office.state, &office.keys().edit(SHARD, &place)).unwrap().unwrap();
+        (Edit::from_bytes(&stored.bytes).unwrap(), stored.hash)
+    });
+    stored.filter(|(edit, _)| edit.standing_change().is_none()).collect()
+}
+
+/// Brings two offices into step.
+pub fn meet(one: &mut Office, two: &mut Office) {
+    let (from_one, from_two) = (one.stream(), two.stream());
+    two.merge(one.site, from_one, 6);
+    one.merge(two.site, from_two, 6);
+    assert_eq!(one.shard().edits_digest, two.shard().edits_digest);
+    assert_eq!(one.shard().state_digest, two.shard().state_digest);
+    assert_eq!((one.shard().pending, aside(one)), (two.shard().pending, aside(two)));
 }

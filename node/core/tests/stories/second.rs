@@ -1,56 +1,24 @@
 //! Ways around the second person, and ways to keep officers from saying how an edit stands, that a changed program or bad luck
 //! opens.
 
-use dinhba_core::claims::{Claims, Role};
+use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Batch, Cursor, EditCommand, Item, PartDraft, RefusalCode};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, GROUNDS, Header};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, RequestId, SiteId};
-use dinhba_core::record::Record;
-use dinhba_core::registry::{Poison, StoredEdit, ToJudge, read, read_range, to_judge};
-use dinhba_core::schema::{FieldId, RecordKind, display, field};
+use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, SiteId};
+use dinhba_core::registry::{Poison, ToJudge, to_judge};
+use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::standing::{Standing, standing_field, standing_key};
-use dinhba_core::units::NoUnits;
 
-use crate::memory::{Office, PATH, SHARD, accepted, command, refusal, request, seal_all, value};
+use crate::memory::{
+    Office, SHARD, accepted, aside, command, edits, meet, person, refusal, request, seal_all, shown, value,
+};
 
 const THIEF: SiteId = SiteId(66);
 const SECRET: [u8; 32] = [7; 32];
 
-fn person(subject: &str, certificate: u8) -> Claims {
-    Claims::new(subject, Role::Registrar, PATH[3], EvidenceId([certificate; 16])).unwrap()
-}
-
 fn change(field: FieldId, text: &str, overwrites: Vec<Dot>) -> Change {
     Change { field, element: Vec::new(), value: value(field, text), overwrites }
-}
-
-fn shown(record: &Record, field: FieldId) -> Vec<String> {
-    record.values(&(field, Vec::new())).iter().map(|tagged| display(field, &tagged.value, &NoUnits)).collect()
-}
-
-fn aside(office: &Office) -> Vec<Poison> {
-    let found = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap();
-    found.into_iter().map(|(_, poison)| poison).collect()
-}
-
-/// The edits of a record that say what it is, by their hashes, in the order in which they came.
-fn edits(office: &Office, record: RecordId) -> Vec<(Edit, Hash)> {
-    let places = read_range::<Dot>(&office.state, office.keys().history(SHARD, record)).unwrap();
-    let stored = places.into_iter().map(|(_, place)| {
-        let stored: StoredEdit = read(&office.state, &office.keys().edit(SHARD, &place)).unwrap().unwrap();
-        (Edit::from_bytes(&stored.bytes).unwrap(), stored.hash)
-    });
-    stored.filter(|(edit, _)| edit.standing_change().is_none()).collect()
-}
-
-fn meet(one: &mut Office, two: &mut Office) {
-    let (from_one, from_two) = (one.stream(), two.stream());
-    two.merge(one.site, from_one, 6);
-    one.merge(two.site, from_two, 6);
-    assert_eq!(one.shard().edits_digest, two.shard().edits_digest);
-    assert_eq!(one.shard().state_digest, two.shard().state_digest);
-    assert_eq!((one.shard().pending, aside(one)), (two.shard().pending, aside(two)));
 }
 
 /// What an officer says of an edit, as the door makes it a command: of all edits of its command.
@@ -228,7 +196,7 @@ fn a_birth_date_that_is_held_is_not_replaced_by_one_person() {
     let mut set =
         command(request(2, 2), EditKind::Change, lan, false, vec![change(field::BIRTH_DATE, "1970-01-01", vec![])]);
     set.origin.claims = alone(2).0;
-    let _ = commune.edit(set);
+    assert!(accepted(commune.edit(set)).pending);
     assert_eq!(shown(&commune.record(lan), field::BIRTH_DATE), ["1970-01-01"]);
     assert_eq!(commune.shard().pending, 1, "one person alone put another birth date there");
 }
@@ -404,6 +372,7 @@ fn words_that_replace_each_other_are_heard_in_any_order() {
         (office.shard().state_digest, office.shard().pending, aside(&office).len())
     });
     assert_eq!(states[0], states[1]);
+    assert_eq!((states[0].1, states[0].2), (0, 2), "the author's own word is void, and the other's rejects");
 }
 
 #[test]
@@ -514,4 +483,26 @@ fn who_names_what_another_site_will_write_next_does_not_take_it_away() {
     let mut other = Office::new(3);
     other.merge(district.site, district.stream(), 6);
     assert_eq!(other.shard().state_digest, district.shard().state_digest);
+}
+
+#[test]
+fn an_answer_that_counts_does_not_replace_itself_by_way_of_its_twin() {
+    let mut district = Office::new(2);
+    let lan = born(&mut district);
+    let honest = district.record(lan).dots(&(field::BIRTH_DATE, vec![]));
+    let (mut first, mut twin) = (Chain::of(THIEF, 1), Chain::of(THIEF, 2));
+    let named = Dot { actor: twin.author.id(), counter: 1 };
+    let who = (person("tran.binh", 9), request(9, 1));
+    let over = |seen: Vec<Dot>| vec![(lan, vec![change(field::BIRTH_DATE, "1970-01-01", seen)])];
+    twin.write(who.clone(), EditKind::Change, over(honest.clone()));
+    let mut both = [honest, vec![named]].concat();
+    both.sort();
+    first.write(who, EditKind::Change, over(both));
+    first.all[0].header.origin.received_ms = 0;
+    for edits in [&twin.all, &first.all] {
+        take(&mut district, edits);
+    }
+    assert_eq!(aside(&district), [Poison::Twin]);
+    assert_eq!(shown(&district.record(lan), field::BIRTH_DATE), ["1970-01-01"]);
+    assert_eq!(district.shard().pending, 1, "one person alone wrote it");
 }

@@ -1,40 +1,19 @@
 //! What takes two persons, what is held, and what was accepted twice: the same at every site that holds the edits, whoever's door
 //! let them in.
 
-use dinhba_core::claims::{Claims, Role};
+use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Batch, ConflictKey, EditCommand, PendingEntry, RefusalCode};
 use dinhba_core::date::InstantMs;
-use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
+use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{EvidenceId, Hash, RecordId, RequestId};
-use dinhba_core::record::Record;
-use dinhba_core::registry::{AsOf, Past, Poison, StoredEdit, as_of, conflicts_of, figures, read, read_range, recount};
-use dinhba_core::schema::{FieldId, display, field};
+use dinhba_core::ids::{Hash, RecordId, RequestId};
+use dinhba_core::registry::{AsOf, Past, Poison, as_of, conflicts_of, figures, read_range, recount};
+use dinhba_core::schema::field;
 use dinhba_core::standing::{Standing, standing_key};
-use dinhba_core::units::NoUnits;
 
-use crate::memory::{Office, PATH, SHARD, accepted, command, refusal, request, seal_all, value};
-
-/// Whoever writes by [`command`] is `nguyen.lan` with the certificate 1.
-fn person(subject: &str, certificate: u8) -> Claims {
-    Claims::new(subject, Role::Registrar, PATH[3], EvidenceId([certificate; 16])).unwrap()
-}
-
-fn shown(record: &Record, field: FieldId) -> Vec<String> {
-    record.values(&(field, Vec::new())).iter().map(|tagged| display(field, &tagged.value, &NoUnits)).collect()
-}
-
-/// The hash of the last edit of a record that says nothing of another one.
-fn last(office: &Office, record: RecordId) -> Hash {
-    let mut found = None;
-    for (_, place) in read_range::<Dot>(&office.state, office.keys().history(SHARD, record)).unwrap() {
-        let stored: StoredEdit = read(&office.state, &office.keys().edit(SHARD, &place)).unwrap().unwrap();
-        if Edit::from_bytes(&stored.bytes).unwrap().standing_change().is_none() {
-            found = Some(stored.hash);
-        }
-    }
-    found.unwrap()
-}
+use crate::memory::{
+    Office, SHARD, accepted, aside, command, edits, meet, person, refusal, request, seal_all, shown, value,
+};
 
 /// What somebody says of an edit, over all that this office knows was said of it.
 fn says(
@@ -58,21 +37,6 @@ fn waiting(office: &Office) -> usize {
     let entries = read_range::<PendingEntry>(&office.state, office.keys().all_pending(SHARD, None)).unwrap();
     assert_eq!(office.shard().pending, entries.len() as u64);
     entries.len()
-}
-
-fn aside(office: &Office) -> Vec<Poison> {
-    let found = read_range::<Poison>(&office.state, office.keys().poisons(SHARD)).unwrap();
-    found.into_iter().map(|(_, poison)| poison).collect()
-}
-
-/// Brings two offices into step.
-fn meet(one: &mut Office, two: &mut Office) {
-    let (from_one, from_two) = (one.stream(), two.stream());
-    two.merge(one.site, from_one, 6);
-    one.merge(two.site, from_two, 6);
-    assert_eq!(one.shard().edits_digest, two.shard().edits_digest);
-    assert_eq!(one.shard().state_digest, two.shard().state_digest);
-    assert_eq!((one.shard().pending, aside(one)), (two.shard().pending, aside(two)));
 }
 
 /// A stream whose last edit was written by a changed program.
@@ -103,7 +67,7 @@ fn a_grave_change_holds_and_is_pending_until_a_second_person_confirms_it() {
     meet(&mut commune, &mut district);
     assert_eq!(waiting(&district), 1, "it shows at once everywhere");
 
-    let edit = last(&district, lan);
+    let edit = edits(&district, lan).pop().unwrap().1;
     let again = says(&mut district, (person("nguyen.lan", 7), request(2, 1)), lan, edit, Standing::Confirmed);
     assert_eq!(refusal(again).0, RefusalCode::Denied, "the same person with another certificate");
     let again = says(&mut district, (person("tran.binh", 1), request(2, 1)), lan, edit, Standing::Confirmed);
@@ -125,7 +89,7 @@ fn a_rejection_brings_back_what_was_replaced_and_keeps_what_was_built_on_it() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let lan = corrected(&mut commune);
     meet(&mut commune, &mut district);
-    let rejected = last(&commune, lan);
+    let rejected = edits(&commune, lan).pop().unwrap().1;
     let second = (person("tran.binh", 2), request(2, 1));
     accepted(says(&mut district, second, lan, rejected, Standing::Rejected));
     assert_eq!(shown(&district.record(lan), field::BIRTH_DATE), ["1990-03-08"]);
@@ -156,7 +120,7 @@ fn what_two_offices_say_of_an_edit_at_once_an_officer_decides() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let lan = corrected(&mut commune);
     meet(&mut commune, &mut district);
-    let edit = last(&commune, lan);
+    let edit = edits(&commune, lan).pop().unwrap().1;
     accepted(says(&mut commune, (person("tran.binh", 2), request(2, 1)), lan, edit, Standing::Rejected));
     accepted(says(&mut district, (person("le.chi", 3), request(3, 1)), lan, edit, Standing::Confirmed));
     meet(&mut commune, &mut district);
@@ -187,7 +151,7 @@ fn what_two_offices_say_of_an_edit_at_once_an_officer_decides() {
 fn a_site_whose_door_lets_one_person_confirm_is_not_believed_above() {
     let (mut commune, mut district) = (Office::new(1), Office::new(2));
     let lan = corrected(&mut commune);
-    let edit = last(&commune, lan);
+    let edit = edits(&commune, lan).pop().unwrap().1;
     accepted(says(&mut commune, (person("tran.binh", 2), request(2, 1)), lan, edit, Standing::Confirmed));
     // A changed program has the officer who wrote the edit say so himself.
     let forged = with_last(commune.stream(), |edit| edit.header.origin.claims = person("nguyen.lan", 1));
@@ -214,7 +178,7 @@ fn a_held_edit_is_out_until_it_is_released() {
     accepted(commune.set(request(1, 2), lan, field::OTHER_NAME, "Lan Anh"));
     accepted(commune.set(request(1, 3), lan, field::OTHER_NAME, "Tư Lan"));
     meet(&mut commune, &mut district);
-    let (edit, superior) = (last(&commune, lan), |at| (person("tran.binh", 2), request(2, at)));
+    let (edit, superior) = (edits(&commune, lan).pop().unwrap().1, |at| (person("tran.binh", 2), request(2, at)));
     let early = says(&mut district, superior(1), lan, edit, Standing::Released);
     assert_eq!(refusal(early).1, "it is not held");
     let nothing = says(&mut district, superior(1), lan, edit, Standing::Rejected);
@@ -248,7 +212,7 @@ fn all_edits_of_a_command_stand_alike_and_are_spoken_of_at_once() {
     both.parts.extend(command(request(1, 3), EditKind::Change, an, false, vec![widowed]).parts);
     assert!(accepted(commune.edit(both)).pending);
     assert_eq!(waiting(&commune), 2, "also what follows from it");
-    let (one, other) = (last(&commune, lan), last(&commune, an));
+    let (one, other) = (edits(&commune, lan).pop().unwrap().1, edits(&commune, an).pop().unwrap().1);
     let half = says(&mut commune, (person("tran.binh", 2), request(2, 1)), lan, one, Standing::Rejected);
     assert_eq!(refusal(half).0, RefusalCode::Invalid);
     let grounds = Change { field: GROUNDS, element: vec![], value: b"she lives".to_vec(), overwrites: vec![] };
@@ -270,7 +234,7 @@ fn all_edits_of_a_command_stand_alike_and_are_spoken_of_at_once() {
 fn how_an_edit_stands_is_not_edited() {
     let mut commune = Office::new(1);
     let lan = corrected(&mut commune);
-    let (edit, plain) = (last(&commune, lan), EditKind::Change);
+    let (edit, plain) = (edits(&commune, lan).pop().unwrap().1, EditKind::Change);
     let change = Change {
         field: field::STANDING,
         element: standing_key(&edit),
@@ -290,7 +254,7 @@ fn how_an_edit_stands_is_not_edited() {
 fn a_record_as_it_was_known_knows_nothing_of_what_was_said_later() {
     let mut commune = Office::new(1);
     let lan = corrected(&mut commune);
-    let edit = last(&commune, lan);
+    let edit = edits(&commune, lan).pop().unwrap().1;
     accepted(says(&mut commune, (person("tran.binh", 2), request(2, 40)), lan, edit, Standing::Rejected));
     let at = |known| {
         let as_of_then = AsOf { known: Some(InstantMs(known)), in_law: None };

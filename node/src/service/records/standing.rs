@@ -44,8 +44,7 @@ impl RecordsService {
         let record = keep(&mut problems, "record", record);
         let key = request.edit.get(..16).ok_or("edit: give its hash, 32 hexadecimal digits of it or more");
         let key = keep(&mut problems, "edit", key);
-        let named = Standing::ALL.into_iter().find(|standing| standing.name() == request.standing);
-        let standing = named.ok_or("standing: one of confirmed, rejected, held, released");
+        let standing = Standing::named(&request.standing).ok_or("standing: one of confirmed, rejected, held, released");
         let standing = keep(&mut problems, "standing", standing);
         let grounds = keep(&mut problems, "grounds", grounds_change(&request.grounds)).flatten();
         if standing.is_some_and(Standing::needs_grounds) && grounds.is_none() {
