@@ -2,8 +2,8 @@
 //!
 //! The line that matters is between *refused* (nothing changed, and a retry gives the same), *unreachable* (nothing
 //! changed, a retry may work) and *outcome unknown* (send the same request again). `Verdict` draws it, by the reason that a
-//! node gives (`errors.proto`): nobody but a node can say that nothing was accepted, or that something is refused. A status
-//! without a reason is the transport's, or that of something in between, and leaves the outcome open whatever its code.
+//! node gives (`errors.proto`): nobody but a node can say that something is refused, and nobody but a node and this end's own transport ([`was_not_sent`])
+//! that nothing was accepted. Another status without a reason is of something in between, and leaves the outcome open whatever its code.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -124,8 +124,8 @@ pub(crate) struct Told {
     pub(crate) code: Code,
     pub(crate) text: String,
     details: Vec<Any>,
-    /// The connection never came about.
-    is_unconnected: bool,
+    /// No node took the request from a connection.
+    was_not_sent: bool,
     /// What the dialer says of that.
     pub(crate) fault: Option<Cause>,
 }
@@ -133,7 +133,7 @@ pub(crate) struct Told {
 impl Told {
     /// What this client itself says of an attempt of which it does not know what became.
     pub(crate) fn nothing(text: &str) -> Self {
-        Told { code: Code::Unknown, text: text.to_owned(), details: Vec::new(), is_unconnected: false, fault: None }
+        Told { code: Code::Unknown, text: text.to_owned(), details: Vec::new(), was_not_sent: false, fault: None }
     }
 
     /// After how long the node wants to be asked again, if it says so.
@@ -163,22 +163,16 @@ impl Told {
 impl From<&Status> for Told {
     fn from(status: &Status) -> Self {
         let rich = RichStatus::decode(status.details()).unwrap_or_default();
-        let mut cause = status.source();
-        let mut is_unconnected = false;
-        while let Some(error) = cause {
-            is_unconnected |= error.is::<ConnectError>();
-            cause = error.source();
-        }
         let fault = DialError::in_chain(status).map(|error| Cause::of(error));
         let text = status.message().to_owned();
-        Told { code: status.code(), text, details: rich.details, is_unconnected, fault }
+        Told { code: status.code(), text, details: rich.details, was_not_sent: was_not_sent(status), fault }
     }
 }
 
 impl From<v1::Refused> for Told {
     fn from(refused: v1::Refused) -> Self {
         let v1::Refused { code, message, details } = refused;
-        Told { code: Code::from_i32(code), text: message, details, is_unconnected: false, fault: None }
+        Told { code: Code::from_i32(code), text: message, details, was_not_sent: false, fault: None }
     }
 }
 
@@ -230,7 +224,7 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     pub(crate) fn of(told: &Told) -> Self {
-        if told.is_unconnected {
+        if told.was_not_sent {
             return Verdict::NotAccepted;
         }
         match told.reason() {
@@ -269,6 +263,21 @@ pub fn moves_on(status: &Status) -> bool {
     info.is_some_and(|info| info.domain == ERROR_DOMAIN && info.metadata.contains_key(MOVE_ON))
 }
 
+/// Whether no node took the request: there was no connection, or it ended before the request was sent or taken, as when it has had
+/// its time just then (GOAWAY, REFUSED_STREAM: RFC 9113, sections 6.8 and 8.7).
+#[must_use]
+pub fn was_not_sent(status: &Status) -> bool {
+    std::iter::successors(status.source(), |&error| error.source()).any(|error| {
+        error.is::<ConnectError>()
+            || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+            || error.downcast_ref::<h2::Error>().is_some_and(|error| {
+                let is_left = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+                let is_turned_away = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+                error.is_remote() && (is_left || is_turned_away)
+            })
+    })
+}
+
 /// For tests: a status as a node makes it.
 #[cfg(test)]
 pub(crate) fn node_status(code: Code, text: &str, reason: Reason, details: Vec<Any>) -> Status {
@@ -285,7 +294,13 @@ pub(crate) fn node_status(code: Code, text: &str, reason: Reason, details: Vec<A
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use dinhba_core::ids::SessionId;
+    use dinhba_proto::v1::records_client::RecordsClient;
+    use h2::Reason as Reset;
+    use hyper_util::rt::TokioIo;
+    use tonic::transport::Endpoint;
 
     use super::*;
 
@@ -313,6 +328,47 @@ mod tests {
         // What the transport, or something between client and node, can say of any call.
         for code in (1..=16).map(Code::from_i32).filter(|code| *code != Code::Unimplemented) {
             assert_eq!(verdict(&Status::new(code, "nothing was accepted")), Verdict::Uncertain, "{code:?}");
+        }
+    }
+
+    /// What a node does with a call.
+    #[derive(Debug)]
+    enum Does {
+        Leave,
+        Reset(Reset),
+        Cut,
+    }
+
+    /// What the caller is told then, over a real connection.
+    async fn told(does: Does) -> Status {
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let mut here = Some(TokioIo::new(here));
+        let once = tower::service_fn(move |_| std::future::ready(here.take().ok_or(io::Error::other("one is enough"))));
+        let channel = Endpoint::from_static("http://node").connect_with_connector_lazy(once);
+        let call = async { RecordsClient::new(channel).get(v1::GetRequest::default()).await.unwrap_err() };
+        let node = async {
+            let mut connection = h2::server::handshake(there).await.unwrap();
+            match does {
+                Does::Leave => connection.abrupt_shutdown(Reset::NO_ERROR),
+                Does::Reset(reason) => connection.accept().await.unwrap().unwrap().1.send_reset(reason),
+                Does::Cut => return drop(connection.accept().await),
+            }
+            let _ = std::future::poll_fn(|task| connection.poll_closed(task)).await;
+        };
+        tokio::join!(call, node).0
+    }
+
+    #[tokio::test]
+    async fn a_call_that_no_node_took_was_surely_not_accepted() {
+        for does in [Does::Leave, Does::Reset(Reset::REFUSED_STREAM)] {
+            let text = format!("{does:?}");
+            let status = told(does).await;
+            assert_eq!(verdict(&status), Verdict::NotAccepted, "{text}: {status:?}");
+        }
+        for does in [Does::Cut, Does::Reset(Reset::CANCEL), Does::Reset(Reset::INTERNAL_ERROR)] {
+            let text = format!("{does:?}");
+            let status = told(does).await;
+            assert_eq!(verdict(&status), Verdict::Uncertain, "{text}: {status:?}");
         }
     }
 
