@@ -38,6 +38,7 @@ mod standing;
 mod status;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod verbs;
 
 use std::io::Write;
@@ -418,7 +419,7 @@ pub enum Verb {
     },
     /// Lists the fields of records and how their values are written
     Fields {
-        /// person, household or site; without it, all
+        /// person, household, site or unit; without it, all
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
@@ -457,6 +458,9 @@ pub enum Verb {
     /// Looks after the site
     #[command(subcommand)]
     Site(Site),
+    /// Says, at the central site, which administrative units there are beside those that are built in
+    #[command(subcommand)]
+    Unit(unit::Unit),
 }
 
 /// What `find` takes.
@@ -717,7 +721,7 @@ fn key(text: &str) -> Result<[u8; 32], String> {
 }
 
 fn kind(text: &str) -> Result<RecordKind, String> {
-    RecordKind::named(text).ok_or_else(|| "write person, household or site".to_owned())
+    RecordKind::named(text).ok_or_else(|| "write person, household, site or unit".to_owned())
 }
 
 fn request(text: &str) -> Result<RequestId, String> {

@@ -495,6 +495,25 @@ impl Client {
         self.read(message, |transport, request| async move { site(transport).sites(request).await }).await
     }
 
+    /// What the centre says of administrative units, over the lists that are built in.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn said_units(&self) -> Result<Vec<v1::SaidUnit>, Error> {
+        let (mut units, mut after) = (Vec::new(), String::new());
+        loop {
+            let message = v1::UnitsRequest { after };
+            let page =
+                self.read(message, |transport, request| async move { site(transport).units(request).await }).await?;
+            units.extend(page.units);
+            // Each page goes on behind the one before.
+            if page.next.is_empty() || units.last().is_none_or(|last: &v1::SaidUnit| last.unit != page.next) {
+                return Ok(units);
+            }
+            after = page.next;
+        }
+    }
+
     /// Makes a started node a learner of all groups.
     ///
     /// # Errors

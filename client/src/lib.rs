@@ -27,6 +27,8 @@ mod streams;
 
 pub mod sites;
 
+pub mod units;
+
 pub mod standing;
 
 pub mod draft;

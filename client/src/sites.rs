@@ -146,7 +146,10 @@ fn draft(
     match (change, listed) {
         (SiteChange::Add { unit, parent, key, addresses }, None) => {
             let place = asked.place_of(site, *unit, *parent)?;
-            Ok(draft_addition(edit, reply, &place, key, addresses))
+            let built_in = crate::units::listed().map_err(|error| error.to_string())?;
+            let path = units.path(*unit).into_iter().filter_map(|unit| units.get(unit));
+            let said: Vec<&Unit> = path.filter(|unit| built_in.get(unit.id).is_none()).collect();
+            Ok(draft_addition(edit, reply, &place, key, addresses, &said))
         }
         (_, None) => Err(format!("{site} is not in the directory here: see `dinhba site list`")),
         (_, Some(listed)) => {
@@ -234,6 +237,7 @@ fn draft_addition(
     place: &SitePlace,
     key: &str,
     addresses: &[String],
+    said: &[&Unit],
 ) -> Drafted {
     let SitePlace { site, unit, parent, shard } = place;
     let part = edit.create(RecordKind::Site);
@@ -244,19 +248,45 @@ fn draft_addition(
     if let Some(shard) = shard {
         edit.set(part, "shard", "", &shard.to_string());
     }
-    let mut place_file = format!("kind,id,unit,parent,public_key\nsite,{site},{unit},{parent},{key}\n");
+    let place_file = place_file(reply, place, key, said);
+    Drafted { edit, record: None, shard: *shard, place_file }
+}
+
+/// What a new site is founded with: the units on its way that are not built in, itself and the sites above it, and its shard.
+fn place_file(reply: &v1::SitesReply, place: &SitePlace, key: &str, said: &[&Unit]) -> String {
+    let SitePlace { site, unit, parent, shard } = place;
+    let mut rows =
+        vec![["kind", "id", "unit", "parent", "public_key", "code", "name", "from", "to"].map(str::to_owned)];
+    let row = |kind: &str, rest: [String; 4]| {
+        let [id, unit, parent, key] = rest;
+        let none = String::new;
+        [kind.to_owned(), id, unit, parent, key, none(), none(), none(), none()]
+    };
+    for unit in said {
+        let parent = unit.parent.map(|parent| parent.to_string()).unwrap_or_default();
+        let mut row = row("unit", [unit.id.to_string(), String::new(), parent, String::new()]);
+        let last = unit.valid_to.map(|last| last.to_string()).unwrap_or_default();
+        row[5..].clone_from_slice(&[unit.code.clone(), unit.name.clone(), unit.valid_from.to_string(), last]);
+        rows.push(row);
+    }
+    rows.push(row("site", [site.to_string(), unit.to_string(), parent.to_string(), key.to_owned()]));
     let mut next = parent.to_string();
     let mut left: Vec<&v1::ListedSite> = reply.sites.iter().collect();
     while let Some(at) = left.iter().position(|listed| listed.site == next) {
         // Each once, so that a ring of parents ends.
         let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
-        keys.iter().for_each(|key| place_file.push_str(&format!("site,{site},{unit},{parent},{key}\n")));
+        rows.extend(keys.iter().map(|key| row("site", [site, unit, parent, key].map(String::clone))));
         next.clone_from(parent);
     }
-    if let Some(shard) = shard {
-        place_file.push_str(&format!("shard,{shard},{unit},,\n"));
+    rows.extend(shard.map(|shard| row("shard", [shard.to_string(), unit.to_string(), String::new(), String::new()])));
+    // Most countries have no such units: then the file is as short as it ever was.
+    let columns = if said.is_empty() { 5 } else { 9 };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        // A vector takes all that is written.
+        let _ = writer.write_record(&row[..columns]);
     }
-    Drafted { edit, record: None, shard: *shard, place_file }
+    writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
 fn draft_change(

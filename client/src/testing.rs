@@ -511,6 +511,10 @@ impl Site for Memory {
         Ok(Response::new(stream::iter(replies).boxed()))
     }
 
+    async fn units(&self, _: Request<v1::UnitsRequest>) -> Result<Response<v1::UnitsReply>, Status> {
+        Ok(Response::new(v1::UnitsReply::default()))
+    }
+
     async fn sites(&self, _: Request<v1::SitesRequest>) -> Result<Response<v1::SitesReply>, Status> {
         Ok(Response::new(v1::SitesReply::default()))
     }

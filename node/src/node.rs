@@ -22,7 +22,7 @@ use dinhba_core::place::{Place, PlaceEntry, Said};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, check_keys, read, read_range, record_of};
 use dinhba_core::store::{LogEngine, StateEngine, StoreError};
-use dinhba_core::units::Directory;
+use dinhba_core::units::{Directory, UnitsError};
 use ed25519_dalek::SigningKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -88,7 +88,7 @@ pub struct Seams {
     pub dial: Arc<dyn Dial>,
     /// Whether the data directory was empty.
     pub is_new: bool,
-    /// The country's units.
+    /// The country's units, as they are built in.
     pub directory: Arc<Directory>,
     /// The highest feature level that this node works at: [`LEVEL_MAX`](dinhba_core::level::LEVEL_MAX), or less, if it was
     /// told to do as an older version would.
@@ -102,12 +102,27 @@ pub(crate) struct Above {
     pub addresses: Vec<String>,
 }
 
+/// The country's units, and what the centre says of some that fits no tree.
+#[derive(Debug, Default)]
+pub struct Units {
+    all: Directory,
+    pub(crate) misfits: BTreeMap<UnitId, UnitsError>,
+}
+
+impl std::ops::Deref for Units {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.all
+    }
+}
+
 /// What all parts of a node share.
 pub struct Shared {
     /// The configuration.
     pub config: Config,
-    /// The country's units.
-    pub directory: Arc<Directory>,
+    /// The country's units, as they are built in.
+    listed_units: Arc<Directory>,
     /// The highest feature level that this node works at.
     pub level_max: u16,
     /// Figures.
@@ -138,7 +153,7 @@ pub struct Shared {
     left: AtomicBool,
     /// The other nodes of this site that left it for good.
     gone: watch::Sender<BTreeSet<NodeId>>,
-    place: RwLock<Arc<Place>>,
+    place: RwLock<(Arc<Place>, Arc<Units>)>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
 }
@@ -168,7 +183,12 @@ impl Shared {
 
     /// The directory of sites, nodes, groups and shards, as this replica has it.
     pub fn place(&self) -> Arc<Place> {
-        Arc::clone(&self.place.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.place.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// The country's units as they are now: what is built in, and what the centre says.
+    pub fn units(&self) -> Arc<Units> {
+        Arc::clone(&self.place.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 
     /// This site.
@@ -276,7 +296,8 @@ impl Shared {
     /// it is linked elsewhere now. Nobody else would tell it, and it has a right to all that is spoken of.
     pub(crate) fn may_be_child(&self, site: SiteId) -> bool {
         let (place, own) = (self.place(), self.config.site.unit);
-        let is_below = |unit| unit != own && self.directory.is_within(unit, own) && !is_armed("moved-site-shut-out");
+        let units = self.units();
+        let is_below = |unit| unit != own && units.is_within(unit, own) && !is_armed("moved-site-shut-out");
         self.is_child(site) || place.sites.get(&site).is_some_and(|listed| listed.is_active && is_below(listed.unit))
     }
 
@@ -301,10 +322,7 @@ impl Shared {
 
     /// The units from the centre down to `unit`, inclusive.
     pub fn path(&self, unit: UnitId) -> Vec<UnitId> {
-        let mut path: Vec<UnitId> = self.directory.ancestors(unit).map(|above| above.id).collect();
-        path.reverse();
-        path.push(unit);
-        path
+        self.units().path(unit)
     }
 
     /// What this node can say to another of its site that has no data and asks whether it ever took part.
@@ -353,13 +371,21 @@ impl Shared {
                 let records = read_range::<Record>(view, hosted.keys().records(entry.shard))?;
                 let records = records.into_iter().map(|(key, record)| Ok((record_of(&key)?, record)));
                 let records = records.collect::<Result<_, StoreError>>()?;
-                said.push(Said { shard: entry.shard, path: self.path(entry.unit), records });
+                said.push(Said { shard: entry.shard, home: entry.unit, records });
             }
             Ok((place, said))
         })?;
-        place.overlay(said, &|unit, above| self.directory.is_within(unit, above));
-        if place != **kept {
-            *kept = Arc::new(place);
+        place.say_units(&said, &self.listed_units);
+        if place.units != kept.0.units {
+            let (all, misfits) = self.listed_units.with(&place.units);
+            for (unit, error) in misfits.iter().filter(|(unit, error)| kept.1.misfits.get(*unit) != Some(*error)) {
+                tracing::error!(%unit, %error, "what the centre says of a unit counts for nothing: see `dinhba unit list`");
+            }
+            kept.1 = Arc::new(Units { all, misfits });
+        }
+        place.say_sites(said, &kept.1);
+        if place != *kept.0 {
+            kept.0 = Arc::new(place);
         }
         Ok(())
     }
@@ -413,7 +439,7 @@ impl Node {
         let refusals = Arc::new(Refusals::new(metrics.clone()));
         let dial: Arc<dyn Dial> = Arc::new(Telling::new(Arc::clone(&seams.dial), Arc::clone(&refusals)));
         let shared = Arc::new(Shared {
-            directory: Arc::clone(&seams.directory),
+            listed_units: Arc::clone(&seams.directory),
             level_max: seams.level_max,
             metrics,
             links: LinkReports::default(),
@@ -434,7 +460,10 @@ impl Node {
             caught_up: AtomicBool::new(false),
             left: AtomicBool::new(false),
             gone: watch::channel(BTreeSet::new()).0,
-            place: RwLock::default(),
+            place: RwLock::new((
+                Arc::default(),
+                Arc::new(Units { all: (*seams.directory).clone(), ..Units::default() }),
+            )),
             stop,
             stopping,
             config,

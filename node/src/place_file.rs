@@ -1,9 +1,11 @@
 //! The file that a site is founded with: every site of the country with its parent and public key, and the home commune
-//! of each shard. CSV with the header `kind,id,unit,parent,public_key`:
+//! of each shard. CSV with the header `kind,id,unit,parent,public_key`, and behind it `code,name,from,to` if it is of units that
+//! the centre said there are:
 //!
 //! ```text
 //! site,s-…,u-…,s-… or nothing at the centre,64 hex digits
 //! shard,h-…,u-…,,
+//! unit,u-…,,u-… above it,,00002,Xã Mới,2027-01-01,
 //! ```
 //!
 //! A site that had several keys has a line for each.
@@ -14,7 +16,7 @@ use std::path::Path;
 use dinhba_core::ids::{ShardId, SiteId, UnitId};
 use dinhba_core::place::SiteEntry;
 use dinhba_core::store::StoreError;
-use dinhba_core::units::Directory;
+use dinhba_core::units::{Directory, Tier, Unit};
 use serde::Deserialize;
 
 use crate::config::Config;
@@ -31,6 +33,8 @@ pub struct PlaceFile {
     pub keys: BTreeSet<(SiteId, [u8; 32])>,
     /// The home commune of each shard.
     pub shards: BTreeMap<ShardId, UnitId>,
+    /// Units that are not built in.
+    pub units: BTreeMap<UnitId, Unit>,
 }
 
 /// Why the file cannot be used.
@@ -63,7 +67,10 @@ pub enum PlaceFileError {
         reason: String,
     },
     /// The configuration's unit does not exist.
-    #[error("site.unit: no unit has the id {0}: `dinhba units CODE` prints the id of the unit of that code")]
+    #[error(
+        "site.unit: no unit has the id {0}: `dinhba units CODE` prints the id of the unit of that code; one that the centre made needs \
+         the place file that `dinhba site add-child` wrote"
+    )]
     Unit(UnitId),
 }
 
@@ -74,6 +81,14 @@ struct Row {
     unit: String,
     parent: String,
     public_key: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    from: String,
+    #[serde(default)]
+    to: String,
 }
 
 /// Reads the file.
@@ -95,13 +110,10 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<PlaceFile, PlaceFileError> {
     Ok(file)
 }
 
-/// Whether a node can start with its configuration: its unit exists and, if it founds the site, the place file fits. Asked
-/// before anything begins, since what a site is born with stays with it. `public_key` belongs to the site's signing key.
+/// Whether a node can start with its configuration: if it founds the site, its unit exists and the place file fits. Asked
+/// before anything begins, since what a site is born with stays with it. Who joins or goes on is told of units by its site. `public_key` belongs to the site's signing key.
 pub fn check(config: &Config, directory: &Directory, public_key: &[u8; 32]) -> Result<(), PlaceFileError> {
     let (site, unit) = (config.node.site, config.site.unit);
-    if directory.get(unit).is_none() {
-        return Err(PlaceFileError::Unit(unit));
-    }
     let Some(path) = config.place.as_ref().map(|place| &place.file).filter(|_| config.site.bootstrap) else {
         return Ok(());
     };
@@ -111,6 +123,13 @@ pub fn check(config: &Config, directory: &Directory, public_key: &[u8; 32]) -> R
     }
     let file = read(&RealDisk, path)?;
     let misfit = |reason: String| Err(PlaceFileError::Misfit { path: path.display().to_string(), reason });
+    let (directory, misfits) = directory.with(&file.units);
+    if let Some(error) = misfits.values().next() {
+        return misfit(error.to_string());
+    }
+    if directory.get(unit).is_none() {
+        return Err(PlaceFileError::Unit(unit));
+    }
     let units = file.sites.values().map(|entry| entry.unit).chain(file.shards.values().copied());
     if let Some(unknown) = units.into_iter().find(|unit| directory.get(*unit).is_none()) {
         return misfit(format!(
@@ -150,9 +169,20 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
     fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
         text.parse().map_err(|error: T::Err| error.to_string())
     }
-    let unit: UnitId = parse(&row.unit)?;
     match row.kind.as_str() {
+        "unit" => {
+            let Row { code, name, from, to, .. } = row;
+            let (id, parent) = (parse(&row.id)?, Some(parse(&row.parent)?));
+            let tier = Tier::of_code(code)
+                .ok_or("code: write two digits for a province, three for a district, five for a commune")?;
+            let (valid_from, valid_to) = (parse(from)?, if to.is_empty() { None } else { Some(parse(to)?) });
+            let unit = Unit { id, tier, code: code.clone(), name: name.clone(), parent, valid_from, valid_to };
+            if file.units.insert(id, unit).is_some() {
+                return Err(format!("unit {id} stands twice"));
+            }
+        }
         "site" => {
+            let unit: UnitId = parse(&row.unit)?;
             let site: SiteId = parse(&row.id)?;
             let parent = if row.parent.is_empty() { None } else { Some(parse(&row.parent)?) };
             let public_key = of_hex(&row.public_key).ok_or("public_key: write the 64 hex digits of an Ed25519 key")?;
@@ -168,12 +198,12 @@ fn take(file: &mut PlaceFile, row: &Row) -> Result<(), String> {
             }
         }
         "shard" => {
-            let shard: ShardId = parse(&row.id)?;
+            let (shard, unit): (ShardId, UnitId) = (parse(&row.id)?, parse(&row.unit)?);
             if file.shards.insert(shard, unit).is_some() {
                 return Err(format!("shard {shard} stands twice"));
             }
         }
-        other => return Err(format!("kind: {other:?} is neither site nor shard")),
+        other => return Err(format!("kind: {other:?} is neither site nor shard nor unit")),
     }
     Ok(())
 }
@@ -183,9 +213,13 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<PlaceFile, String> {
+        parse_with("", text)
+    }
+
+    fn parse_with(columns: &str, text: &str) -> Result<PlaceFile, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("place.csv");
-        std::fs::write(&path, format!("kind,id,unit,parent,public_key\n{text}")).expect("a file");
+        std::fs::write(&path, format!("kind,id,unit,parent,public_key{columns}\n{text}")).expect("a file");
         read(&RealDisk, &path).map_err(|error| error.to_string())
     }
 
@@ -249,6 +283,12 @@ mod tests {
         let file = parse(&format!("site,{s},{u},,{key}\nshard,{h},{u},,\n")).expect("a good file");
         assert_eq!(file.sites[&SiteId(1)].public_key, [0xab; 32]);
         assert_eq!(file.shards[&ShardId(3)], UnitId(2));
+        let new = "unit,u-0000000000000007,,u-0000000000000002,,00002,Xã Mới,2027-01-01,\n";
+        let of_unit = parse_with(",code,name,from,to", new).expect("a unit").units.remove(&UnitId(7)).expect("it");
+        assert_eq!((of_unit.tier, of_unit.name.as_str(), of_unit.valid_to), (Tier::Commune, "Xã Mới", None));
+        assert!(
+            parse_with(",code,name,from,to", &format!("{new}{new}")).expect_err("twice").contains("line 3: unit u-")
+        );
         let (other, h2) = ("cd".repeat(32), "u-0000000000000009");
         let file = parse(&format!("site,{s},{u},,{key}\nsite,{s},{u},,{other}\n")).expect("a site with two keys");
         assert_eq!((file.sites.len(), file.keys), (1, BTreeSet::from([(SiteId(1), [0xcd; 32])])));

@@ -17,7 +17,7 @@ use dinhba_client::transport::Dial;
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
-use dinhba_core::units::{BEFORE_REFORM, Directory};
+use dinhba_core::units::{BEFORE_REFORM, Directory, Unit};
 use dinhba_node::config::{
     CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
 };
@@ -209,6 +209,11 @@ impl Country {
     #[must_use]
     pub fn unit(&self, code: &str) -> UnitId {
         self.directory.by_code(code, BEFORE_REFORM).unwrap_or_else(|| panic!("no unit {code} in 2024")).id
+    }
+
+    /// Takes note of a unit that the centre made.
+    pub fn learn(&mut self, unit: &Unit) {
+        Arc::make_mut(&mut self.directory).take(unit).expect("a unit that fits the others");
     }
 
     /// Lays out a site that is added while the others run: it knows itself and those above it. Its commune's shard has the

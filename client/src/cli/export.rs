@@ -148,7 +148,7 @@ pub(super) async fn export(
     output: &Output,
     desk: &mut Desk<'_>,
 ) -> Result<(), Failure> {
-    let directory = directory()?;
+    let directory = client.units().await?;
     let mut pages = std::pin::pin!(client.export(context, shard));
     let mut tally = Tally::default();
     let of_file = |error| output.of_file(error);

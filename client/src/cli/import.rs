@@ -240,7 +240,7 @@ pub(super) async fn run(
     let reading = Arc::clone(&command);
     let records = Arc::new(blocking(move || read(&reading)).await??);
     let mut rejected = command.rejected.as_deref().map(|path| begin_rejected(path, &command, &records)).transpose()?;
-    let directory = Arc::new(export::directory()?);
+    let directory = Arc::new(client.units().await?);
     let target = match verbs::choose_shard(client, context, command.shard, command.unit.as_deref()).await? {
         Some(shard) => Target::One(shard),
         None => Target::of_status(&client.status(context).await?),

@@ -2,14 +2,13 @@
 
 use dinhba_core::ids::{GroupId, RecordId, RequestId, ShardId, SiteId, UnitId};
 use dinhba_core::standing::Standing;
-use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::StreamExt;
 use serde_json::json;
 
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, import, receipt, show, standing, status,
+    figures, import, receipt, show, standing, status, unit,
 };
 use crate::client::{self, Client};
 use crate::error::Error;
@@ -42,7 +41,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Watch { .. } | Verb::Import(_) | Verb::Export { .. } | Verb::AccessLog { .. } | Verb::Backup(_) => {
             client.clone()
         }
-        Verb::Site(_) => client.for_errand(limits.admin),
+        Verb::Site(_) | Verb::Unit(_) => client.for_errand(limits.admin),
         _ => client.for_errand(limits.deadline),
     };
     match verb {
@@ -126,6 +125,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             unreachable!("what asks no site is done here")
         }
         Verb::Site(command) => administer(client, context, desk, command).await?,
+        Verb::Unit(command) => unit::run(client, context, desk, command).await?,
     }
     Ok(Exit::Done)
 }
@@ -246,30 +246,29 @@ pub(super) async fn choose_shard(
     client: &Client,
     context: &Context,
     shard: Option<ShardId>,
-    unit: Option<&str>,
+    code: Option<&str>,
 ) -> Result<Option<ShardId>, Failure> {
-    let (None, Some(unit)) = (shard, unit) else { return Ok(shard) };
+    let (None, Some(code)) = (shard, code) else { return Ok(shard) };
     let reply = client.status(context).await?;
-    shard_of(&reply, unit).map(Some).ok_or_else(|| {
-        let text = format!("this site keeps no records of unit {unit}: look at its status, or ask the site above");
+    // A code alone is the site's own word.
+    let id = match code.contains('@') {
+        true => export::unit_typed(&client.units().await?, code),
+        false => code.parse().ok(),
+    };
+    shard_of(&reply, code, id).map(Some).ok_or_else(|| {
+        let text = format!("this site keeps no records of unit {code}: look at its status, or ask the site above");
         Failure::Client(Error::refusal(tonic::Code::NotFound, text))
     })
 }
 
-/// The shard of a unit, by its id, by code and day, or by the code that the site uses today.
-pub(super) fn shard_of(reply: &v1::StatusReply, unit: &str) -> Option<ShardId> {
-    // A code alone is the site's own word: the lists, which are long, need not be read for it.
-    let id = match unit.parse::<UnitId>() {
-        Ok(id) => Some(id),
-        Err(_) if unit.contains('@') => export::unit_typed(&Directory::vietnam().ok()?, unit),
-        Err(_) => None,
-    };
+/// The shard of a unit, by its id, or by the code that the site uses today.
+pub(super) fn shard_of(reply: &v1::StatusReply, code: &str, id: Option<UnitId>) -> Option<ShardId> {
     let id = id.map(|id| id.to_string());
     let mut shards = reply.groups.iter().flat_map(|group| &group.shards);
     let found = shards.find(|shard| match &id {
         _ if shard.ancestor => false,
         Some(id) => shard.unit == *id,
-        None => shard.unit_code == unit,
+        None => shard.unit_code == code,
     });
     found?.shard.parse().ok()
 }
@@ -288,7 +287,7 @@ async fn access_log(
             reply.groups.iter().filter_map(|group| group.group.parse().ok()).collect()
         }
     };
-    let directory = export::directory()?;
+    let directory = client.units().await?;
     for group in groups {
         let name = group.to_string();
         let mut next = from.max(1);
@@ -327,7 +326,7 @@ async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, com
             return desk.show(|| status::sites(&reply), || status::sites_json(&reply));
         }
         Site::AddChild { unit, site, public_key: key, parent, address, request } => {
-            let unit = export::find_unit(&export::directory()?, &unit)?;
+            let unit = export::find_unit(&client.units().await?, &unit)?;
             let change = SiteChange::Add { unit, parent, key, addresses: address };
             return change_site(client, context, desk, request, site, &change).await;
         }
@@ -364,7 +363,7 @@ async fn change_site(
     site: SiteId,
     change: &SiteChange,
 ) -> Result<(), Failure> {
-    let sent = client.change_site(context, again, site, change, &export::directory()?).await;
+    let sent = client.change_site(context, again, site, change, &client.units().await?).await;
     let is_repeatable = matches!(change, SiteChange::Add { .. });
     let (accepted, drafted) = sent.map_err(|error| if is_repeatable { with_request(error) } else { error.into() })?;
     let shard = drafted.shard.map(|shard| shard.to_string()).unwrap_or_default();

@@ -136,6 +136,17 @@ impl ShardInfo {
     pub fn is_ancestor(&self) -> bool {
         self.shard == ShardId::of_unit_above(self.home())
     }
+
+    /// Whether records of a kind may stand here. An ancestor shard goes to every site below: nobody may put people there. Units go
+    /// to every site that there is, and are the centre's to say.
+    #[must_use]
+    pub fn takes(&self, kind: RecordKind) -> bool {
+        match kind {
+            RecordKind::Site => self.is_ancestor(),
+            RecordKind::Unit => self.is_ancestor() && self.path.len() == 1,
+            RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => !self.is_ancestor(),
+        }
+    }
 }
 
 /// Hosts a shard.

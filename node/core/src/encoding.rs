@@ -432,7 +432,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site } }
+wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site, 4 => Unit } }
 
 #[cfg(test)]
 mod tests {

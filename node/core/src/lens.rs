@@ -60,12 +60,12 @@ pub fn rule_text(rule: u16) -> String {
 pub const NUMBER_TWICE: &str = "number_twice: another record here has this personal number: find both by it, and correct the \
                                 one whose paper says another, or clear the number of the one that stands here twice";
 
-/// The counter of records of a kind. Sites have none: the directory has them all in memory.
+/// The counter of records of a kind. Sites and units have none: the directory has them all in memory.
 pub fn counter(shard: &mut ShardState, kind: RecordKind) -> Option<&mut u64> {
     match kind {
         RecordKind::Person => Some(&mut shard.persons),
         RecordKind::Household => Some(&mut shard.households),
         // No edit of an unknown kind is folded.
-        RecordKind::Site | RecordKind::Unknown(_) => None,
+        RecordKind::Site | RecordKind::Unit | RecordKind::Unknown(_) => None,
     }
 }

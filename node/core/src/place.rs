@@ -1,14 +1,13 @@
 //! The directory: which site serves which unit, which group of a site hosts which shard, which nodes run which group. The
-//! units themselves and their (code, date) names are in `units`.
+//! units and their (code, date) names are in `units`; here is what the centre says of them.
 //!
 //! Nodes, groups and shards are a site's own: entries, replicated in its first group, of which one replaces the one with
-//! the same key. The sites of the country are a fold of the records of sites in the ancestor shards that this site hosts;
-//! what it was founded with is a seed beneath them ([`Place::overlay`]). No place file is read after the founding, so none
+//! the same key. The sites of the country, and the units that the state makes, are a fold of the records of the ancestor shards that
+//! this site hosts; what it was founded with is a seed beneath them ([`Place::say_units`], [`Place::say_sites`]). No place file is read after the founding, so none
 //! writes over what was said from above.
 //!
 //! Who may say what: an ancestor shard speaks of sites in its unit alone, and a higher one's word counts. So a site whose
-//! key was stolen can mislead those below it, and nobody beside or above it. Limit: units are those that the program knows;
-//! a unit that the state makes tomorrow needs a new version.
+//! key was stolen can mislead those below it, and nobody beside or above it. Of units the centre alone speaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +17,7 @@ use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::is_armed;
 use crate::record::Record;
 use crate::schema::{FieldId, RecordKind, Value, field, key_of};
+use crate::units::{Directory, Unit};
 use crate::{wire_enum, wire_struct};
 
 /// One entry of the directory.
@@ -33,6 +33,8 @@ pub enum PlaceEntry {
     Shard(ShardEntry),
     /// Another key of a site, as a founding file has it.
     Key(KeyEntry),
+    /// A unit that is not built in, as a founding file has it.
+    Unit(Unit),
 }
 
 /// A site of the country, as a founding file has it.
@@ -112,7 +114,7 @@ wire_struct! {
     ShardEntry { shard, unit, group }
     KeyEntry { site, public_key }
 }
-wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard, 5 => Key } }
+wire_enum! { PlaceEntry, "entry of the directory" { 1 => Site, 2 => Node, 3 => Group, 4 => Shard, 5 => Key, 6 => Unit } }
 
 impl PlaceEntry {
     /// What the entry is about: entries with equal keys replace each other.
@@ -124,6 +126,7 @@ impl PlaceEntry {
             PlaceEntry::Group(entry) => (3_u8, entry.group).to_bytes(),
             PlaceEntry::Shard(entry) => (4_u8, entry.shard).to_bytes(),
             PlaceEntry::Key(entry) => (5_u8, entry.site, entry.public_key).to_bytes(),
+            PlaceEntry::Unit(unit) => (6_u8, unit.id).to_bytes(),
         }
     }
 }
@@ -166,43 +169,75 @@ impl From<SiteEntry> for ListedSite {
     }
 }
 
+/// What a record of operators says at present.
+pub(crate) struct Reading<'r>(pub &'r Record);
+
+impl Reading<'_> {
+    /// A field's value, if it has one.
+    pub fn value(&self, field: FieldId, element: &[u8]) -> Option<Value> {
+        let shown = self.0.shown(&(field, element.to_vec()))?;
+        Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
+    }
+
+    /// The same, of text.
+    pub fn text(&self, field: FieldId) -> Option<String> {
+        self.value(field, b"")?.spoken()
+    }
+
+    /// All elements of text.
+    fn texts(&self, of: FieldId) -> Vec<String> {
+        let elements = self.0.fields().filter(|((field, _), _)| *field == of);
+        elements.filter_map(|((_, element), _)| self.value(of, element)?.spoken()).collect()
+    }
+}
+
 impl ListedSite {
     /// What a record of an ancestor shard says; nothing if it lacks the site or its unit.
     fn of(shard: ShardId, id: RecordId, record: &Record) -> Option<Self> {
         if record.kind != RecordKind::Site {
             return None;
         }
-        let value = |field: FieldId, element: &[u8]| {
-            let shown = record.shown(&(field, element.to_vec()))?;
-            Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
-        };
-        let text = |field: FieldId| value(field, b"")?.spoken();
-        let texts = |of: FieldId| -> Vec<String> {
-            let elements = record.fields().filter(|((field, _), _)| *field == of);
-            elements.filter_map(|((_, element), _)| value(of, element)?.spoken()).collect()
-        };
+        let read = Reading(record);
         Some(ListedSite {
-            site: text(field::SITE)?.parse().ok()?,
-            unit: value(field::SITE_UNIT, b"")?.content().unit()?,
-            parent: text(field::SITE_PARENT).and_then(|parent| parent.parse().ok()),
-            keys: texts(field::SITE_KEY).iter().filter_map(|digits| key_of(digits)).collect(),
-            addresses: texts(field::SITE_ADDRESS),
-            shard: text(field::SITE_SHARD).and_then(|shard| shard.parse().ok()),
-            is_active: value(field::SITE_STATE, b"").and_then(|state| state.code()) != Some("retired"),
+            site: read.text(field::SITE)?.parse().ok()?,
+            unit: read.value(field::SITE_UNIT, b"")?.content().unit()?,
+            parent: read.text(field::SITE_PARENT).and_then(|parent| parent.parse().ok()),
+            keys: read.texts(field::SITE_KEY).iter().filter_map(|digits| key_of(digits)).collect(),
+            addresses: read.texts(field::SITE_ADDRESS),
+            shard: read.text(field::SITE_SHARD).and_then(|shard| shard.parse().ok()),
+            is_active: read.value(field::SITE_STATE, b"").and_then(|state| state.code()) != Some("retired"),
             said: Some((shard, id)),
         })
     }
 }
 
-/// What an ancestor shard says of sites.
+/// What an ancestor shard says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// The shard.
     pub shard: ShardId,
-    /// The units from the centre down to the one that says it.
-    pub path: Vec<UnitId>,
+    /// The unit that says it.
+    pub home: UnitId,
     /// Its records.
     pub records: Vec<(RecordId, Record)>,
+}
+
+impl Said {
+    /// What its records say, by what each is about: of several about the same, the one that was written last.
+    fn latest<K: Ord, T>(&self, of: impl Fn(RecordId, &Record) -> Option<(K, T)>) -> BTreeMap<K, T> {
+        let mut latest: BTreeMap<K, ((i64, Dot), T)> = BTreeMap::new();
+        let when = |values: &[crate::record::Tagged]| {
+            values.iter().map(|tagged| (tagged.received_ms, tagged.dot.clone())).max()
+        };
+        for (id, record) in &self.records {
+            let Some((key, one)) = of(*id, record) else { continue };
+            let Some(when) = record.fields().filter_map(|(_, values)| when(values)).max() else { continue };
+            if latest.get(&key).is_none_or(|(before, _)| *before < when) {
+                latest.insert(key, (when, one));
+            }
+        }
+        latest.into_iter().map(|(key, (_, one))| (key, one)).collect()
+    }
 }
 
 /// The directory, folded.
@@ -210,6 +245,10 @@ pub struct Said {
 pub struct Place {
     /// All sites of the country.
     pub sites: BTreeMap<SiteId, ListedSite>,
+    /// What the centre says of units; see [`Directory::with`].
+    pub units: BTreeMap<UnitId, Unit>,
+    /// Which records say so.
+    pub unit_records: BTreeMap<UnitId, RecordId>,
     /// The nodes of this site.
     pub nodes: BTreeMap<NodeId, NodeEntry>,
     /// The groups of this site.
@@ -225,34 +264,35 @@ impl Place {
         self.shards.values().find(|entry| entry.unit == unit && !entry.is_ancestor()).map(|entry| entry.shard)
     }
 
-    /// Lays what ancestor shards say of sites over what is here already, which the site was founded with. `is_within` says
-    /// whether a unit is another or lies in it. The order in which the shards are given does not matter.
-    pub fn overlay(&mut self, mut said: Vec<Said>, is_within: &dyn Fn(UnitId, UnitId) -> bool) {
-        // From the top down: what a higher unit says of a site is not said otherwise further down.
-        said.sort_by_key(|said| (said.path.len(), said.shard));
-        for Said { shard, path, records } in said {
-            let Some(&home) = path.last() else { continue };
-            let mut latest: BTreeMap<SiteId, ((i64, Dot), ListedSite)> = BTreeMap::new();
-            for (id, record) in &records {
-                let Some(listed) = ListedSite::of(shard, *id, record) else { continue };
-                let when = |values: &[crate::record::Tagged]| {
-                    values.iter().map(|tagged| (tagged.received_ms, tagged.dot.clone())).max()
-                };
-                let Some(when) = record.fields().filter_map(|(_, values)| when(values)).max() else { continue };
-                if latest.get(&listed.site).is_none_or(|(before, _)| *before < when) {
-                    latest.insert(listed.site, (when, listed));
-                }
+    /// Lays what the centre says of units over what is here already, which the site was founded with.
+    pub fn say_units(&mut self, said: &[Said], units: &Directory) {
+        let is_centre = |unit| units.get(unit).is_some_and(|unit| unit.parent.is_none());
+        for said in said.iter().filter(|said| is_centre(said.home)) {
+            for (id, (record, unit)) in said.latest(|id, record| Unit::of(record).map(|unit| (unit.id, (id, unit)))) {
+                self.units.insert(id, unit);
+                self.unit_records.insert(id, record);
             }
-            for (site, (_, mut listed)) in latest {
+        }
+    }
+
+    /// Lays what ancestor shards say of sites over what is here already, which the site was founded with. The order in which the
+    /// shards are given does not matter. `units` are all that there are, with those that are said.
+    pub fn say_sites(&mut self, mut said: Vec<Said>, units: &Directory) {
+        // From the top down: what a higher unit says of a site is not said otherwise further down.
+        said.sort_by_key(|said| (units.ancestors(said.home).count(), said.shard));
+        for said in said {
+            let latest =
+                said.latest(|id, record| ListedSite::of(said.shard, id, record).map(|listed| (listed.site, listed)));
+            for (site, mut listed) in latest {
                 if is_armed("revoked-key-verifies") {
                     listed.keys.extend(self.sites.get(&site).into_iter().flat_map(|before| &before.keys));
                 }
                 let may_replace = match self.sites.get(&site) {
                     Some(before) if before.said.is_some() => false,
-                    Some(seed) => is_within(seed.unit, home),
+                    Some(seed) => units.is_within(seed.unit, said.home),
                     None => true,
                 };
-                if may_replace && is_within(listed.unit, home) {
+                if may_replace && units.is_within(listed.unit, said.home) {
                     self.sites.insert(site, listed);
                 }
             }
@@ -270,6 +310,7 @@ impl Place {
             PlaceEntry::Key(entry) => {
                 self.sites.get_mut(&entry.site).map(|listed| listed.keys.insert(entry.public_key));
             }
+            PlaceEntry::Unit(unit) => drop(self.units.insert(unit.id, unit)),
         }
     }
 

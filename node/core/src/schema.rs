@@ -46,13 +46,15 @@ pub enum RecordKind {
     Household,
     /// A site of the country; not of people, and only in ancestor shards.
     Site,
+    /// An administrative unit; only in the centre's ancestor shard.
+    Unit,
     /// A kind of a newer version, in an edit that came from elsewhere; its code.
     Unknown(u8),
 }
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 3] = [RecordKind::Person, RecordKind::Household, RecordKind::Site];
+    pub const ALL: [RecordKind; 4] = [RecordKind::Person, RecordKind::Household, RecordKind::Site, RecordKind::Unit];
 
     /// Those that communes keep of people, in order.
     pub const OF_PEOPLE: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
@@ -64,6 +66,7 @@ impl RecordKind {
             RecordKind::Person => "person",
             RecordKind::Household => "household",
             RecordKind::Site => "site",
+            RecordKind::Unit => "unit",
             RecordKind::Unknown(_) => "unknown",
         }
     }
@@ -72,7 +75,9 @@ impl RecordKind {
     #[must_use]
     pub const fn since(self) -> Option<u16> {
         match self {
-            RecordKind::Person | RecordKind::Household | RecordKind::Site => Some(level::LEVEL_FIRST),
+            RecordKind::Person | RecordKind::Household | RecordKind::Site | RecordKind::Unit => {
+                Some(level::LEVEL_FIRST)
+            }
             RecordKind::Unknown(_) => None,
         }
     }
@@ -280,6 +285,8 @@ pub enum Shape {
     Site,
     /// The id of a shard: `h-…`.
     Shard,
+    /// The id of an administrative unit: `u-…`.
+    Unit,
     /// An Ed25519 key that verifies: 64 hex digits.
     Key,
     /// A BLAKE3 hash: 64 hex digits.

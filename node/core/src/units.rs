@@ -8,7 +8,9 @@
 //! Limits. The lists are two states of the country: units that ended before 2024 are not in them, and a unit of the 2024
 //! list is taken to have been there since ever, so that old dates resolve. Every unit but the centre ends with the reform,
 //! also where only its superior changed. What became of a unit in the reform is not here but in the plan of the
-//! reorganisation.
+//! reorganisation. What the state makes of units afterwards is said by the centre to all sites ([`said`]).
+
+pub mod said;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -318,10 +320,24 @@ impl Directory {
         self.get(id).filter(|unit| unit.is_valid_on(day))
     }
 
+    /// The units right below `id`, of all times.
+    pub fn children(&self, id: UnitId) -> impl Iterator<Item = &Unit> {
+        self.children.get(&id).into_iter().flatten().filter_map(|child| self.get(*child))
+    }
+
     /// The units above `id`, nearest first; without `id` itself.
     pub fn ancestors(&self, id: UnitId) -> impl Iterator<Item = &Unit> {
         let above = |unit: &Unit| unit.parent.and_then(|parent| self.get(parent));
         std::iter::successors(self.get(id).and_then(above), move |unit| above(unit))
+    }
+
+    /// The units from the centre down to `id`, inclusive; of one that is not known, it alone.
+    #[must_use]
+    pub fn path(&self, id: UnitId) -> Vec<UnitId> {
+        let mut path: Vec<UnitId> = self.ancestors(id).map(|above| above.id).collect();
+        path.reverse();
+        path.push(id);
+        path
     }
 
     /// Whether `id` is `above` or lies in it.

@@ -76,6 +76,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
             anyhow::anyhow!("place.file: has no line for the shard {shard} of site.groups; add its home commune")
         })
     };
+    let (units, _) = shared.listed_units.with(&file.units);
     for hosted in shared.hosted() {
         let group = hosted.id();
         if hosted.group.status().members.is_empty() {
@@ -94,7 +95,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
         for shard in shards {
             let unit = home_of(*shard)?;
             if hosted.shard(*shard)?.is_none() {
-                let info = ShardInfo { shard: *shard, path: shared.path(unit) };
+                let info = ShardInfo { shard: *shard, path: units.path(unit) };
                 let (incarnation, epoch) = (Incarnation(runtime::random()), runtime::random());
                 done(hosted, Command::Adopt(Adopt { info, incarnation, epoch })).await?;
             }
@@ -107,6 +108,7 @@ pub(super) async fn found_site(shared: &Shared) -> anyhow::Result<bool> {
     let mut entries: Vec<PlaceEntry> = file.sites.values().cloned().map(PlaceEntry::Site).collect();
     let keys = file.keys.iter().map(|(site, public_key)| KeyEntry { site: *site, public_key: *public_key });
     entries.extend(keys.map(PlaceEntry::Key));
+    entries.extend(file.units.into_values().map(PlaceEntry::Unit));
     for group in &config.site.groups {
         let members = config.site.members.iter().filter(|member| member.groups.contains(&group.id));
         let members = members.map(|member| member.id).collect();
@@ -164,10 +166,11 @@ pub(super) async fn adopt_missing(shared: &Shared, place: &Place) -> anyhow::Res
 fn belonging(shared: &Shared, place: &Place) -> Vec<ShardInfo> {
     let own = shared.config.site.unit;
     // Of a unit that is not known here there is nothing to say.
-    let is_above = |unit: &UnitId| shared.directory.get(*unit).is_some_and(|unit| unit.tier != Tier::Commune);
+    let units = shared.units();
+    let is_above = |unit: &UnitId| units.get(*unit).is_some_and(|unit| unit.tier != Tier::Commune);
     let mut above: BTreeSet<UnitId> = shared.path(own).into_iter().filter(is_above).collect();
     let mut communes = BTreeMap::new();
-    for listed in place.sites.values().filter(|listed| listed.is_active) {
+    for listed in place.sites.values().filter(|listed| listed.is_active && units.get(listed.unit).is_some()) {
         let path = shared.path(listed.unit);
         if !path.contains(&own) {
             continue;
@@ -188,6 +191,7 @@ fn is_in(place: &Place, entry: &PlaceEntry) -> bool {
         PlaceEntry::Node(entry) => place.nodes.contains_key(&entry.node),
         PlaceEntry::Group(entry) => place.groups.contains_key(&entry.group),
         PlaceEntry::Shard(entry) => place.shards.contains_key(&entry.shard),
+        PlaceEntry::Unit(unit) => place.units.contains_key(&unit.id),
         // Of a site of which something was said since, the founding file says nothing more.
         PlaceEntry::Key(KeyEntry { site, public_key }) => {
             place.sites.get(site).is_some_and(|listed| listed.said.is_some() || listed.keys.contains(public_key))

@@ -92,7 +92,7 @@ pub(super) fn change_from_wire(
     }
     let text = link_records(&change.value, records)
         .ok_or_else(|| format!("{field}: what stands after @ names no part of this edit"))?;
-    let value = parse(field, &text, &*shared.directory).map_err(|error| error.to_string())?;
+    let value = parse(field, &text, &**shared.units()).map_err(|error| error.to_string())?;
     let early = value.check_past(InstantMs(runtime::utc_ms()).date_in_vietnam()).err().map(|error| error.to_string());
     if !knows_units(shared, value.content()) {
         return Err(format!("{field}: {NO_SUCH_UNIT}"));
@@ -140,7 +140,7 @@ fn link_records(value: &str, records: &[RecordId]) -> Option<String> {
 /// Whether every unit in a value exists.
 pub(super) fn knows_units(shared: &Shared, content: &Content) -> bool {
     match content {
-        Content::Unit(unit) => shared.directory.get(*unit).is_some(),
+        Content::Unit(unit) => shared.units().get(*unit).is_some(),
         Content::Parts(parts) => parts.iter().all(|(_, part)| knows_units(shared, part)),
         _ => true,
     }
@@ -180,7 +180,8 @@ pub(super) fn record_to_wire(
     // How edits stand their history shows; here only what is to be decided of it.
     let is_shown = |(key, values): &(&FieldKey, &[Tagged])| !is_standing(key.0) || are_disputed(values);
     let fields = record.fields().filter(is_shown);
-    let fields = fields.map(|(key, values)| field_to_wire(&*shared.directory, level, record, (key, values)));
+    let units = shared.units();
+    let fields = fields.map(|(key, values)| field_to_wire(&**units, level, record, (key, values)));
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
@@ -223,10 +224,8 @@ fn latest_first(values: &[Tagged]) -> Vec<&Tagged> {
 
 /// The values of one field, latest first.
 pub(super) fn values_to_wire(shared: &Shared, record: &Record, key: &FieldKey) -> Vec<v1::FieldValue> {
-    latest_first(record.values(key))
-        .into_iter()
-        .map(|tagged| value_to_wire(&*shared.directory, record, key.0, tagged))
-        .collect()
+    let (units, values) = (shared.units(), latest_first(record.values(key)));
+    values.into_iter().map(|tagged| value_to_wire(&**units, record, key.0, tagged)).collect()
 }
 
 /// A refusal inside a stream of edits.
@@ -254,7 +253,7 @@ pub(super) fn entry_to_wire(
     let changes = edit.changes.iter().filter(|change| change.field != GROUNDS).map(|change| v1::FieldChange {
         field: change.field.to_string(),
         element: element_text(&change.element),
-        value: display(change.field, &change.value, &*shared.directory),
+        value: display(change.field, &change.value, &**shared.units()),
         overwrites: change.overwrites.iter().map(dot_to_wire).collect(),
     });
     v1::Entry {

@@ -451,7 +451,7 @@ impl RecordsService {
 
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
     pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardState) -> bool + Sync {
-        let directory = &self.0.directory;
+        let directory = self.0.units();
         let by_code_and_day = || {
             let (code, day) = unit.split_once('@')?;
             directory.unit(code, day.parse().ok()?)

@@ -1,6 +1,7 @@
 //! What operators ask of a site, and its status.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, Raise, Statement};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::keys::Keys;
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
 use dinhba_core::registry::{ShardState, authors, corrupt, heard, tips};
@@ -21,8 +22,8 @@ use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
     AccessDifference, AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus,
     ListedSite, MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest,
-    ReleaseAuthorReply, ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest,
-    StatusReply, StatusRequest, TransferLeaderRequest,
+    ReleaseAuthorReply, ReleaseAuthorRequest, SaidUnit, ShardStatus, SitesReply, SitesRequest, SnapshotReply,
+    SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest, UnitsReply, UnitsRequest,
 };
 use futures::stream::BoxStream;
 use prost::Message;
@@ -31,7 +32,7 @@ use tonic::{Request, Response, Status};
 use super::answer::{
     broken, bug, denied, failed, in_part, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
 };
-use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, ready, started};
+use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, person, ready, started};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -51,6 +52,9 @@ const SHARDS_PAGE: usize = 500;
 
 /// ...and their bytes, but for the last of them: a quarter of what a message takes, since one that many sites wrote tells of many heads.
 const SHARDS_BYTES_MAX: usize = 1 << 20;
+
+/// Units in one page: a name has at most 400 bytes.
+const UNITS_MAX: usize = 500;
 
 /// Where a page of a status ended: the last shard on it, or before all of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +209,7 @@ impl Shared {
     /// The tier of a site.
     pub(crate) fn tier_of(&self, place: &Place, site: SiteId) -> Option<Tier> {
         let unit = place.sites.get(&site)?.unit;
-        Some(self.directory.get(unit)?.tier)
+        Some(self.units().get(unit)?.tier)
     }
 }
 
@@ -520,8 +524,8 @@ async fn is_only_voter(hosted: &Hosted, node: NodeId) -> Result<bool, Status> {
 }
 
 /// A unit's code and name.
-pub(super) fn unit_words(shared: &Shared, unit: dinhba_core::ids::UnitId) -> (String, String) {
-    shared.directory.get(unit).map(|unit| (unit.code.clone(), unit.name.clone())).unwrap_or_default()
+pub(super) fn unit_words(shared: &Shared, unit: UnitId) -> (String, String) {
+    shared.units().get(unit).map(|unit| (unit.code.clone(), unit.name.clone())).unwrap_or_default()
 }
 
 #[tonic::async_trait]
@@ -572,7 +576,7 @@ impl Site for SiteService {
             unit: config.site.unit.to_string(),
             unit_code,
             unit_name,
-            tier: shared.directory.get(config.site.unit).map_or("", |unit| unit.tier.name()).to_owned(),
+            tier: shared.units().get(config.site.unit).map_or("", |unit| unit.tier.name()).to_owned(),
             parent_site: shared.parent().map(|parent| parent.site.to_string()).unwrap_or_default(),
             nodes: nodes.into_values().filter(|_| is_first).collect(),
             groups,
@@ -583,6 +587,34 @@ impl Site for SiteService {
             home_shard: place.home_of(caller.claims.unit).map(|shard| shard.to_string()).unwrap_or_default(),
             next,
         }))
+    }
+
+    async fn units(&self, request: Request<UnitsRequest>) -> Result<Response<UnitsReply>, Status> {
+        started(&self.0)?;
+        person(&request)?;
+        let after = match request.get_ref().after.as_str() {
+            "" => None,
+            after => Some(after.parse::<UnitId>().map_err(|error| wrong("after", error.to_string()))?),
+        };
+        let (place, units) = (self.0.place(), self.0.units());
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut behind = place.units.range(behind);
+        let page: Vec<SaidUnit> = behind
+            .by_ref()
+            .take(UNITS_MAX)
+            .map(|(id, unit)| SaidUnit {
+                unit: id.to_string(),
+                code: unit.code.clone(),
+                name: unit.name.clone(),
+                parent: unit.parent.map(|parent| parent.to_string()).unwrap_or_default(),
+                from: unit.valid_from.to_string(),
+                to: unit.valid_to.map(|last| last.to_string()).unwrap_or_default(),
+                misfit: units.misfits.get(id).map(ToString::to_string).unwrap_or_default(),
+                record: place.unit_records.get(id).map(ToString::to_string).unwrap_or_default(),
+            })
+            .collect();
+        let next = page.last().filter(|_| behind.next().is_some()).map(|last| last.unit.clone());
+        Ok(Response::new(UnitsReply { units: page, next: next.unwrap_or_default() }))
     }
 
     async fn sites(&self, request: Request<SitesRequest>) -> Result<Response<SitesReply>, Status> {
@@ -600,7 +632,7 @@ impl Site for SiteService {
         // The entry's place in the log is the moment that is shown.
         shared.refresh_place().map_err(|error| broken(&error))?;
         let (place, unit) = (shared.place(), shared.config.site.unit);
-        let is_above = shared.directory.get(unit).is_some_and(|unit| unit.tier != Tier::Commune);
+        let is_above = shared.units().get(unit).is_some_and(|unit| unit.tier != Tier::Commune);
         let sites = place.sites.values().map(|listed| {
             let (unit_code, unit_name) = unit_words(shared, listed.unit);
             let (said_in, record) = listed.said.unzip();
@@ -609,7 +641,7 @@ impl Site for SiteService {
                 unit: listed.unit.to_string(),
                 unit_code,
                 unit_name,
-                tier: shared.directory.get(listed.unit).map_or("", |unit| unit.tier.name()).to_owned(),
+                tier: shared.units().get(listed.unit).map_or("", |unit| unit.tier.name()).to_owned(),
                 parent: listed.parent.map(|parent| parent.to_string()).unwrap_or_default(),
                 keys: listed.keys.iter().map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect()).collect(),
                 addresses: listed.addresses.clone(),

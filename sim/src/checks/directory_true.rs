@@ -11,7 +11,7 @@ use dinhba_core::record::Record;
 use dinhba_core::registry;
 use dinhba_core::store::StoreError;
 use dinhba_node::hosted::Hosted;
-use dinhba_node::node::{Node, Shared};
+use dinhba_node::node::Node;
 
 use super::{Check, World};
 use crate::country::Power;
@@ -21,7 +21,7 @@ use crate::trace::SitePlace;
 pub struct DirectoryTrue;
 
 /// The directory as a node's first group has it.
-fn folded(shared: &Shared, hosted: &Hosted) -> Result<Place, StoreError> {
+fn folded(hosted: &Hosted) -> Result<Place, StoreError> {
     let (mut place, said) = hosted.look(|view| {
         let (mut place, mut said) = (Place::default(), Vec::new());
         for (_, entry) in registry::read_range::<PlaceEntry>(view, hosted.keys().places())? {
@@ -31,11 +31,12 @@ fn folded(shared: &Shared, hosted: &Hosted) -> Result<Place, StoreError> {
             let records = registry::read_range::<Record>(view, hosted.keys().records(entry.shard))?;
             let records = records.into_iter().map(|(key, record)| Ok((registry::record_of(&key)?, record)));
             let records = records.collect::<Result<_, StoreError>>()?;
-            said.push(Said { shard: entry.shard, path: shared.path(entry.unit), records });
+            said.push(Said { shard: entry.shard, home: entry.unit, records });
         }
         Ok((place, said))
     })?;
-    place.overlay(said, &|unit, above| directory().is_within(unit, above));
+    place.say_units(&said, directory());
+    place.say_sites(said, &directory().with(&place.units).0);
     Ok(place)
 }
 
@@ -44,7 +45,7 @@ fn faults_of(world: &World, node: &Node, changed: &BTreeSet<SitePlace>) -> Vec<S
     let (shared, country, mut found) = (&node.shared, &world.country, Vec::new());
     let Some(hosted) = shared.site_group() else { return found };
     // One that cannot be read is `alive`'s to tell of.
-    let Ok(folded) = folded(shared, hosted) else { return found };
+    let Ok(folded) = folded(hosted) else { return found };
     let place = shared.place();
     if *place != folded {
         found.push("its directory is not what its records say".to_owned());

@@ -10,6 +10,7 @@ use dinhba_client::{Context, EditBuilder, Error};
 use dinhba_core::claims::Role;
 use dinhba_core::ids::ShardId;
 use dinhba_core::schema::RecordKind;
+use dinhba_core::units::{Tier, Unit};
 use dinhba_proto::v1;
 use dinhba_tests::country::{Country, Wish, eventually, operating, site};
 use dinhba_tests::evidence::{AGREE_WAIT, agree, all_hold, in_step, shard_status};
@@ -36,11 +37,15 @@ fn tree() -> [Wish<'static>; 4] {
 
 /// Runs the command line at a site, as an operator of its unit.
 fn operator(country: &Country, code: &str, words: &[&str]) -> Output {
+    speaks(country, code, &[&["site"], words].concat())
+}
+
+/// The same, of anything.
+fn speaks(country: &Country, code: &str, words: &[&str]) -> Output {
     let nodes: Vec<String> =
         country.sites[code].nodes.iter().map(|node| named(&node_name(node.id), &node.address())).collect();
     let [ca, cert, key] = country.identity(Role::Operator, code).map(|path| path.display().to_string());
     Command::new(country.program())
-        .args(["site"])
         .args(words)
         .args(["--node", &nodes.join(","), "--ca", &ca, "--cert", &cert, "--key", &key, "--json"])
         .args(["--purpose", "maintenance", "--case", "VH-3"])
@@ -49,7 +54,10 @@ fn operator(country: &Country, code: &str, words: &[&str]) -> Output {
 }
 
 fn says(country: &Country, code: &str, words: &[&str]) -> serde_json::Value {
-    let done = operator(country, code, words);
+    done(operator(country, code, words), words)
+}
+
+fn done(done: Output, words: &[&str]) -> serde_json::Value {
     assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).unwrap()
 }
@@ -172,6 +180,99 @@ async fn a_commune_is_added_and_given_another_key_while_everything_runs() {
     assert!(ledger.len() > 20, "only {} edits", ledger.len());
     agree(&country, &[CENTRE, PROVINCE, DISTRICT, COMMUNE], country.shard(COMMUNE)).await;
     all_hold(&country, &[CENTRE, COMMUNE], country.shard(COMMUNE), CENTRE, &ledger).await;
+}
+
+/// Waits until a site knows a unit by this name, with what ends it.
+async fn hears(country: &Country, at: &str, unit: &str, (name, to): (&str, &str)) {
+    let client = country.site_client(at, Role::Registrar, at);
+    eventually(&format!("{at} hears of {name}"), AGREE_WAIT, async || {
+        let units = client.said_units().await.unwrap_or_default();
+        units.iter().any(|said| said.unit == unit && said.name == name && said.to == to && said.misfit.is_empty())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_no_list_has_is_made_at_the_centre_and_served() {
+    const MADE: &str = "02999";
+    let mut country = Country::start(PROGRAM, &tree()).await;
+    let grounds = ["--grounds", "Nghị quyết 12/2026/UBTVQH"];
+    let add = |code: &'static str, parent: &'static str, from: &'static str| {
+        let of = ["unit", "add", "--code", code, "--name", "Xã Tân Lập", "--parent", parent, "--from", from];
+        [&of[..], &grounds].concat()
+    };
+    for (at, words, text) in [
+        (DISTRICT, add(MADE, DISTRICT, "2025-01-01"), "ask that unit's site"),
+        (CENTRE, add(COMMUNE, DISTRICT, "2025-01-01"), "has the code of another one in its time"),
+        (CENTRE, add(MADE, COMMUNE, "2025-01-01"), "has a parent that is not above it"),
+        (CENTRE, add(MADE, DISTRICT, "2027-01-01"), "no unit is known as 082@2027-01-01"),
+        (CENTRE, add("0299", DISTRICT, "2025-01-01"), "write two digits"),
+        (CENTRE, [&["unit", "end", "082@2025-06-30", "--last", "2025-05-31"][..], &grounds].concat(), "is below it"),
+    ] {
+        let refused = speaks(&country, at, &words);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(text), "{words:?}: {said}");
+    }
+    let words = add(MADE, DISTRICT, "2025-01-01");
+    let made = done(speaks(&country, CENTRE, &words), &words)["unit"].as_str().unwrap().to_owned();
+    for code in [DISTRICT, COMMUNE] {
+        hears(&country, code, &made, ("Xã Tân Lập", "")).await;
+    }
+
+    // A site serves it: what it is founded with says where it lies.
+    country.learn(&Unit {
+        id: made.parse().unwrap(),
+        tier: Tier::Commune,
+        code: MADE.to_owned(),
+        name: "Xã Tân Lập".to_owned(),
+        parent: Some(country.unit(DISTRICT)),
+        valid_from: "2025-01-01".parse().unwrap(),
+        valid_to: None,
+    });
+    country.lay_added(&site(MADE, 1, Some(DISTRICT), &[MADE])).await;
+    let [id, parent] = [MADE, DISTRICT].map(|code| country.sites[code].id.to_string());
+    let key = country.public_key(MADE);
+    let by_code = format!("{MADE}@2025-06-30");
+    let words = ["add-child", "--unit", &by_code, "--site", &id, "--public-key", &key, "--parent", &parent];
+    let printed = says(&country, CENTRE, &words);
+    let place = country.dir().join(format!("place-{MADE}.csv"));
+    fs::write(&place, printed["place_file"].as_str().unwrap()).unwrap();
+    let node = country.node(MADE, 0);
+    country.start_node(&node);
+    country.site_ready(MADE).await;
+    let (shard, ledger) = (country.shard(MADE), Ledger::default());
+    let officer = Officer::new(country.site_client(MADE, Role::Registrar, MADE), shard, &ledger);
+    let mut birth = officer.birth("Giàng/Thị/Mỷ");
+    birth.set(0, "origin", "", &format!("unit={by_code}; line=bản Mới"));
+    let born = officer.send(&birth).await.unwrap().records[0];
+    let reader = Officer::new(country.site_client(CENTRE, Role::Registrar, CENTRE), shard, &ledger);
+    eventually("the centre shows it", AGREE_WAIT, async || reader.read(born).await.is_ok()).await;
+    let seen = reader.read(born).await.unwrap();
+    assert_eq!((seen.unit_code.as_str(), seen.unit_name.as_str()), (MADE, "Xã Tân Lập"));
+    assert_eq!(values(&seen, "origin"), ["unit=02999@2025-01-01; line=bản Mới"]);
+    // Beside it, nobody is there; but its unit is known.
+    let beside = Officer::new(
+        country.site_client(COMMUNE, Role::Registrar, COMMUNE),
+        country.shard(COMMUNE),
+        &Ledger::default(),
+    );
+    let mut elsewhere = beside.birth("Vàng/A/Páo");
+    elsewhere.set(0, "origin", "", &by_code);
+    beside.send(&elsewhere).await.unwrap();
+
+    // It is called otherwise, ends, and its site starts again: all of it is known from what the site holds.
+    let rename = [&["unit", "rename", &made, "Xã Tân Lập Thượng"][..], &grounds].concat();
+    done(speaks(&country, CENTRE, &rename), &rename);
+    let end = [&["unit", "end", &by_code, "--last", "2025-06-30"][..], &grounds].concat();
+    done(speaks(&country, CENTRE, &end), &end);
+    hears(&country, MADE, &made, ("Xã Tân Lập Thượng", "2025-06-30")).await;
+    restart(&mut country, MADE);
+    country.site_ready(MADE).await;
+    reads_at(&country, CENTRE, &officer, "Lý/Thị/Mai").await;
+    let status = country.status(MADE, &country.node(MADE, 0)).await.unwrap();
+    assert_eq!((status.unit_code.as_str(), status.tier.as_str()), (MADE, "commune"));
+    agree(&country, &[CENTRE, PROVINCE, DISTRICT, COMMUNE, MADE], above(&country, CENTRE)).await;
+    all_hold(&country, &[CENTRE, PROVINCE, DISTRICT, MADE], shard, CENTRE, &ledger).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
 use crate::place::PlaceEntry;
 use crate::registry::{
-    Context, Entering, GroupState, ShardState, Tx, end_batch, enter, keep_secret, next_access_hash, poison_of,
+    Context, Entering, GroupState, ShardState, Tx, end_batch, enter_alone, keep_secret, next_access_hash, poison_of,
 };
 use crate::store::{Batch, StateView, StoreError};
 
@@ -131,7 +131,7 @@ pub fn refill_edits(
         let (poison, now_ms) = (poison_of(&edit, &shard.info, group.level), header.origin.received_ms);
         let dot = Dot { actor: author, counter: header.number };
         let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
-        enter(&mut tx, &mut shard, entering, now_ms)?;
+        enter_alone(&mut tx, &mut shard, entering, now_ms)?;
         if let Some(signature) = seals.remove(&at) {
             tx.put(tx.keys().seal(id, shard.arrivals), &signature);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::family::alias;
-use super::fold::{Entering, Kinds, Transition, conflicts_of, edit_at, enter};
+use super::fold::{Entering, Kinds, Transition, conflicts_of, edit_at, enter_alone};
 use super::signposts::homes_here;
 use super::standing::{is_other, settles};
 use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
@@ -414,19 +414,22 @@ pub fn check_form(
     errors
 }
 
-/// Why a part may not stand in this shard, if one may not: people are in the shards of communes, sites in ancestor shards.
+/// Why a part may not stand in this shard, if one may not: people are in the shards of communes, sites in ancestor shards, units in
+/// the centre's.
 #[must_use]
 pub fn misplaced(info: &ShardInfo, parts: &[PartDraft]) -> Option<&'static str> {
-    let is_of_sites = |part: &PartDraft| part.record_kind == RecordKind::Site;
-    match info.is_ancestor() {
-        true if !parts.iter().all(is_of_sites) => Some(
-            "an ancestor shard goes to every site below its unit: persons and households belong in the shard of a commune",
-        ),
-        false if parts.iter().any(is_of_sites) => Some(
-            "the record of a site belongs in the ancestor shard of a unit above it: `dinhba site add-child` finds it",
-        ),
-        _ => None,
-    }
+    let kind = parts.iter().map(|part| part.record_kind).find(|kind| !info.takes(*kind))?;
+    Some(match kind {
+        RecordKind::Site => {
+            "the record of a site belongs in the ancestor shard of a unit above it: `dinhba site add-child` finds it"
+        }
+        RecordKind::Unit => {
+            "the record of a unit belongs in the ancestor shard of the country: `dinhba unit add` at the central site finds it"
+        }
+        RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => {
+            "an ancestor shard goes to every site below its unit: persons and households belong in the shard of a commune"
+        }
+    })
 }
 
 /// This site's author of a shard and its last edit.
@@ -749,7 +752,8 @@ fn number(
         let dot = Dot { actor: author, counter: edit.header.number };
         let takes_all = transition.as_ref().is_some_and(Transition::takes_all);
         let name = dot.clone();
-        enter(tx, shard, Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition }, now_ms)?;
+        let entering = Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition };
+        enter_alone(tx, shard, entering, now_ms)?;
         if takes_all {
             // What is held is not seen, and yet another value stands in its place.
             let record = tx.record(shard.info.shard, edit.header.record)?;

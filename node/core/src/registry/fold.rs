@@ -44,6 +44,38 @@ pub(crate) struct Entering<'e> {
     pub transition: Option<Transition>,
 }
 
+/// What became of edits that come together; and which records are to be folded anew once all of them are in: each once, however many
+/// of the edits bear on it.
+#[derive(Debug, Default)]
+pub(crate) struct Entered {
+    /// How many count.
+    pub folded: u32,
+    /// How many are set aside.
+    pub poisoned: u32,
+    due: BTreeSet<RecordId>,
+    /// Where the edits lie of which only that can say whether they are set aside.
+    open: Vec<Dot>,
+}
+
+impl Entered {
+    fn count(&mut self, poison: Option<Poison>) {
+        sometimes("an edit is set aside", poison.is_some());
+        *(if poison.is_some_and(Poison::is_counted) { &mut self.poisoned } else { &mut self.folded }) += 1;
+    }
+
+    /// Folds what is due.
+    pub fn settle(mut self, tx: &mut Tx<'_>, shard: &mut ShardState, now_ms: i64) -> Result<Self, StoreError> {
+        for record in std::mem::take(&mut self.due) {
+            refold(tx, shard, record, now_ms)?;
+        }
+        for place in std::mem::take(&mut self.open) {
+            let poison: Option<Poison> = tx.get(&tx.keys().poison(shard.info.shard, &place))?;
+            self.count(poison);
+        }
+        Ok(self)
+    }
+}
+
 /// What derives from a record at a feature level, as far as fields that an edit touches bear on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Derived {
@@ -152,15 +184,29 @@ impl Transition {
     }
 }
 
-/// Enters one edit that follows its author's head. Why it is set aside, if it is.
-pub(crate) fn enter(
+/// Enters one edit that follows its author's head, by itself.
+pub(crate) fn enter_alone(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     entering: Entering<'_>,
     now_ms: i64,
-) -> Result<Option<Poison>, StoreError> {
+) -> Result<(), StoreError> {
+    let mut entered = Entered::default();
+    enter(tx, shard, entering, &mut entered, now_ms)?;
+    entered.settle(tx, shard, now_ms)?;
+    Ok(())
+}
+
+/// Enters one edit that follows its author's head, and folds it into its record, unless that is to be folded anew.
+pub(crate) fn enter(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    entering: Entering<'_>,
+    entered: &mut Entered,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
-    let (id, header, keys) = (shard.info.shard, &edit.header, tx.keys());
+    let (id, header) = (shard.info.shard, &edit.header);
     let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
     note_life(tx, shard, header, &place)?;
 
@@ -170,7 +216,8 @@ pub(crate) fn enter(
         remember_request(tx, id, edit, hash, transition.is_some())?;
     }
     // An edit that is made here replaces what is shown here, and nobody can have named its alias before.
-    let old = if transition.is_some() { None } else { tx.record(id, header.record)? };
+    let is_due = |entered: &Entered| entered.due.contains(&header.record);
+    let old = if transition.is_some() || is_due(entered) { None } else { tx.record(id, header.record)? };
     let weight = Weight::new(header.author.site, dot.actor, &edit.changes);
     let rank = (header.number, hash);
     let is_out = |(record, _): &(Record, _)| record.shares.is_out(&weight, &rank) && record.kind <= header.record_kind;
@@ -179,10 +226,9 @@ pub(crate) fn enter(
     if let Some(poison) = poison {
         mark(tx, shard, (&place, header), (None, Some(poison)))?;
     }
-    let is_apart_by_name = match renamed {
-        Some(other) => rename(tx, shard, other, header.record, now_ms)?,
-        None => false,
-    };
+    if let Some(other) = renamed {
+        entered.due.extend(renamed_in(tx, id, &other)?);
+    }
     // What was replaced before it came may claim to replace that in turn.
     let replaces = edit.changes.iter().any(|change| !change.overwrites.is_empty());
     let is_awaited = || {
@@ -191,7 +237,8 @@ pub(crate) fn enter(
         old.as_ref().is_some_and(|(record, _)| awaits(record))
     };
     let is_apart = match poison {
-        Some(Poison::Flood) => is_apart_by_name,
+        _ if is_due(entered) => true,
+        Some(Poison::Flood) => false,
         // Also for one that is set aside: what other edits overwrite may mean it, whether it is folded or not.
         Some(_) => name != dot || is_awaited() || is_spoken_of(&old, &hash),
         None => {
@@ -211,11 +258,13 @@ pub(crate) fn enter(
         None => Shares::default().takes(&weight),
     };
     if sometimes("a record is folded anew", is_apart || !is_taken()) {
-        refold(tx, shard, header.record, now_ms)?;
-        return tx.get(&keys.poison(id, &place));
+        entered.due.insert(header.record);
+        entered.open.push(place);
+        return Ok(());
     }
+    entered.count(poison);
     if poison.is_some() {
-        return Ok(poison);
+        return Ok(());
     }
     let level = tx.level()?;
     let by_edit = |tx: &Tx<'_>, old| {
@@ -224,8 +273,7 @@ pub(crate) fn enter(
     };
     let transition = transition.unwrap_or_else(|| by_edit(tx, old));
     debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
-    replace(tx, shard, header.record, transition, now_ms)?;
-    Ok(None)
+    replace(tx, shard, header.record, transition, now_ms)
 }
 
 /// Whether it takes all edits of a record to say what one with this hash counts for: something was said of it before it came, or
@@ -282,24 +330,12 @@ fn mark(
     Ok(())
 }
 
-/// Folds the record of an edit anew that is called otherwise from now on; if it is the record `at_hand`, returns true
-/// instead. What is set aside by a flood is called by nobody.
-fn rename(
-    tx: &mut Tx<'_>,
-    shard: &mut ShardState,
-    renamed: Dot,
-    at_hand: RecordId,
-    now_ms: i64,
-) -> Result<bool, StoreError> {
-    let home = shard.info.shard;
-    if tx.get(&tx.keys().poison(home, &renamed))? == Some(Poison::Flood) {
-        return Ok(false);
+/// The record of an edit that is called otherwise from now on; what is set aside by a flood is called by nobody.
+fn renamed_in(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<Option<RecordId>, StoreError> {
+    if tx.get(&tx.keys().poison(shard, place))? == Some(Poison::Flood) {
+        return Ok(None);
     }
-    let record = edit_at(tx, home, &renamed)?.0.header.record;
-    if record != at_hand {
-        refold(tx, shard, record, now_ms)?;
-    }
-    Ok(record == at_hand)
+    Ok(Some(edit_at(tx, shard, place)?.0.header.record))
 }
 
 /// The edit that lies at a place, and its hash.
@@ -584,8 +620,7 @@ pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poi
     if header.level > level {
         return Some(Poison::Level);
     }
-    // An ancestor shard goes to every site below: nobody may put people there.
-    if !edit.is_known(level) || info.is_ancestor() != (header.record_kind == RecordKind::Site) {
+    if !edit.is_known(level) || !info.takes(header.record_kind) {
         return Some(Poison::Kind);
     }
     let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());

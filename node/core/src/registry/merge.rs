@@ -10,9 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fold::{Entering, enter, poison_of};
+use super::fold::{Entered, Entering, enter, poison_of};
 use super::renew::leave;
-use super::{Arrival, AuthorState, GroupState, Parked, Poison, ShardState, StoredEdit, Tx};
+use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
 use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
@@ -77,10 +77,12 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
             return Ok(Answer::Merged(merged));
         }
     };
-    let before = shard.arrivals;
+    let (before, mut entered) = (shard.arrivals, Entered::default());
     for parts in commands {
-        take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), &mut merged)?;
+        take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), (&mut entered, &mut merged))?;
     }
+    let entered = entered.settle(tx, &mut shard, now_ms)?;
+    (merged.folded, merged.poisoned) = (entered.folded, entered.poisoned);
     if shard.arrivals > before {
         keep_seals(tx, &shard, &seals)?;
     }
@@ -227,7 +229,7 @@ fn take(
     secrets: &Secrets,
     parts: Vec<Part<'_>>,
     (peer, now_ms): (SiteId, i64),
-    merged: &mut Merged,
+    (entered, merged): (&mut Entered, &mut Merged),
 ) -> Result<(), StoreError> {
     let id = shard.info.shard;
     let Some(first) = parts.first() else { return Ok(()) };
@@ -263,10 +265,7 @@ fn take(
         let poison = poison_of(&edit, &shard.info, level);
         let (dot, from) = (Dot { actor: dot.actor, counter: edit.header.number }, Some(peer));
         let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };
-        let poison = enter(tx, shard, entering, now_ms)?;
-        sometimes("an edit is set aside", poison.is_some());
-        let is_counted = poison.is_some_and(Poison::is_counted);
-        *(if is_counted { &mut merged.poisoned } else { &mut merged.folded }) += 1;
+        enter(tx, shard, entering, entered, now_ms)?;
     }
     Ok(())
 }

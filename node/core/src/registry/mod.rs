@@ -46,7 +46,7 @@ pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, che
 pub use family::{BRANCHES_TOLD_MAX, Names, alias_id, heads, place_named, tips};
 pub(crate) use family::{is_head_of, way_down};
 pub use figures::{Figures, figures, recount};
-pub(crate) use fold::{Entering, enter, poison_of};
+pub(crate) use fold::{Entering, enter_alone, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
 pub use merge::{ITEMS_MAX, LIVES_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};

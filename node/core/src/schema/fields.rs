@@ -110,6 +110,20 @@ pub mod field {
         SITE_STATE = 2007;
         /// A note of the operators.
         SITE_NOTE = 2008;
+        /// The id of an administrative unit.
+        UNIT = 3001;
+        /// Its code.
+        UNIT_CODE = 3002;
+        /// Its name, with its kind in front.
+        UNIT_NAME = 3003;
+        /// The unit above it.
+        UNIT_PARENT = 3004;
+        /// Its first day.
+        UNIT_FROM = 3005;
+        /// Its last day.
+        UNIT_TO = 3006;
+        /// The resolution by which it is so.
+        UNIT_GROUNDS = 3007;
     }
 }
 
@@ -273,6 +287,10 @@ const fn site(id: FieldId, name: &'static str, label: &'static str, ty: Type) ->
     Field { kind: RecordKind::Site, ..person(id, name, label, ty).latest().plain() }
 }
 
+const fn unit(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Unit, ..site(id, name, label, ty) }
+}
+
 impl Field {
     const fn latest(self) -> Self {
         Field { class: Class::Latest, ..self }
@@ -370,4 +388,14 @@ pub static FIELDS: &[Field] = &[
     site(field::SITE_SHARD, "shard", "Phần dữ liệu", Type::Text { chars_max: 18, shape: Shape::Shard }),
     site(field::SITE_STATE, "state", "Tình trạng", Type::Code(codes::SITE_STATE)).required(Required::Always),
     site(field::SITE_NOTE, "note", "Ghi chú", text(1000)),
+
+    unit(field::UNIT, "unit", "Mã định danh đơn vị", Type::Text { chars_max: 18, shape: Shape::Unit })
+        .required(Required::Always),
+    unit(field::UNIT_CODE, "code", "Mã đơn vị hành chính", Type::Text { chars_max: 5, shape: Shape::Digits { min: 2, max: 5 } })
+        .required(Required::Always),
+    unit(field::UNIT_NAME, "name", "Tên đơn vị hành chính", text(100)).required(Required::Always),
+    unit(field::UNIT_PARENT, "parent", "Đơn vị hành chính cấp trên", Type::Unit).required(Required::Always),
+    unit(field::UNIT_FROM, "from", "Từ ngày", ANY).required(Required::Always),
+    unit(field::UNIT_TO, "to", "Đến hết ngày", ANY),
+    unit(field::UNIT_GROUNDS, "grounds", "Căn cứ", text(300)),
 ];

@@ -485,6 +485,9 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
         Shape::Shard => {
             (text.parse::<ShardId>().is_ok_and(|id| id.to_string() == text), "a shard id (h- and 16 hex digits)")
         }
+        Shape::Unit => {
+            (text.parse::<UnitId>().is_ok_and(|id| id.to_string() == text), "the id of a unit (u- and 16 hex digits)")
+        }
         Shape::Key => (key_of(text).is_some(), "the 64 hex digits of an Ed25519 key, in small letters"),
         Shape::Hash => (key_of(text).is_some(), "the 64 hex digits of a BLAKE3 hash, in small letters"),
         Shape::Address => (is_address(text), "host:port"),

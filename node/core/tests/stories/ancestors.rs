@@ -7,6 +7,7 @@ use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
     AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, Looked, PartDraft, RefusalCode, ShardInfo,
 };
+use dinhba_core::date::Date;
 use dinhba_core::edit::{Change, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, RecordId, RequestId, ShardId, SiteId, UnitId};
@@ -16,7 +17,7 @@ use dinhba_core::record::Record;
 use dinhba_core::registry::{ShardState, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field, parse};
 use dinhba_core::sync::Skip;
-use dinhba_core::units::NoUnits;
+use dinhba_core::units::{Directory, NoUnits, Tier, Unit};
 
 use crate::memory::{Office, PATH, SHARD, accepted, claims, create_command, request, seal_all};
 
@@ -80,26 +81,42 @@ fn refused(answer: Answer, code: RefusalCode, words: &str) {
     assert!(refusal.code == code && refusal.text.contains(words), "{refusal:?}");
 }
 
-/// The directory of an office that was founded with `seeds`: in `PATH`, a unit lies in those before it, and all others in
-/// the first of them.
-fn directory(office: &Office, seeds: &[(u64, UnitId)]) -> Place {
+/// The units of `PATH`, each in the one before it, and two more provinces.
+fn units() -> Directory {
+    let unit = |id: UnitId, code: &str, parent| Unit {
+        id,
+        tier: Tier::of_code(code).unwrap(),
+        code: code.to_owned(),
+        name: format!("Đơn vị {code}"),
+        parent,
+        valid_from: Date::MIN,
+        valid_to: None,
+    };
+    let path = ["00", "01", "001", "00001"].into_iter().enumerate();
+    let path = path.map(|(at, code)| unit(PATH[at], code, at.checked_sub(1).map(|above| PATH[above])));
+    let others = [(50, "02"), (51, "03")].map(|(id, code)| unit(UnitId(id), code, Some(PATH[0])));
+    Directory::new(path.chain(others)).unwrap()
+}
+
+/// The directory of an office that was founded with `seeds`, and the units that there are by it.
+fn directory(office: &Office, seeds: &[(u64, UnitId)]) -> (Place, Directory) {
     let mut place = Place::default();
     for (site, unit) in seeds {
         let (site, unit) = (SiteId(*site), *unit);
         place.put(PlaceEntry::Site(SiteEntry { site, unit, parent: None, public_key: [0x5e; 32] }));
     }
-    let said = (0..PATH.len() - 1).map(|depth| {
-        let shard = ShardId::of_unit_above(PATH[depth]);
+    let said = PATH[..PATH.len() - 1].iter().map(|unit| {
+        let shard = ShardId::of_unit_above(*unit);
         let records: Vec<(Vec<u8>, Record)> = read_range(&office.state, office.keys().records(shard)).unwrap();
         let records =
             records.into_iter().map(|(key, record)| (RecordId(*suffix(&key, 0).first_chunk().unwrap()), record));
-        Said { shard, path: PATH[..=depth].to_vec(), records: records.collect() }
+        Said { shard, home: *unit, records: records.collect() }
     });
-    place.overlay(said.collect(), &|unit, above| {
-        let at = |unit| PATH.iter().position(|of| *of == unit);
-        above == PATH[0] || unit == above || at(unit).zip(at(above)).is_some_and(|(unit, above)| above < unit)
-    });
-    place
+    let said: Vec<Said> = said.collect();
+    place.say_units(&said, &units());
+    let (units, _) = units().with(&place.units);
+    place.say_sites(said, &units);
+    (place, units)
 }
 
 #[test]
@@ -180,7 +197,7 @@ fn the_directory_is_what_was_said_over_what_was_founded() {
     fields.push((field::SITE_ADDRESS, "1", "10.0.0.5:7400".to_owned()));
     accepted(say(&mut office, 1, 1, &fields));
     accepted(say(&mut office, 2, 0, &of_site(7, UnitId(50), "ef")));
-    let place = directory(&office, &seeds);
+    let (place, _) = directory(&office, &seeds);
     assert_eq!(place.sites.keys().copied().collect::<Vec<_>>(), [1, 2, 4, 7].map(SiteId));
     let commune = &place.sites[&SiteId(4)];
     assert_eq!(
@@ -200,18 +217,18 @@ fn the_directory_is_what_was_said_over_what_was_founded() {
     let change = Change { field: key.0, element: key.1.clone(), value: Vec::new(), overwrites: now.dots(&key) };
     revoke.parts[0] = PartDraft { record, create: false, changes: vec![change], ..revoke.parts[0].clone() };
     accepted(office.edit(revoke));
-    assert_eq!(directory(&office, &seeds).sites[&SiteId(4)].keys, BTreeSet::from([[0xcd; 32]]));
+    assert_eq!(directory(&office, &seeds).0.sites[&SiteId(4)].keys, BTreeSet::from([[0xcd; 32]]));
     let mut again = of_site(4, PATH[3], "77");
     again[3].2 = "retired".to_owned();
     accepted(say(&mut office, 4, 1, &again));
-    let place = directory(&office, &seeds);
+    let (place, _) = directory(&office, &seeds);
     let retired = &place.sites[&SiteId(4)];
     assert!(!retired.is_active && place.site_of(PATH[3]).is_none() && retired.keys == BTreeSet::from([[0x77; 32]]));
 
     // A higher unit's word counts, whenever it came.
     accepted(say(&mut office, 5, 0, &of_site(4, PATH[3], "11")));
     accepted(say(&mut office, 6, 1, &of_site(4, PATH[3], "22")));
-    assert_eq!(directory(&office, &seeds).sites[&SiteId(4)].keys, BTreeSet::from([[0x11; 32]]));
+    assert_eq!(directory(&office, &seeds).0.sites[&SiteId(4)].keys, BTreeSet::from([[0x11; 32]]));
 }
 
 #[test]
@@ -225,12 +242,104 @@ fn a_unit_speaks_of_nobody_beside_or_above_it() {
     {
         accepted(say(&mut office, counter, 2, &of_site(site, unit, "66")));
     }
-    let place = directory(&office, &seeds);
+    let (place, _) = directory(&office, &seeds);
     assert_eq!(place.sites.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 8].map(SiteId));
     let said: Vec<SiteId> =
         place.sites.values().filter(|listed| listed.said.is_some()).map(|listed| listed.site).collect();
     assert_eq!(said, [SiteId(3)]);
     assert_eq!(place.sites[&SiteId(8)].unit, UnitId(50));
+}
+
+/// What the centre says of a unit, as an operator's client writes it: a unit above is named by its id.
+fn of_unit(id: UnitId, code: &str, parent: UnitId, days: (&str, &str)) -> Vec<(FieldId, &'static str, String)> {
+    let mut fields = vec![
+        (field::UNIT, "", id.to_string()),
+        (field::UNIT_CODE, "", code.to_owned()),
+        (field::UNIT_NAME, "", format!("Đơn vị mới {code}")),
+        (field::UNIT_PARENT, "", parent.to_string()),
+        (field::UNIT_FROM, "", days.0.to_owned()),
+    ];
+    fields.extend((!days.1.is_empty()).then(|| (field::UNIT_TO, "", days.1.to_owned())));
+    fields
+}
+
+fn say_unit(office: &mut Office, counter: u64, depth: usize, fields: &[(FieldId, &str, String)]) -> Answer {
+    let fields: Vec<(FieldId, &str, &str)> =
+        fields.iter().map(|(field, element, text)| (*field, *element, text.as_str())).collect();
+    let mut command = says(request(1, counter), depth, &fields);
+    command.parts[0].record_kind = RecordKind::Unit;
+    office.edit(command)
+}
+
+#[test]
+fn a_unit_that_the_centre_says_is_one_and_its_site_may_serve_it() {
+    let mut office = office();
+    let seeds = [(1, PATH[0]), (2, PATH[1])];
+    let (district, commune) = (UnitId(60), UnitId(61));
+    // The commune first: the order in which things are said does not matter.
+    accepted(say_unit(&mut office, 1, 0, &of_unit(commune, "00002", district, ("2027-01-01", ""))));
+    accepted(say(&mut office, 2, 1, &of_site(7, commune, "ef")));
+    let (place, units) = directory(&office, &seeds);
+    assert!(units.get(commune).is_none() && !place.sites.contains_key(&SiteId(7)), "nobody knows where it lies");
+    accepted(say_unit(&mut office, 3, 0, &of_unit(district, "002", PATH[1], ("2027-01-01", ""))));
+    let (place, units) = directory(&office, &seeds);
+    let day: Date = "2027-01-01".parse().unwrap();
+    assert_eq!(units.by_code("00002", day).unwrap().id, commune);
+    assert_eq!(units.by_code("00002", "2026-12-31".parse().unwrap()), None);
+    assert!(units.is_within(commune, PATH[1]));
+    assert_eq!(place.sites[&SiteId(7)].unit, commune);
+
+    refused(
+        say_unit(&mut office, 4, 1, &of_unit(UnitId(62), "00003", PATH[2], ("2027-01-01", ""))),
+        RefusalCode::Invalid,
+        "of the country",
+    );
+    let mut command = says(request(1, 5), 0, &[(field::UNIT_NAME, "", "Xã Mới")]);
+    command.parts[0].record_kind = RecordKind::Unit;
+    command.shard = SHARD;
+    command.origin.claims = claims(Role::Registrar, PATH[3]);
+    refused(office.edit(command), RefusalCode::Invalid, "of the country");
+}
+
+#[test]
+fn what_is_said_of_units_and_fits_no_tree_counts_for_nothing_and_says_why() {
+    let of = |id, code: &str, parent, (from, to): (&str, &str)| Unit {
+        id: UnitId(id),
+        tier: Tier::of_code(code).unwrap(),
+        code: code.to_owned(),
+        name: "Xã Mới".to_owned(),
+        parent: Some(parent),
+        valid_from: from.parse().unwrap(),
+        valid_to: to.parse().ok(),
+    };
+    let listed = |id: UnitId, to: &str| Unit { valid_to: to.parse().ok(), ..units().get(id).unwrap().clone() };
+    let all = [
+        (listed(PATH[3], "2026-12-31"), ""),
+        (of(60, "00001", PATH[2], ("2027-01-01", "")), ""),
+        (of(61, "00001", PATH[2], ("2027-06-01", "")), "has the code of another one in its time"),
+        (of(62, "00009", PATH[2], ("2027-06-01", "2027-05-31")), "ends before it begins"),
+        (of(63, "00009", UnitId(99), ("2027-06-01", "")), "has a parent that is not in the list"),
+        (of(64, "009", PATH[3], ("2027-06-01", "")), "has a parent that is not above it"),
+        (of(65, "00008", PATH[3], ("2027-06-01", "")), "has a parent that is not above it"),
+        (of(66, "00", PATH[0], ("2027-06-01", "")), "is the country, which nobody makes or ends"),
+        (Unit { parent: Some(PATH[1]), ..listed(PATH[2], "") }, "keeps its code"),
+        (of(67, "004", UnitId(51), ("2027-01-01", "2027-12-31")), ""),
+        (of(68, "00007", UnitId(67), ("2028-01-01", "")), "has a parent of another time"),
+        (Unit { name: "Tỉnh Đổi Tên".to_owned(), ..listed(UnitId(50), "") }, ""),
+    ];
+    let said = all.iter().map(|(unit, _)| (unit.id, unit.clone())).collect();
+    let (units, misfits) = units().with(&said);
+    for (unit, reason) in &all {
+        let told = misfits.get(&unit.id).map(ToString::to_string).unwrap_or_default();
+        assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{unit:?}: {told}");
+    }
+    let day = |text: &str| text.parse::<Date>().unwrap();
+    assert_eq!(units.by_code("00001", day("2026-12-31")).unwrap().id, PATH[3]);
+    assert_eq!(units.by_code("00001", day("2027-01-01")).unwrap().id, UnitId(60));
+    assert_eq!(units.get(UnitId(50)).unwrap().name, "Tỉnh Đổi Tên");
+    assert_eq!(units.get(PATH[2]).unwrap().parent, Some(PATH[1]));
+    let communes = units.descendants(PATH[0], Tier::Commune, day("2027-07-01"));
+    assert_eq!(communes.into_iter().map(|unit| unit.id).collect::<Vec<_>>(), [UnitId(60)]);
 }
 
 #[test]
@@ -250,7 +359,8 @@ fn what_a_record_of_a_site_may_hold() {
         assert!(parse(field, &good), "{field} {good}");
         assert!(!parse(field, &bad), "{field} {bad}");
     }
-    assert_eq!(RecordKind::from_bytes(&[3]), Ok(RecordKind::Site));
+    assert!(parse(field::UNIT, &UnitId(5).to_string()) && !parse(field::UNIT, &site_of(5)));
+    assert_eq!([3, 4].map(|code| RecordKind::from_bytes(&[code])), [Ok(RecordKind::Site), Ok(RecordKind::Unit)]);
 }
 
 #[test]

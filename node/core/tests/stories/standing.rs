@@ -193,6 +193,31 @@ fn a_held_edit_is_out_until_it_is_released() {
 }
 
 #[test]
+fn words_that_come_together_have_their_record_folded_once() {
+    const EDITS: u64 = 200;
+    const WORDS: u64 = 50;
+    // An edit, its chain and what was said of it, and the edit that it speaks of.
+    const READS_EACH_MAX: u64 = 20;
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    let lan = commune.create(request(1, 1), "Nguyễn/Thị/Lan");
+    for counter in 2..=EDITS {
+        accepted(commune.set(request(1, counter), lan, field::NOTE, &format!("note {counter}")));
+    }
+    meet(&mut commune, &mut district);
+    let written = edits(&commune, lan);
+    for (at, (_, edit)) in written.iter().rev().take(WORDS as usize).enumerate() {
+        accepted(says(&mut commune, (person("tran.binh", 2), request(2, at as u64 + 1)), lan, *edit, Standing::Held));
+    }
+    let mut words = commune.stream();
+    words.items = words.items.split_off(EDITS as usize);
+    assert_eq!(district.merge(commune.site, words, 6).folded, WORDS as u32);
+    let read = district.read;
+    meet(&mut commune, &mut district);
+    assert_eq!(aside(&district).len(), WORDS as usize);
+    assert!(read <= 3 * EDITS + WORDS * READS_EACH_MAX, "{read} reads for {WORDS} words over {EDITS} edits");
+}
+
+#[test]
 fn all_edits_of_a_command_stand_alike_and_are_spoken_of_at_once() {
     let mut commune = Office::new(1);
     let (lan, an) = (commune.create(request(1, 1), "Nguyễn/Thị/Lan"), commune.create(request(1, 2), "Lê//An"));

@@ -79,7 +79,7 @@ impl RecordsService {
         }
         let typed = typed(request.event, request.grounds, request.subjects, request.inputs, &mut problems);
         let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
-        let (filed, early) = match typed.read(self.0.level_max, today, &*self.0.directory) {
+        let (filed, early) = match typed.read(self.0.level_max, today, &**self.0.units()) {
             Ok(filed) => {
                 problems.extend(unknown_units(&self.0, &filed));
                 (Some(filed), Vec::new())
