@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
-use dinhba_core::command::{
-    Answer, Batch as Piece, Command, Cursor, Digest, EditCommand, Item, MergeCommand, Proposal, Seal, Tip,
-};
+use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, Proposal, Seal, Tip};
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::SiteId;
@@ -19,6 +17,7 @@ use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
 use dinhba_core::store::{Batch, StateEngine};
+use dinhba_core::sync::Batch as Piece;
 use dinhba_node::seal::{Unsealed, stored};
 use dinhba_node::state::{EngineKind, PacedFjall, open};
 use serde::Serialize;
@@ -251,7 +250,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
         }
         let secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
         let batch = Piece { shard: SHARD, start, end: cursor, items, secrets, seals };
-        let commands = vec![Command::Merge(Box::new(MergeCommand { peer: SiteId(1), batch, now_ms: 5 }))];
+        let commands = vec![Command::Merge(Box::new(batch.into_command(SiteId(1), 5)))];
         pieces.push(Proposal { at_ms: 5, commands }.to_bytes());
     }
 

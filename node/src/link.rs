@@ -21,15 +21,13 @@ use std::time::Duration;
 use dinhba_client::error::moves_on;
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{
-    Answer, Batch, Command, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip,
-};
+use dinhba_core::command::{Answer, Command, Renew, Seal, ShardInfo, Statement, StatementBody, Tip};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::place::Place;
 use dinhba_core::store::StoreError;
-use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Moved, Session};
+use dinhba_core::sync::{BATCH_BYTES, Batch, Effect, Event, Here, Message, Moved, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
@@ -501,7 +499,7 @@ impl Conversation {
     /// Begins to propose a batch. Those of other shards do not wait for it.
     fn merge(&mut self, batch: Batch) {
         let (shard, hosted) = (batch.shard, self.hosted.clone());
-        let command = MergeCommand { peer: self.peer, batch, now_ms: runtime::utc_ms() };
+        let command = batch.into_command(self.peer, runtime::utc_ms());
         let command = Command::Merge(Box::new(command));
         let twice = rarely("a batch is proposed twice").then(|| command.clone());
         self.merged_next.entry(shard).or_default();

@@ -256,31 +256,25 @@ pub struct PartDraft {
     pub changes: Vec<crate::edit::Change>,
 }
 
-/// A batch of a neighbour's stream, and what the receiver needs to take it.
+/// What a neighbour sent of its stream of one shard, as this site orders it. What goes over the link is a type of its own
+/// (`sync::Batch`), and so is what an archive holds (`archive::Edits`): each can take another form without the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeCommand {
     /// The neighbour.
     pub peer: SiteId,
-    /// Its batch.
-    pub batch: Batch,
     /// When the door received it, UTC milliseconds.
     pub now_ms: i64,
-}
-
-/// A piece of a site's stream of one shard. It never splits the edits of one command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
     /// The shard.
     pub shard: ShardId,
-    /// Where it begins; the receiver takes it only if it stands there, or if this is a stream's beginning.
+    /// Where it begins; it is taken only if this site stands there, or if this is a stream's beginning.
     pub start: Cursor,
-    /// Where the receiver stands afterwards.
+    /// Where this site stands afterwards.
     pub end: Cursor,
-    /// The edits, in the order of arrival at the sender, without those that the receiver has.
+    /// The edits, in the order of arrival at the neighbour, without those that this site has. No command is split.
     pub items: Vec<Item>,
     /// The secrets of the sessions of these edits.
     pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
-    /// For each author, its word for the last of these edits, and so for all before it.
+    /// For each author, its word for the last of these edits, and so for all before it. The signatures were checked at the door.
     pub seals: Vec<Seal>,
 }
 
@@ -691,8 +685,7 @@ wire_struct! {
     Filed { event, subjects, inputs, grounds }
     Subject { role, record, element, seen, inputs, corrections }
     PartDraft { record, record_kind, create, valid_from, changes }
-    MergeCommand { peer, batch, now_ms }
-    Batch { shard, start, end, items, secrets, seals }
+    MergeCommand { peer, now_ms, shard, start, end, items, secrets, seals }
     Tip { author, number, hash }
     Seal { tip, signature }
     Item { dot, bytes }

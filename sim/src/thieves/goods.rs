@@ -4,7 +4,7 @@
 //! records and fields of their own, so that what officers are told of theirs is still theirs to judge.
 
 use dinhba_core::claims::{Claims, Purpose, Role};
-use dinhba_core::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
+use dinhba_core::command::{Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;
@@ -12,7 +12,7 @@ use dinhba_core::ids::{AuthorId, EvidenceId, Hash, Incarnation, RecordId, Reques
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, AuthorState, Authors, SECRETS_MAX, StoredEdit};
 use dinhba_core::schema::{self, FieldId, RecordKind, field};
-use dinhba_core::sync::{Ack, Again, Ask, HEADS_MAX, Hashes, Hello, Message, ShardHello};
+use dinhba_core::sync::{Ack, Again, Ask, Batch, HEADS_MAX, Hashes, Hello, Message, ShardHello};
 use dinhba_node::runtime;
 use ed25519_dalek::{Signer, SigningKey};
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fold::{Entered, Entering, enter, poison_of};
 use super::renew::leave;
 use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
-use crate::command::{Answer, Batch, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
+use crate::command::{Answer, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, SessionId, SiteId};
@@ -36,16 +36,16 @@ const _: () = assert!(LIVES_MAX as u64 * LIFE_BYTES_MAX <= FLOOD_BYTES);
 type Secrets = BTreeMap<(AuthorId, SessionId), [u8; 32]>;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) -> Result<Answer, StoreError> {
-    let MergeCommand { peer, batch, now_ms } = command;
-    let Some(mut shard) = tx.shard(batch.shard)? else {
-        let text = format!("shard {} is not hosted by this group", batch.shard);
+    let MergeCommand { peer, now_ms, shard: id, start, end, items, secrets, seals } = command;
+    let Some(mut shard) = tx.shard(id)? else {
+        let text = format!("shard {id} is not hosted by this group");
         return Ok(Answer::refused(RefusalCode::Unknown, text));
     };
-    let cursor_key = tx.keys().cursor(batch.shard, peer);
+    let cursor_key = tx.keys().cursor(id, peer);
     let cursor: Option<Cursor> = tx.get(&cursor_key)?;
-    let begins = batch.start == Cursor::start(batch.start.epoch);
+    let begins = start == Cursor::start(start.epoch);
     let mut merged = Merged {
-        shard: batch.shard,
+        shard: id,
         taken: false,
         cursor,
         folded: 0,
@@ -55,11 +55,10 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         parked: Vec::new(),
         refused: None,
     };
-    let fits = begins || cursor == Some(batch.start);
-    if sometimes("a batch is refused", !fits || batch.items.len() > ITEMS_MAX) {
+    let fits = begins || cursor == Some(start);
+    if sometimes("a batch is refused", !fits || items.len() > ITEMS_MAX) {
         return Ok(Answer::Merged(merged));
     }
-    let Batch { items, secrets, seals, end, .. } = batch;
     let secrets: Secrets = secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
     let parts: Result<Vec<Part<'_>>, AuthorId> =
         items.iter().map(|item| read_part(item, &shard, &secrets).ok_or(item.dot.actor)).collect();

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bucket, ShardHello};
-use crate::command::{Batch, Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
+use super::{Batch, Bucket, ShardHello};
+use crate::command::{Cursor, Heads, Item, Seal, Statement, StatementBody, Tip};
 use crate::edit::{COMMAND_BYTES_MAX, Dot, Edit, PARTS_MAX};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};

@@ -1,8 +1,8 @@
 //! The messages of a link, in the canonical encoding. `proto/LINK.md` describes them for other implementations.
 
-use crate::command::{Batch, Cursor, Epoch, Heads, Statement};
+use crate::command::{Cursor, Epoch, Heads, Item, MergeCommand, Seal, Statement};
 use crate::encoding::{Malformed, Reader, Wire};
-use crate::ids::{AuthorId, Hash, ShardId};
+use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::{wire_enum, wire_struct};
 
 /// The version of what is said on links. Two that differ say nothing but this to each other: what can be said in an older
@@ -87,6 +87,32 @@ pub struct ShardHello {
     pub cursor: Option<Cursor>,
 }
 
+/// A piece of the speaker's stream of one shard. It never splits the edits of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where it begins; the listener takes it only if it stands there, or if this is a stream's beginning.
+    pub start: Cursor,
+    /// Where the listener stands afterwards.
+    pub end: Cursor,
+    /// The edits, in the order of arrival at the speaker, without those that the listener has.
+    pub items: Vec<Item>,
+    /// The secrets of the sessions of these edits.
+    pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
+    /// For each author, its word for the last of these edits, and so for all before it.
+    pub seals: Vec<Seal>,
+}
+
+impl Batch {
+    /// What the listener proposes, once it has checked the seals: what `peer` sent, and when it came.
+    #[must_use]
+    pub fn into_command(self, peer: SiteId, now_ms: i64) -> MergeCommand {
+        let Batch { shard, start, end, items, secrets, seals } = self;
+        MergeCommand { peer, now_ms, shard, start, end, items, secrets, seals }
+    }
+}
+
 /// Where the speaker stands in the listener's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
@@ -133,6 +159,7 @@ pub struct Hashes {
 
 wire_struct! {
     ShardHello { shard, epoch, heads, cursor }
+    Batch { shard, start, end, items, secrets, seals }
     Ack { shard, cursor }
     Again { shard, heads }
     Ask { shard, author, from, to }

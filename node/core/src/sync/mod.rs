@@ -27,9 +27,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use here::bucket_digest;
 pub(crate) use here::position_of;
 pub use here::{BATCH_BYTES, Here, Skip};
-pub use message::{Ack, Again, Ask, Bucket, Hashes, Hello, LINK_VERSION, Message, ShardHello};
+pub use message::{Ack, Again, Ask, Batch, Bucket, Hashes, Hello, LINK_VERSION, Message, ShardHello};
 
-use crate::command::{AccessHead, Batch, Cursor, Heads, Merged, Statement, StatementBody, Tip};
+use crate::command::{AccessHead, Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};

@@ -322,7 +322,7 @@ fn what_is_said_of_units_and_fits_no_tree_counts_for_nothing_and_says_why() {
         (of(64, "009", PATH[3], ("2027-06-01", "")), "has a parent that is not above it"),
         (of(65, "00008", PATH[3], ("2027-06-01", "")), "has a parent that is not above it"),
         (of(66, "00", PATH[0], ("2027-06-01", "")), "is the country, which nobody makes or ends"),
-        (Unit { parent: Some(PATH[1]), ..listed(PATH[2], "") }, "keeps its code"),
+        (Unit { parent: Some(PATH[0]), ..listed(PATH[2], "") }, "keeps its code"),
         (of(67, "004", UnitId(51), ("2027-01-01", "2027-12-31")), ""),
         (of(68, "00007", UnitId(67), ("2028-01-01", "")), "has a parent of another time"),
         (Unit { name: "Tỉnh Đổi Tên".to_owned(), ..listed(UnitId(50), "") }, ""),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::memory::{Office, PATH, SHARD, accepted, aside, claims, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{Answer, Batch, Cursor, Item, Merged, RefusalCode};
+use dinhba_core::command::{Answer, Cursor, Item, Merged, RefusalCode};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;
@@ -17,7 +17,7 @@ use dinhba_core::record::{Record, Write};
 use dinhba_core::registry::Poison;
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::share::{FLOOD_BYTES, LIFE_BYTES_MAX, SHARE_BYTES_MAX, Weight};
-use dinhba_core::sync::Skip;
+use dinhba_core::sync::{Batch, Skip};
 
 const THIEF: SiteId = SiteId(66);
 const SECRET: [u8; 32] = [7; 32];

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use crate::memory::{Office, SHARD, request, seal_all, value};
-use dinhba_core::command::{Batch, Cursor, Item, Merged};
+use dinhba_core::command::{Cursor, Item, Merged};
 use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Hash, RecordId, RequestId, SiteId};
 use dinhba_core::registry::{BRANCHES_TOLD_MAX, LIVES_MAX, alias_id, authors};
 use dinhba_core::schema::field;
-use dinhba_core::sync::{Effect, Event, HEADS_MAX, Hello, Message, Session};
+use dinhba_core::sync::{Batch, Effect, Event, HEADS_MAX, Hello, Message, Session};
 
 const SECRET: [u8; 32] = [7; 32];
 const RECORDS: u64 = 500;

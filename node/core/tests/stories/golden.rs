@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 
 use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use crdts::CmRDT;
-use dinhba_core::command::{Answer, Batch, Command, Cursor, EditCommand, Renew};
+use dinhba_core::command::{Answer, Command, Cursor, EditCommand, Renew};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, commitment};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
 use dinhba_core::record::{Record, Write, are_disputed};
 use dinhba_core::registry::{alias_id, authors};
 use dinhba_core::schema::{FieldId, RecordKind, field};
-use dinhba_core::sync::{Ack, Ask, Effect, Event, Message, Moved, Session, Skip};
+use dinhba_core::sync::{Ack, Ask, Batch, Effect, Event, Message, Moved, Session, Skip};
 
 /// Compares with the file, or writes it.
 #[expect(clippy::disallowed_methods, reason = "a test reads its own files")]
@@ -207,9 +207,7 @@ fn registry() {
     let state = peer.shard();
     let batch = peer.batch(Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).0;
     let seen = vec![Dot { actor: office.shard().own.id(), counter: 1 }];
-    let merge = |batch: Batch| {
-        Command::Merge(Box::new(dinhba_core::command::MergeCommand { peer: SiteId(2), batch, now_ms: 3 }))
-    };
+    let merge = |batch: Batch| Command::Merge(Box::new(batch.into_command(SiteId(2), 3)));
     let mut late = batch.clone();
     late.start = Cursor { position: 7, ..late.end };
     let script = [

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
 use dinhba_core::command::{
-    AccessHead, Batch, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
+    AccessHead, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
 };
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
@@ -17,7 +17,8 @@ use dinhba_core::registry::{
 };
 use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::sync::{
-    Ack, Again, Ask, Effect, Event, HEADS_MAX, Hashes, Hello, Message, REFUSED_AGAIN_MS, Session, ShardHello, Skip,
+    Ack, Again, Ask, Batch, Effect, Event, HEADS_MAX, Hashes, Hello, Message, REFUSED_AGAIN_MS, Session, ShardHello,
+    Skip,
 };
 use proptest::prelude::*;
 

@@ -8,8 +8,8 @@ use dinhba_core::archive::{
 };
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Batch, Command, Cursor, EditCommand, Form, MergeCommand, Merged, PartDraft, Proposal,
-    Raise, RefusalCode, Seal, ShardInfo, Tip,
+    Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, Merged, PartDraft, Proposal, Raise, RefusalCode, Seal,
+    ShardInfo, Tip,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
@@ -22,7 +22,7 @@ use dinhba_core::record::Record;
 use dinhba_core::registry::{Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, display, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
-use dinhba_core::sync::{Here, Skip};
+use dinhba_core::sync::{Batch, Here, Skip};
 use dinhba_core::units::NoUnits;
 
 /// The state, and how many values were read of it.
@@ -169,7 +169,7 @@ impl Office {
     }
 
     pub fn merge(&mut self, peer: SiteId, batch: Batch, now_ms: i64) -> Merged {
-        match self.run(Command::Merge(Box::new(MergeCommand { peer, batch, now_ms }))) {
+        match self.run(Command::Merge(Box::new(batch.into_command(peer, now_ms)))) {
             Answer::Merged(merged) => merged,
             other => panic!("a batch was answered by {other:?}"),
         }

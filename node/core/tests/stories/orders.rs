@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, PATH, SHARD, request, seal_all, value};
 use dinhba_core::claims::{Claims, Purpose, Role};
-use dinhba_core::command::{Batch, Cursor, Item};
+use dinhba_core::command::{Cursor, Item};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, Header, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;
@@ -16,6 +16,7 @@ use dinhba_core::keys::{Space, space_of, suffix};
 use dinhba_core::registry::{AuthorState, ITEMS_MAX, Poison, StoredEdit, alias_id, authors, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::standing::{Standing, standing_field, standing_key};
+use dinhba_core::sync::Batch;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

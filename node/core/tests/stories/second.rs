@@ -2,13 +2,14 @@
 //! opens.
 
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Answer, Batch, Cursor, EditCommand, Item, PartDraft, RefusalCode};
+use dinhba_core::command::{Answer, Cursor, EditCommand, Item, PartDraft, RefusalCode};
 use dinhba_core::edit::{Author, Change, Dot, Edit, EditKind, GROUNDS, Header};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, SiteId};
 use dinhba_core::registry::{Poison, ToJudge, to_judge};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::standing::{Standing, standing_field, standing_key};
+use dinhba_core::sync::Batch;
 
 use crate::memory::{
     Office, SHARD, accepted, aside, command, edits, meet, person, refusal, request, seal_all, shown, value,

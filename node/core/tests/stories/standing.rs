@@ -2,7 +2,7 @@
 //! let them in.
 
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Answer, Batch, ConflictKey, EditCommand, PendingEntry, RefusalCode};
+use dinhba_core::command::{Answer, ConflictKey, EditCommand, PendingEntry, RefusalCode};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
@@ -10,6 +10,7 @@ use dinhba_core::ids::{Hash, RecordId, RequestId};
 use dinhba_core::registry::{AsOf, Past, Poison, as_of, conflicts_of, figures, read_range, recount};
 use dinhba_core::schema::field;
 use dinhba_core::standing::{Standing, standing_key};
+use dinhba_core::sync::Batch;
 
 use crate::memory::{
     Office, SHARD, accepted, aside, command, edits, meet, person, refusal, request, seal_all, shown, value,

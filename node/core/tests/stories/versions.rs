@@ -3,7 +3,7 @@
 use crate::memory::{Memory, Office, SHARD, accepted, command, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
-    Answer, Batch, Command, ConflictEntry, ConflictKey, Digest, Form, Proposal, Raise, RefusalCode, StatementBody,
+    Answer, Command, ConflictEntry, ConflictKey, Digest, Form, Proposal, Raise, RefusalCode, StatementBody,
 };
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
@@ -13,7 +13,7 @@ use dinhba_core::place::{NodeEntry, PlaceEntry};
 use dinhba_core::registry::{Context, GroupState, Poison, apply, read, read_range};
 use dinhba_core::schema::{FieldId, RecordKind, field};
 use dinhba_core::store::StoreError;
-use dinhba_core::sync::{are_comparable, proves_in_step};
+use dinhba_core::sync::{Batch, are_comparable, proves_in_step};
 
 #[test]
 fn an_edit_above_the_level_waits_aside_and_is_folded_when_the_level_rises() {
