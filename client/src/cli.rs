@@ -40,6 +40,7 @@ mod status;
 mod tests;
 mod unit;
 mod verbs;
+mod wording;
 
 use std::io::Write;
 use std::path::PathBuf;

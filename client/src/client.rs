@@ -16,13 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::archive::{Frame, Reached};
 use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
 use dinhba_core::signed_receipt::SignedReceipt;
 use dinhba_proto::v1;
-use futures::Stream;
 use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Response, Status};
@@ -33,7 +31,6 @@ use crate::ambient::{Ambient, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
 use crate::event::EventBuilder;
 use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of, wire_request};
-use crate::streams::{self, Answered};
 use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
 use crate::transport::Line;
 use crate::transport::{Dial, Transport};
@@ -276,15 +273,6 @@ impl Client {
         SignedReceipt::from_bytes(&reply.await?.receipt).map_err(|_| Error::Protocol("no receipt"))
     }
 
-    /// Sends many edits over one stream, with a bounded number under way; each is one that [`EditBuilder::build`] made.
-    /// Unanswered ones are sent again after a break, so each is applied once. Answers come in the order of the edits.
-    pub fn edit_many(
-        &self,
-        edits: impl Stream<Item = v1::EditRequest> + Send + Unpin,
-    ) -> impl Stream<Item = Result<Answered, Error>> + Send {
-        streams::edit_many(self.clone(), edits)
-    }
-
     /// Decides a conflict: `value` replaces all values of the field that were read in `record`.
     ///
     /// # Errors
@@ -409,30 +397,6 @@ impl Client {
         let message = v1::FiguresRequest { context: context.wire(), unit, from, to };
         let reply = self.read(message, |transport, request| async move { records(transport).figures(request).await });
         Ok(reply.await?.units)
-    }
-
-    /// Edits as they arrive, from position `from` on, or with 0 from now on. Goes on by itself after a break; ends with an
-    /// error once no node has answered for the deadline. From now on: what happens during a break before the first entry
-    /// is missed.
-    pub fn watch(
-        &self,
-        context: &Context,
-        shard: Option<ShardId>,
-        from: u64,
-    ) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
-        let request = v1::WatchRequest { context: context.wire(), shard: shard_text(shard), from };
-        streams::watch(self.clone(), request)
-    }
-
-    /// All records of a unit, in pages; each, and there is at least one, says from where a [`watch`](Self::watch) shows what
-    /// changes since. Ends with an error if the stream breaks: ask again, from the start.
-    pub fn export(
-        &self,
-        context: &Context,
-        shard: Option<ShardId>,
-    ) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
-        let request = v1::ExportRequest { context: context.wire(), shard: shard_text(shard) };
-        streams::export(self.clone(), request)
     }
 
     /// A page of a group's access log, from entry `from` (the first is 1).
@@ -588,17 +552,6 @@ impl Client {
         self.administer(message, |transport, request| async move { site(transport).release_author(request).await })
             .await
             .map(|_| ())
-    }
-
-    /// What an archive of the site does not hold yet, from where it stands: pieces, then their summary. Goes on by itself
-    /// after a break; ends with an error once no node has answered for the deadline.
-    pub fn backup(
-        &self,
-        context: &Context,
-        of: SiteId,
-        reached: Reached,
-    ) -> impl Stream<Item = Result<Frame, Error>> + Send + use<> {
-        streams::backup(self.clone(), context.wire(), of, reached)
     }
 
     // One call.

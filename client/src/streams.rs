@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dinhba_core::archive::{Frame, Reached, advance};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{RequestId, SiteId};
+use dinhba_core::ids::{RequestId, ShardId, SiteId};
 use dinhba_proto::v1;
 use dinhba_proto::v1::edit_many_reply::Outcome;
 use futures::stream::{self, Stream, StreamExt};
@@ -16,9 +16,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::ambient::within;
-use crate::client::{Client, NO_ADDRESS, Rounds, records, site};
+use crate::client::{Client, NO_ADDRESS, Rounds, records, shard_text, site};
 use crate::error::{Cause, Error, Told, Verdict};
-use crate::request::{Accepted, request_of};
+use crate::request::{Accepted, Context, request_of};
 
 /// Edits of a stream under way at once: enough to fill a batch of the log and a slow link, few enough to send again.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -33,6 +33,52 @@ pub struct Answered {
     /// Its acceptance, or why it was refused: [`Error::Stale`] or [`Error::Refused`]. [`Error::OutcomeUnknown`] if it was sent
     /// again after a break and refused then, while the first sending may still be under way.
     pub outcome: Result<Accepted, Error>,
+}
+
+impl Client {
+    /// Sends many edits over one stream, with a bounded number under way; each is one that [`EditBuilder::build`] made.
+    /// Unanswered ones are sent again after a break, so each is applied once. Answers come in the order of the edits.
+    pub fn edit_many(
+        &self,
+        edits: impl Stream<Item = v1::EditRequest> + Send + Unpin,
+    ) -> impl Stream<Item = Result<Answered, Error>> + Send {
+        edit_many(self.clone(), edits)
+    }
+
+    /// Edits as they arrive, from position `from` on, or with 0 from now on. Goes on by itself after a break; ends with an
+    /// error once no node has answered for the deadline. From now on: what happens during a break before the first entry
+    /// is missed.
+    pub fn watch(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+        from: u64,
+    ) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
+        let request = v1::WatchRequest { context: context.wire(), shard: shard_text(shard), from };
+        watch(self.clone(), request)
+    }
+
+    /// All records of a unit, in pages; each, and there is at least one, says from where a [`watch`](Self::watch) shows what
+    /// changes since. Ends with an error if the stream breaks: ask again, from the start.
+    pub fn export(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+    ) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
+        let request = v1::ExportRequest { context: context.wire(), shard: shard_text(shard) };
+        export(self.clone(), request)
+    }
+
+    /// What an archive of the site does not hold yet, from where it stands: pieces, then their summary. Goes on by itself
+    /// after a break; ends with an error once no node has answered for the deadline.
+    pub fn backup(
+        &self,
+        context: &Context,
+        of: SiteId,
+        reached: Reached,
+    ) -> impl Stream<Item = Result<Frame, Error>> + Send + use<> {
+        backup(self.clone(), context.wire(), of, reached)
+    }
 }
 
 struct Unanswered {
@@ -62,7 +108,7 @@ struct Line {
     replies: Streaming<v1::EditManyReply>,
 }
 
-pub(crate) fn edit_many<S>(client: Client, edits: S) -> impl Stream<Item = Result<Answered, Error>> + Send
+fn edit_many<S>(client: Client, edits: S) -> impl Stream<Item = Result<Answered, Error>> + Send
 where
     S: Stream<Item = v1::EditRequest> + Send + Unpin,
 {
@@ -277,10 +323,7 @@ struct Feed {
     is_over: bool,
 }
 
-pub(crate) fn watch(
-    client: Client,
-    request: v1::WatchRequest,
-) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
+fn watch(client: Client, request: v1::WatchRequest) -> impl Stream<Item = Result<v1::Entry, Error>> + Send + use<> {
     let rounds = Rounds::start(&client, client.limits().deadline);
     let feed = Feed { client, request, replies: None, rounds, opened: Duration::ZERO, is_over: false };
     stream::unfold(feed, |mut feed| async move {
@@ -333,7 +376,7 @@ impl Feed {
     }
 }
 
-pub(crate) fn export(
+fn export(
     client: Client,
     request: v1::ExportRequest,
 ) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
@@ -388,7 +431,7 @@ struct Fetch {
     is_over: bool,
 }
 
-pub(crate) fn backup(
+fn backup(
     client: Client,
     context: Option<v1::Context>,
     of: SiteId,

@@ -23,10 +23,11 @@ use openraft_rt::watch::WatchReceiver;
 
 use crate::call::{Call, Joined};
 use crate::hosted::Hosted;
-use crate::node::{Shared, remedy};
+use crate::node::remedy;
 use crate::proof::Spell;
 use crate::raft::peer::Body;
 use crate::runtime;
+use crate::shared::Shared;
 
 /// Less room than this is no room: the next segment of the log, the largest entry in it, and what the state's engine writes
 /// beside them.

@@ -38,6 +38,10 @@ pub mod call;
 
 pub mod hosted;
 
+mod sessions;
+
+pub mod shared;
+
 pub mod link;
 
 pub mod place_file;

@@ -27,11 +27,12 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::call::Call;
 use crate::gate::Gate;
-use crate::node::{Node, Shared};
+use crate::node::Node;
 use crate::pki::peer_identity;
 use crate::raft::peer::{Admit, Body, PeerService};
 use crate::service::answer::{denied, unread};
 use crate::service::{LinkService, RecordsService, SiteService};
+use crate::shared::Shared;
 use crate::stay::Stay;
 use crate::tls::{Bounds, Door, Visitor, listen_plain};
 use crate::{health, metrics, runtime, tls};

@@ -9,7 +9,7 @@ use dinhba_core::{filing, schema};
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
-use super::{Desk, Failure, request, show, verbs};
+use super::{Desk, Failure, request, show, wording};
 use crate::client::Client;
 use crate::event::EventBuilder;
 use crate::request::{Accepted, Context};
@@ -179,7 +179,7 @@ pub(super) async fn file(
         } else if name == "element" {
             event.element_of(last()?, value);
         } else if form.corrects {
-            let (field, element) = verbs::field_and_element(name)?;
+            let (field, element) = wording::field_and_element(name)?;
             event.correct(last()?, field, element, value);
         } else {
             return Err(Failure::usage(format!("{name} is not asked by this form\n{}", asked(form))));
@@ -195,7 +195,7 @@ pub(super) async fn file(
         Some(request) => client.file_again(request, &event).await,
         None => client.file(&client.session(), &event).await,
     };
-    let accepted = sent.map_err(verbs::with_request)?;
+    let accepted = sent.map_err(wording::with_request)?;
     desk.show(|| registered(form, &subjects, &accepted), || registered_json(form, &subjects, &accepted))
 }
 

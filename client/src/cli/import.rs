@@ -30,7 +30,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::show::plain;
-use super::{Desk, Exit, Failure, Import, export, verbs};
+use super::{Desk, Exit, Failure, Import, export, wording};
 use crate::ambient::{Ambient, Machine};
 use crate::client::Client;
 use crate::draft::DraftRecord;
@@ -241,7 +241,7 @@ pub(super) async fn run(
     let records = Arc::new(blocking(move || read(&reading)).await??);
     let mut rejected = command.rejected.as_deref().map(|path| begin_rejected(path, &command, &records)).transpose()?;
     let directory = Arc::new(client.units().await?);
-    let target = match verbs::choose_shard(client, context, command.shard, command.unit.as_deref()).await? {
+    let target = match wording::choose_shard(client, context, command.shard, command.unit.as_deref()).await? {
         Some(shard) => Target::One(shard),
         None => Target::of_status(&client.status(context).await?),
     };

@@ -5,7 +5,7 @@ use dinhba_core::standing::Standing;
 use dinhba_proto::v1;
 use serde_json::json;
 
-use super::verbs::{show_accepted, with_request};
+use super::wording::{show_accepted, with_request};
 use super::{Desk, Failure, Mark, request, show};
 use crate::client::Client;
 use crate::error::Error;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::sheet::{Cell, Sheet, Tint, column};
 use super::show::plain;
-use super::verbs::with_request;
+use super::wording::with_request;
 use super::{Desk, Failure, export, request, show};
 use crate::client::Client;
 use crate::request::Context;

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use tonic::Code;
 
 use super::*;
+use crate::streams::Answered;
 use crate::testing::{Fault, Memory, SHARD, context};
 
 /// The same person under another name, over what was read.

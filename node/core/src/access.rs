@@ -118,7 +118,9 @@ pub enum Denied {
         action: Action,
     },
     /// The role would do, but the place lies outside the caller's unit.
-    #[error("{action} needs a {role} of the unit in question or of one above it, and {unit} is neither: ask there")]
+    #[error(
+        "{action} needs the role {role} in the unit in question or in one above it, and {unit} is neither: ask there"
+    )]
     Unit {
         /// The caller's role.
         role: Role,
@@ -253,7 +255,7 @@ mod tests {
         let denied = decide(LEVEL_FIRST, &claims(Role::Registrar), Action::Read, &[CENTRE, OTHER_COMMUNE]).unwrap_err();
         assert_eq!(
             denied.to_string(),
-            "read needs a registrar of the unit in question or of one above it, and u-0000000000000064 is neither: \
+            "read needs the role registrar in the unit in question or in one above it, and u-0000000000000064 is neither: \
              ask there"
         );
         assert!(!denied.to_string().contains(&OTHER_COMMUNE.to_string()));

@@ -27,7 +27,28 @@ struct Found {
     file: Arc<dyn DiskFile>,
 }
 
-pub(super) fn recover(
+impl SegmentLog {
+    /// Opens the log in `dir`, or makes it, and recovers what is there.
+    ///
+    /// # Errors
+    /// `Corrupt`, with file and offset, if anything that was acknowledged is damaged. A write that a power cut tore is
+    /// cut off. Damage in the very last flush is taken for such a write if what marks the flush was lost with it.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Self, StoreError> {
+        Self::open_with(disk, dir, sealer, LogOptions::default())
+    }
+
+    /// [`open`](Self::open) with other sizes. They may differ from one opening to the next.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        sealer: Arc<dyn Sealer>,
+        options: LogOptions,
+    ) -> Result<Self, StoreError> {
+        recover(disk, dir, sealer, options)
+    }
+}
+
+fn recover(
     disk: Arc<dyn Disk>,
     dir: &Path,
     sealer: Arc<dyn Sealer>,

@@ -16,9 +16,8 @@ use dinhba_core::store::{LogState, StoreError};
 
 use super::frame::{FRAME_HEADER_BYTES, Frame, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, place};
 use super::index::{GroupLog, Index, Slot};
-use super::recover::recover;
 use super::writer::{Finished, Job, Part, Writer, segment_path};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::DiskFile;
 use crate::seal::Sealer;
 
 /// The largest entry: a Raft entry carries a batch of edits, of which the largest are some hundred kB.
@@ -65,25 +64,6 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
-    /// Opens the log in `dir`, or makes it, and recovers what is there.
-    ///
-    /// # Errors
-    /// `Corrupt`, with file and offset, if anything that was acknowledged is damaged. A write that a power cut tore is
-    /// cut off. Damage in the very last flush is taken for such a write if what marks the flush was lost with it.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Self, StoreError> {
-        Self::open_with(disk, dir, sealer, LogOptions::default())
-    }
-
-    /// [`open`](Self::open) with other sizes. They may differ from one opening to the next.
-    pub fn open_with(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        sealer: Arc<dyn Sealer>,
-        options: LogOptions,
-    ) -> Result<Self, StoreError> {
-        recover(disk, dir, sealer, options)
-    }
-
     /// Stages `entries`, whose indexes go on where the group's log ends; the first of all is 0 or 1.
     pub fn append(&mut self, group: GroupId, entries: Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
         self.check()?;

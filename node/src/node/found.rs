@@ -11,12 +11,12 @@ use dinhba_core::place::{GroupEntry, KeyEntry, NodeEntry, Place, PlaceEntry, Sha
 use dinhba_core::units::Tier;
 use dinhba_proto::peer::v1::App as AppFrame;
 
-use super::{CALL_WAIT, RHYTHM, Shared};
 use crate::call::{Call, Joined};
 use crate::hosted::{Hosted, PROPOSE_WAIT, ProposalFailed};
 use crate::place_file::{self, PlaceFile};
 use crate::raft::peer::Body;
 use crate::runtime;
+use crate::shared::{CALL_WAIT, RHYTHM, Shared};
 
 /// Refuses to take part under an id that has joined before: its data is lost, and with it its votes.
 ///

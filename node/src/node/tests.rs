@@ -2,10 +2,13 @@ use std::path::Path;
 
 use dinhba_client::transport::{Transport, TransportError};
 use dinhba_core::command::Command;
+use dinhba_core::ids::NodeId;
 use dinhba_core::level::LEVEL_MAX;
+use ed25519_dalek::SigningKey;
 
 use super::process::with_remedy;
 use super::*;
+use crate::call::Joined;
 use crate::hosted::{ENTRIES_IN_FLIGHT_MAX, ProposalFailed, QUEUE_MAX};
 use crate::pki::SiteKeys;
 use crate::raft::group::StartError;

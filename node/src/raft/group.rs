@@ -315,7 +315,7 @@ fn config(setup: &Setup) -> Result<Config, StartError> {
         max_in_snapshot_log_to_keep: settings.log_keep,
         purge_batch_size: PURGE_ENTRIES.min(settings.log_keep.max(1)),
         replication_lag_threshold: settings.snapshot_every.saturating_mul(LAG_SNAPSHOTS).max(settings.log_keep),
-        snapshot_max_chunk_size: super::network::CHUNK_BYTES_MAX as u64,
+        snapshot_max_chunk_size: super::incoming::CHUNK_BYTES_MAX as u64,
         ..Config::default()
     }
     .validate()

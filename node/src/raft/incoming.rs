@@ -12,11 +12,13 @@ use dinhba_core::ids::{GroupId, Hash};
 use dinhba_core::store::StoreError;
 use dinhba_proto::peer::v1 as wire;
 
-use super::network::CHUNK_BYTES_MAX;
 use super::snapshot::{self, SnapshotFile};
 use super::types::SnapshotMeta;
 use crate::disk::{Disk, DiskFile};
 use crate::runtime::{self, Instant};
+
+/// The data of one snapshot chunk: small beside a frame, so that heartbeats on the same stream are not held up.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// How long a file that is not asked for, or does not grow, is kept for a transfer to go on: a line that is cut for longer is
 /// cut for hours, and a busy group has a newer snapshot by then.

@@ -22,7 +22,7 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 use openraft::{OptionalSend, StorageError};
 
-use super::incoming::check_of;
+use super::incoming::{CHUNK_BYTES_MAX, check_of};
 use super::peer::{Body, CallError, PeerPool};
 use super::snapshot::SnapshotFile;
 use super::types::{
@@ -30,9 +30,6 @@ use super::types::{
     log_id_from_wire, log_id_optional, log_id_to_wire, meta_to_wire, vote_from_wire, vote_required, vote_to_wire,
 };
 use crate::runtime;
-
-/// The data of one snapshot chunk: small beside a frame, so that heartbeats on the same stream are not held up.
-pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// The data of the first chunk: what is sent again for nothing when a transfer goes on that was broken off.
 const OFFER_BYTES: usize = 4 << 10;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use dinhba_client::error::MOVE_ON;
 use dinhba_core::command::{Refusal, RefusalCode, Stale};
+use dinhba_core::edit::Dot;
 use dinhba_core::ids::{GroupId, NodeId, RecordId, ShardId};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1::{self, ERROR_DOMAIN, Reason};
@@ -22,10 +23,9 @@ use tonic::{Code, Status};
 use tonic_types::pb::bad_request::FieldViolation;
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
-use super::convert::dot_to_wire;
 use crate::hosted::ProposalFailed;
-use crate::node::Shared;
 use crate::pki::PeerError;
+use crate::shared::Shared;
 
 /// Bytes of a message: two or three sentences. A header holds each byte that is not ASCII as three.
 pub(super) const TEXT_BYTES_MAX: usize = 512;
@@ -369,6 +369,11 @@ pub(super) fn details_of(status: &Status) -> Vec<Any> {
 }
 
 /// The reason that a status gives.
+/// The name of an edit on the wire.
+pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
+    v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
+}
+
 #[cfg(test)]
 pub(super) fn reason_of(status: &Status) -> Option<Reason> {
     Reason::from_str_name(&tonic_types::StatusExt::get_details_error_info(status)?.reason)
@@ -377,7 +382,6 @@ pub(super) fn reason_of(status: &Status) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use dinhba_core::command::Moved;
-    use dinhba_core::edit::Dot;
     use dinhba_core::ids::AuthorId;
     use dinhba_core::schema::{ELEMENT_BYTES_MAX, FIELDS};
 

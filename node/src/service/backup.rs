@@ -23,10 +23,10 @@ use tonic::Status;
 use super::answer::{broken, denied, elsewhere, failed, not_accepted, precondition, wrong};
 use super::{Caller, id};
 use crate::hosted::PROPOSE_WAIT;
-use crate::node::Shared;
 use crate::raft::stored::read_position;
 use crate::runtime;
 use crate::seal::{Keyed, Sealer};
+use crate::shared::Shared;
 
 /// zstd's own default: twice as small as none, several times as fast as the disk that it is written to.
 const COMPRESSION: i32 = 3;

@@ -14,20 +14,15 @@ use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::answer::{Problem, details_of};
+use super::answer::{Problem, details_of, dot_to_wire};
 use super::keep;
-use super::site::unit_words;
-use crate::node::Shared;
 use crate::runtime;
+use crate::shared::Shared;
 
 /// What a field takes in an answer beside its label and its element's key: its name, tags and lengths.
 const FIELD_BYTES: usize = 48;
 /// What a value takes beside its text: its dot, when it was received, tags and lengths; and what a code is longer as a word.
 const VALUE_BYTES: usize = 64;
-
-pub(super) fn dot_to_wire(dot: &Dot) -> v1::Dot {
-    v1::Dot { author: dot.actor.0.to_vec(), number: dot.counter }
-}
 
 pub(super) fn dots_from_wire(what: &str, dots: &[v1::Dot]) -> Result<Vec<Dot>, String> {
     let read = |dot: &v1::Dot| match <[u8; 16]>::try_from(dot.author.as_slice()) {
@@ -176,7 +171,7 @@ pub(super) fn record_to_wire(
     record: &Record,
 ) -> v1::Record {
     let unit = shard.info.path.last().copied().unwrap_or_default();
-    let (unit_code, unit_name) = unit_words(shared, unit);
+    let (unit_code, unit_name) = shared.unit_words(unit);
     // How edits stand their history shows; here only what is to be decided of it.
     let is_shown = |(key, values): &(&FieldKey, &[Tagged])| !is_standing(key.0) || are_disputed(values);
     let fields = record.fields().filter(is_shown);
@@ -247,7 +242,7 @@ pub(super) fn entry_to_wire(
     let origin = &header.origin;
     let place = shared.place();
     let site_unit = place.sites.get(&header.author.site).map(|entry| {
-        let (code, name) = unit_words(shared, entry.unit);
+        let (code, name) = shared.unit_words(entry.unit);
         format!("{code} {name}")
     });
     let changes = edit.changes.iter().filter(|change| change.field != GROUNDS).map(|change| v1::FieldChange {

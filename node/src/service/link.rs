@@ -16,9 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::answer::{broken, denied, move_on, not_accepted, not_found, wrong};
 use super::{id, ready};
 use crate::link::{ABOUT_BYTES_MAX, Conversation, End, GREETING_WAIT, Held};
-use crate::node::Shared;
 use crate::pki::peer_identity;
 use crate::runtime;
+use crate::shared::Shared;
 use crate::stay::Stay;
 
 /// Shards that one question may name: all communes of the country, with room.

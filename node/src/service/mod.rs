@@ -32,9 +32,9 @@ pub use site::SiteService;
 
 use crate::health::LEFT;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
-use crate::node::Shared;
 use crate::pki::peer_identity;
 use crate::runtime;
+use crate::shared::Shared;
 
 /// A caller of the records or site service: who, why, for which case.
 #[derive(Debug, Clone)]

@@ -42,7 +42,7 @@ use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_
 use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
 use crate::gate::Budget;
 use crate::hosted::{Hosted, PROPOSE_WAIT};
-use crate::node::Shared;
+use crate::shared::Shared;
 
 /// Entries of the access log in one page.
 const ACCESS_PAGE: usize = 500;

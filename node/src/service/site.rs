@@ -36,10 +36,10 @@ use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, per
 use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
-use crate::node::Shared;
 use crate::raft::group::{Role, Status as ReplicaStatus};
 use crate::raft::peer::{Body, CallError};
 use crate::runtime;
+use crate::shared::Shared;
 
 /// How long a purge may take: it rewrites nothing; entries that a follower is still being sent hold it up.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
@@ -241,7 +241,7 @@ impl SiteService {
         let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
         let (statements, step) = shared.statements_and_step(hosted, state)?;
         let unit = state.info.path.last().copied().unwrap_or_default();
-        let (unit_code, unit_name) = unit_words(shared, unit);
+        let (unit_code, unit_name) = shared.unit_words(unit);
         let held = statements.iter().map(|(missing, statement)| HeldStatus {
             site: statement.body.site.to_string(),
             tier: shared.tier_of(place, statement.body.site).map_or("", Tier::name).to_owned(),
@@ -523,11 +523,6 @@ async fn is_only_voter(hosted: &Hosted, node: NodeId) -> Result<bool, Status> {
     Ok(voters.next() == Some(node) && voters.next().is_none())
 }
 
-/// A unit's code and name.
-pub(super) fn unit_words(shared: &Shared, unit: UnitId) -> (String, String) {
-    shared.units().get(unit).map(|unit| (unit.code.clone(), unit.name.clone())).unwrap_or_default()
-}
-
 #[tonic::async_trait]
 impl Site for SiteService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
@@ -543,7 +538,7 @@ impl Site for SiteService {
         let groups = shared.hosted().filter(|hosted| page.has(hosted.id())).collect::<Vec<_>>();
         let groups = groups.into_iter().map(|hosted| self.group_status(hosted, &place, Some(&mut page))).collect();
         let next = page.next.map(|mark| marks::seal(&mark, &question, &index_key)).unwrap_or_default();
-        let (unit_code, unit_name) = unit_words(shared, config.site.unit);
+        let (unit_code, unit_name) = shared.unit_words(config.site.unit);
         let mut nodes: BTreeMap<NodeId, NodeStatus> = BTreeMap::new();
         for hosted in shared.hosted() {
             for (node, (address, _)) in hosted.group.status().members {
@@ -634,7 +629,7 @@ impl Site for SiteService {
         let (place, unit) = (shared.place(), shared.config.site.unit);
         let is_above = shared.units().get(unit).is_some_and(|unit| unit.tier != Tier::Commune);
         let sites = place.sites.values().map(|listed| {
-            let (unit_code, unit_name) = unit_words(shared, listed.unit);
+            let (unit_code, unit_name) = shared.unit_words(listed.unit);
             let (said_in, record) = listed.said.unzip();
             ListedSite {
                 site: listed.site.to_string(),

@@ -202,7 +202,7 @@ async fn a_unit_that_no_list_has_is_made_at_the_centre_and_served() {
         [&of[..], &grounds].concat()
     };
     for (at, words, text) in [
-        (DISTRICT, add(MADE, DISTRICT, "2025-01-01"), "ask that unit's site"),
+        (DISTRICT, add(MADE, DISTRICT, "2025-01-01"), "edit-sites needs the role operator"),
         (CENTRE, add(COMMUNE, DISTRICT, "2025-01-01"), "has the code of another one in its time"),
         (CENTRE, add(MADE, COMMUNE, "2025-01-01"), "has a parent that is not above it"),
         (CENTRE, add(MADE, DISTRICT, "2027-01-01"), "no unit is known as 082@2027-01-01"),

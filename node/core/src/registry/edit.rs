@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::family::alias;
-use super::fold::{Entering, Kinds, Transition, conflicts_of, edit_at, enter_alone};
+use super::fold::{Entering, Kinds, Transition, conflicts_of, enter_alone};
 use super::signposts::homes_here;
 use super::standing::{is_other, settles};
 use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
@@ -612,7 +612,7 @@ pub fn to_judge(
 ) -> Result<Option<Vec<ToJudge>>, StoreError> {
     let tx = Tx::new(view, context);
     let Some(place) = place_of(&tx, shard, record, key)? else { return Ok(None) };
-    let (edit, _) = edit_at(&tx, shard, &place)?;
+    let (edit, _) = tx.edit_at(shard, &place)?;
     let all = command_of(&tx, shard, &place, &edit.header)?;
     Ok(Some(all).filter(|all| !all.is_empty()))
 }
@@ -665,7 +665,7 @@ fn place_of(tx: &Tx<'_>, shard: ShardId, record: RecordId, key: &[u8]) -> Result
 
 /// The edit at a place, and how it stands.
 fn spoken(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<Spoken, StoreError> {
-    let (edit, hash) = edit_at(tx, shard, place)?;
+    let (edit, hash) = tx.edit_at(shard, place)?;
     let aside: Option<Poison> = tx.get(&tx.keys().poison(shard, place))?;
     let names = [edit.dot(), alias(&edit.dot(), &hash)];
     let record = tx.record(shard, edit.header.record)?;

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use super::fold::edit_at;
 use super::{Arrival, Context, Poison, Tx, corrupt};
 use crate::date::{Date, InstantMs};
 use crate::edit::Header;
@@ -88,7 +87,7 @@ pub fn recount(view: &dyn StateView, context: &Context, shard: ShardId) -> Resul
     let mut found = Figures::new();
     for (_, Arrival { dot, .. }) in tx.range::<Arrival>(tx.keys().arrivals(shard, 0))? {
         if tx.get::<Poison>(&tx.keys().poison(shard, &dot))?.is_none()
-            && let Some(figure) = counted(&edit_at(&tx, shard, &dot)?.0.header)
+            && let Some(figure) = counted(&tx.edit_at(shard, &dot)?.0.header)
         {
             *found.entry(figure).or_default() += 1;
         }

@@ -7,7 +7,7 @@ use crdts::CmRDT;
 
 use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::standing::{Judged, judge, may_have_twin, note_life};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, corrupt, figures, numbers, signposts, time};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -335,15 +335,7 @@ fn renamed_in(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<Option<RecordI
     if tx.get(&tx.keys().poison(shard, place))? == Some(Poison::Flood) {
         return Ok(None);
     }
-    Ok(Some(edit_at(tx, shard, place)?.0.header.record))
-}
-
-/// The edit that lies at a place, and its hash.
-pub(super) fn edit_at(tx: &Tx<'_>, shard: ShardId, place: &Dot) -> Result<(Edit, Hash), StoreError> {
-    let key = tx.keys().edit(shard, place);
-    let stored: StoredEdit = tx.must(&key)?;
-    let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
-    Ok((edit, stored.hash))
+    Ok(Some(tx.edit_at(shard, place)?.0.header.record))
 }
 
 /// An edit for whoever folds its record anew, and why the others set it aside; none of one that a flood set aside.
@@ -352,7 +344,7 @@ pub(super) fn held_at(tx: &Tx<'_>, shard: ShardId, place: Dot) -> Result<Option<
     if poison == Some(Poison::Flood) {
         return Ok(None);
     }
-    let edit = edit_at(tx, shard, &place)?;
+    let edit = tx.edit_at(shard, &place)?;
     let by_others = poison.filter(|poison| poison.is_by_others());
     Ok(Some((Held::new(place, edit, poison.filter(|_| by_others.is_none())), by_others)))
 }
@@ -567,7 +559,7 @@ pub fn folded_anew(
     tx.delete(keys.record(shard, record));
     let marked = marks(&tx, shard, &places)?;
     for (place, poison) in &marked {
-        let (edit, _) = edit_at(&tx, shard, place)?;
+        let (edit, _) = tx.edit_at(shard, place)?;
         mark(&mut tx, &mut state, (place, &edit.header), (Some(*poison), None))?;
     }
     refold(&mut tx, &mut state, record, 0)?;

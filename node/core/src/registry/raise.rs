@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Derived, edit_at, poison_of, refold, replace_derived};
+use super::fold::{Derived, poison_of, refold, replace_derived};
 use super::{GroupState, Poison, ShardState, Tx, corrupt, dot_in, figures, record_of};
 use crate::command::{Answer, Nothing, Raise, RefusalCode};
 use crate::edit::Dot;
@@ -114,7 +114,7 @@ fn released(tx: &mut Tx<'_>, shard: &mut ShardState, level: u16) -> Result<BTree
         if poison == Poison::Flood || poison.is_by_others() {
             continue;
         }
-        let (edit, _) = edit_at(tx, home, &poison_place(&key)?)?;
+        let (edit, _) = tx.edit_at(home, &poison_place(&key)?)?;
         match poison_of(&edit, &shard.info, level) {
             Some(same) if same == poison => {}
             Some(other) => tx.put(key, &other),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
-use crate::edit::Dot;
+use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, ShardId};
 use crate::keys::{Keys, Range, Space, space_of, suffix};
@@ -191,6 +191,14 @@ impl<'a> Tx<'a> {
     /// The edit that lies at a place.
     pub fn edit(&self, shard: ShardId, place: &Dot) -> Result<Option<StoredEdit>, StoreError> {
         self.get(&self.keys().edit(shard, place))
+    }
+
+    /// The edit that lies at a place where one does, and its hash.
+    pub(super) fn edit_at(&self, shard: ShardId, place: &Dot) -> Result<(Edit, Hash), StoreError> {
+        let key = self.keys().edit(shard, place);
+        let stored: StoredEdit = self.must(&key)?;
+        let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
+        Ok((edit, stored.hash))
     }
 
     /// A record with its bytes.

@@ -16,9 +16,10 @@ use dinhba_proto::peer::v1 as wire;
 
 use crate::disk::Disk;
 use crate::proof::Spell;
+use crate::raft::incoming::CHUNK_BYTES_MAX;
 use crate::raft::incoming::{Incoming, NotTaken, PARTIAL_KEPT, judge};
 use crate::raft::machine::Lender;
-use crate::raft::network::{CHUNK_BYTES_MAX, CHUNK_WAIT, chunk_of};
+use crate::raft::network::{CHUNK_WAIT, chunk_of};
 use crate::raft::peer::{Body, PeerPool, failure};
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::types::{Membership, SnapshotMeta, meta_from_wire};

@@ -17,11 +17,11 @@ use dinhba_proto::v1;
 use tonic::Status;
 
 use super::RecordsService;
-use crate::node::Shared;
 use crate::runtime;
 use crate::service::answer::{Problem, invalid, rules_broken, wrong};
 use crate::service::convert::{NO_SUCH_UNIT, dots_from_wire, knows_units, request_from_wire, shard_named};
 use crate::service::{Caller, context_from_wire, keep};
+use crate::shared::Shared;
 
 impl RecordsService {
     /// Files one event, and says what became of it.

@@ -10,7 +10,6 @@ use tonic::Status;
 
 use super::{Asked, RecordsService, Verdicts};
 use crate::service::answer::{broken, precondition, wrong};
-use crate::service::site::unit_words;
 use crate::service::{Caller, all_groups_here, id};
 
 /// Figures in one answer: a quarter of a message.
@@ -50,7 +49,7 @@ impl RecordsService {
                     event: event.name().to_owned(),
                     count,
                 };
-                let (unit_code, unit_name) = unit_words(&self.0, shard.info.home());
+                let (unit_code, unit_name) = self.0.unit_words(shard.info.home());
                 units.push(v1::UnitFigures {
                     shard: id.to_string(),
                     unit: shard.info.home().to_string(),
