@@ -13,11 +13,11 @@ use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::SiteId;
 use dinhba_core::keys::{Space, space_of};
-use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};
 use dinhba_core::store::{Batch, StateEngine};
 use dinhba_core::sync::Batch as Piece;
+use dinhba_core::validity;
 use dinhba_node::seal::{Unsealed, stored};
 use dinhba_node::state::{EngineKind, PacedFjall, open};
 use serde::Serialize;
@@ -162,7 +162,7 @@ fn least(state: &Map, entries: &[Vec<u8>]) -> anyhow::Result<Duration> {
             let record: Record = read(state, &keys.record(SHARD, edit.header.record))?.context("a record")?;
             let began = Busy::begin();
             for change in &edit.changes {
-                lens::validate(edit.header.level, edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
+                validity::validate(edit.header.level, edit.header.record_kind, change).map_err(anyhow::Error::msg)?;
             }
             let (edit_bytes, record_bytes, hash) = (edit.to_bytes(), record.to_bytes(), edit.hash(&command.secret));
             let members = [&hash.0[..], &record_bytes].map(|member| Digest::of(&digest_key.secret, member));

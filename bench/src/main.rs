@@ -13,6 +13,7 @@ mod alone;
 mod dictionary;
 mod echo;
 mod etcd;
+mod large;
 mod load;
 mod log;
 mod meter;
@@ -64,6 +65,8 @@ enum Part {
     Start,
     /// 63 idle groups.
     Idle,
+    /// A record of 10,000 edits, and a site of 10,035 shards.
+    Large,
     /// Twice the load that a site of three can serve.
     Overload,
     /// Memory under a steady load, for `--minutes`. Only if it is named.
@@ -175,6 +178,10 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     }
     if options.wants(Part::Idle) {
         report.alone.extend(nodes::idle(options).await?);
+    }
+    if options.wants(Part::Large) {
+        report.alone.extend(large::record(options).await?);
+        report.alone.extend(large::site(options).await?);
     }
     if options.wants(Part::Overload) {
         report.alone.extend(load::overload(options).await?);

@@ -75,7 +75,7 @@ pub enum Event {
         request: String,
         /// The record.
         record: RecordId,
-        /// What was done: `birth`, `card`, `shared`, `decision`, `family`, `several`, `many`, `growth`.
+        /// What was done: `birth`, `card`, `shared`, `decision`, `branches`, `several`, `many`, `growth`.
         work: &'static str,
         /// The hash of its last edit.
         hash: Hash,

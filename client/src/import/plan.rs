@@ -20,11 +20,11 @@ use std::collections::BTreeMap;
 
 use dinhba_core::date::Date;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
-use dinhba_core::lens::rule_text;
 use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
 use dinhba_core::number::PersonNumber;
 use dinhba_core::schema::{FieldId, RecordKind, field, parse, rules, validate};
 use dinhba_core::units::Directory;
+use dinhba_core::validity::rule_text;
 
 use super::{Problem, Records};
 use crate::draft::{DraftRecord, TEMPORARY, map_references};

@@ -47,7 +47,7 @@
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x22
 //! for ledgers of numbers, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
 //!
-//! A branch is its author, or what grew beside its author's first chain (`registry::family`); (branch, number) is where an
+//! A branch is its author, or what grew beside its author's first chain (`registry::branches`); (branch, number) is where an
 //! edit lies, here and nowhere else.
 
 use crate::date::Date;

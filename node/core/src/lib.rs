@@ -46,7 +46,7 @@ pub mod filing;
 
 pub mod keys;
 
-pub mod lens;
+pub mod validity;
 
 pub mod search;
 

@@ -36,12 +36,12 @@ use crate::runtime::watch::{self, WatchReceiver, WatchSender};
 use crate::runtime::{self, JoinHandle};
 
 mod fetch;
-mod keep;
 mod leader;
-mod pace;
 mod pulse;
 mod receive;
+mod repair;
 mod serve;
+mod timers;
 
 use leader::{Attempt, Barriers};
 
@@ -285,7 +285,7 @@ struct Inner {
     group: GroupId,
     here: u64,
     raft: Raft<TypeConfig, StateMachine>,
-    heard: Arc<pace::Heard>,
+    heard: Arc<timers::Heard>,
     pool: PeerPool,
     barriers: Mutex<Barriers>,
     receiving: Arc<receive::Receiving>,
@@ -329,7 +329,7 @@ impl Group {
     /// If the state is damaged, and only other members can have it, the group is there and does not run until one has given it:
     /// see its [`status`](Self::status).
     pub async fn start(setup: Setup) -> Result<Group, StartError> {
-        keep::start(setup).await
+        repair::start(setup).await
     }
 
     fn inner(&self) -> Result<Arc<Inner>, String> {

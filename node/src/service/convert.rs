@@ -4,13 +4,13 @@ use dinhba_core::command::Receipt;
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::ids::{AuthorId, Hash, RecordId, RequestId, SessionId, ShardId};
-use dinhba_core::lens;
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
 use dinhba_core::registry::{Poison, ShardState, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::standing::{Standing, is_standing};
 use dinhba_core::text::is_nfc;
 use dinhba_core::units::Resolve;
+use dinhba_core::validity;
 use dinhba_proto::v1;
 use tonic::Status;
 
@@ -185,7 +185,7 @@ pub(super) fn record_to_wire(
         unit_code,
         unit_name,
         fields: fields.collect(),
-        broken_rules: lens::broken_rules(level, record, |_| true).into_iter().map(lens::rule_text).collect(),
+        broken_rules: validity::broken_rules(level, record, |_| true).into_iter().map(validity::rule_text).collect(),
     }
 }
 
@@ -194,7 +194,7 @@ fn field_to_wire(units: &dyn Resolve, level: u16, record: &Record, (key, values)
         field: key.0.to_string(),
         element: element_text(&key.1),
         values: latest_first(values).into_iter().map(|tagged| value_to_wire(units, record, key.0, tagged)).collect(),
-        disputed: lens::is_adjudicated(level, key.0) && are_disputed(values),
+        disputed: validity::is_adjudicated(level, key.0) && are_disputed(values),
         label: key.0.get().map_or("", |field| field.label).to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::family::alias;
+use super::branches::alias;
 use super::fold::{Entering, Kinds, Transition, conflicts_of, enter_alone};
 use super::signposts::homes_here;
 use super::standing::{is_other, settles};
@@ -21,7 +21,6 @@ use crate::event::{Event, SUBJECTS_MAX};
 use crate::filing::{Registered, file};
 use crate::ids::{AuthorId, Hash, RecordId, RequestId, ShardId};
 use crate::inject::{is_armed, sometimes};
-use crate::lens;
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
 use crate::number::PersonNumber;
 use crate::record::{Record, Write};
@@ -31,6 +30,7 @@ use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
 use crate::standing::{Standing, check_kind, is_standing, needs_second, standing_field, standing_key};
 use crate::store::{StateView, StoreError};
+use crate::validity;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
     let asked = (command.shard, command.kind);
@@ -395,7 +395,7 @@ pub fn check_form(
         if part.changes.iter().all(|change| change.field == GROUNDS) {
             invalid(FormPlace::Part(index), "a part must change at least one field");
         }
-        if !lens::is_valid_date(&part.valid_from) {
+        if !validity::is_valid_date(&part.valid_from) {
             invalid(FormPlace::ValidFrom(index), "valid_from is not a civil date");
         }
         for (at, change) in part.changes.iter().enumerate() {
@@ -404,7 +404,7 @@ pub fn check_form(
             if before.is_some_and(|before| (before.field, &before.element) >= (change.field, &change.element)) {
                 invalid(place, "the changes of a part must be in the order of their fields, each field once");
             }
-            if let Err(error) = lens::validate(level, part.record_kind, change) {
+            if let Err(error) = validity::validate(level, part.record_kind, change) {
                 // The grounds are the same in each part.
                 let place = if change.field == GROUNDS { FormPlace::Grounds } else { place };
                 invalid(place, &error);
@@ -526,7 +526,7 @@ fn check_against_state(
         return Ok(Err(Answer::refused(RefusalCode::Rule, text)));
     }
     Ok(match transition.breaks() {
-        Some(rule) => Err(Answer::refused(RefusalCode::Rule, lens::rule_text(rule))),
+        Some(rule) => Err(Answer::refused(RefusalCode::Rule, validity::rule_text(rule))),
         None => Ok(Some(transition)),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crdts::CmRDT;
 
-use super::family::{Grown, Held, alias, grow, is_entangled, resolve};
+use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::standing::{Judged, judge, may_have_twin, note_life};
 use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
@@ -13,13 +13,13 @@ use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, RecordId, ShardId, SiteId};
 use crate::inject::{is_armed, sometimes};
-use crate::lens;
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
 use crate::standing::check_kind;
 use crate::store::{StateView, StoreError};
+use crate::validity;
 
 /// The running hash of a stream after one more edit.
 #[must_use]
@@ -427,13 +427,13 @@ fn replace(
 
     let is_new = old.is_none();
     if let Some((kind, _)) = old
-        && let Some(counter) = lens::counter(shard, kind)
+        && let Some(counter) = shard.counter(kind)
     {
         *counter -= 1;
     }
     match new {
         Some((kind, bytes)) => {
-            if let Some(counter) = lens::counter(shard, kind) {
+            if let Some(counter) = shard.counter(kind) {
                 *counter += 1;
             }
             tx.put_bytes(keys.record(home, id), bytes);
@@ -495,9 +495,9 @@ pub fn conflicts_of(level: u16, record: &Record) -> BTreeSet<ConflictKey> {
 fn conflicts_among(level: u16, record: &Record, touches: impl Fn(FieldId) -> bool) -> BTreeSet<ConflictKey> {
     let fields = record
         .fields()
-        .filter(|(key, values)| touches(key.0) && lens::is_adjudicated(level, key.0) && are_disputed(values))
+        .filter(|(key, values)| touches(key.0) && validity::is_adjudicated(level, key.0) && are_disputed(values))
         .map(|(key, _)| ConflictKey::Field(key.clone()));
-    fields.chain(lens::broken_rules(level, record, &touches).into_iter().map(ConflictKey::Rule)).collect()
+    fields.chain(validity::broken_rules(level, record, &touches).into_iter().map(ConflictKey::Rule)).collect()
 }
 
 /// Folds a record anew from those of its edits that are not set aside. Linear in all of its edits, though those that a flood set
@@ -615,7 +615,7 @@ pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poi
     if !edit.is_known(level) || !info.takes(header.record_kind) {
         return Some(Poison::Kind);
     }
-    let valid = edit.changes.iter().all(|change| lens::validate(level, header.record_kind, change).is_ok());
+    let valid = edit.changes.iter().all(|change| validity::validate(level, header.record_kind, change).is_ok());
     let is_of_kind = check_kind(header.kind, &edit.changes).is_ok();
     (!valid || !is_of_kind).then_some(Poison::Value)
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crdts::CmRDT;
 
-use super::family::{Held, resolve};
+use super::branches::{Held, resolve};
 use super::fold::held_at;
 use super::standing::judge;
 use super::{Context, Tx};

@@ -1,6 +1,6 @@
 //! A new incarnation for a site whose data came back from an old backup: it must never number edits again that its
 //! neighbours know by other content. What it numbered before it noticed stays as it is, as a branch of the old
-//! incarnation's chain (`family`).
+//! incarnation's chain (`branches`).
 
 use super::{GroupState, ShardState, Tx};
 use crate::command::{Answer, Nothing, RefusalCode, Renew};

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crdts::CmRDT;
 
-use super::family::{Held, Tree};
+use super::branches::{Held, Tree};
 use super::{Poison, ShardState, Tx};
 use crate::access::Action;
 use crate::claims::Claims;

@@ -9,7 +9,7 @@
 //! session, and by what it sent since.
 //!
 //! Heads are compared as (number, hash). Where an author's chain branches, its longest branch goes by the author's id and
-//! the others by aliases, which tell their author to whoever knows it (`registry::family`). Of an author of whom a site
+//! the others by aliases, which tell their author to whoever knows it (`registry::branches`). Of an author of whom a site
 //! holds as many edits as the peer, but not the peer's last, the peer must be on another branch: the site asks for hashes
 //! until it knows the last common edit, then both send each other what is above it. Of a shorter branch that a site does
 //! not know, nothing is known to be common but what other heads cover: some edits may come twice. A site whose parent knows

@@ -4,10 +4,10 @@ use dinhba_core::command::{ConflictEntry, ConflictKey};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::keys::{Keys, suffix};
-use dinhba_core::lens;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{corrupt, read};
 use dinhba_core::store::{StateView, StoreError};
+use dinhba_core::validity;
 use dinhba_proto::v1;
 use prost::Message;
 use tonic::Status;
@@ -97,8 +97,8 @@ impl RecordsService {
                 let values = values_to_wire(&self.0, record, &key);
                 (key.0.to_string(), String::from_utf8_lossy(&key.1).into_owned(), String::new(), values)
             }
-            ConflictKey::Rule(rule) => (String::new(), String::new(), lens::rule_text(rule), Vec::new()),
-            ConflictKey::Number(_) => (String::new(), String::new(), lens::NUMBER_TWICE.to_owned(), Vec::new()),
+            ConflictKey::Rule(rule) => (String::new(), String::new(), validity::rule_text(rule), Vec::new()),
+            ConflictKey::Number(_) => (String::new(), String::new(), validity::NUMBER_TWICE.to_owned(), Vec::new()),
         };
         v1::Conflict {
             record: id.to_string(),

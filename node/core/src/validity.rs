@@ -4,7 +4,6 @@ use crate::date::PartialDate;
 use crate::edit::{Change, GROUNDS};
 use crate::level::limits;
 use crate::record::Record;
-use crate::registry::ShardState;
 use crate::schema::{Class, FieldId, RecordKind, Rule, RuleId, rules, validate as validate_value};
 use crate::text::check;
 
@@ -59,13 +58,3 @@ pub fn rule_text(rule: u16) -> String {
 /// What to do where two records of a shard have one personal number.
 pub const NUMBER_TWICE: &str = "number_twice: another record here has this personal number: find both by it, and correct the \
                                 one whose paper says another, or clear the number of the one that stands here twice";
-
-/// The counter of records of a kind. Sites and units have none: the directory has them all in memory.
-pub fn counter(shard: &mut ShardState, kind: RecordKind) -> Option<&mut u64> {
-    match kind {
-        RecordKind::Person => Some(&mut shard.persons),
-        RecordKind::Household => Some(&mut shard.households),
-        // No edit of an unknown kind is folded.
-        RecordKind::Site | RecordKind::Unit | RecordKind::Unknown(_) => None,
-    }
-}

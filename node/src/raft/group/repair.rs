@@ -20,7 +20,7 @@ use futures::channel::oneshot;
 use openraft::Raft;
 
 use super::fetch::{ASK_PAUSE_MAX, Asker, Lending};
-use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, pace, receive};
+use super::{Group, Handle, Inner, Setup, Slot, StartError, Status, config, receive, timers};
 use crate::log::LOST_VOTE;
 use crate::proof::Proof;
 use crate::raft::condition::Condition;
@@ -141,7 +141,10 @@ async fn open(setup: &Setup, condition: &Arc<Condition>, pulse: &Proof) -> Resul
         Err(error) => return Err(Unfit::Refused(StartError::Raft(error.to_string()))),
     };
     let heard = Arc::default();
-    runtime::spawn("pace", pace::keep(raft.clone(), Arc::clone(&heard), setup.pool.clone(), setup.settings.clone()));
+    runtime::spawn(
+        "timers",
+        timers::keep(raft.clone(), Arc::clone(&heard), setup.pool.clone(), setup.settings.clone()),
+    );
     // If a snapshot was installed, it has said so itself.
     condition.whole(applied.map(|applied| applied.index));
     let receiving = receive::Receiving::new(Arc::clone(&setup.disk), &setup.snapshot_dir, group);
