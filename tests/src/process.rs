@@ -23,12 +23,17 @@ pub struct Running {
     child: Child,
 }
 
+/// Names a program that knows no more than the older level, built from another source: it takes the place of `program` told to know
+/// less.
+const OLDER_PROGRAM: &str = "DINHBA_OLDER_PROGRAM";
+
 /// The command of a node with this configuration, which knows feature levels up to `level_max`, or all that the program knows.
 #[must_use]
 pub fn node_command(program: &Path, config: &Path, level_max: Option<u16>) -> Command {
-    let mut command = Command::new(program);
+    let older = std::env::var_os(OLDER_PROGRAM).filter(|_| level_max.is_some());
+    let mut command = Command::new(older.as_deref().map_or(program, Path::new));
     command.args(["node", "--end-with-stdin", "--config"]).arg(config).stdin(Stdio::piped());
-    if let Some(level) = level_max {
+    if let (Some(level), None) = (level_max, older) {
         command.arg("--level-max").arg(level.to_string());
     }
     command
