@@ -80,6 +80,26 @@ impl Client {
         grounds: &str,
     ) -> Result<(Accepted, Unit), Error> {
         let request = again.unwrap_or_else(|| self.session().next());
+        let drafted = self.draft_unit(context, request, change, grounds).await?;
+        let accepted = match again {
+            Some(request) => self.edit_again(request, &drafted.edit).await?,
+            None => self.edit_as(request, &drafted.edit).await?,
+        };
+        Ok((accepted, drafted.unit))
+    }
+
+    /// The edit by which [`change_unit`](Self::change_unit) says it, by what is said now, under the name `request`, which may have been
+    /// sent before; for whoever sends it himself.
+    ///
+    /// # Errors
+    /// As of [`change_unit`](Self::change_unit), before anything is sent.
+    pub async fn draft_unit(
+        &self,
+        context: &Context,
+        request: RequestId,
+        change: &UnitChange,
+        grounds: &str,
+    ) -> Result<DraftedUnit, Error> {
         let said = self.said_units().await?;
         let refused = |text: String| Error::refusal(Code::FailedPrecondition, text);
         let made = UnitId::said_by(RecordId::derive(request, 0));
@@ -95,11 +115,7 @@ impl Client {
             _ => None,
         };
         let edit = draft(context, &units, &unit, record.as_ref(), grounds).map_err(refused)?;
-        let accepted = match again {
-            Some(request) => self.edit_again(request, &edit).await?,
-            None => self.edit_as(request, &edit).await?,
-        };
-        Ok((accepted, unit))
+        Ok(DraftedUnit { edit, unit })
     }
 }
 

@@ -37,6 +37,7 @@ pub const SOMETIMES: &[&str] = &[
     "a link ends since its site is linked elsewhere",
     "what was refused may be good now",
     "the shard of an added commune is hosted",
+    "a unit is said from above",
     "a shard wakes",
     "an access log is found to be cut",
     // Raft.

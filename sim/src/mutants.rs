@@ -363,6 +363,11 @@ pub const ALL: &[Mutant] = &[
         &[DirectoryTrue, Alive, Converges],
     ),
     directory(
+        "units-not-said",
+        "What the centre says of units is kept and passed on, and nobody knows of them.",
+        &[DirectoryTrue],
+    ),
+    directory(
         "added-commune-not-hosted",
         "The shard of a commune that is added is not hosted at the sites above it.",
         &[Alive, Converges],

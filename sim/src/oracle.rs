@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
+use dinhba_core::units::Unit;
 
 use crate::history::History;
 use crate::looks::Looks;
@@ -55,6 +56,8 @@ pub struct Ledger {
     pub households: BTreeMap<ShardId, Vec<(RecordId, Vec<RecordId>)>>,
     /// Records that exist for sure, by shard, in the order in which they were registered.
     pub records: BTreeMap<ShardId, Vec<RecordId>>,
+    /// Units that the centre was told it made.
+    pub units: BTreeMap<RequestId, Unit>,
     /// Fields on which the search for an order gave up.
     pub undecided: usize,
     /// The last value given out.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
-use crate::inject::is_armed;
+use crate::inject::{is_armed, sometimes};
 use crate::record::Record;
 use crate::schema::{FieldId, RecordKind, Value, field, key_of};
 use crate::units::{Directory, Unit};
@@ -266,9 +266,13 @@ impl Place {
 
     /// Lays what the centre says of units over what is here already, which the site was founded with.
     pub fn say_units(&mut self, said: &[Said], units: &Directory) {
+        if is_armed("units-not-said") {
+            return;
+        }
         let is_centre = |unit| units.get(unit).is_some_and(|unit| unit.parent.is_none());
         for said in said.iter().filter(|said| is_centre(said.home)) {
             for (id, (record, unit)) in said.latest(|id, record| Unit::of(record).map(|unit| (unit.id, (id, unit)))) {
+                sometimes("a unit is said from above", true);
                 self.units.insert(id, unit);
                 self.unit_records.insert(id, record);
             }

@@ -1,5 +1,5 @@
 //! What each node takes for the directory is what the entries and the records of ancestor shards say that it has, and what
-//! operators were told they changed: which sites there are, below whom, with which keys.
+//! operators were told they changed: which sites there are, below whom, with which keys, and which units.
 //!
 //! Judged once all is in step: until then a node may be a moment behind what it holds. Does not check: by which rules the records are
 //! folded, since the product's own fold is asked; of changes by operators, where sites are reached.
@@ -60,6 +60,14 @@ fn faults_of(world: &World, node: &Node, changed: &BTreeSet<SitePlace>) -> Vec<S
         };
         if !listed.is_some_and(|listed| listed.is_active && listed.parent == parent && signs(listed)) {
             found.push(format!("its directory does not say of {} what operators changed", plan.code));
+        }
+    }
+    let ledger = world.oracle.ledger();
+    let (units, shared_units) = (ledger.units.iter(), shared.units());
+    let covered = units.filter(|(request, _)| ledger.told.get(request).is_some_and(|told| ledger.is_covered(told)));
+    for (_, unit) in covered {
+        if shared_units.get(unit.id) != Some(unit) {
+            found.push(format!("it does not know the unit {} that the centre made", unit.code));
         }
     }
     found

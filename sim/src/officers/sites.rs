@@ -10,9 +10,10 @@
 use std::time::Duration;
 
 use dinhba_client::sites::{Drafted, SiteChange};
+use dinhba_client::units::{DraftedUnit, UnitChange};
 use dinhba_core::ids::{RecordId, RequestId, ShardId};
 use dinhba_core::schema::field;
-use dinhba_core::units::Tier;
+use dinhba_core::units::{BEFORE_REFORM, Tier};
 use dinhba_node::runtime;
 use dinhba_proto::v1;
 
@@ -69,12 +70,39 @@ impl Officer {
             let ledger = self.oracle.ledger();
             self.shards.iter().filter_map(|shard| ledger.records.get(shard)).flatten().copied().collect()
         };
-        let may_speak = self.country.sites()[self.site].tier != Tier::Commune;
+        let tier = self.country.sites()[self.site].tier;
+        if tier == Tier::Central && self.pick(4) == 0 {
+            return self.make_unit().await;
+        }
+        let may_speak = tier != Tier::Commune;
         if may_speak && (known.is_empty() || self.pick(2) == 0) {
             let below = self.sites_below();
             self.say_where(below[self.pick(below.len())]).await;
         } else if !known.is_empty() {
             let _ = self.read(known[self.pick(known.len())], ADDRESS).await;
+        }
+    }
+
+    /// Says that there is another commune, below the unit of some site.
+    async fn make_unit(&self) {
+        let above: Vec<_> = self.country.sites().iter().filter(|site| site.tier != Tier::Commune).collect();
+        // No commune of the lists has such a code.
+        let code = (40_000 + self.value().0 % 60_000).to_string();
+        let change = UnitChange::Add {
+            name: format!("Xã {code}"),
+            code,
+            parent: above[self.pick(above.len())].unit,
+            from: BEFORE_REFORM,
+            to: None,
+        };
+        let request = self.session.next();
+        let DraftedUnit { edit, unit } = match self.client.draft_unit(&self.context, request, &change, "NQ 1").await {
+            Ok(drafted) => drafted,
+            Err(error) => return self.not(&format!("not drafted: {error}")),
+        };
+        let shard = ShardId::of_unit_above(self.country.sites()[self.site].unit);
+        if let Became::Accepted = self.send_on(request, Sent::Edit(&edit), shard, "units", false).await {
+            self.oracle.ledger().units.insert(request, unit);
         }
     }
 
