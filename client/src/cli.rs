@@ -19,6 +19,7 @@
 //! | 7 | the outcome is not known: do the same again, under the same request |
 //! | 8 | a file was imported but for some rows |
 //! | 9 | `status`: the node is not well; why is in the first line |
+//! | 10 | `held`: nobody of that tier holds it yet |
 //! | 130 | interrupted; what was done until then is said |
 //!
 //! A verb takes the options that it uses and no others ([`Line`]): those that ask a site whom and why, all of them how to
@@ -30,6 +31,7 @@ mod event;
 mod export;
 mod fields;
 mod figures;
+mod held;
 mod import;
 mod receipt;
 pub mod sheet;
@@ -73,6 +75,7 @@ Exit codes:
   7  the outcome is not known: do the same again, under the same request
   8  a file was imported but for some rows
   9  status: the node is not well; why is in the first line
+ 10  held: nobody of that tier holds it yet
 130  interrupted; what was done until then is said";
 
 /// How a verb ended.
@@ -99,6 +102,8 @@ pub enum Exit {
     BadRows = 8,
     /// The node that was asked is not well.
     Unwell = 9,
+    /// What was waited for has not come.
+    NotYet = 10,
     /// Somebody wanted it to end.
     Interrupted = 130,
 }
@@ -199,7 +204,7 @@ impl Failure {
             Exit::Stale => "stale",
             Exit::Unreachable => "unreachable",
             Exit::Unknown => "outcome_unknown",
-            Exit::Done | Exit::Other | Exit::BadRows | Exit::Unwell | Exit::Interrupted => "other",
+            Exit::Done | Exit::Other | Exit::BadRows | Exit::Unwell | Exit::NotYet | Exit::Interrupted => "other",
         };
         let mut object = json!({ "error": name, "message": self.to_string() });
         match self {
@@ -441,6 +446,8 @@ pub enum Verb {
     },
     /// A receipt for others of an accepted request, signed by this site
     Receipt(receipt::Receipt),
+    /// Which sites hold an accepted request, by their signed words; waits for one if that is wished
+    Held(held::Held),
     /// How many births, deaths, marriages and other events there were, by unit, day or month
     Figures(figures::Figures),
     /// Who read what, for auditors

@@ -20,6 +20,7 @@ use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
 use dinhba_core::signed_receipt::SignedReceipt;
+use dinhba_core::units::Tier;
 use dinhba_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
@@ -271,6 +272,53 @@ impl Client {
         let message = v1::ReceiptRequest { context, request, shard: shard_text(shard), show: show.to_vec() };
         let reply = self.read(message, |transport, request| async move { records(transport).receipt(request).await });
         SignedReceipt::from_bytes(&reply.await?.receipt).map_err(|_| Error::Protocol("no receipt"))
+    }
+
+    /// How far up an accepted request is held, by the signed words of the sites that hold it.
+    ///
+    /// # Errors
+    /// See [`Error`]; a refusal with `NOT_FOUND` if the site does not know the request.
+    pub async fn held(&self, request: RequestId, shard: Option<ShardId>) -> Result<v1::HeldReply, Error> {
+        self.held_within(request, shard, None, Duration::ZERO).await
+    }
+
+    /// Waits until a site of this tier holds an accepted request, for at most `patience`; the answer says whether it does by then,
+    /// and who does. Such a word is never taken back, but a site whose data came back from an older copy is told as one that held
+    /// it, until what it lacks was sent again.
+    ///
+    /// # Errors
+    /// As of [`held`](Self::held).
+    pub async fn wait_until_held(
+        &self,
+        request: RequestId,
+        shard: Option<ShardId>,
+        tier: Tier,
+        patience: Duration,
+    ) -> Result<v1::HeldReply, Error> {
+        let over = self.ambient().elapsed() + patience;
+        loop {
+            let left = over.saturating_sub(self.ambient().elapsed());
+            // The answer has the rest of an attempt to come.
+            let wait = left.min(self.limits.attempt / 2);
+            let reply = self.held_within(request, shard, Some(tier), wait).await?;
+            if reply.reached || left <= wait {
+                return Ok(reply);
+            }
+        }
+    }
+
+    async fn held_within(
+        &self,
+        request: RequestId,
+        shard: Option<ShardId>,
+        tier: Option<Tier>,
+        wait: Duration,
+    ) -> Result<v1::HeldReply, Error> {
+        let until = tier.map(Tier::name).unwrap_or_default().to_owned();
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let message =
+            v1::HeldRequest { shard: shard_text(shard), request: Some(wire_request(request)), until, wait_ms };
+        self.read(message, |transport, request| async move { records(transport).held(request).await }).await
     }
 
     /// Decides a conflict: `value` replaces all values of the field that were read in `record`.

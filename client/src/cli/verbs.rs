@@ -9,7 +9,7 @@ use serde_json::json;
 use super::wording::{choose_shard, field_and_element, send, show_accepted, with_request};
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, import, receipt, show, standing, status, unit,
+    figures, held, import, receipt, show, standing, status, unit,
 };
 use crate::client::{self, Client};
 use crate::request::{self, Accepted, Context, EditBuilder};
@@ -38,9 +38,12 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
     let limits = client.limits();
     let client = &match &verb {
         // Of these, each answer may take its time, and there are as many as there are.
-        Verb::Watch { .. } | Verb::Import(_) | Verb::Export { .. } | Verb::AccessLog { .. } | Verb::Backup(_) => {
-            client.clone()
-        }
+        Verb::Watch { .. }
+        | Verb::Import(_)
+        | Verb::Export { .. }
+        | Verb::AccessLog { .. }
+        | Verb::Backup(_)
+        | Verb::Held(_) => client.clone(),
         Verb::Site(_) | Verb::Unit(_) => client.for_errand(limits.admin),
         _ => client.for_errand(limits.deadline),
     };
@@ -115,6 +118,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             export::export(client, context, shard, &output, desk).await?;
         }
         Verb::Receipt(command) => receipt::make(client, context, desk, command).await?,
+        Verb::Held(command) => return held::run(client, desk, command).await,
         Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {

@@ -378,3 +378,17 @@ async fn an_extract_brings_every_record_and_says_if_it_is_cut() {
     let records: Vec<_> = client.export(&context(), None).collect().await;
     assert!(matches!(records[..], [Err(Error::Refused { code: Code::PermissionDenied, .. })]));
 }
+
+#[tokio::test]
+async fn who_waits_until_a_tier_holds_a_request_asks_again_until_it_does_or_patience_ends() {
+    let memory = Memory::default();
+    let client = memory.client(&["a"]);
+    let accepted = client.edit(&client.session(), &birth()).await.unwrap();
+    let now = client.held(accepted.request, None).await.unwrap();
+    assert!(!now.reached && now.sites.len() == 1, "{now:?}");
+    let hour = Duration::from_secs(3_600);
+    let reply = client.wait_until_held(accepted.request, None, Tier::District, hour).await.unwrap();
+    assert!(reply.reached && reply.sites.len() == 2, "{reply:?}");
+    let reply = client.wait_until_held(accepted.request, None, Tier::Central, Duration::ZERO).await.unwrap();
+    assert!(!reply.reached, "{reply:?}");
+}

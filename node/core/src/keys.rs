@@ -36,6 +36,7 @@
 //! | `Poison` | branch number | why the edit is set aside |
 //! | `Cursor` | site | how far the stream of a neighbour site has been taken |
 //! | `Statement` | site | the last signed statement of another site |
+//! | `Former` | site | the last signed statement of that site in an earlier life that said the most |
 //! | `Seal` | position | the signature of its author's site over the edit that came at this position |
 //! | `Index` | keyed hash, record | nothing: a search term points to a record |
 //! | `Number` | keyed hash | the records of the shard with this personal number |
@@ -112,6 +113,8 @@ pub enum Space {
     Pending = 0x21,
     /// Requests of edits beside their author's first chain.
     Beside = 0x23,
+    /// Signed statements of other sites in their earlier lives.
+    Former = 0x24,
     /// How many events there were, by day.
     Figure = 0x30,
 }
@@ -413,6 +416,18 @@ impl Keys {
     #[must_use]
     pub fn statement(self, shard: ShardId, site: SiteId) -> Vec<u8> {
         self.key(shard, Space::Statement, &[&site.0.to_be_bytes()])
+    }
+
+    /// What `site` said of a shard in an earlier life.
+    #[must_use]
+    pub fn former(self, shard: ShardId, site: SiteId) -> Vec<u8> {
+        self.key(shard, Space::Former, &[&site.0.to_be_bytes()])
+    }
+
+    /// The same of all sites.
+    #[must_use]
+    pub fn formers(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Former, &[])
     }
 
     /// All statements about a shard.

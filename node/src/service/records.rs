@@ -5,6 +5,7 @@ mod conflicts;
 mod edit;
 mod event;
 mod figures;
+mod held;
 mod pages;
 mod receipt;
 mod standing;
@@ -413,6 +414,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.receipt_of(&caller, request.into_inner()).await?))
+    }
+
+    async fn held(&self, request: Request<v1::HeldRequest>) -> Result<Response<v1::HeldReply>, Status> {
+        ready(&self.0)?;
+        let claims = person(&request)?;
+        Ok(Response::new(self.wait_until_held(&claims, request.into_inner()).await?))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {

@@ -1,8 +1,12 @@
 //! A commune without its line goes on registering, while the district edits the same records. When the line is mended
 //! everything arrives, the one field that both wrote is one conflict, and the commune decides it for all.
 
+use std::time::Duration;
+
 use dinhba_client::Context;
 use dinhba_core::claims::Role;
+use dinhba_core::units::Tier;
+use dinhba_proto::v1;
 use dinhba_tests::country::{Country, eventually, site};
 use dinhba_tests::evidence::{AGREE_WAIT, agree, all_hold, in_step, shard_status};
 use dinhba_tests::officer::{Ledger, Officer, values};
@@ -37,6 +41,15 @@ async fn a_commune_without_a_line_works_on_and_nothing_is_lost() {
     district.write(other, "note", "", "at the district").await.unwrap();
     district.write(other, "birth_date", "", "2024-05").await.unwrap();
 
+    // Who waits for the district is told that it does not hold it, and nothing is lost by asking.
+    let told = ledger.told();
+    let (request, _) = told.iter().find(|(_, told)| told.records.contains(&born_offline[29])).unwrap();
+    let early =
+        commune.client.wait_until_held(*request, Some(shard), Tier::District, Duration::from_secs(1)).await.unwrap();
+    let tiers = |reply: &v1::HeldReply| reply.sites.iter().map(|by| (by.tier.clone(), by.holds)).collect::<Vec<_>>();
+    assert_eq!((early.reached, tiers(&early)), (false, vec![("commune".to_owned(), true)]));
+    assert!(district.client.held(*request, Some(shard)).await.unwrap_err().to_string().contains("no such request"));
+
     // Apart, each sees its own; and the commune does not claim that anybody above has what it did.
     assert_eq!(values(&commune.read(disputed).await.unwrap(), "birth_date"), ["2024-05-07"]);
     assert_eq!(values(&district.read(disputed).await.unwrap(), "birth_date"), ["2024-05-08"]);
@@ -44,7 +57,15 @@ async fn a_commune_without_a_line_works_on_and_nothing_is_lost() {
     let alone = shard_status(&country, COMMUNE, &country.node(COMMUNE, 0), shard).await.unwrap();
     assert_eq!((alone.pending_up, alone.conflicts), (32, 0));
 
-    country.sites[COMMUNE].line.mend();
+    let waits = commune.client.wait_until_held(*request, Some(shard), Tier::District, AGREE_WAIT);
+    let mends = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        country.sites[COMMUNE].line.mend();
+    };
+    let (held, ()) = tokio::join!(waits, mends);
+    let held = held.unwrap();
+    let both = ["commune", "district"].map(|tier| (tier.to_owned(), true));
+    assert!(held.reached && tiers(&held) == both && held.sites[1].said_ms > 0, "{held:?}");
     let merged = agree(&country, &[DISTRICT, COMMUNE], shard).await;
     assert_eq!((merged.edits, merged.conflicts, merged.persons), (37, 1, 32));
     all_hold(&country, &[DISTRICT, COMMUNE], shard, DISTRICT, &ledger).await;

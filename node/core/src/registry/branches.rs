@@ -30,10 +30,10 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthorState, Authors, Context, Poison, StoredEdit, Tx, corrupt, read, read_range};
-use crate::command::Heads;
+use crate::command::{Heads, Receipt};
 use crate::edit::{Change, Dot, Edit, Header};
 use crate::encoding::Malformed;
-use crate::ids::{AuthorId, Hash, ShardId, SiteId, first_16};
+use crate::ids::{AuthorId, Hash, RequestId, ShardId, SiteId, first_16};
 use crate::inject::{is_armed, sometimes};
 use crate::keys::Keys;
 use crate::schema::FieldId;
@@ -76,6 +76,22 @@ impl AuthorState {
     pub(crate) fn holds(&self, number: u64) -> bool {
         self.below() < number && number <= self.number
     }
+}
+
+/// Where the last edit lies that an accepted request wrote, if the request is known here.
+///
+/// # Errors
+/// What cannot be read.
+pub fn place_of_request(
+    view: &dyn StateView,
+    context: &Context,
+    shard: ShardId,
+    request: RequestId,
+) -> Result<Option<Dot>, StoreError> {
+    let tx = Tx::new(view, context);
+    let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(shard, request))? else { return Ok(None) };
+    let last = receipt.first.counter + u64::from(receipt.count.max(1)) - 1;
+    tx.locate(shard, receipt.first.actor, last, &receipt.hash)
 }
 
 impl Tx<'_> {

@@ -39,7 +39,7 @@ use crate::place::PlaceEntry;
 use crate::store::{Batch, StateView, StoreError};
 
 pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
-pub use branches::{BRANCHES_TOLD_MAX, Names, alias_id, heads, place_named, tips};
+pub use branches::{BRANCHES_TOLD_MAX, Names, alias_id, heads, place_named, place_of_request, tips};
 pub(crate) use branches::{is_head_of, way_down};
 pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, check_form, misplaced, to_judge};
 pub use figures::{Figures, figures, recount};
@@ -168,12 +168,25 @@ impl Tx<'_> {
     fn keep(&mut self, statements: &[Statement]) -> Result<Answer, StoreError> {
         for statement in statements {
             let key = self.keys().statement(statement.body.shard, statement.body.site);
-            if self.get::<Statement>(&key)?.is_none_or(|kept| supersedes(statement, &kept)) {
+            let kept: Option<Statement> = self.get(&key)?;
+            if kept.as_ref().is_none_or(|kept| supersedes(statement, kept)) {
                 self.put(key, statement);
+                if let Some(kept) = kept.filter(|kept| kept.body.incarnation != statement.body.incarnation) {
+                    self.remember_life(kept)?;
+                }
             }
             access::hear(self, statement.body.site, statement.body.access)?;
         }
         Ok(Answer::Done(Nothing))
+    }
+
+    /// Keeps the word of a life that a site has left, unless it said more in one before: what was held then may not be held any more.
+    fn remember_life(&mut self, said_then: Statement) -> Result<(), StoreError> {
+        let key = self.keys().former(said_then.body.shard, said_then.body.site);
+        if self.get::<Statement>(&key)?.is_none_or(|former| said(&former) <= said(&said_then)) {
+            self.put(key, &said_then);
+        }
+        Ok(())
     }
 
     /// Writes all entries, or none.
@@ -218,9 +231,6 @@ impl Tx<'_> {
 /// falls then.
 #[must_use]
 pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
-    let said = |statement: &Statement| {
-        statement.body.heads.values().fold(0_u128, |sum, (number, _)| sum + u128::from(*number))
-    };
     if is_armed("newest-date-wins") {
         return new != kept && new.body.at_ms > kept.body.at_ms;
     }
@@ -230,6 +240,11 @@ pub fn supersedes(new: &Statement, kept: &Statement) -> bool {
     let StatementBody { site, shard, incarnation, .. } = new.body;
     let is_of_an_earlier_life = kept.body.heads.contains_key(&Author { site, shard, incarnation }.id());
     !is_of_an_earlier_life
+}
+
+/// How much a statement says is held.
+fn said(statement: &Statement) -> u128 {
+    statement.body.heads.values().fold(0, |sum, (number, _)| sum + u128::from(*number))
 }
 
 /// Branches of authors, by what they lie under.

@@ -375,6 +375,11 @@ impl Here<'_> {
         Ok(read_range(self.view, self.keys.statements(shard))?.into_iter().map(|(_, statement)| statement).collect())
     }
 
+    /// What other sites said in earlier lives that they held.
+    pub fn formers(&self, shard: ShardId) -> Result<Vec<Statement>, StoreError> {
+        Ok(read_range(self.view, self.keys.formers(shard))?.into_iter().map(|(_, statement)| statement).collect())
+    }
+
     /// Whether a statement says more than what is kept of its site.
     pub(super) fn is_news(&self, statement: &Statement) -> Result<bool, StoreError> {
         let key = self.keys.statement(statement.body.shard, statement.body.site);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::memory::{Office, PATH, SHARD, claims, request};
+use crate::memory::{Office, PATH, SHARD, claims, request, shown};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{AccessEntry, AccessHead, AccessSeen, Command, Looked, Statement, StatementBody};
+use dinhba_core::command::{AccessEntry, AccessHead, AccessSeen, Command, Looked, Renew, Statement, StatementBody};
 use dinhba_core::ids::{Hash, Incarnation, SiteId};
-use dinhba_core::registry::{HEARD_MAX, heard};
+use dinhba_core::registry::{HEARD_MAX, heard, place_of_request};
 use dinhba_core::sync::{Effect, Event, Moved, STATEMENTS_EVERY_MS, STATEMENTS_PAUSE_MS, Session};
 
 const SECOND_MS: i64 = 1_000;
@@ -215,4 +215,38 @@ fn reads_alone_are_no_news_and_go_along_with_what_is() {
     let effects = talker.session.handle(&talker.office.here(), Event::Tick(21 * SECOND_MS)).unwrap();
     let [Effect::State { own, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(own[0].access.count, 20);
+}
+
+#[test]
+fn what_a_site_held_in_an_earlier_life_and_does_not_say_since_is_remembered() {
+    let (mut commune, mut district) = (Office::new(1), Office::new(2));
+    commune.create(request(1, 1), "Nguyễn/Thị/Lan");
+    district.merge(commune.site, commune.stream(), 5);
+    let before = district.clone();
+    let lan = commune.create(request(1, 2), "Lê//An");
+    district.merge(commune.site, commune.stream(), 5);
+    let said = |office: &Office| Statement { body: body_of(office), signature: [5; 64] };
+    let formers = |commune: &Office| commune.here().formers(SHARD).unwrap();
+    let is_held = |commune: &Office, said: &Statement| {
+        let lies = place_of_request(&commune.state, &commune.context, SHARD, request(1, 2)).unwrap().unwrap();
+        commune.here().known_to_hold(SHARD, &said.body.heads).unwrap().covers(&lies)
+    };
+    commune.run(Command::Keep(vec![said(&district)]));
+    assert!(formers(&commune).is_empty() && is_held(&commune, &said(&district)));
+
+    // The district's data comes back from an older copy, in another life: it lacks the edit, and says so.
+    let mut restored = before;
+    let own = restored.shard().own.id();
+    let (incarnation, epoch) = (Incarnation([9; 16]), [9; 16]);
+    restored.run(Command::Renew(Renew { shard: SHARD, author: own, incarnation, epoch }));
+    commune.run(Command::Keep(vec![said(&restored)]));
+    assert!(!is_held(&commune, &said(&restored)));
+    assert!(matches!(&formers(&commune)[..], [former] if is_held(&commune, former)));
+
+    // What it lacks is sent again; a word that comes late changes nothing.
+    restored.merge(commune.site, commune.stream(), 6);
+    commune.run(Command::Keep(vec![said(&restored), said(&district)]));
+    assert!(is_held(&commune, &said(&restored)));
+    assert_eq!(formers(&commune).len(), 1);
+    assert_eq!(shown(&restored.record(lan), dinhba_core::schema::field::NAME), ["Lê//An"]);
 }

@@ -1,0 +1,78 @@
+//! How far up an accepted request is held, on the command line.
+
+use std::time::Duration;
+
+use dinhba_core::date::InstantMs;
+use dinhba_core::ids::{RequestId, ShardId};
+use dinhba_core::units::Tier;
+use dinhba_proto::v1;
+use serde_json::json;
+
+use super::sheet::{Cell, Sheet, Tint, column};
+use super::show::plain;
+use super::{Desk, Exit, Failure, request};
+use crate::client::Client;
+
+/// What `held` takes.
+#[derive(clap::Args)]
+pub struct Held {
+    /// The request that was accepted (q-…/1), as it was printed then
+    #[arg(value_parser = request)]
+    request: RequestId,
+    /// The shard that it was sent to (h-…); without it, the one of the caller's unit
+    #[arg(long)]
+    shard: Option<ShardId>,
+    /// Wait until a site of this tier holds it: district, province or central
+    #[arg(long, value_parser = tier)]
+    until: Option<Tier>,
+    /// For how many seconds at most
+    #[arg(long, default_value_t = 60, requires = "until")]
+    within: u64,
+}
+
+fn tier(text: &str) -> Result<Tier, String> {
+    Tier::named(text).ok_or_else(|| "write commune, district, province or central".to_owned())
+}
+
+pub(super) async fn run(client: &Client, desk: &mut Desk<'_>, command: Held) -> Result<Exit, Failure> {
+    let Held { request, shard, until, within } = command;
+    let reply = match until {
+        None => client.held(request, shard).await?,
+        Some(tier) => client.wait_until_held(request, shard, tier, Duration::from_secs(within)).await?,
+    };
+    desk.show(|| table(&reply), || {
+        let site = |by: &v1::HeldBy| {
+            json!({
+                "site": by.site, "unit_code": by.unit_code, "unit_name": by.unit_name, "tier": by.tier, "holds": by.holds,
+                "said_ms": by.said_ms,
+            })
+        };
+        json!({ "sites": reply.sites.iter().map(site).collect::<Vec<_>>(), "reached": reply.reached })
+    })?;
+    match until {
+        Some(tier) if !reply.reached => {
+            desk.remark(&format!("no {tier} site holds it yet"));
+            Ok(Exit::NotYet)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn table(reply: &v1::HeldReply) -> String {
+    let mut rows =
+        Sheet::new([column("tier"), column("site"), column("unit").wraps(12), column("holds it"), column("said")]);
+    for by in &reply.sites {
+        let holds = match by.holds {
+            true => Cell::from("yes").tinted(Tint::Good),
+            false => Cell::from("re-establishing").tinted(Tint::Waits),
+        };
+        let said = match by.said_ms {
+            0 => "now, by its own disk".to_owned(),
+            at => InstantMs(at).to_string(),
+        };
+        let unit = plain(&format!("{} {}", by.unit_code, by.unit_name));
+        let row: [Cell; 5] = [by.tier.clone().into(), by.site.clone().into(), unit.into(), holds, said.into()];
+        rows.add_row(row);
+    }
+    rows.text()
+}
