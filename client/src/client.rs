@@ -12,6 +12,7 @@
 //! Leaves to others: who the caller is (the [`Dial`]), what may be asked (the node).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,11 +29,11 @@ use tonic::{Code, Request, Response, Status};
 use v1::records_client::RecordsClient;
 use v1::site_client::SiteClient;
 
-use crate::ambient::{Ambient, jitter, within};
+use crate::ambient::{Ambient, Machine, jitter, within};
 use crate::error::{Cause, Error, Told, Verdict};
 use crate::event::EventBuilder;
 use crate::request::{Accepted, Context, EditBuilder, Find, Session, element_key, field_of, wire_request};
-use crate::tls::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX, STREAMS_MAX};
+use crate::tls::{CONNECT_TIMEOUT, Credentials, DialError, MESSAGE_BYTES_MAX, STREAMS_MAX, TlsDialer};
 use crate::transport::Line;
 use crate::transport::{Dial, Transport};
 
@@ -272,6 +273,25 @@ impl Client {
         let message = v1::ReceiptRequest { context, request, shard: shard_text(shard), show: show.to_vec() };
         let reply = self.read(message, |transport, request| async move { records(transport).receipt(request).await });
         SignedReceipt::from_bytes(&reply.await?.receipt).map_err(|_| Error::Protocol("no receipt"))
+    }
+
+    /// A client as the environment describes it: the nodes of one site in `DINHBA_NODE` (`name@host:port`, with commas), and in
+    /// `DINHBA_IDENTITY` the directory with the caller's `ca.pem`, `cert.pem` and `key.pem`. So the command line finds its site too.
+    ///
+    /// # Errors
+    /// What is missing, or cannot be used.
+    pub fn of_environment() -> Result<Self, DialError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let missing = |name: &str| DialError::Credentials {
+            path: name.to_owned(),
+            reason: "this variable of the environment is not set".to_owned(),
+        };
+        let nodes = variable("DINHBA_NODE").ok_or_else(|| missing("DINHBA_NODE"))?;
+        let identity = variable("DINHBA_IDENTITY").ok_or_else(|| missing("DINHBA_IDENTITY"))?;
+        let [ca, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|file| Path::new(&identity).join(file));
+        let dial = Arc::new(TlsDialer::new(&Credentials::read(&ca, &certificate, &key)?));
+        let nodes = nodes.split(',').map(|node| node.trim().to_owned());
+        Ok(Client::new(dial, nodes, Arc::new(Machine::default()), Limits::default()))
     }
 
     /// How far up an accepted request is held, by the signed words of the sites that hold it.

@@ -36,7 +36,8 @@ pub struct Answered {
 }
 
 impl Client {
-    /// Sends many edits over one stream, with a bounded number under way; each is one that [`EditBuilder::build`] made.
+    /// Sends many edits over one stream, with a bounded number under way; each is one that
+    /// [`EditBuilder::build`](crate::EditBuilder::build) made.
     /// Unanswered ones are sent again after a break, so each is applied once. Answers come in the order of the edits.
     pub fn edit_many(
         &self,

@@ -11,6 +11,7 @@ mod crash;
 mod crashed_sled;
 mod damaged_beyond_itself;
 mod demo;
+mod examples;
 mod full_disk;
 mod groups_apart;
 mod health;
