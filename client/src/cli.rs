@@ -34,6 +34,7 @@ mod figures;
 mod held;
 mod import;
 mod receipt;
+mod roll;
 pub mod sheet;
 mod show;
 mod standing;
@@ -446,6 +447,8 @@ pub enum Verb {
     },
     /// A receipt for others of an accepted request, signed by this site
     Receipt(receipt::Receipt),
+    /// Who lives in a commune on a day, by age, as CSV: the roll of an election
+    Roll(roll::Roll),
     /// Which sites hold an accepted request, by their signed words; waits for one if that is wished
     Held(held::Held),
     /// How many births, deaths, marriages and other events there were, by unit, day or month

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use dinhba_core::archive::{Frame, Reached, advance};
+use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RequestId, ShardId, SiteId};
 use dinhba_proto::v1;
@@ -13,12 +14,13 @@ use dinhba_proto::v1::edit_many_reply::Outcome;
 use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use crate::ambient::within;
 use crate::client::{Client, NO_ADDRESS, Rounds, records, shard_text, site};
 use crate::error::{Cause, Error, Told, Verdict};
 use crate::request::{Accepted, Context, request_of};
+use crate::transport::Transport;
 
 /// Edits of a stream under way at once: enough to fill a batch of the log and a slow link, few enough to send again.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -67,7 +69,29 @@ impl Client {
         shard: Option<ShardId>,
     ) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
         let request = v1::ExportRequest { context: context.wire(), shard: shard_text(shard) };
-        export(self.clone(), request)
+        pages(self.clone(), request, |transport, request| async move { records(transport).export(request).await })
+    }
+
+    /// Who lives in a unit on a day and is of an age then (both included; none for all), in pages: the roll of an election. It is one
+    /// access of the whole unit. Ends with an error if the stream breaks: ask again, from the start.
+    pub fn roll(
+        &self,
+        context: &Context,
+        shard: Option<ShardId>,
+        on: Date,
+        ages: Option<(u16, u16)>,
+    ) -> impl Stream<Item = Result<Vec<v1::RollEntry>, Error>> + Send + use<> {
+        let (age_min, age_max) = ages.unwrap_or_default();
+        let request = v1::RollRequest {
+            context: context.wire(),
+            shard: shard_text(shard),
+            on: on.to_string(),
+            age_min: age_min.into(),
+            age_max: age_max.into(),
+        };
+        let pages =
+            pages(self.clone(), request, |transport, request| async move { records(transport).roll(request).await });
+        pages.map(|page| page.map(|page: v1::RollReply| page.entries))
     }
 
     /// What an archive of the site does not hold yet, from where it stands: pieces, then their summary. Goes on by itself
@@ -377,27 +401,32 @@ impl Feed {
     }
 }
 
-fn export(
+/// The pages of an answer that breaks for good if it breaks.
+fn pages<Query, Page, Call, Answer>(
     client: Client,
-    request: v1::ExportRequest,
-) -> impl Stream<Item = Result<v1::ExportReply, Error>> + Send + use<> {
-    enum Stage {
-        Start(v1::ExportRequest),
-        Open(usize, Streaming<v1::ExportReply>),
+    query: Query,
+    call: Call,
+) -> impl Stream<Item = Result<Page, Error>> + Send + use<Query, Page, Call, Answer>
+where
+    Query: Clone + Send + Sync + 'static,
+    Page: Send + 'static,
+    Call: Fn(Transport, Query) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<Response<Streaming<Page>>, Status>> + Send,
+{
+    enum Stage<Query, Page> {
+        Start(Query),
+        Open(usize, Box<Streaming<Page>>),
         Over,
     }
-    stream::unfold((client, Stage::Start(request)), |(client, mut stage)| async move {
+    stream::unfold((client, call, Stage::Start(query)), |(client, call, mut stage)| async move {
         loop {
             match stage {
-                Stage::Start(request) => {
+                Stage::Start(query) => {
                     let mut rounds = Rounds::start(&client, client.limits().deadline);
-                    let opened = open(&client, &mut rounds, |transport| {
-                        let request = request.clone();
-                        async move { records(transport).export(request).await }
-                    });
-                    stage = match opened.await {
-                        Ok((node, replies)) => Stage::Open(node, replies),
-                        Err(error) => return Some((Err(error), (client, Stage::Over))),
+                    let opened = open(&client, &mut rounds, |transport| call(transport, query.clone())).await;
+                    stage = match opened {
+                        Ok((node, replies)) => Stage::Open(node, Box::new(replies)),
+                        Err(error) => return Some((Err(error), (client, call, Stage::Over))),
                     };
                 }
                 Stage::Open(node, mut replies) => {
@@ -406,14 +435,14 @@ fn export(
                     let told = match within(client.ambient(), limit, replies.next()).await {
                         None => Told::nothing("no answer in time"),
                         Some(None) => return None,
-                        Some(Some(Ok(page))) => return Some((Ok(page), (client, Stage::Open(node, replies)))),
+                        Some(Some(Ok(page))) => return Some((Ok(page), (client, call, Stage::Open(node, replies)))),
                         Some(Some(Err(status))) => Told::from(&status),
                     };
                     let error = match unless_refused(&client, node, &told) {
                         Ok(cause) => cause.unreachable(),
                         Err(error) => error,
                     };
-                    return Some((Err(error), (client, Stage::Over)));
+                    return Some((Err(error), (client, call, Stage::Over)));
                 }
                 Stage::Over => return None,
             }

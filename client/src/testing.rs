@@ -296,6 +296,7 @@ impl Records for Memory {
     type EditManyStream = BoxStream<'static, Result<v1::EditManyReply, Status>>;
     type WatchStream = BoxStream<'static, Result<v1::WatchReply, Status>>;
     type ExportStream = BoxStream<'static, Result<v1::ExportReply, Status>>;
+    type RollStream = BoxStream<'static, Result<v1::RollReply, Status>>;
 
     async fn edit(&self, request: Request<v1::EditRequest>) -> Result<Response<v1::EditReply>, Status> {
         self.apply(request.into_inner()).map(Response::new)
@@ -322,6 +323,10 @@ impl Records for Memory {
 
     async fn receipt(&self, _: Request<v1::ReceiptRequest>) -> Result<Response<v1::ReceiptReply>, Status> {
         Err(Status::unimplemented("nothing is signed here"))
+    }
+
+    async fn roll(&self, _: Request<v1::RollRequest>) -> Result<Response<Self::RollStream>, Status> {
+        Ok(Response::new(stream::empty().boxed()))
     }
 
     async fn held(&self, request: Request<v1::HeldRequest>) -> Result<Response<v1::HeldReply>, Status> {

@@ -103,7 +103,7 @@ fn rule(path: &str) -> Rule {
         "/dinhba.v1.Records/Edit" | "/dinhba.v1.Records/File" => people(EDIT_BYTES_MAX),
         "/dinhba.v1.Records/EditMany" => endless(stream(feed(EDIT_BYTES_MAX))),
         "/dinhba.v1.Records/Watch" => endless(feed(QUESTION_BYTES_MAX)),
-        "/dinhba.v1.Records/Export" => feed(QUESTION_BYTES_MAX),
+        "/dinhba.v1.Records/Export" | "/dinhba.v1.Records/Roll" => feed(QUESTION_BYTES_MAX),
         // Where an archive stands, for each shard of the site.
         "/dinhba.v1.Site/Backup" => feed(MESSAGE_BYTES_MAX),
         "/grpc.health.v1.Health/Watch" => endless(feed(QUESTION_BYTES_MAX)),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::wording::{choose_shard, field_and_element, send, show_accepted, with_request};
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, held, import, receipt, show, standing, status, unit,
+    figures, held, import, receipt, roll, show, standing, status, unit,
 };
 use crate::client::{self, Client};
 use crate::request::{self, Accepted, Context, EditBuilder};
@@ -43,6 +43,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         | Verb::Export { .. }
         | Verb::AccessLog { .. }
         | Verb::Backup(_)
+        | Verb::Roll(_)
         | Verb::Held(_) => client.clone(),
         Verb::Site(_) | Verb::Unit(_) => client.for_errand(limits.admin),
         _ => client.for_errand(limits.deadline),
@@ -118,6 +119,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             export::export(client, context, shard, &output, desk).await?;
         }
         Verb::Receipt(command) => receipt::make(client, context, desk, command).await?,
+        Verb::Roll(command) => roll::run(client, context, desk, command).await?,
         Verb::Held(command) => return held::run(client, desk, command).await,
         Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,

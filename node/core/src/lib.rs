@@ -48,6 +48,8 @@ pub mod keys;
 
 pub mod validity;
 
+pub mod roll;
+
 pub mod search;
 
 pub mod registry;

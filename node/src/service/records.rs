@@ -8,6 +8,7 @@ mod figures;
 mod held;
 mod pages;
 mod receipt;
+mod roll;
 mod standing;
 mod worklist;
 
@@ -541,6 +542,28 @@ impl Records for RecordsService {
                 Some(from) => service
                     .export_page(&hosted, &state, from)
                     .map(|(records, next)| Some((v1::ExportReply { records, watch_from }, next.map(Some)))),
+            };
+            async move { page }
+        });
+        Ok(Response::new(pages.boxed()))
+    }
+
+    type RollStream = BoxStream<'static, Result<v1::RollReply, Status>>;
+
+    async fn roll(&self, request: Request<v1::RollRequest>) -> Result<Response<Self::RollStream>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        let roll = roll::roll_from_wire(request.get_ref())?;
+        let shard: ShardId = self.shard_of(&request.get_ref().shard, &caller.claims).await?;
+        let place = self.place_of(shard).await?;
+        self.log(&caller, Looked::Export, place.hosted, Some(shard), [0; 16]).await?;
+        let (service, hosted, state) = (self.clone(), place.hosted.clone(), place.shard);
+        let pages = stream::try_unfold(Some(None), move |from| {
+            let page = match from {
+                None => Ok(None),
+                Some(from) => service
+                    .roll_page(&hosted, &state, roll, from)
+                    .map(|(entries, next)| Some((v1::RollReply { entries }, next.map(Some)))),
             };
             async move { page }
         });

@@ -16,6 +16,7 @@ use dinhba_proto::v1;
 use dinhba_tests::country::{Country, site};
 use dinhba_tests::evidence::{agree, in_step};
 use dinhba_tests::officer::values;
+use futures::StreamExt;
 use serde_json::Value as Json;
 use tonic::Code;
 
@@ -234,4 +235,52 @@ fn each_event_is_a_verb_that_says_what_it_asks() {
     for rule in rules.as_array().unwrap() {
         assert!(rule["law"].as_str().unwrap().len() > 10 && rule["text_vi"] != rule["text"], "{rule}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_roll_of_an_election_has_who_is_of_age_and_lives_there_on_the_day() {
+    let country = Country::start(PROGRAM, &[site(COMMUNE, 1, None, &[COMMUNE])]).await;
+    let client = country.site_client(COMMUNE, Role::Registrar, COMMUNE);
+    let context = Context::parse("registration", "BC-2026-1").unwrap();
+    let home = "unit=02683@2025-06-30; line=thôn 3";
+    let register = async |name: &str, born: &str, more: &[(&str, &str)]| {
+        let mut edit = dinhba_client::EditBuilder::new(&context);
+        edit.shard(country.shard(COMMUNE));
+        let part = edit.create(dinhba_core::schema::RecordKind::Person);
+        edit.valid_from(part, "2000-01-01");
+        edit.set(part, "name", "", name).set(part, "birth_date", "", born).set(part, "permanent_residence", "", home);
+        more.iter().for_each(|(field, value)| _ = edit.set(part, field, "", value));
+        client.edit(&client.session(), &edit).await.unwrap().records[0]
+    };
+    let of_age = register("Giàng/Thị/Mỷ", "2006-05-24", &[("sex", "female")]).await;
+    register("Vàng/A/Páo", "2006-05-25", &[]).await;
+    let doubtful = register("Lý/Thị/Mai", "2006", &[]).await;
+    register("Sùng/A/Chá", "1950-01-01", &[("death_date", "2024-01-02")]).await;
+    register("Hà/Thị/Tải", "1990-03-08", &[("permanent_residence", "unit=02686@2025-06-30")]).await;
+    // Who dies after the day was alive on it.
+    let later = register("Lê/Thị/Hoa", "1980-01-01", &[]).await;
+    let record = client.get(&context, later).await.unwrap();
+    client.file(&client.session(), &Death::of(&record, day("2025-01-01")).build(&context)).await.unwrap();
+
+    let on: Date = "2024-05-24".parse().unwrap();
+    let pages: Vec<_> = client.roll(&context, None, on, Some((18, 200))).collect().await;
+    let mut listed: Vec<v1::RollEntry> = pages.into_iter().flat_map(Result::unwrap).collect();
+    listed.sort_by(|one, two| one.birth_date.cmp(&two.birth_date));
+    let shown: Vec<(RecordId, bool)> =
+        listed.iter().map(|entry| (entry.record.parse().unwrap(), entry.doubtful)).collect();
+    assert_eq!(shown, [(later, false), (doubtful, true), (of_age, false)]);
+    assert_eq!((listed[2].name.as_str(), listed[2].line.as_str()), ("Giàng Thị Mỷ", "thôn 3"));
+    let rows = country.dir().join("roll.csv");
+    let file = rows.display().to_string();
+    let told = dinhba(&country, &["roll", "--on", "2024-05-24", "--age-min", "18", "--output", &file]).unwrap();
+    assert_eq!((told["persons"].as_u64(), told["doubtful"].as_u64()), (Some(3), Some(1)));
+    let text = std::fs::read_to_string(&rows).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("Giàng Thị Mỷ,2006-05-24,female,,thôn 3,,r-")), "{text}");
+
+    // It is an extract: for those who may read there, and in the access log.
+    let stranger = country.site_client(COMMUNE, Role::Operator, COMMUNE);
+    let refused: Vec<_> = stranger.roll(&context, Some(country.shard(COMMUNE)), on, None).collect().await;
+    assert!(matches!(refused[..], [Err(Error::Refused { code: Code::PermissionDenied, .. })]), "{refused:?}");
+    let wrong = dinhba(&country, &["roll", "--on", "2024-05-24", "--age-min", "30", "--age-max", "20"]).unwrap_err();
+    assert_eq!(wrong.0, Some(2), "{wrong:?}");
 }
