@@ -202,8 +202,8 @@ fn applies(options: &Options) -> anyhow::Result<Vec<Figure>> {
 
     let dir = temporary()?;
     let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
-    let (_, batch) =
-        apply(&*engine.snapshot()?, &context(1), &[(1, founding(1, people.shard, people.unit).to_bytes())])?;
+    let founding = Proposal { at_ms: 1, commands: founding(1, people.shard, people.unit) };
+    let (_, batch) = apply(&*engine.snapshot()?, &context(1), &[(1, founding.to_bytes())])?;
     engine.apply(batch)?;
     let stored = on_engine(&*engine, entries(&people.created))?;
     drop(engine);

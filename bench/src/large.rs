@@ -168,9 +168,9 @@ pub async fn site(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let began = Instant::now();
     country.start_node(&child);
     wait_in_step(&country, below.len()).await?;
-    figures.push(Figure::new("579 shards of a child: start and first contact", began.elapsed().as_secs_f64(), "s", ""));
+    figures.push(Figure::new("526 shards of a child: start and first contact", began.elapsed().as_secs_f64(), "s", ""));
     figures.push(Figure::new(
-        "579 shards of a child: first contact, bytes both ways",
+        "526 shards of a child: first contact, bytes both ways",
         line.bytes() as f64 / 1e3,
         "kB",
         "",
@@ -183,7 +183,7 @@ pub async fn site(options: &Options) -> anyhow::Result<Vec<Figure>> {
     wait_in_step(&country, below.len()).await?;
     let again = line.bytes() - before;
     figures.push(Figure::new(
-        "579 shards of a child: contact when nothing moved, both ways",
+        "526 shards of a child: contact when nothing moved, both ways",
         again as f64 / 1e3,
         "kB",
         "",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use dinhba_client::generate::generate;
 use dinhba_core::claims::{Claims, Purpose, Role};
-use dinhba_core::command::{Adopt, Command, EditCommand, Form, PartDraft, ShardInfo};
+use dinhba_core::command::{Adopt, Command, EditCommand, Form, PartDraft, Proposal, ShardInfo};
 use dinhba_core::edit::{Change, EditKind, Origin};
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{EvidenceId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
@@ -199,7 +199,8 @@ impl Map {
 
     /// Folds commands in, as one entry.
     pub fn run(&mut self, context: &Context, commands: &[Command]) -> anyhow::Result<Vec<Vec<u8>>> {
-        let (answers, batch) = apply(self, context, &[(1, commands.to_vec().to_bytes())])?;
+        let (answers, batch) =
+            apply(self, context, &[(1, Proposal { at_ms: 1, commands: commands.to_vec() }.to_bytes())])?;
         self.write(batch);
         Ok(answers)
     }

@@ -5,12 +5,12 @@
 //! logged apart, so that they need not wait for edits to be proposed. A caller is told exactly one of three things: the
 //! answer, that nothing was accepted, or that the outcome is not known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::command::{AccessEntry, Answer, Command, Looked, Proposal};
+use dinhba_core::command::{AccessEntry, Answer, Command, Looked, Proposal, ShardInfo};
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};
@@ -214,6 +214,15 @@ pub struct Hosted {
     last_read: LastRead,
     metrics: Metrics,
     unreadable: Arc<OnceLock<String>>,
+    homes: Arc<Mutex<Homes>>,
+}
+
+/// Where the shards of a group have their homes, kept in memory: what is hosted stays where it is.
+#[derive(Default)]
+struct Homes {
+    /// How often the state had moved when it was looked at; none before the first time.
+    seen: Option<u64>,
+    all: Arc<BTreeMap<ShardId, ShardInfo>>,
 }
 
 /// When somebody read last.
@@ -290,6 +299,7 @@ impl Parts {
                 last_read,
                 metrics,
                 unreadable: Arc::default(),
+                homes: Arc::default(),
             }
         };
         (machine, host)
@@ -437,6 +447,30 @@ impl Hosted {
     pub fn shards(&self) -> Result<Vec<ShardState>, StoreError> {
         let shards = self.look(|view| registry::read_range(view, self.keys().shards()))?;
         Ok(shards.into_iter().map(|(_, shard)| shard).collect())
+    }
+
+    /// Where the hosted shards have their homes: what is asked with every search, and read anew only where something moved.
+    pub fn homes(&self) -> Result<Arc<BTreeMap<ShardId, ShardInfo>>, StoreError> {
+        let mut kept = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the state is read: what moves meanwhile is looked at the next time.
+        let (moved, count) = self.moves.since(kept.seen.unwrap_or(0));
+        match moved {
+            Moved::Shards(moved) if kept.seen.is_some() => {
+                for shard in moved {
+                    if !kept.all.contains_key(&shard)
+                        && let Some(state) = self.shard(shard)?
+                    {
+                        Arc::make_mut(&mut kept.all).insert(shard, state.info);
+                    }
+                }
+            }
+            _ => {
+                let all = self.shards()?.into_iter().map(|state| (state.info.shard, state.info));
+                kept.all = Arc::new(all.collect());
+            }
+        }
+        kept.seen = Some(count);
+        Ok(Arc::clone(&kept.all))
     }
 
     /// A hosted shard.

@@ -16,6 +16,7 @@
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 //! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::command::AccessSeen): where another site's access log stands |
+//! | `Reach` | unit | nothing: a hosted shard lies in that unit |
 //!
 //! `Home`, `Term` and `Expiry` are signposts: they say nothing that the shards do not say, and are made again from a shard's range
 //! where it is taken in (`registry::signposts`).
@@ -46,7 +47,7 @@
 //! | `Figure` | day, event | how many of these events came on that day |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x22
-//! for ledgers of numbers, 0x31 for sketches. In the group itself, 0x09 to 0x0f.
+//! for ledgers of numbers, 0x31 for sketches. In the group itself, 0x0a to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::branches`); (branch, number) is where an
 //! edit lies, here and nowhere else.
@@ -55,7 +56,7 @@ use crate::date::Date;
 use crate::edit::Dot;
 use crate::encoding::Wire;
 use crate::event::Event;
-use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub enum Space {
     Place = 0x07,
     /// Where the access logs of other sites stand.
     Heard = 0x08,
+    /// Units that hosted shards lie in.
+    Reach = 0x09,
     /// How far authors' chains are held.
     Author = 0x10,
     /// The edit log.
@@ -202,6 +205,12 @@ impl Keys {
     #[must_use]
     pub fn group(self) -> Vec<u8> {
         self.own(Space::Group, &[])
+    }
+
+    /// That a hosted shard lies in a unit.
+    #[must_use]
+    pub fn reach(self, unit: UnitId) -> Vec<u8> {
+        self.own(Space::Reach, &[&unit.0.to_be_bytes()])
     }
 
     /// A hosted shard.

@@ -1,11 +1,11 @@
 //! Between wire messages and domain types.
 
-use dinhba_core::command::Receipt;
+use dinhba_core::command::{Receipt, ShardInfo};
 use dinhba_core::date::{InstantMs, PartialDate};
 use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::ids::{AuthorId, Hash, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::record::{FieldKey, Record, Tagged, are_disputed};
-use dinhba_core::registry::{Poison, ShardState, StoredEdit};
+use dinhba_core::registry::{Poison, StoredEdit};
 use dinhba_core::schema::{self, Content, FieldId, RecordKind, display, parse};
 use dinhba_core::standing::{Standing, is_standing};
 use dinhba_core::text::is_nfc;
@@ -166,11 +166,11 @@ fn value_to_wire(units: &dyn Resolve, record: &Record, field: FieldId, tagged: &
 /// A record as an application reads it at a feature level. Of a `latest` field only the value that counts is shown first.
 pub(super) fn record_to_wire(
     shared: &Shared,
-    (shard, level): (&ShardState, u16),
+    (shard, level): (&ShardInfo, u16),
     id: RecordId,
     record: &Record,
 ) -> v1::Record {
-    let unit = shard.info.path.last().copied().unwrap_or_default();
+    let unit = shard.path.last().copied().unwrap_or_default();
     let (unit_code, unit_name) = shared.unit_words(unit);
     // How edits stand their history shows; here only what is to be decided of it.
     let is_shown = |(key, values): &(&FieldKey, &[Tagged])| !is_standing(key.0) || are_disputed(values);
@@ -180,7 +180,7 @@ pub(super) fn record_to_wire(
     v1::Record {
         id: id.to_string(),
         kind: record.kind.to_string(),
-        shard: shard.info.shard.to_string(),
+        shard: shard.shard.to_string(),
         unit: unit.to_string(),
         unit_code,
         unit_name,

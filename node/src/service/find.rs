@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{AccessEntry, Looked};
+use dinhba_core::command::{AccessEntry, Looked, ShardInfo};
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
 use dinhba_core::keys::{Keys, own_suffix};
 use dinhba_core::level::LEVEL_FIRST;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{ShardState, corrupt, indexed_record, read};
+use dinhba_core::registry::{corrupt, indexed_record, read};
 use dinhba_core::schema::RecordKind;
 use dinhba_core::search::{self, Search, SearchError, Term};
 use dinhba_core::store::{StateView, StoreError};
@@ -86,7 +86,7 @@ struct Question<'a> {
     level: u16,
     terms: Vec<Term>,
     /// Whether a shard is looked at.
-    within: &'a (dyn Fn(&ShardState) -> bool + Sync),
+    within: &'a (dyn Fn(&ShardInfo) -> bool + Sync),
     /// Whether a record that the terms point to is meant.
     matches: &'a (dyn Fn(RecordId, &Record) -> bool + Sync),
 }
@@ -104,7 +104,7 @@ struct Walk<'a> {
     keys: Keys,
     index_key: &'a [u8; 32],
     /// What the caller may see. What lies elsewhere takes nobody's place.
-    may: &'a BTreeMap<ShardId, ShardState>,
+    may: &'a BTreeSet<ShardId>,
 }
 
 impl Walk<'_> {
@@ -148,11 +148,11 @@ impl Walk<'_> {
     /// The shards whose index is looked at for a term, from one on: each of few, or those of many to which a signpost leads.
     fn shards(&self, term: &Term, from: ShardId) -> Box<dyn Iterator<Item = Result<ShardId, StoreError>> + '_> {
         if self.may.len() <= SHARDS_ASKED_MAX {
-            return Box::new(self.may.range(from..).map(|(shard, _)| Ok(*shard)));
+            return Box::new(self.may.range(from..).map(|shard| Ok(*shard)));
         }
         let (start, to) = self.keys.terms_from(term, from);
         let signed = self.view.scan(&start, &to).map(|item| signed_shard(&item?.0));
-        Box::new(signed.filter(|shard| shard.as_ref().map_or(true, |shard| self.may.contains_key(shard))))
+        Box::new(signed.filter(|shard| shard.as_ref().map_or(true, |shard| self.may.contains(shard))))
     }
 
     /// The record to which the question's term of that number points, if it is meant and no earlier term points to it.
@@ -209,7 +209,10 @@ impl RecordsService {
         };
         let index_key = self.index_key();
         let within = self.within(&unit);
-        if !self.shards_here()?.iter().any(&within) {
+        let is_within = |info: &ShardInfo| !info.is_ancestor() && within(info);
+        let homes: Result<Vec<_>, StoreError> = self.0.hosted().map(Hosted::homes).collect();
+        let homes = homes.map_err(|error| broken(&error))?;
+        if !homes.iter().flat_map(|homes| homes.values()).any(is_within) {
             return Err(not_found(
                 "unit: this site keeps no records of it; write its code, its code and a day (02683@2025-06-30) or its id",
             ));
@@ -280,7 +283,7 @@ impl RecordsService {
             }
             if !are_here {
                 for asked in
-                    self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))?
+                    self.asked(caller, Action::Find, |shard| !shard.is_ancestor() && (question.within)(shard))?
                 {
                     let group = asked.hosted.id();
                     if !question.logged.contains(&group) && self.ask(caller, &question, &asked).await?.is_none() {
@@ -306,8 +309,8 @@ impl RecordsService {
         let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
         let mut left = Left { bytes: SHOWN_BYTES_MAX.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
-        for asked in self.asked(caller, Action::Find, |shard| !shard.info.is_ancestor() && (question.within)(shard))? {
-            let Asked { hosted, may, .. } = &asked;
+        for asked in self.asked(caller, Action::Find, |shard| !shard.is_ancestor() && (question.within)(shard))? {
+            let Asked { hosted, may, homes, .. } = &asked;
             if from.is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
             }
@@ -325,7 +328,7 @@ impl RecordsService {
             let page = hosted
                 .look(|view| Walk { view, keys, index_key: &index_key, may }.page(question, from, room, &mut left));
             let (found, end) = page.map_err(|error| broken(&error))?;
-            records.extend(self.show(caller, hosted, may, found).await?);
+            records.extend(self.show(caller, hosted, homes, found).await?);
             if end.is_some() {
                 next = end;
                 break;
@@ -355,8 +358,8 @@ impl RecordsService {
             let (hosted, shard) = (place.hosted, place.shard.info.shard);
             let record = hosted.look(|view| read(view, &hosted.keys().record(shard, id)));
             let Some(record) = record.map_err(|error| broken(&error))? else { continue };
-            let may = BTreeMap::from([(shard, place.shard)]);
-            shown.extend(self.show(caller, hosted, &may, vec![Found { shard, id, record }]).await?);
+            let homes = BTreeMap::from([(shard, place.shard.info)]);
+            shown.extend(self.show(caller, hosted, &homes, vec![Found { shard, id, record }]).await?);
         }
         Ok(shown)
     }
@@ -366,14 +369,14 @@ impl RecordsService {
         &self,
         caller: &Caller,
         hosted: &Hosted,
-        may: &BTreeMap<ShardId, ShardState>,
+        homes: &BTreeMap<ShardId, ShardInfo>,
         found: Vec<Found>,
     ) -> Result<Vec<v1::Record>, Status> {
         let shown: Vec<(ShardId, RecordId)> = found.iter().map(|found| (found.shard, found.id)).collect();
         let allowed = self.log_shown(caller, hosted, &shown).await?;
         let allowed = found.into_iter().zip(allowed).filter(|(_, allowed)| *allowed);
         let level = hosted.level().map_err(|error| broken(&error))?;
-        let shown = |Found { shard, id, record }: Found| record_to_wire(&self.0, (&may[&shard], level), id, &record);
+        let shown = |Found { shard, id, record }: Found| record_to_wire(&self.0, (&homes[&shard], level), id, &record);
         Ok(allowed.map(|(found, _)| shown(found)).collect())
     }
 
@@ -443,14 +446,8 @@ impl RecordsService {
         self.0.secrets.index.secret
     }
 
-    fn shards_here(&self) -> Result<Vec<ShardState>, Status> {
-        let shards: Result<Vec<_>, _> = self.0.hosted().map(Hosted::shards).collect();
-        let shards = shards.map_err(|error| broken(&error))?.concat();
-        Ok(shards.into_iter().filter(|shard| !shard.info.is_ancestor()).collect())
-    }
-
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
-    pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardState) -> bool + Sync {
+    pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardInfo) -> bool + Sync {
         let directory = self.0.units();
         let by_code_and_day = || {
             let (code, day) = unit.split_once('@')?;
@@ -458,7 +455,7 @@ impl RecordsService {
         };
         let known: Option<UnitId> = unit.parse().ok().or_else(by_code_and_day);
         move |shard| {
-            let mut path = shard.info.path.iter();
+            let mut path = shard.path.iter();
             match known {
                 _ if unit.is_empty() => true,
                 Some(known) => path.any(|id| *id == known),
@@ -487,16 +484,6 @@ mod tests {
 
     const KEY: [u8; 32] = [3; 32];
     const TERMS: [Term; 2] = [[7; 16], [8; 16]];
-
-    fn shard(number: u64) -> ShardState {
-        let info = dinhba_core::command::ShardInfo { shard: ShardId(number), path: Vec::new() };
-        let own = dinhba_core::edit::Author {
-            site: dinhba_core::ids::SiteId(1),
-            shard: ShardId(number),
-            incarnation: dinhba_core::ids::Incarnation([1; 16]),
-        };
-        ShardState::new(info, own, [0; 16])
-    }
 
     /// With one field.
     fn person() -> Record {
@@ -543,7 +530,7 @@ mod tests {
         from: Option<&Mark>,
         left: &mut Left,
     ) -> (Vec<u8>, Option<Mark>) {
-        let may = shards.iter().map(|number| (ShardId(*number), shard(*number))).collect();
+        let may = shards.iter().map(|number| ShardId(*number)).collect();
         let walk = Walk { view: state, keys: Keys(GroupId(1)), index_key: &KEY, may: &may };
         let (found, mark) = walk.page(question, from, FOUND_MAX, left).unwrap();
         (found.iter().map(|found| found.id.0[0]).collect(), mark)
@@ -631,7 +618,7 @@ mod tests {
             }
             engine.apply(batch).unwrap();
         }
-        let may: BTreeMap<ShardId, ShardState> = (1..=shards).map(|number| (ShardId(number), shard(number))).collect();
+        let may: BTreeSet<ShardId> = (1..=shards).map(ShardId).collect();
         let asked = |term: Term, from: Option<&Mark>| {
             let view = Counted(engine.snapshot().unwrap(), AtomicUsize::new(0));
             let (began, question) = (runtime::now(), Question { terms: vec![term], ..question() });

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{AccessEntry, LoggedAccess, Looked};
+use dinhba_core::command::{AccessEntry, LoggedAccess, Looked, ShardInfo};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};
@@ -79,7 +79,9 @@ pub(super) struct Asked<'a> {
     /// The only one of them that the question is about, if it is one.
     pub(super) only: Option<ShardId>,
     /// Those of them that the question is about and the caller may see.
-    pub(super) may: BTreeMap<ShardId, ShardState>,
+    pub(super) may: BTreeSet<ShardId>,
+    /// Where the shards of the group have their homes.
+    pub(super) homes: Arc<BTreeMap<ShardId, ShardInfo>>,
 }
 
 /// What the groups that were asked said of whether the caller may look.
@@ -123,16 +125,18 @@ impl RecordsService {
         &self,
         caller: &Caller,
         action: Action,
-        wanted: impl Fn(&ShardState) -> bool,
+        wanted: impl Fn(&ShardInfo) -> bool,
     ) -> Result<Vec<Asked<'_>>, Status> {
         let mut all = Vec::new();
         for hosted in self.0.hosted() {
-            let mut shards = hosted.shards().map_err(|error| broken(&error))?;
-            shards.retain(&wanted);
-            let Some(first) = shards.first() else { continue };
-            let only = (shards.len() == 1).then_some(first.info.shard);
-            let may = shards.into_iter().filter(|shard| caller.may(self.0.level_max, action, &shard.info.path).is_ok());
-            all.push(Asked { hosted, only, may: may.map(|shard| (shard.info.shard, shard)).collect() });
+            let homes = hosted.homes().map_err(|error| broken(&error))?;
+            let mut shards = homes.values().filter(|info| wanted(info)).peekable();
+            let Some(first) = shards.next() else { continue };
+            let only = shards.peek().is_none().then_some(first.shard);
+            let may = std::iter::once(first).chain(shards);
+            let may = may.filter(|info| caller.may(self.0.level_max, action, &info.path).is_ok());
+            let may = may.map(|info| info.shard).collect();
+            all.push(Asked { hosted, only, may, homes });
         }
         Ok(worth_asking(all, |asked| !asked.may.is_empty()))
     }
@@ -269,7 +273,7 @@ impl RecordsService {
             .map_err(|error| broken(&error))?;
         let found = found.ok_or_else(|| no_record(record))?;
         let level = place.hosted.level().map_err(|error| broken(&error))?;
-        Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
+        Ok(record_to_wire(&self.0, (&place.shard.info, level), record, &found))
     }
 
     /// A record as it was.
@@ -284,7 +288,7 @@ impl RecordsService {
             }
         };
         let level = hosted.level().map_err(|error| broken(&error))?;
-        Ok(record_to_wire(&self.0, (&place.shard, level), record, &found))
+        Ok(record_to_wire(&self.0, (&place.shard.info, level), record, &found))
     }
 }
 

@@ -78,7 +78,7 @@ pub fn refound(
     for shard in &group.shards {
         let Some(life) = lives.get(&shard.info.shard) else { continue };
         let own = Author { site, shard: shard.info.shard, incarnation: life.incarnation };
-        tx.put_shard(&ShardState::new(shard.info.clone(), own, life.epoch));
+        tx.host(&ShardState::new(shard.info.clone(), own, life.epoch));
     }
     for entry in places {
         tx.put(tx.keys().place(&entry.key()), entry);

@@ -89,22 +89,28 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     let (mut verdicts, level) = (Vec::with_capacity(entries.len()), group.level);
     for entry in entries {
         let action = action_of(entry.looked);
-        let mut wanted = wanted(tx, &entry)?;
-        let is_of_sites =
-            action == Action::ReadSites || wanted.iter().any(|shard| entry.shard.is_some() && shard.info.is_ancestor());
-        let action = if is_of_sites && action != Action::Administer { Action::ReadSites } else { action };
-        if action == Action::ReadSites && !wanted.is_empty() {
-            // What a unit says to all below it, whoever looks after one of those may read.
-            wanted = hosted(tx)?;
-        }
+        let one = match entry.shard {
+            Some(shard) => tx.shard(shard)?,
+            None => None,
+        };
+        // What a unit says to all below it, whoever looks after one of those may read.
+        let is_of_sites = action != Action::Administer && one.as_ref().is_some_and(|shard| shard.info.is_ancestor());
+        let action = if is_of_sites { Action::ReadSites } else { action };
         let reaches = |shard: &ShardState| decide(level, &entry.claims, action, &shard.info.path).is_ok();
-        // Access log and backup are one for the whole group: who may see it all may have them. Other answers show what may
-        // be seen.
-        let allowed = match entry.looked {
-            Looked::AccessLog | Looked::Backup => !wanted.is_empty() && wanted.iter().all(reaches),
-            // A group may have members before it has shards.
-            _ if action == Action::Administer => may_at_all(level, &entry.claims, action) && wanted.iter().all(reaches),
-            _ => wanted.iter().any(reaches),
+        let allowed = match (entry.looked, action, entry.shard) {
+            // Access log and backup are one for the whole group: who may see it all may have them. A group may have members before it
+            // has shards.
+            (Looked::AccessLog | Looked::Backup, ..) | (_, Action::Administer, _) => {
+                let wanted = wanted(tx, one, entry.shard.is_some())?;
+                let may = !wanted.is_empty() || (action == Action::Administer && entry.looked != Looked::Backup);
+                may && may_at_all(level, &entry.claims, action) && wanted.iter().all(reaches)
+            }
+            (_, Action::ReadSites, Some(_)) if one.is_none() => false,
+            // Other answers show what may be seen.
+            (_, Action::ReadSites, _) | (_, _, None) => {
+                may_at_all(level, &entry.claims, action) && tx.bytes(&tx.keys().reach(entry.claims.unit))?.is_some()
+            }
+            (_, _, Some(_)) => one.as_ref().is_some_and(reaches),
         };
         group.access_count += 1;
         group.access_hash = next_access_hash(&group.access_hash, &entry, allowed);
@@ -116,25 +122,20 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     Ok(Answer::Access(verdicts))
 }
 
-/// The shards that an entry is about, among those hosted here. Most name one: a walk over all would cost every replica
-/// several times what the rest of a read costs.
-fn wanted(tx: &Tx<'_>, entry: &AccessEntry) -> Result<Vec<ShardState>, StoreError> {
-    match entry.shard {
-        Some(shard) => Ok(tx.shard(shard)?.into_iter().collect()),
-        None => {
-            // Every site below a unit has its ancestor shard: who may see all that is of a place here may see all.
-            let all = hosted(tx)?;
-            let paths: BTreeSet<Vec<UnitId>> = all.iter().map(|shard| shard.info.path.clone()).collect();
-            let is_above_another = |path: &[UnitId]| {
-                let below = paths.range::<[UnitId], _>((Bound::Excluded(path), Bound::Unbounded)).next();
-                below.is_some_and(|below| below.starts_with(path))
-            };
-            Ok(all
-                .into_iter()
-                .filter(|shard| !(shard.info.is_ancestor() && is_above_another(&shard.info.path)))
-                .collect())
-        }
+/// The shards that an entry is about which asks for all of them: the one that it names, or those hosted here. A walk over all costs
+/// every replica several times what the rest costs; so only what operators and auditors do needs one.
+fn wanted(tx: &Tx<'_>, one: Option<ShardState>, is_one: bool) -> Result<Vec<ShardState>, StoreError> {
+    if is_one {
+        return Ok(one.into_iter().collect());
     }
+    // Every site below a unit has its ancestor shard: who may see all that is of a place here may see all.
+    let all = hosted(tx)?;
+    let paths: BTreeSet<Vec<UnitId>> = all.iter().map(|shard| shard.info.path.clone()).collect();
+    let is_above_another = |path: &[UnitId]| {
+        let below = paths.range::<[UnitId], _>((Bound::Excluded(path), Bound::Unbounded)).next();
+        below.is_some_and(|below| below.starts_with(path))
+    };
+    Ok(all.into_iter().filter(|shard| !(shard.info.is_ancestor() && is_above_another(&shard.info.path))).collect())
 }
 
 fn hosted(tx: &Tx<'_>) -> Result<Vec<ShardState>, StoreError> {

@@ -158,7 +158,7 @@ impl Tx<'_> {
             Some(_) => Ok(Answer::refused(RefusalCode::Exists, "the shard is hosted here with another place")),
             None => {
                 let own = Author { site: group.site, shard: info.shard, incarnation };
-                self.put_shard(&ShardState::new(info, own, epoch));
+                self.host(&ShardState::new(info, own, epoch));
                 Ok(Answer::Done(Nothing))
             }
         }

@@ -177,6 +177,14 @@ impl<'a> Tx<'a> {
         self.get(&self.keys().shard(shard))
     }
 
+    /// Begins to host a shard.
+    pub fn host(&mut self, shard: &ShardState) {
+        for unit in &shard.info.path {
+            self.put_bytes(self.keys().reach(*unit), Vec::new());
+        }
+        self.put_shard(shard);
+    }
+
     /// Sets a shard.
     pub fn put_shard(&mut self, shard: &ShardState) {
         self.put(self.keys().shard(shard.info.shard), shard);

@@ -1,10 +1,10 @@
 //! How many of each event there were. Nothing is counted here: `apply` keeps the figures.
 
 use dinhba_core::access::Action;
-use dinhba_core::command::Looked;
+use dinhba_core::command::{Looked, ShardInfo};
 use dinhba_core::date::Date;
 use dinhba_core::event::Event;
-use dinhba_core::registry::{self, ShardState};
+use dinhba_core::registry;
 use dinhba_proto::v1;
 use tonic::Status;
 
@@ -27,15 +27,15 @@ impl RecordsService {
         }
         all_groups_here(&self.0).await?;
         let is_within = self.within(&request.unit);
-        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && is_within(shard);
+        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
         let (mut units, mut verdicts, mut left) = (Vec::new(), Verdicts::default(), FIGURES_MAX);
-        for Asked { hosted, only, may } in self.asked(caller, Action::Figures, wanted)? {
+        for Asked { hosted, only, may, homes } in self.asked(caller, Action::Figures, wanted)? {
             // Also who asks for one commune in vain is in its log.
             if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
                 continue;
             }
-            for shard in may.values() {
-                let id = shard.info.shard;
+            for id in may {
+                let home = homes[&id].home();
                 let found = hosted.look(|view| registry::figures(view, hosted.keys(), id, days, left));
                 let (found, more) = found.map_err(|error| broken(&error))?;
                 if more {
@@ -49,10 +49,10 @@ impl RecordsService {
                     event: event.name().to_owned(),
                     count,
                 };
-                let (unit_code, unit_name) = self.0.unit_words(shard.info.home());
+                let (unit_code, unit_name) = self.0.unit_words(home);
                 units.push(v1::UnitFigures {
                     shard: id.to_string(),
-                    unit: shard.info.home().to_string(),
+                    unit: home.to_string(),
                     unit_code,
                     unit_name,
                     figures: found.into_iter().map(figure).collect(),

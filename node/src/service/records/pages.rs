@@ -149,7 +149,7 @@ impl RecordsService {
                 Ok((page, false))
             })
             .map_err(|error| broken(&error))?;
-        let at = (shard, hosted.level().map_err(|error| broken(&error))?);
+        let at = (&shard.info, hosted.level().map_err(|error| broken(&error))?);
         let next = page.last().map(|(key, _)| [key.as_slice(), &[0]].concat()).filter(|_| is_full);
         let records: Result<Vec<v1::Record>, StoreError> =
             page.iter().map(|(key, record)| Ok(record_to_wire(&self.0, at, record_of(key)?, record))).collect();

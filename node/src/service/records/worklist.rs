@@ -3,10 +3,10 @@
 //!
 //! A list goes by group, shard and record, since what is stored goes so; the entries of a page are shown oldest first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dinhba_core::access::Action;
-use dinhba_core::command::Looked;
+use dinhba_core::command::{Looked, ShardInfo};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, RecordId, ShardId};
 use dinhba_core::keys::{Keys, Range, suffix};
@@ -105,7 +105,7 @@ pub(super) struct Walk<'a> {
     pub view: &'a dyn StateView,
     pub keys: Keys,
     /// What the caller may see.
-    pub may: &'a BTreeMap<ShardId, ShardState>,
+    pub may: &'a BTreeSet<ShardId>,
 }
 
 impl Walk<'_> {
@@ -124,7 +124,7 @@ impl Walk<'_> {
             let (key, value) = item?;
             let state = ShardState::from_bytes(&value).map_err(|error| corrupt(&key, error))?;
             let shard = state.info.shard;
-            if self.list.count(&state) == 0 || !self.may.contains_key(&shard) {
+            if self.list.count(&state) == 0 || !self.may.contains(&shard) {
                 continue;
             }
             let (mut start, to) = self.list.range(self.keys, shard);
@@ -168,7 +168,7 @@ impl RecordsService {
         let (index_key, question) = (self.index_key(), marks::asked(list.looked().name(), shard));
         let from: Option<Mark> = marks::open(after, &question, &index_key)?;
         let (mut found, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
-        let wanted = |shard: &ShardState| !shard.info.is_ancestor() && only.is_none_or(|only| only == shard.info.shard);
+        let wanted = |info: &ShardInfo| !info.is_ancestor() && only.is_none_or(|only| only == info.shard);
         for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
             if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
