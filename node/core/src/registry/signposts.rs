@@ -68,6 +68,9 @@ pub fn signposts_of(view: &dyn StateView, context: &Context, shard: ShardId) -> 
         let (key, _) = item?;
         put_term(&mut tx, shard, first_16(&key)?);
     }
+    if let Some(state) = tx.shard(shard)? {
+        tx.host(&state);
+    }
     for (key, day) in read_range::<u32>(view, keys.sessions(shard))? {
         tx.put_bytes(keys.expiry(day, shard, SessionId(*first_16(&key)?)), Vec::new());
     }
