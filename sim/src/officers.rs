@@ -108,7 +108,7 @@ fn staff(country: Country, oracle: Oracle, place: usize, plan: Plan, person: End
     } else {
         Limits { attempt: Duration::from_secs(3), deadline: Duration::from_secs(10), ..Limits::default() }
     };
-    let is_operator = plan.does == Work::Sites;
+    let is_operator = matches!(plan.does, Work::Sites | Work::Units);
     let role = if is_operator { Role::Operator } else { Role::Registrar };
     let client = country.client(person, role, limits, place);
     let second = country.client(person, role, limits, place + 1);
@@ -219,6 +219,7 @@ impl Officer {
         match work {
             Work::Births => self.register(shard).await,
             Work::Sites => self.work_on_sites().await,
+            Work::Units => self.make_unit().await,
             _ if !enough => self.register(shard).await,
             Work::Cards => {
                 let record = known[self.pick(known.len())];

@@ -70,11 +70,7 @@ impl Officer {
             let ledger = self.oracle.ledger();
             self.shards.iter().filter_map(|shard| ledger.records.get(shard)).flatten().copied().collect()
         };
-        let tier = self.country.sites()[self.site].tier;
-        if tier == Tier::Central && self.pick(4) == 0 {
-            return self.make_unit().await;
-        }
-        let may_speak = tier != Tier::Commune;
+        let may_speak = self.country.sites()[self.site].tier != Tier::Commune;
         if may_speak && (known.is_empty() || self.pick(2) == 0) {
             let below = self.sites_below();
             self.say_where(below[self.pick(below.len())]).await;
@@ -84,7 +80,7 @@ impl Officer {
     }
 
     /// Says that there is another commune, below the unit of some site.
-    async fn make_unit(&self) {
+    pub(super) async fn make_unit(&self) {
         let above: Vec<_> = self.country.sites().iter().filter(|site| site.tier != Tier::Commune).collect();
         // No commune of the lists has such a code.
         let code = (40_000 + self.value().0 % 60_000).to_string();

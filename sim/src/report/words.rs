@@ -110,6 +110,7 @@ pub(super) fn work(work: Work) -> &'static str {
         Work::Families => "registers households, and changes several records at once",
         Work::Events => "files events: births, deaths, marriages, corrections",
         Work::Sites => "says where sites are reached, for all below",
+        Work::Units => "makes communes, for the whole country",
         Work::Worst => "does all that a caller may and nobody should",
     }
 }
