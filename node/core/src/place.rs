@@ -16,7 +16,7 @@ use crate::encoding::{Malformed, Wire};
 use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::{is_armed, sometimes};
 use crate::record::Record;
-use crate::schema::{FieldId, RecordKind, Value, field, key_of};
+use crate::schema::{FieldId, RecordKind, field, key_of};
 use crate::units::{Directory, Unit};
 use crate::{wire_enum, wire_struct};
 
@@ -169,26 +169,10 @@ impl From<SiteEntry> for ListedSite {
     }
 }
 
-/// What a record of operators says at present.
-pub(crate) struct Reading<'r>(pub &'r Record);
-
-impl Reading<'_> {
-    /// A field's value, if it has one.
-    pub fn value(&self, field: FieldId, element: &[u8]) -> Option<Value> {
-        let shown = self.0.shown(&(field, element.to_vec()))?;
-        Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
-    }
-
-    /// The same, of text.
-    pub fn text(&self, field: FieldId) -> Option<String> {
-        self.value(field, b"")?.spoken()
-    }
-
-    /// All elements of text.
-    fn texts(&self, of: FieldId) -> Vec<String> {
-        let elements = self.0.fields().filter(|((field, _), _)| *field == of);
-        elements.filter_map(|((_, element), _)| self.value(of, element)?.spoken()).collect()
-    }
+/// The texts of all elements of a field.
+fn texts(record: &Record, of: FieldId) -> Vec<String> {
+    let elements = record.fields().filter(|((field, _), _)| *field == of);
+    elements.filter_map(|((_, element), _)| record.value(of, element)?.spoken()).collect()
 }
 
 impl ListedSite {
@@ -197,15 +181,14 @@ impl ListedSite {
         if record.kind != RecordKind::Site {
             return None;
         }
-        let read = Reading(record);
         Some(ListedSite {
-            site: read.text(field::SITE)?.parse().ok()?,
-            unit: read.value(field::SITE_UNIT, b"")?.content().unit()?,
-            parent: read.text(field::SITE_PARENT).and_then(|parent| parent.parse().ok()),
-            keys: read.texts(field::SITE_KEY).iter().filter_map(|digits| key_of(digits)).collect(),
-            addresses: read.texts(field::SITE_ADDRESS),
-            shard: read.text(field::SITE_SHARD).and_then(|shard| shard.parse().ok()),
-            is_active: read.value(field::SITE_STATE, b"").and_then(|state| state.code()) != Some("retired"),
+            site: record.text(field::SITE)?.parse().ok()?,
+            unit: record.value(field::SITE_UNIT, b"")?.content().unit()?,
+            parent: record.text(field::SITE_PARENT).and_then(|parent| parent.parse().ok()),
+            keys: texts(record, field::SITE_KEY).iter().filter_map(|digits| key_of(digits)).collect(),
+            addresses: texts(record, field::SITE_ADDRESS),
+            shard: record.text(field::SITE_SHARD).and_then(|shard| shard.parse().ok()),
+            is_active: record.value(field::SITE_STATE, b"").and_then(|state| state.code()) != Some("retired"),
             said: Some((shard, id)),
         })
     }

@@ -31,7 +31,7 @@ use crate::edit::{Change, DOT_BYTES, Dot, Edit, GROUNDS};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash};
 use crate::inject::is_armed;
-use crate::schema::{FieldId, RecordKind};
+use crate::schema::{FieldId, RecordKind, Value};
 use crate::share::Shares;
 use crate::standing::{standing_field, standing_key};
 
@@ -157,6 +157,19 @@ impl Record {
     #[must_use]
     pub fn shown(&self, key: &FieldKey) -> Option<&Tagged> {
         self.values(key).iter().max_by_key(|tagged| (tagged.received_ms, &tagged.dot))
+    }
+
+    /// The same, decoded: nothing if it was cleared, or is of a newer level than this program knows.
+    #[must_use]
+    pub fn value(&self, field: FieldId, element: &[u8]) -> Option<Value> {
+        let shown = self.shown(&(field, element.to_vec()))?;
+        Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
+    }
+
+    /// The text of a field, if it has one.
+    #[must_use]
+    pub fn text(&self, field: FieldId) -> Option<String> {
+        self.value(field, b"")?.spoken()
     }
 
     /// Whether any edit has been folded in.

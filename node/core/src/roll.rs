@@ -9,7 +9,7 @@
 use crate::date::{Date, PartialDate};
 use crate::ids::UnitId;
 use crate::record::Record;
-use crate::schema::{Content, FieldId, RecordKind, Value, field};
+use crate::schema::{Content, RecordKind, field};
 
 /// Which residents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,10 @@ impl Roll {
         if record.kind != RecordKind::Person {
             return None;
         }
-        let value = |field: FieldId| {
-            let shown = record.shown(&(field, Vec::new()))?;
-            Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
-        };
-        let date = |field: FieldId| value(field)?.date();
+        let date = |field| record.value(field, b"")?.date();
         // Who died on the day was alive on it.
         let death = date(field::DEATH_DATE).map_or(Answer::No, |death| before(death, self.on));
-        let residence = value(field::PERMANENT_RESIDENCE)?;
+        let residence = record.value(field::PERMANENT_RESIDENCE, b"")?;
         if residence.part("unit").and_then(Content::unit) != Some(unit) {
             return None;
         }
@@ -63,10 +59,7 @@ impl Roll {
             }
         });
         let all = [moved_in, of_age, death.not(), moved_out.not()];
-        match () {
-            () if all.contains(&Answer::No) => None,
-            () => Some(Listed { is_doubtful: all.contains(&Answer::Maybe) }),
-        }
+        (!all.contains(&Answer::No)).then(|| Listed { is_doubtful: all.contains(&Answer::Maybe) })
     }
 }
 
@@ -120,7 +113,7 @@ mod tests {
     use crate::edit::{Change, Dot};
     use crate::ids::AuthorId;
     use crate::record::Write;
-    use crate::schema::parse;
+    use crate::schema::{FieldId, parse};
     use crate::units::NoUnits;
 
     const HOME: UnitId = UnitId(7);

@@ -10,7 +10,6 @@ use super::{Directory, Tier, Unit, UnitsError, refuse};
 use crate::date::Date;
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{RecordId, UnitId};
-use crate::place::Reading;
 use crate::record::Record;
 use crate::schema::{RecordKind, field};
 
@@ -30,16 +29,15 @@ impl Unit {
         if record.kind != RecordKind::Unit {
             return None;
         }
-        let read = Reading(record);
-        let code = read.text(field::UNIT_CODE)?;
+        let code = record.text(field::UNIT_CODE)?;
         Some(Unit {
-            id: read.text(field::UNIT)?.parse().ok()?,
+            id: record.text(field::UNIT)?.parse().ok()?,
             tier: Tier::of_code(&code)?,
             code,
-            name: read.text(field::UNIT_NAME)?,
-            parent: Some(read.value(field::UNIT_PARENT, b"")?.content().unit()?),
-            valid_from: read.value(field::UNIT_FROM, b"")?.date()?.earliest(),
-            valid_to: read.value(field::UNIT_TO, b"").and_then(|last| Some(last.date()?.latest())),
+            name: record.text(field::UNIT_NAME)?,
+            parent: Some(record.value(field::UNIT_PARENT, b"")?.content().unit()?),
+            valid_from: record.value(field::UNIT_FROM, b"")?.date()?.earliest(),
+            valid_to: record.value(field::UNIT_TO, b"").and_then(|last| Some(last.date()?.latest())),
         })
     }
 }

@@ -9,7 +9,7 @@ use dinhba_core::ids::RecordId;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{AsOf, Past, ShardState, as_of, corrupt, record_of};
 use dinhba_core::roll::Roll;
-use dinhba_core::schema::{Content, FieldId, Value, field};
+use dinhba_core::schema::{Content, field};
 use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use tonic::Status;
@@ -82,10 +82,7 @@ impl RecordsService {
 
 /// What a roll shows of a person.
 fn entry(id: RecordId, record: &Record, doubtful: bool) -> v1::RollEntry {
-    let value = |field: FieldId| {
-        let shown = record.shown(&(field, Vec::new()))?;
-        Value::decode(field, &shown.value).ok().filter(|value| !value.is_cleared())
-    };
+    let value = |field| record.value(field, b"");
     let line = value(field::PERMANENT_RESIDENCE).and_then(|residence| match residence.part("line") {
         Some(Content::Text(line)) => Some(line.clone()),
         _ => None,
