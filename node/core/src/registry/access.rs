@@ -89,19 +89,20 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     let (mut verdicts, level) = (Vec::with_capacity(entries.len()), group.level);
     for entry in entries {
         let action = action_of(entry.looked);
-        let one = match entry.shard {
-            Some(shard) => tx.shard(shard)?,
-            None => None,
-        };
+        let named = entry.shard.map(|shard| tx.shard(shard)).transpose()?;
+        let one = named.as_ref().and_then(Option::as_ref);
         // What a unit says to all below it, whoever looks after one of those may read.
-        let is_of_sites = action != Action::Administer && one.as_ref().is_some_and(|shard| shard.info.is_ancestor());
+        let is_of_sites = action != Action::Administer && one.is_some_and(|shard| shard.info.is_ancestor());
         let action = if is_of_sites { Action::ReadSites } else { action };
         let reaches = |shard: &ShardState| decide(level, &entry.claims, action, &shard.info.path).is_ok();
         let allowed = match (entry.looked, action, entry.shard) {
             // Access log and backup are one for the whole group: who may see it all may have them. A group may have members before it
             // has shards.
             (Looked::AccessLog | Looked::Backup, ..) | (_, Action::Administer, _) => {
-                let wanted = wanted(tx, one, entry.shard.is_some())?;
+                let wanted = match &named {
+                    Some(one) => one.clone().into_iter().collect(),
+                    None => all_here(tx)?,
+                };
                 let may = !wanted.is_empty() || (action == Action::Administer && entry.looked != Looked::Backup);
                 may && may_at_all(level, &entry.claims, action) && wanted.iter().all(reaches)
             }
@@ -110,7 +111,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
             (_, Action::ReadSites, _) | (_, _, None) => {
                 may_at_all(level, &entry.claims, action) && tx.bytes(&tx.keys().reach(entry.claims.unit))?.is_some()
             }
-            (_, _, Some(_)) => one.as_ref().is_some_and(reaches),
+            (_, _, Some(_)) => one.is_some_and(reaches),
         };
         group.access_count += 1;
         group.access_hash = next_access_hash(&group.access_hash, &entry, allowed);
@@ -122,12 +123,9 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     Ok(Answer::Access(verdicts))
 }
 
-/// The shards that an entry is about which asks for all of them: the one that it names, or those hosted here. A walk over all costs
-/// every replica several times what the rest costs; so only what operators and auditors do needs one.
-fn wanted(tx: &Tx<'_>, one: Option<ShardState>, is_one: bool) -> Result<Vec<ShardState>, StoreError> {
-    if is_one {
-        return Ok(one.into_iter().collect());
-    }
+/// The shards that an entry is about which names none and asks for all. A walk over all costs every replica several times what the
+/// rest costs; so only what operators and auditors do needs one.
+fn all_here(tx: &Tx<'_>) -> Result<Vec<ShardState>, StoreError> {
     // Every site below a unit has its ancestor shard: who may see all that is of a place here may see all.
     let all = hosted(tx)?;
     let paths: BTreeSet<Vec<UnitId>> = all.iter().map(|shard| shard.info.path.clone()).collect();
