@@ -4,6 +4,7 @@
 pub(crate) mod answer;
 mod backup;
 mod convert;
+mod directory;
 mod find;
 mod levels;
 mod link;

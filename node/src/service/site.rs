@@ -1,7 +1,6 @@
 //! What operators ask of a site, and its status.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, Raise, Statement};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId, UnitId};
+use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::place::{NodeEntry, Place, PlaceEntry};
 use dinhba_core::registry::{ShardState, authors, corrupt, heard, tips};
@@ -21,9 +20,9 @@ use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
     AccessDifference, AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus,
-    ListedSite, MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest,
-    ReleaseAuthorReply, ReleaseAuthorRequest, SaidUnit, ShardStatus, SitesReply, SitesRequest, SnapshotReply,
-    SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest, UnitsReply, UnitsRequest,
+    MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply,
+    ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest, StatusReply,
+    StatusRequest, TransferLeaderRequest, UnitsReply, UnitsRequest,
 };
 use futures::stream::BoxStream;
 use prost::Message;
@@ -52,9 +51,6 @@ const SHARDS_PAGE: usize = 500;
 
 /// ...and their bytes, but for the last of them: a quarter of what a message takes, since one that many sites wrote tells of many heads.
 const SHARDS_BYTES_MAX: usize = 1 << 20;
-
-/// Units in one page: a name has at most 400 bytes.
-const UNITS_MAX: usize = 500;
 
 /// Where a page of a status ended: the last shard on it, or before all of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -587,72 +583,13 @@ impl Site for SiteService {
     async fn units(&self, request: Request<UnitsRequest>) -> Result<Response<UnitsReply>, Status> {
         started(&self.0)?;
         person(&request)?;
-        let after = match request.get_ref().after.as_str() {
-            "" => None,
-            after => Some(after.parse::<UnitId>().map_err(|error| wrong("after", error.to_string()))?),
-        };
-        let (place, units) = (self.0.place(), self.0.units());
-        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let mut behind = place.units.range(behind);
-        let page: Vec<SaidUnit> = behind
-            .by_ref()
-            .take(UNITS_MAX)
-            .map(|(id, unit)| SaidUnit {
-                unit: id.to_string(),
-                code: unit.code.clone(),
-                name: unit.name.clone(),
-                parent: unit.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-                from: unit.valid_from.to_string(),
-                to: unit.valid_to.map(|last| last.to_string()).unwrap_or_default(),
-                misfit: units.misfits.get(id).map(ToString::to_string).unwrap_or_default(),
-                record: place.unit_records.get(id).map(ToString::to_string).unwrap_or_default(),
-            })
-            .collect();
-        let next = page.last().filter(|_| behind.next().is_some()).map(|last| last.unit.clone());
-        Ok(Response::new(UnitsReply { units: page, next: next.unwrap_or_default() }))
+        self.said_units(request.get_ref()).map(Response::new)
     }
 
     async fn sites(&self, request: Request<SitesRequest>) -> Result<Response<SitesReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
-        let shared = &self.0;
-        let first = shared.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
-        shared.metrics.read(Looked::Sites.name());
-        let entry = caller.entry(Looked::Sites, None, [0; 16]);
-        if first.log_accesses(vec![entry]).await.map_err(failed)? != [true] {
-            return Err(denied(
-                "the directory is for operators and auditors of this site's units; the attempt is logged",
-            ));
-        }
-        // The entry's place in the log is the moment that is shown.
-        shared.refresh_place().map_err(|error| broken(&error))?;
-        let (place, unit) = (shared.place(), shared.config.site.unit);
-        let is_above = shared.units().get(unit).is_some_and(|unit| unit.tier != Tier::Commune);
-        let sites = place.sites.values().map(|listed| {
-            let (unit_code, unit_name) = shared.unit_words(listed.unit);
-            let (said_in, record) = listed.said.unzip();
-            ListedSite {
-                site: listed.site.to_string(),
-                unit: listed.unit.to_string(),
-                unit_code,
-                unit_name,
-                tier: shared.units().get(listed.unit).map_or("", |unit| unit.tier.name()).to_owned(),
-                parent: listed.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-                keys: listed.keys.iter().map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect()).collect(),
-                addresses: listed.addresses.clone(),
-                shard: (listed.shard.or_else(|| place.home_of(listed.unit)))
-                    .map(|shard| shard.to_string())
-                    .unwrap_or_default(),
-                state: if listed.is_active { "active" } else { "retired" }.to_owned(),
-                said_in: said_in.map(|shard| shard.to_string()).unwrap_or_default(),
-                record: record.map(|record| record.to_string()).unwrap_or_default(),
-            }
-        });
-        Ok(Response::new(SitesReply {
-            sites: sites.collect(),
-            unit: unit.to_string(),
-            ancestor_shard: if is_above { ShardId::of_unit_above(unit).to_string() } else { String::new() },
-        }))
+        self.listed_sites(&caller).await.map(Response::new)
     }
 
     async fn add_node(&self, request: Request<AddNodeRequest>) -> Result<Response<MembersReply>, Status> {
