@@ -432,12 +432,9 @@ pub enum Verb {
     },
     /// Writes all records of a unit as a file that import reads; after a break, begin anew
     Export {
-        /// The shard (h-…); without it, the one of the caller's unit
-        #[arg(long, conflicts_with = "unit")]
-        shard: Option<ShardId>,
-        /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
-        #[arg(long)]
-        unit: Option<String>,
+        /// Whose records
+        #[command(flatten)]
+        of: ShardChoice,
         /// The file (.ndjson or .csv), which gets its name once it is whole; without it, or as -, the standard output
         #[arg(long, short)]
         output: Option<PathBuf>,
@@ -500,6 +497,17 @@ pub struct Find {
 /// Where a page ended, as hex digits.
 #[derive(Debug, Clone)]
 pub struct Mark(Vec<u8>);
+
+/// Which shard a command is about.
+#[derive(clap::Args)]
+pub struct ShardChoice {
+    /// The shard (h-…); without it, the one of the caller's unit
+    #[arg(long, conflicts_with = "unit")]
+    shard: Option<ShardId>,
+    /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
+    #[arg(long)]
+    unit: Option<String>,
+}
 
 /// What `edit` takes.
 #[derive(clap::Args)]

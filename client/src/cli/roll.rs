@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use dinhba_core::date::Date;
-use dinhba_core::ids::ShardId;
 use dinhba_proto::v1;
 use futures::StreamExt;
 use serde_json::json;
 
 use super::export::Extract;
 use super::wording::choose_shard;
-use super::{Desk, Failure};
+use super::{Desk, Failure, ShardChoice};
 use crate::client::Client;
 use crate::request::Context;
 
@@ -29,20 +28,16 @@ pub struct Roll {
     /// And at most
     #[arg(long, default_value_t = 200)]
     age_max: u16,
-    /// The shard (h-…); without it, the one of the caller's unit
-    #[arg(long, conflicts_with = "unit")]
-    shard: Option<ShardId>,
-    /// The unit, by its code (00001), code and day (00001@2025-06-30) or id (u-…)
-    #[arg(long)]
-    unit: Option<String>,
+    #[command(flatten)]
+    of: ShardChoice,
     /// The file (.csv), which gets its name once it is whole; without it, the standard output
     #[arg(long, short)]
     output: Option<PathBuf>,
 }
 
 pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>, command: Roll) -> Result<(), Failure> {
-    let Roll { on, age_min, age_max, shard, unit, output } = command;
-    let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
+    let Roll { on, age_min, age_max, of, output } = command;
+    let shard = choose_shard(client, context, of.shard, of.unit.as_deref()).await?;
     let of_file = |error| match &output {
         Some(path) => Failure::File { what: path.display().to_string(), error },
         None => Failure::Output(error),

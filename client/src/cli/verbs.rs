@@ -113,9 +113,9 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             }
         }
         Verb::Import(command) => return import::run(command, client, context, desk, import::interrupted()).await,
-        Verb::Export { shard, unit, output, format } => {
+        Verb::Export { of, output, format } => {
             let output = export::Output::of(output, format)?;
-            let shard = choose_shard(client, context, shard, unit.as_deref()).await?;
+            let shard = choose_shard(client, context, of.shard, of.unit.as_deref()).await?;
             export::export(client, context, shard, &output, desk).await?;
         }
         Verb::Receipt(command) => receipt::make(client, context, desk, command).await?,
