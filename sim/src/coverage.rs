@@ -32,6 +32,7 @@ pub const SOMETIMES: &[&str] = &[
     "a session begins again",
     "the last common edit is looked for",
     "a kept cursor does not fit",
+    "a child is sent back to ask where a shard is",
     "a stream is renewed under a session",
     "a link ends since the lead moved",
     "a link ends since its site is linked elsewhere",

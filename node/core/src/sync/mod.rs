@@ -459,14 +459,15 @@ impl Session {
             effects.push(Effect::Close("the peer greets twice, or with digests of another form".to_owned()));
             return Ok(());
         }
-        if !buckets.is_empty() {
-            let differs = |shard: &ShardId| {
-                let bucket = usize::from(bucket_of(*shard));
-                self.buckets.get(bucket) != buckets.get(bucket)
-            };
-            let differing = self.asleep.keys().copied().filter(differs).collect();
-            self.wake(here, differing, effects)?;
-        }
+        // Without digests the peer names all it has: a shard that sleeps here and is not named is not at the parent. A child's session
+        // may be about a few of many.
+        let names_all = buckets.is_empty() && !self.peer_is_child;
+        let differs = |shard: &ShardId| {
+            let bucket = usize::from(bucket_of(*shard));
+            names_all || (!buckets.is_empty() && self.buckets.get(bucket) != buckets.get(bucket))
+        };
+        let differing = self.asleep.keys().copied().filter(differs).collect();
+        self.wake(here, differing, effects)?;
         self.greet_all(here, shards, effects)
     }
 
@@ -480,6 +481,13 @@ impl Session {
         self.wake(here, asleep, effects)?;
         for there in shards {
             if !self.offered.contains(&there.shard) {
+                // A parent speaks of all it has, whatever this session is about. A child speaks of what it was told to be here: if it
+                // is not, since this site was founded anew in between, the child would wait for it as long as the session lives.
+                if self.peer_is_child && !self.greeted.contains(&there.shard) {
+                    sometimes("a child is sent back to ask where a shard is", true);
+                    effects.push(Effect::Close(format!("shard {} is not here: locate it again", there.shard)));
+                    return Ok(());
+                }
                 continue;
             }
             if !self.greeted.insert(there.shard) {

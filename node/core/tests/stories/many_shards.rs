@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::memory::{Office, PATH, SHARD, create_command, request, seal};
-use dinhba_core::command::{Adopt, Answer, Command, ShardInfo, Statement};
+use dinhba_core::command::{Adopt, Answer, Command, Heads, ShardInfo, Statement};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, ShardId};
 use dinhba_core::registry::{ShardState, read};
-use dinhba_core::sync::{BUCKETS, Effect, Event, GREETED_AT_ONCE, Hello, LINK_VERSION, Message, Moved, Session};
+use dinhba_core::sync::{
+    BUCKETS, Effect, Event, GREETED_AT_ONCE, Hello, LINK_VERSION, Message, Moved, Session, ShardHello,
+};
 
 const SHARDS: u64 = 10_000;
 
@@ -240,6 +242,35 @@ fn two_that_speak_different_versions_say_so_and_nothing_else() {
     let effects = session.handle(&office.here(), Event::Received(hello)).unwrap();
     let [Effect::Close(why)] = effects.as_slice() else { panic!("{effects:?}") };
     assert!(why.contains(&format!("version {later}")) && why.contains("upgrade the older"), "{why}");
+}
+
+#[test]
+fn a_child_is_sent_back_to_ask_where_a_shard_is_and_a_parent_may_speak_of_more() {
+    let office = Office::new(1);
+    let elsewhere = ShardHello { shard: ShardId(99), epoch: [7; 16], heads: Heads::new(), cursor: None };
+    let said = [Message::Hello(Hello::of(vec![elsewhere.clone()])), Message::Greet(vec![elsewhere])];
+    for (message, peer_is_child) in said.into_iter().flat_map(|message| [(message.clone(), true), (message, false)]) {
+        let mut session = Session::new(office.site, peer_is_child, [SHARD].into());
+        session.handle(&office.here(), Event::Opened).unwrap();
+        let effects = session.handle(&office.here(), Event::Received(message)).unwrap();
+        let closes =
+            effects.iter().any(|effect| matches!(effect, Effect::Close(why) if why.contains("locate it again")));
+        assert_eq!(closes, peer_is_child, "{effects:?}");
+    }
+}
+
+#[test]
+fn a_parent_that_was_founded_anew_hears_of_the_shards_that_slept() {
+    let count = GREETED_AT_ONCE as u64 + 1;
+    let mut link = Link::new(office(1, count), office(2, count), count);
+    link.connect();
+    link.tick(10_000);
+    let [(child, _), _] = link.ends;
+    let site = child.site;
+    let mut link = Link::new(child, office(2, 1), count);
+    link.ends[1].1 = Session::new(site, true, shards(1));
+    link.connect();
+    assert!(link.closed.is_some_and(|why| why.contains("locate it again")));
 }
 
 #[test]
