@@ -7,7 +7,7 @@
 //! ```
 //!
 //! etcd is used if it is installed (Debian: `etcd-server`), raft-engine if it is built in (`--features raft-engine`). A shared machine is noisy: what counts are the ratios, which come
-//! from medians over rounds in turns. Run it by `-p dinhba-bench`: with the whole workspace, the tests' faults are built in.
+//! from medians over rounds in turns. Run it by `-p dinhba-bench`: with the whole workspace, the tests' faults are built in, and it refuses.
 
 mod alone;
 mod dictionary;
@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use dinhba_core::inject::IS_BUILT_IN;
 use dinhba_node::config::Engine;
 use mimalloc::MiMalloc;
 use serde::Serialize;
@@ -161,6 +162,10 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
+    anyhow::ensure!(
+        !IS_BUILT_IN,
+        "this was built together with the tests' faults, which cost time: build it alone, with `-p dinhba-bench`"
+    );
     let mut report = Report { works: works::run(options).await?, ..Report::default() };
     for (part, measure) in alone::PARTS {
         if options.wants(*part) {

@@ -16,6 +16,9 @@ pub use armed::{Counts, Installed, calm, install};
 #[cfg(feature = "faults")]
 use armed::{arms, count, draws};
 
+/// Whether this program was built with what a simulation interferes with: it is slower then, and nothing that is measured of it counts.
+pub const IS_BUILT_IN: bool = cfg!(feature = "faults");
+
 /// Whether the deliberate fault of this name is on.
 #[inline(always)]
 #[must_use]
