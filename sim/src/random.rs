@@ -186,8 +186,7 @@ impl Draw {
     fn officers(&mut self, tree: &Tree, lasts: Duration) -> Vec<Officer> {
         // So many pieces of work of one officer, whether the run takes minutes or days.
         let pieces = self.one_of(&[20, 60, 200]);
-        let mut works: Vec<Work> =
-            Work::ALL.iter().map(|(_, work)| *work).filter(|work| *work != Work::Units).collect();
+        let mut works: Vec<Work> = Work::ALL.iter().map(|(_, work)| *work).collect();
         works.retain(|work| *work != Work::Shared && self.one_in(2));
         if works.is_empty() {
             works.push(Work::Mixed);
@@ -220,6 +219,7 @@ impl Draw {
                         codes.iter().filter(|code| !tree.communes.contains(*code)).cloned().collect();
                     self.one_of(&above)
                 }
+                Work::Units => CENTRE.to_owned(),
                 _ => at,
             };
             officer(self, at, Vec::new(), does);
@@ -504,7 +504,7 @@ mod tests {
             let runs = runs_with.get(kind).copied().unwrap_or_default();
             assert!((SEEDS / 40..SEEDS / 2).contains(&runs), "{kind}: {runs} of {SEEDS}");
         }
-        assert_eq!(works.len(), Work::ALL.len() - 1, "all but units");
+        assert_eq!(works.len(), Work::ALL.len());
         assert!((1..SEEDS / 20).contains(&days), "{days} of {SEEDS} take days");
         assert!(calm < SEEDS / 4, "{calm} of {SEEDS} have no fault");
     }

@@ -170,8 +170,7 @@ pub enum Work {
     Events,
     /// As an operator: says where sites are reached, for all below his unit, and looks at what was said.
     Sites,
-    /// As an operator of the centre: makes communes. Random countries do not draw it yet: it would change what every seed means, and
-    /// seed 770775508205, which shows a fault that has nothing to do with units, is to be understood first.
+    /// As an operator of the centre: makes communes.
     Units,
     /// What a caller may do and nobody should: records that grow to their bound, names of requests that are used again,
     /// streams that stand unread, more edits under way than anybody needs.

@@ -17,7 +17,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, NodeId, RecordId, ShardId};
 use dinhba_core::inject::sometimes;
 use dinhba_core::keys::Keys;
-use dinhba_core::registry::{self, ShardState};
+use dinhba_core::registry::{self, AuthorState, ShardState};
 use dinhba_core::sync::{Batch, Message};
 use dinhba_node::runtime::{self, Instant};
 use dinhba_node::state::MemoryState;
@@ -150,6 +150,10 @@ impl Thief {
             Theft::Forges if self.is_spoken_by_others(shard) && self.pick(4) == 0 => frames([goods.crowd()]),
             Theft::Forges => self.forgeries(&goods, &heard),
             Theft::Forks => self.forks(&goods, shard)?,
+            // Once all lives are taken, the site could not begin to write there.
+            Theft::Crowds if !self.is_spoken_by_others(shard) && !self.has_spoken(&goods, shard) => {
+                self.forgeries(&goods, &heard)
+            }
             Theft::Crowds if self.pick(4) == 0 => frames(goods.secrets()),
             Theft::Crowds => frames([goods.crowd()]),
         };
@@ -214,6 +218,14 @@ impl Thief {
     /// Whether nothing that his site says belongs into a shard: it is what a unit above says.
     fn is_spoken_by_others(&self, shard: ShardId) -> bool {
         self.country.is_ancestor(shard) && shard != ShardId::of_unit_above(self.country.sites()[self.site].unit)
+    }
+
+    /// Whether the site above has an edit of the life that the site now has.
+    fn has_spoken(&self, goods: &Goods, shard: ShardId) -> bool {
+        self.above(shard).is_some_and(|(state, group)| {
+            let own = registry::read::<AuthorState>(&*state, &Keys(group).author(shard, goods.author()));
+            own.ok().flatten().is_some_and(|own| own.number > 0)
+        })
     }
 
     /// Whether the site above has heard that the key which he has verifies nothing any more.

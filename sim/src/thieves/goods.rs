@@ -173,6 +173,11 @@ impl Goods {
         Seal { tip, signature: self.key.sign(&tip.signed_bytes()).to_bytes() }
     }
 
+    /// As whom the site writes now.
+    pub(super) fn author(&self) -> AuthorId {
+        self.own.id()
+    }
+
     fn chain(&self, author: Author, number: u64, previous: Hash) -> Chain<'_> {
         let (session, secret) = (SessionId(random()), random());
         Chain { goods: self, author, number, previous, session, secret, edits: Vec::new() }
