@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
-use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, Proposal, Seal, Tip};
+use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, KeyMark, Proposal, Seal, Tip};
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::SiteId;
@@ -250,7 +250,7 @@ fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
         }
         let secrets = secrets.into_iter().map(|((author, session), secret)| (author, session, secret)).collect();
         let batch = Piece { shard: SHARD, start, end: cursor, items, secrets, seals };
-        let commands = vec![Command::Merge(Box::new(batch.into_command(SiteId(1), 5)))];
+        let commands = vec![Command::Merge(Box::new(batch.into_command(SiteId(1), 5, |_| Some(KeyMark(1)))))];
         pieces.push(Proposal { at_ms: 5, commands }.to_bytes());
     }
 

@@ -21,13 +21,15 @@ use std::time::Duration;
 use dinhba_client::error::moves_on;
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{Answer, Command, Renew, Seal, ShardInfo, Statement, StatementBody, Tip};
+use dinhba_core::command::{
+    Answer, Command, KeyMark, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip,
+};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::place::Place;
 use dinhba_core::store::StoreError;
-use dinhba_core::sync::{BATCH_BYTES, Batch, Effect, Event, Here, Message, Moved, Session};
+use dinhba_core::sync::{BATCH_BYTES, Effect, Event, Here, Message, Moved, Session};
 use dinhba_proto::v1::link_client::LinkClient;
 use dinhba_proto::v1::{LinkFrame, LocateRequest, LocatedGroup};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
@@ -141,7 +143,7 @@ pub(crate) struct Conversation {
     /// Batches that are being proposed: of each shard one at a time, since one is taken only after the one before it.
     merging: FuturesUnordered<BoxFuture<'static, (ShardId, Result<Answer, String>)>>,
     /// Those of these shards that come after it.
-    merged_next: BTreeMap<ShardId, VecDeque<Batch>>,
+    merged_next: BTreeMap<ShardId, VecDeque<MergeCommand>>,
     outgoing: Outgoing,
     /// Whose signatures were refused: said once of each.
     refused: BTreeSet<SiteId>,
@@ -312,14 +314,14 @@ impl Conversation {
                     batch.seals.extend(own.into_iter().map(|tip| self.seal(tip)));
                     self.send(&Message::Batch(batch))?;
                 }
-                Effect::Merge(mut batch) => {
+                Effect::Merge(batch) => {
                     let shard =
                         self.hosted.shard(batch.shard).map_err(|error| format!("this node's storage: {error}"))?;
                     let shard = shard.ok_or_else(|| format!("shard {} is not hosted here", batch.shard))?.info;
-                    batch.seals.retain(|seal| self.holds(&shard, seal));
-                    match self.merged_next.get_mut(&batch.shard) {
-                        Some(before) => before.push_back(batch),
-                        None => self.merge(batch),
+                    let command = batch.into_command(self.peer, runtime::utc_ms(), |seal| self.holds(&shard, seal));
+                    match self.merged_next.get_mut(&command.shard) {
+                        Some(before) => before.push_back(command),
+                        None => self.merge(command),
                     }
                 }
                 Effect::Renew { shard, author } => {
@@ -340,7 +342,7 @@ impl Conversation {
                 }
                 Effect::Keep(mut statements) => {
                     statements.retain(|Statement { body, signature }| {
-                        self.is_signed(body.site, &body.to_bytes(), signature, "a statement")
+                        self.signed_with(body.site, &body.to_bytes(), signature, "a statement").is_some()
                     });
                     if !statements.is_empty() {
                         propose(&self.hosted, Command::Keep(statements)).await?;
@@ -353,9 +355,8 @@ impl Conversation {
     }
 
     /// Begins to propose a batch. Those of other shards do not wait for it.
-    fn merge(&mut self, batch: Batch) {
-        let (shard, hosted) = (batch.shard, self.hosted.clone());
-        let command = batch.into_command(self.peer, runtime::utc_ms());
+    fn merge(&mut self, command: MergeCommand) {
+        let (shard, hosted) = (command.shard, self.hosted.clone());
         let command = Command::Merge(Box::new(command));
         let twice = rarely("a batch is proposed twice").then(|| command.clone());
         self.merged_next.entry(shard).or_default();
@@ -417,11 +418,11 @@ impl Conversation {
         Seal { tip, signature: self.shared.signing_key.sign(&tip.signed_bytes()).to_bytes() }
     }
 
-    /// Whether its author's site gave its word, and is one that may write this shard: it serves the shard's home, or a unit
-    /// above it.
-    fn holds(&mut self, shard: &ShardInfo, seal: &Seal) -> bool {
+    /// The key with which its author's site gave its word, if it did and is one that may write this shard: it serves the shard's
+    /// home, or a unit above it.
+    fn holds(&mut self, shard: &ShardInfo, seal: &Seal) -> Option<KeyMark> {
         if is_armed("door-takes-any-word") {
-            return true;
+            return Some(KeyMark::default());
         }
         let (site, place) = (seal.tip.author.site, self.shared.place());
         let may_write = is_armed("any-site-writes-anywhere")
@@ -429,7 +430,7 @@ impl Conversation {
         if !may_write && self.note_refused(site) {
             tracing::error!(%site, shard = %shard.shard, peer = %self.peer, "edits of a site that does not write this shard");
         }
-        may_write && self.is_signed(site, &seal.tip.signed_bytes(), &seal.signature, "edits")
+        may_write.then(|| self.signed_with(site, &seal.tip.signed_bytes(), &seal.signature, "edits")).flatten()
     }
 
     /// Keeps that a site's signature was refused; whether it is the first time.
@@ -438,21 +439,21 @@ impl Conversation {
         self.refused.insert(site)
     }
 
-    /// Whether a site signed it; not if the directory does not list the site.
-    fn is_signed(&mut self, site: SiteId, bytes: &[u8], signature: &[u8; 64], what: &str) -> bool {
+    /// The key with which a site signed it; none if it did not, or if the directory does not list the site.
+    fn signed_with(&mut self, site: SiteId, bytes: &[u8], signature: &[u8; 64], what: &str) -> Option<KeyMark> {
         let place = self.shared.place();
         let Some(listed) = place.sites.get(&site) else {
             if self.note_refused(site) {
                 tracing::warn!(%site, peer = %self.peer, what, "signed by an unknown site");
             }
-            return false;
+            return None;
         };
         let signature = Signature::from_bytes(signature);
-        let by = |key: &[u8; 32]| {
+        let by = |key: &&[u8; 32]| {
             VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
         };
-        let signed = listed.keys.iter().any(by);
-        if !signed && self.note_refused(site) {
+        let signed = listed.keys.iter().find(by).map(KeyMark::of);
+        if signed.is_none() && self.note_refused(site) {
             tracing::error!(%site, peer = %self.peer, what, "a false signature");
         }
         signed

@@ -274,8 +274,8 @@ pub struct MergeCommand {
     pub items: Vec<Item>,
     /// The secrets of the sessions of these edits.
     pub secrets: Vec<(AuthorId, SessionId, [u8; 32])>,
-    /// For each author, its word for the last of these edits, and so for all before it. The signatures were checked at the door.
-    pub seals: Vec<Seal>,
+    /// For each author, its word for the last of these edits, and so for all before it, as the door checked it.
+    pub seals: Vec<Checked>,
 }
 
 /// An edit up to which its author's chain is meant.
@@ -307,6 +307,37 @@ pub struct Seal {
     /// The Ed25519 signature of the author's site over [`Tip::signed_bytes`]. Whoever receives it checks it at the door,
     /// before anything is proposed.
     pub signature: [u8; 64],
+}
+
+/// A word whose signature was checked, and by which of its site's keys it is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The word.
+    pub seal: Seal,
+    /// The key.
+    pub key: KeyMark,
+}
+
+/// Which key a site gave its word with: the first bytes of the public key. Zero of what was written here, or put back from an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct KeyMark(pub u64);
+
+impl KeyMark {
+    /// Of an Ed25519 public key.
+    #[must_use]
+    pub fn of(key: &[u8; 32]) -> Self {
+        KeyMark(key.first_chunk().map_or(0, |first| u64::from_be_bytes(*first)))
+    }
+}
+
+impl Wire for KeyMark {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(KeyMark(u64::decode(input)?))
+    }
 }
 
 /// An edit on its way.
@@ -688,6 +719,7 @@ wire_struct! {
     MergeCommand { peer, now_ms, shard, start, end, items, secrets, seals }
     Tip { author, number, hash }
     Seal { tip, signature }
+    Checked { seal, key }
     Item { dot, bytes }
     AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
     LoggedAccess { entry, allowed, hash }

@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dinhba_core::command::KeyMark;
 use dinhba_core::edit::{Author, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, RecordId, SessionId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::level::{LEVEL_MAX, limits};
-use dinhba_core::registry::{self, LIVES_MAX, SECRETS_MAX};
+use dinhba_core::registry::{self, LIVES_OF_KEY_MAX, SECRETS_MAX};
 use dinhba_core::share::FLOOD_BYTES;
 use dinhba_core::store::StoreError;
 use dinhba_core::sync::HEADS_MAX;
@@ -28,12 +29,14 @@ pub struct BoundsHold;
 
 /// Sites with more lives than are taken.
 fn too_many_lives(copy: &ShardCopy) -> Vec<String> {
-    let mut lives: BTreeMap<SiteId, BTreeSet<Author>> = BTreeMap::new();
+    let mut lives: BTreeMap<(SiteId, KeyMark), BTreeSet<Author>> = BTreeMap::new();
     for state in &copy.authors {
-        lives.entry(state.author.site).or_default().insert(state.author);
+        lives.entry((state.author.site, state.key)).or_default().insert(state.author);
     }
-    let beyond = lives.into_iter().filter(|(_, lives)| lives.len() > LIVES_MAX);
-    beyond.map(|(site, lives)| format!("{site} has {} lives, and {LIVES_MAX} are taken", lives.len())).collect()
+    let beyond = lives.into_iter().filter(|(_, lives)| lives.len() > LIVES_OF_KEY_MAX);
+    beyond
+        .map(|((site, _), lives)| format!("{site} has {} lives, and {LIVES_OF_KEY_MAX} are taken", lives.len()))
+        .collect()
 }
 
 /// Sessions with more secrets, and shards with more heads, than are taken.

@@ -199,7 +199,7 @@ impl Check for NothingLost {
 #[cfg(test)]
 mod tests {
     use crdts::CmRDT;
-    use dinhba_core::command::ShardInfo;
+    use dinhba_core::command::{KeyMark, ShardInfo};
     use dinhba_core::edit::{Author, Change};
     use dinhba_core::ids::{GroupId, ShardId};
     use dinhba_core::keys::Keys;
@@ -221,7 +221,16 @@ mod tests {
     }
 
     fn state(author: Author, trunk: Option<Dot>) -> AuthorState {
-        AuthorState { author, number: 1, hash: Hash::default(), from: None, parked: None, trunk, aside: 1 }
+        AuthorState {
+            author,
+            number: 1,
+            hash: Hash::default(),
+            from: None,
+            key: KeyMark::default(),
+            parked: None,
+            trunk,
+            aside: 1,
+        }
     }
 
     /// A shard with these edits; the records are folded from those that `folds` names.

@@ -355,7 +355,7 @@ async fn a_stolen_commune_writes_nothing_in_anothers_name_and_its_neighbours_not
     thief.say([thief.hello().to_bytes()].into_iter().chain(batches), 3 * ATTACK).await;
     attacks.was("4,500 authors");
     let authors = kept().await;
-    assert!(authors.edits - before.edits <= dinhba_core::registry::LIVES_MAX as u64, "{}", authors.edits);
+    assert!(authors.edits - before.edits <= dinhba_core::registry::LIVES_OF_KEY_MAX as u64, "{}", authors.edits);
     let heads = (0..4_000_u64)
         .map(|number| (AuthorId(thief.life(number).incarnation.0), (number + 1, Hash([1; 32]))))
         .collect();

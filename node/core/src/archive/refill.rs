@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
-use crate::command::{Epoch, Item, LoggedAccess};
+use crate::command::{Epoch, Item, KeyMark, LoggedAccess};
 use crate::edit::{Author, Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, Incarnation, ShardId, SiteId};
@@ -130,7 +130,8 @@ pub fn refill_edits(
         let (from, is_last) = sources.next().ok_or_else(|| misfit(piece, "edits without a source"))?;
         let (poison, now_ms) = (poison_of(&edit, &shard.info, group.level), header.origin.received_ms);
         let dot = Dot { actor: author, counter: header.number };
-        let entering = Entering { edit: &edit, dot, bytes, hash, from, poison, transition: None };
+        let entering =
+            Entering { edit: &edit, dot, bytes, hash, from, key: KeyMark::default(), poison, transition: None };
         enter_alone(&mut tx, &mut shard, entering, now_ms)?;
         if let Some(signature) = seals.remove(&at) {
             tx.put(tx.keys().seal(id, shard.arrivals), &signature);

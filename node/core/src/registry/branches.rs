@@ -30,7 +30,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthorState, Authors, Context, Poison, StoredEdit, Tx, corrupt, read, read_range};
-use crate::command::{Heads, Receipt};
+use crate::command::{Heads, KeyMark, Receipt};
 use crate::edit::{Change, Dot, Edit, Header};
 use crate::encoding::Malformed;
 use crate::ids::{AuthorId, Hash, RequestId, ShardId, SiteId, first_16};
@@ -204,7 +204,7 @@ pub(super) fn grow(
     shard: ShardId,
     (dot, header): (&Dot, &Header),
     hash: Hash,
-    from: Option<SiteId>,
+    (from, key): (Option<SiteId>, KeyMark),
 ) -> Result<Grown, StoreError> {
     let (author, number, keys) = (dot.actor, header.number, tx.keys());
     let before = if number == 1 {
@@ -213,8 +213,9 @@ pub(super) fn grow(
         let before = tx.locate(shard, author, number - 1, &header.previous)?;
         before.ok_or_else(|| corrupt(&keys.author(shard, author), NO_PREDECESSOR))?
     };
-    let fresh = |trunk| AuthorState { author: header.author, number, hash, from, parked: None, trunk, aside: 0 };
     let root = tx.author(shard, author)?;
+    let key = root.as_ref().map_or(key, |root| root.key);
+    let fresh = |trunk| AuthorState { author: header.author, number, hash, from, key, parked: None, trunk, aside: 0 };
     sometimes("a parked author goes on", root.as_ref().is_some_and(|root| root.parked.is_some()));
     let Some(root) = root.filter(|root| root.number > 0) else {
         tx.put(keys.author(shard, author), &fresh(None));

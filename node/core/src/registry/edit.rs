@@ -9,8 +9,8 @@ use super::standing::{is_other, settles};
 use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
-    Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
-    RefusalCode, ShardInfo, Stale, Tip,
+    Accepted, Answer, EditCommand, FileCommand, Filed, KeyMark, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt,
+    Refusal, RefusalCode, ShardInfo, Stale, Tip,
 };
 use crate::edit::{
     COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
@@ -752,7 +752,8 @@ fn number(
         let dot = Dot { actor: author, counter: edit.header.number };
         let takes_all = transition.as_ref().is_some_and(Transition::takes_all);
         let name = dot.clone();
-        let entering = Entering { edit: &edit, dot, bytes, hash, from: None, poison: None, transition };
+        let entering =
+            Entering { edit: &edit, dot, bytes, hash, from: None, key: KeyMark::default(), poison: None, transition };
         enter_alone(tx, shard, entering, now_ms)?;
         if takes_all {
             // What is held is not seen, and yet another value stands in its place.

@@ -8,7 +8,7 @@ use crdts::CmRDT;
 use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::standing::{Judged, judge, may_have_twin, note_life};
 use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
-use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
+use crate::command::{ConflictEntry, ConflictKey, Digest, KeyMark, PendingEntry, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, RecordId, ShardId, SiteId};
@@ -38,6 +38,8 @@ pub(crate) struct Entering<'e> {
     pub hash: Hash,
     /// The neighbour it came from, if any.
     pub from: Option<SiteId>,
+    /// With which key its site gave its word for it.
+    pub key: KeyMark,
     /// Set if it must not be folded, whatever else there is.
     pub poison: Option<Poison>,
     /// What it makes of its record, if that was found out when it was decided.
@@ -205,9 +207,9 @@ pub(crate) fn enter(
     entered: &mut Entered,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let Entering { edit, dot, bytes, hash, from, poison, transition } = entering;
+    let Entering { edit, dot, bytes, hash, from, key, poison, transition } = entering;
     let (id, header) = (shard.info.shard, &edit.header);
-    let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, from)?;
+    let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, (from, key))?;
     note_life(tx, shard, header, &place)?;
 
     append(tx, shard, (edit, hash, bytes), from, &place);

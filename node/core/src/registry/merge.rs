@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fold::{Entered, Entering, enter, poison_of};
 use super::renew::leave;
 use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
-use crate::command::{Answer, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
+use crate::command::{Answer, Checked, Cursor, Item, KeyMark, MergeCommand, Merged, RefusalCode, Seal};
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, SessionId, SiteId};
@@ -27,13 +27,19 @@ pub const ITEMS_MAX: usize = 4_096;
 /// Secrets of one session of one author: more than one only if its site came back from a backup meanwhile.
 pub const SECRETS_MAX: usize = 16;
 
-/// Lives of one site as an author of one shard that are taken: a site begins a new one when its data came back from a
-/// backup. Beyond that, its key is in wrong hands.
+/// Lives of one site as an author of one shard that are taken of it under one key: a site begins a new one when its data came back from
+/// a backup. Beyond that, its key is in wrong hands, and it needs another one: under that it has as many again.
+pub const LIVES_OF_KEY_MAX: usize = 64;
+
+/// The same under all of its keys: it may lose some.
 pub const LIVES_MAX: usize = 256;
 // What is left of all lives of a site that floods a record is no more than it may write of it otherwise.
 const _: () = assert!(LIVES_MAX as u64 * LIFE_BYTES_MAX <= FLOOD_BYTES);
 
 type Secrets = BTreeMap<(AuthorId, SessionId), [u8; 32]>;
+
+/// With which keys authors' sites gave their words in a batch.
+type WordKeys = BTreeMap<Author, KeyMark>;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) -> Result<Answer, StoreError> {
     let MergeCommand { peer, now_ms, shard: id, start, end, items, secrets, seals } = command;
@@ -60,10 +66,11 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
         return Ok(Answer::Merged(merged));
     }
     let secrets: Secrets = secrets.into_iter().map(|(author, session, secret)| ((author, session), secret)).collect();
+    let keys: WordKeys = seals.iter().map(|Checked { seal, key }| (seal.tip.author, *key)).collect();
     let parts: Result<Vec<Part<'_>>, AuthorId> =
         items.iter().map(|item| read_part(item, &shard, &secrets).ok_or(item.dot.actor)).collect();
     let commands = match parts {
-        Ok(parts) => match refused(tx, &shard, &parts, &secrets, &seals)? {
+        Ok(parts) => match refused(tx, &shard, &parts, &secrets, (&seals, &keys))? {
             None => commands(parts),
             Some(author) => Err(author),
         },
@@ -78,7 +85,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
     };
     let (before, mut entered) = (shard.arrivals, Entered::default());
     for parts in commands {
-        take(tx, &mut shard, group.level, &secrets, parts, (peer, now_ms), (&mut entered, &mut merged))?;
+        take(tx, &mut shard, group.level, (&secrets, &keys), parts, (peer, now_ms), (&mut entered, &mut merged))?;
     }
     let entered = entered.settle(tx, &mut shard, now_ms)?;
     (merged.folded, merged.poisoned) = (entered.folded, entered.poisoned);
@@ -111,11 +118,11 @@ fn refused(
     shard: &ShardState,
     parts: &[Part<'_>],
     secrets: &Secrets,
-    seals: &[Seal],
+    (seals, keys): (&[Checked], &WordKeys),
 ) -> Result<Option<AuthorId>, StoreError> {
     // A word counts for its own author's edits alone: somebody else's hash in it, or in an edit, proves nothing.
     let mut sealed: BTreeSet<(Author, u64, Hash)> =
-        seals.iter().map(|Seal { tip, .. }| (tip.author, tip.number, tip.hash)).collect();
+        seals.iter().map(|Checked { seal: Seal { tip, .. }, .. }| (tip.author, tip.number, tip.hash)).collect();
     for Part { edit, hash, .. } in parts.iter().rev() {
         let Header { author, number, previous, .. } = edit.header;
         let for_any = is_armed("word-for-others") && sealed.iter().any(|(_, _, other)| other == hash);
@@ -131,28 +138,30 @@ fn refused(
             return Ok(Some(*author));
         }
     }
-    let mut new: BTreeMap<AuthorId, SiteId> = BTreeMap::new();
+    let mut new: BTreeSet<(Author, KeyMark)> = BTreeSet::new();
     for author in parts.iter().map(|part| part.edit.header.author) {
-        if !new.contains_key(&author.id()) && tx.author(shard.info.shard, author.id())?.is_none() {
-            new.insert(author.id(), author.site);
+        if tx.author(shard.info.shard, author.id())?.is_none() {
+            new.insert((author, keys.get(&author).copied().unwrap_or_default()));
         }
     }
     if new.is_empty() || is_armed("unbounded-lives") {
         return Ok(None);
     }
+    // Branches are of the life that they grew in, and of its key.
     let known = tx.range::<AuthorState>(tx.keys().authors(shard.info.shard))?;
-    // Branches are of the life that they grew in.
-    let known: BTreeSet<Author> = known.into_iter().map(|(_, state)| state.author).collect();
-    let lives = |site: SiteId| {
-        known.iter().filter(|author| author.site == site).count() + new.values().filter(|other| **other == site).count()
+    let mut all: BTreeSet<(Author, KeyMark)> = known.into_iter().map(|(_, state)| (state.author, state.key)).collect();
+    all.extend(&new);
+    let is_beyond = |(author, key): &&(Author, KeyMark)| {
+        let of_site = all.iter().filter(|(other, _)| other.site == author.site);
+        of_site.clone().count() > LIVES_MAX || of_site.filter(|(_, other)| other == key).count() > LIVES_OF_KEY_MAX
     };
-    Ok(new.iter().find(|(_, site)| lives(**site) > LIVES_MAX).map(|(author, _)| *author))
+    Ok(new.iter().find(is_beyond).map(|(author, _)| author.id()))
 }
 
 /// Keeps the words of author sites, so that they go on with the edits; and lets this site's batches end here.
-fn keep_seals(tx: &mut Tx<'_>, shard: &ShardState, seals: &[Seal]) -> Result<(), StoreError> {
+fn keep_seals(tx: &mut Tx<'_>, shard: &ShardState, seals: &[Checked]) -> Result<(), StoreError> {
     let id = shard.info.shard;
-    for Seal { tip, signature } in seals {
+    for Checked { seal: Seal { tip, signature }, .. } in seals {
         let Some(place) = tx.locate(id, tip.author.id(), tip.number, &tip.hash)? else { continue };
         let stored: StoredEdit = tx.must(&tx.keys().edit(id, &place))?;
         tx.put(tx.keys().seal(id, stored.position), signature);
@@ -225,7 +234,7 @@ fn take(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
     level: u16,
-    secrets: &Secrets,
+    (secrets, keys): (&Secrets, &WordKeys),
     parts: Vec<Part<'_>>,
     (peer, now_ms): (SiteId, i64),
     (entered, merged): (&mut Entered, &mut Merged),
@@ -238,8 +247,9 @@ fn take(
         number => tx.locate(id, dot.actor, number - 1, &header.previous)?.is_some(),
     };
     let secret_of = (dot.actor, header.origin.request.session);
+    let key = keys.get(&header.author).copied().unwrap_or_default();
     if !is_next || !keep_secret(tx, id, secret_of, secrets)? {
-        return park(tx, shard, &first.edit, peer, Parked::Chain, merged);
+        return park(tx, shard, &first.edit, (peer, key), Parked::Chain, merged);
     }
     for Part { edit, hash, bytes } in parts {
         let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
@@ -263,7 +273,7 @@ fn take(
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());
         let poison = poison_of(&edit, &shard.info, level);
         let (dot, from) = (Dot { actor: dot.actor, counter: edit.header.number }, Some(peer));
-        let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, poison, transition: None };
+        let entering = Entering { edit: &edit, dot, bytes: bytes.to_vec(), hash, from, key, poison, transition: None };
         enter(tx, shard, entering, entered, now_ms)?;
     }
     Ok(())
@@ -298,7 +308,7 @@ fn park(
     tx: &mut Tx<'_>,
     shard: &ShardState,
     edit: &Edit,
-    peer: SiteId,
+    (peer, by): (SiteId, KeyMark),
     reason: Parked,
     merged: &mut Merged,
 ) -> Result<(), StoreError> {
@@ -316,6 +326,7 @@ fn park(
         number: 0,
         hash: Hash::default(),
         from: Some(peer),
+        key: by,
         parked: None,
         trunk: None,
         aside: 0,

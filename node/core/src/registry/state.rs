@@ -1,6 +1,6 @@
 //! What a group's state is made of: the types of its values, but for records, receipts and what a neighbour said.
 
-use crate::command::{Digest, Epoch, ShardInfo};
+use crate::command::{Digest, Epoch, KeyMark, ShardInfo};
 use crate::edit::{Author, Dot};
 use crate::ids::{GroupId, Hash, Incarnation, SiteId};
 use crate::keys::Keys;
@@ -158,6 +158,8 @@ pub struct AuthorState {
     pub hash: Hash,
     /// The neighbour from which its edits come; none for this site itself.
     pub from: Option<SiteId>,
+    /// The key with which its site gave its word for the first of its edits that came, or for one that could not be taken.
+    pub key: KeyMark,
     /// Set in the author's first branch when its chain broke.
     pub parked: Option<Parked>,
     /// Where the edit lies from which this branch grew; none for the author's first branch.
@@ -231,7 +233,7 @@ pub enum Poison {
 wire_struct! {
     GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
     ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned, pending, reborn }
-    AuthorState { author, number, hash, from, parked, trunk, aside }
+    AuthorState { author, number, hash, from, key, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }
 }

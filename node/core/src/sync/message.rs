@@ -1,6 +1,6 @@
 //! The messages of a link, in the canonical encoding. `proto/LINK.md` describes them for other implementations.
 
-use crate::command::{Cursor, Epoch, Heads, Item, MergeCommand, Seal, Statement};
+use crate::command::{Checked, Cursor, Epoch, Heads, Item, KeyMark, MergeCommand, Seal, Statement};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
 use crate::{wire_enum, wire_struct};
@@ -105,10 +105,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// What the listener proposes, once it has checked the seals: what `peer` sent, and when it came.
+    /// What the listener proposes: what `peer` sent, and when it came; of the words those that are good, by the key that `check` says.
     #[must_use]
-    pub fn into_command(self, peer: SiteId, now_ms: i64) -> MergeCommand {
+    pub fn into_command(
+        self,
+        peer: SiteId,
+        now_ms: i64,
+        mut check: impl FnMut(&Seal) -> Option<KeyMark>,
+    ) -> MergeCommand {
         let Batch { shard, start, end, items, secrets, seals } = self;
+        let seals = seals.into_iter().filter_map(|seal| check(&seal).map(|key| Checked { seal, key })).collect();
         MergeCommand { peer, now_ms, shard, start, end, items, secrets, seals }
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use crdts::CmRDT;
-use dinhba_core::command::{Answer, Command, Cursor, EditCommand, Renew};
+use dinhba_core::command::{Answer, Command, Cursor, EditCommand, KeyMark, Renew};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, commitment};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
@@ -207,7 +207,7 @@ fn registry() {
     let state = peer.shard();
     let batch = peer.batch(Cursor::start(state.epoch), 0, &Skip::default(), usize::MAX).0;
     let seen = vec![Dot { actor: office.shard().own.id(), counter: 1 }];
-    let merge = |batch: Batch| Command::Merge(Box::new(batch.into_command(SiteId(2), 3)));
+    let merge = |batch: Batch| Command::Merge(Box::new(batch.into_command(SiteId(2), 3, |_| Some(KeyMark(1)))));
     let mut late = batch.clone();
     late.start = Cursor { position: 7, ..late.end };
     let script = [

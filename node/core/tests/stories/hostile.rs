@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
 use dinhba_core::command::{
-    AccessHead, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
+    AccessHead, Command, Cursor, Digest, Heads, Item, KeyMark, Renew, Seal, Statement, StatementBody, Tip,
 };
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Arrival, ITEMS_MAX, LIVES_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range, running_hash,
+    Arrival, ITEMS_MAX, LIVES_MAX, LIVES_OF_KEY_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range,
+    running_hash,
 };
 use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::sync::{
@@ -475,10 +476,18 @@ fn a_site_has_so_many_lives_and_no_more() {
         author.stream()
     };
     for number in 0..LIVES_MAX as u64 {
-        assert_eq!(here.merge(PEER, life(number), 1).folded, 1, "{number}");
+        let key = |more: u64| KeyMark(1 + (number + more) / LIVES_OF_KEY_MAX as u64);
+        assert_eq!(here.merge_under(key(0), PEER, life(number), 1).folded, 1, "{number}");
+        // Whoever has the key has so many; a site that needs another one is given another key.
+        if key(1) != key(0) {
+            let before = here.state.0.clone();
+            assert!(here.merge_under(key(0), PEER, life(number + 1), 1).refused.is_some());
+            assert_eq!(here.state.0, before);
+        }
     }
     let before = here.state.0.clone();
-    assert!(here.merge(PEER, life(LIVES_MAX as u64), 1).refused.is_some());
+    let (next, fresh) = (life(LIVES_MAX as u64), KeyMark(u64::MAX));
+    assert!(here.merge_under(fresh, PEER, next, 1).refused.is_some());
     assert_eq!(here.state.0, before);
     // Another site's lives are its own.
     let mut other = Office::new(3);

@@ -8,8 +8,8 @@ use dinhba_core::archive::{
 };
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, Merged, PartDraft, Proposal, Raise, RefusalCode, Seal,
-    ShardInfo, Tip,
+    Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, KeyMark, Merged, PartDraft, Proposal, Raise,
+    RefusalCode, Seal, ShardInfo, Tip,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
@@ -169,7 +169,12 @@ impl Office {
     }
 
     pub fn merge(&mut self, peer: SiteId, batch: Batch, now_ms: i64) -> Merged {
-        match self.run(Command::Merge(Box::new(batch.into_command(peer, now_ms)))) {
+        self.merge_under(KeyMark(1), peer, batch, now_ms)
+    }
+
+    /// The same, with words that are good by some key.
+    pub fn merge_under(&mut self, key: KeyMark, peer: SiteId, batch: Batch, now_ms: i64) -> Merged {
+        match self.run(Command::Merge(Box::new(batch.into_command(peer, now_ms, |_| Some(key))))) {
             Answer::Merged(merged) => merged,
             other => panic!("a batch was answered by {other:?}"),
         }
