@@ -65,7 +65,7 @@ pub struct Drafted {
     pub record: Option<v1::Record>,
     /// The shard that the site writes, if it is a commune's.
     pub shard: Option<ShardId>,
-    /// The place file with which a site that is added is founded: itself and those above it.
+    /// The place file with which a site that is added is founded: itself, those above it, and others that write its shard.
     pub place_file: String,
 }
 
@@ -147,9 +147,9 @@ fn draft(
         (SiteChange::Add { unit, parent, key, addresses }, None) => {
             let place = asked.place_of(site, *unit, *parent)?;
             let built_in = crate::units::listed().map_err(|error| error.to_string())?;
-            let path = units.path(*unit).into_iter().filter_map(|unit| units.get(unit));
-            let said: Vec<&Unit> = path.filter(|unit| built_in.get(unit.id).is_none()).collect();
-            Ok(draft_addition(edit, reply, &place, key, addresses, &said))
+            let path: Vec<&Unit> = units.path(*unit).into_iter().filter_map(|unit| units.get(unit)).collect();
+            let is_said = |unit: &&Unit| built_in.get(unit.id).is_none();
+            Ok(draft_addition(edit, reply, &place, key, addresses, (&path, is_said)))
         }
         (_, None) => Err(format!("{site} is not in the directory here: see `dinhba site list`")),
         (_, Some(listed)) => {
@@ -237,7 +237,7 @@ fn draft_addition(
     place: &SitePlace,
     key: &str,
     addresses: &[String],
-    said: &[&Unit],
+    way: (&[&Unit], impl Fn(&&Unit) -> bool),
 ) -> Drafted {
     let SitePlace { site, unit, parent, shard } = place;
     let part = edit.create(RecordKind::Site);
@@ -248,12 +248,19 @@ fn draft_addition(
     if let Some(shard) = shard {
         edit.set(part, "shard", "", &shard.to_string());
     }
-    let place_file = place_file(reply, place, key, said);
+    let place_file = place_file(reply, place, key, way);
     Drafted { edit, record: None, shard: *shard, place_file }
 }
 
-/// What a new site is founded with: the units on its way that are not built in, itself and the sites above it, and its shard.
-fn place_file(reply: &v1::SitesReply, place: &SitePlace, key: &str, said: &[&Unit]) -> String {
+/// What a new site is founded with: the units on its way that are not built in, itself, the sites above it and all others that serve a unit
+/// on its way, since they write its shard wherever they are linked; and its shard.
+fn place_file(
+    reply: &v1::SitesReply,
+    place: &SitePlace,
+    key: &str,
+    (path, is_said): (&[&Unit], impl Fn(&&Unit) -> bool),
+) -> String {
+    let said: Vec<&Unit> = path.iter().copied().filter(is_said).collect();
     let SitePlace { site, unit, parent, shard } = place;
     let mut rows =
         vec![["kind", "id", "unit", "parent", "public_key", "code", "name", "from", "to"].map(str::to_owned)];
@@ -262,7 +269,7 @@ fn place_file(reply: &v1::SitesReply, place: &SitePlace, key: &str, said: &[&Uni
         let none = String::new;
         [kind.to_owned(), id, unit, parent, key, none(), none(), none(), none()]
     };
-    for unit in said {
+    for unit in &said {
         let parent = unit.parent.map(|parent| parent.to_string()).unwrap_or_default();
         let mut row = row("unit", [unit.id.to_string(), String::new(), parent, String::new()]);
         let last = unit.valid_to.map(|last| last.to_string()).unwrap_or_default();
@@ -277,6 +284,11 @@ fn place_file(reply: &v1::SitesReply, place: &SitePlace, key: &str, said: &[&Uni
         let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
         rows.extend(keys.iter().map(|key| row("site", [site, unit, parent, key].map(String::clone))));
         next.clone_from(parent);
+    }
+    let is_on_its_way = |listed: &&v1::ListedSite| path.iter().any(|unit| unit.id.to_string() == listed.unit);
+    for v1::ListedSite { site: other, unit, parent, keys, .. } in left.into_iter().filter(is_on_its_way) {
+        let lines = keys.iter().filter(|_| *other != site.to_string());
+        rows.extend(lines.map(|key| row("site", [other, unit, parent, key].map(String::clone))));
     }
     rows.extend(shard.map(|shard| row("shard", [shard.to_string(), unit.to_string(), String::new(), String::new()])));
     // Most countries have no such units: then the file is as short as it ever was.
@@ -450,6 +462,11 @@ mod tests {
             ["kind,id", "site,s-0000000000000004", "site,s-0000000000000002", "site,s-0000000000000001", "shard,h-"];
         assert_eq!(lines.len(), names.len());
         assert!(lines.iter().zip(names).all(|(line, name)| line.starts_with(name)), "{lines:?}");
+        // The province writes its shard wherever the district is linked.
+        let mut moved = reply;
+        moved.sites[1].parent = String::new();
+        let elsewhere = draft(&context(), SiteId(4), &change, &moved, None, None, &units).unwrap();
+        assert!(elsewhere.place_file.contains("site,s-0000000000000001"), "{}", elsewhere.place_file);
     }
 
     #[test]
