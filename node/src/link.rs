@@ -147,7 +147,7 @@ pub(crate) struct Conversation {
     outgoing: Outgoing,
     /// Whose signatures were refused: said once of each.
     refused: BTreeSet<SiteId>,
-    /// The directory by which a signature was refused: by another one it may be good.
+    /// The directory by which a signature or a batch was refused first: by another one it may be good.
     refused_by: Option<Arc<Place>>,
     /// At the parent.
     held: Option<Held>,
@@ -293,7 +293,7 @@ impl Conversation {
         }
     }
 
-    /// Whether a signature was refused by a directory that has moved since. What was refused is only told again in another
+    /// Whether something was refused by a directory that has moved since. What was refused is only told again in another
     /// session.
     fn may_be_good_now(&self) -> bool {
         self.refused_by.as_ref().is_some_and(|by| !Arc::ptr_eq(by, &self.shared.place()))
@@ -387,8 +387,10 @@ impl Conversation {
         self.handle(Event::Merged(merged)).await
     }
 
-    fn report(&self, merged: &dinhba_core::command::Merged) {
+    fn report(&mut self, merged: &dinhba_core::command::Merged) {
         if let Some(author) = merged.refused {
+            // Under another key of its site it may be taken.
+            self.refused_by.get_or_insert(self.shared.place());
             tracing::error!(
                 shard = %merged.shard, %author, peer = %self.peer,
                 "the peer sends edits for which their author's site does not give its word, or that no honest site sends: nothing \
@@ -435,7 +437,7 @@ impl Conversation {
 
     /// Keeps that a site's signature was refused; whether it is the first time.
     fn note_refused(&mut self, site: SiteId) -> bool {
-        self.refused_by = Some(self.shared.place());
+        self.refused_by.get_or_insert(self.shared.place());
         self.refused.insert(site)
     }
 

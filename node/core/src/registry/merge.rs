@@ -155,7 +155,13 @@ fn refused(
         let of_site = all.iter().filter(|(other, _)| other.site == author.site);
         of_site.clone().count() > LIVES_MAX || of_site.filter(|(_, other)| other == key).count() > LIVES_OF_KEY_MAX
     };
-    Ok(new.iter().find(is_beyond).map(|(author, _)| author.id()))
+    let beyond = new.iter().find(is_beyond);
+    sometimes("a site has no room for another life", beyond.is_some());
+    let is_rekeyed = |(author, key): &(Author, KeyMark)| {
+        all.iter().any(|(other, before)| other.site == author.site && *before > KeyMark::default() && before != key)
+    };
+    sometimes("a site begins a life under another key", beyond.is_none() && new.iter().any(is_rekeyed));
+    Ok(beyond.map(|(author, _)| author.id()))
 }
 
 /// Keeps the words of author sites, so that they go on with the edits; and lets this site's batches end here.
