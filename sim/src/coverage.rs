@@ -25,6 +25,8 @@ pub const SOMETIMES: &[&str] = &[
     "a record is folded anew",
     "an incarnation is left in a merge",
     "an incarnation is renewed",
+    "a site has no room for another life",
+    "a site begins a life under another key",
     // Links.
     "a batch is refused",
     "an edit comes again",

@@ -148,9 +148,15 @@ impl Acting {
                 self.change_directory(&fault).await
             }
             What::Thief { site, theft } => {
+                let scenario = country.scenario();
+                let over = fault.ends(scenario.lasts);
+                let rekeys = |later: &Fault| {
+                    later.at >= over && matches!(&later.what, What::RekeySite { site: other, .. } if other == site)
+                };
+                let takes_all = scenario.faults.iter().any(rekeys);
                 let (site, theft) = (country.site(site), *theft);
                 self.teller.tell("somebody has its key".to_owned(), Vec::new(), vec![site]);
-                thieves::steal(country.clone(), site, theft, self.ends).await;
+                thieves::steal(country.clone(), site, (theft, takes_all), self.ends).await;
             }
             what => match what.node().and_then(|node| country.resolve(node)) {
                 Some(node) => self.hit(what, node).await,

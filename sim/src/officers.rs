@@ -13,7 +13,7 @@ use dinhba_client::request::field_of;
 use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Limits, Session};
 use dinhba_core::claims::Role;
-use dinhba_core::command::Looked;
+use dinhba_core::command::{Looked, MOVED_DOTS_MAX};
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
 use dinhba_core::level::LEVEL_GROUNDS;
 use dinhba_core::schema::{FieldId, RecordKind, field};
@@ -532,7 +532,9 @@ fn lie(told: &v1::Stale, read: &v1::Record, subject: Subject) -> Option<String> 
     let dot = |dot: &v1::Dot| (dot.author.clone(), dot.number);
     let before: BTreeSet<_> = before.iter().filter_map(|value| value.dot.as_ref()).map(dot).collect();
     let is_same = before == moved.dots.iter().map(dot).collect();
-    is_same.then(|| format!("{} of {} moved and is as it was", subject.name, read.id))
+    // Of very many values only the first are told.
+    (is_same && moved.dots.len() < MOVED_DOTS_MAX)
+        .then(|| format!("{} of {} moved and is as it was", subject.name, read.id))
 }
 
 /// The records that an officer of a run may meet.

@@ -17,7 +17,7 @@ use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, NodeId, RecordId, ShardId};
 use dinhba_core::inject::sometimes;
 use dinhba_core::keys::Keys;
-use dinhba_core::registry::{self, AuthorState, ShardState};
+use dinhba_core::registry::{self, AuthorState, LIVES_OF_KEY_MAX, ShardState};
 use dinhba_core::sync::{Batch, Message};
 use dinhba_node::runtime::{self, Instant};
 use dinhba_node::state::MemoryState;
@@ -48,6 +48,9 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Forks of the site's present chains that one thief makes.
 const FORKS_MAX: u32 = 12;
 
+/// Lives of the site in a shard that he leaves to it, and what a flood takes, unless he takes all.
+const LIVES_LEFT: usize = 32;
+
 /// Floods of the record that he keeps for it: each is most of a megabyte, which every site above has to hold.
 const FLOODS_MAX: u32 = 4;
 
@@ -58,12 +61,12 @@ const HEARD_MAX: usize = 8;
 const COMPRESS_FROM: usize = 4 * 1024;
 const ZSTD_LEVEL: i32 = 1;
 
-/// Speaks until the time is over.
-pub async fn steal(country: Country, site: SitePlace, theft: Theft, ends: Instant) {
+/// Speaks until the time is over. If the site gets another key afterwards he may take all lives that it could have under this one.
+pub async fn steal(country: Country, site: SitePlace, (theft, takes_all): (Theft, bool), ends: Instant) {
     let here = country.person(site);
     let mut record = RecordId::default();
     runtime::fill_random(&mut record.0);
-    let mut thief = Thief { country, site, theft, here, forks: 0, record, floods: 0, sent: None };
+    let mut thief = Thief { country, site, theft, takes_all, here, forks: 0, record, floods: 0, sent: None };
     while runtime::now() < ends {
         // Of ancestor shards he tries what must not be taken alone: what a key may say there misleads whole districts.
         let is_his = |shard: &ShardId| theft == Theft::Forges || !thief.country.is_ancestor(*shard);
@@ -101,6 +104,7 @@ struct Thief {
     country: Country,
     site: SitePlace,
     theft: Theft,
+    takes_all: bool,
     here: Endpoint,
     forks: u32,
     /// The record that he floods.
@@ -150,10 +154,8 @@ impl Thief {
             Theft::Forges if self.is_spoken_by_others(shard) && self.pick(4) == 0 => frames([goods.crowd()]),
             Theft::Forges => self.forgeries(&goods, &heard),
             Theft::Forks => self.forks(&goods, shard)?,
-            // Once all lives are taken, the site could not begin to write there.
-            Theft::Crowds if !self.is_spoken_by_others(shard) && !self.has_spoken(&goods, shard) => {
-                self.forgeries(&goods, &heard)
-            }
+            // Once all lives are taken, the site cannot begin to write there under this key.
+            Theft::Crowds if !self.takes_all && !self.has_spoken(&goods, shard) => self.forgeries(&goods, &heard),
             Theft::Crowds if self.pick(4) == 0 => frames(goods.secrets()),
             Theft::Crowds => frames([goods.crowd()]),
         };
@@ -198,6 +200,8 @@ impl Thief {
                 self.forks += 1;
                 (Kind::Next, vec![goods.own_chain_continued()?])
             }
+            // The site may need another life itself.
+            _ if self.lives_above(shard) + LIVES_LEFT > LIVES_OF_KEY_MAX => return None,
             2 => (Kind::Unknown, vec![goods.unknown()]),
             3 if self.floods < FLOODS_MAX => {
                 self.floods += 1;
@@ -218,6 +222,13 @@ impl Thief {
     /// Whether nothing that his site says belongs into a shard: it is what a unit above says.
     fn is_spoken_by_others(&self, shard: ShardId) -> bool {
         self.country.is_ancestor(shard) && shard != ShardId::of_unit_above(self.country.sites()[self.site].unit)
+    }
+
+    /// How many lives of the site the site above knows in a shard.
+    fn lives_above(&self, shard: ShardId) -> usize {
+        let site = self.country.sites()[self.site].id;
+        let known = self.above(shard).and_then(|(state, group)| registry::authors(&*state, Keys(group), shard).ok());
+        known.map_or(0, |known| known.values().filter(|life| life.author.site == site && life.trunk.is_none()).count())
     }
 
     /// Whether the site above has an edit of the life that the site now has.

@@ -6,13 +6,15 @@
 //! promises; of a record on which a chain that branches bears, which of the values that somebody named are replaced (there, names
 //! are resolved by rules of their own).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::edit::{Dot, Edit, GROUNDS};
+use dinhba_core::edit::{Change, Dot, Edit, GROUNDS};
 use dinhba_core::ids::{AuthorId, Hash, RecordId, SiteId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, Poison, alias_id};
 use dinhba_core::schema::FieldId;
+use dinhba_core::standing::{is_standing, standing_key};
 
 use super::converges::is_member;
 use super::{Check, World, standing};
@@ -32,7 +34,8 @@ struct Folded<'c> {
     name: Dot,
     /// What other acceptances of its request are called, which count as it.
     twins: Vec<Dot>,
-    edit: &'c Edit,
+    /// What it changes: what it says of another acceptance is said of the one that counts.
+    changes: Cow<'c, [Change]>,
 }
 
 /// A field of one record.
@@ -41,7 +44,7 @@ type Field<'c> = (FieldId, &'c [u8]);
 impl Folded<'_> {
     /// What it replaces of a field. Nobody has seen the edit itself, nor what its author wrote after it.
     fn replaces(&self, field: Field<'_>) -> impl Iterator<Item = &Dot> {
-        let changes = self.edit.changes.iter().filter(move |change| (change.field, &*change.element) == field);
+        let changes = self.changes.iter().filter(move |change| (change.field, &*change.element) == field);
         let own = &self.dot;
         let is_seen = move |old: &&Dot| old.actor != own.actor || old.counter < own.counter;
         changes.flat_map(|change| &change.overwrites).filter(is_seen)
@@ -73,7 +76,7 @@ impl Names {
             !self.branching.contains(actor) && (self.branching.is_empty() || self.authors.contains(actor))
         };
         let names = |one: &Folded<'_>| {
-            let replaced = one.edit.changes.iter().flat_map(|change| &change.overwrites);
+            let replaced = one.changes.iter().flat_map(|change| &change.overwrites);
             is_plain(&one.dot.actor) && replaced.map(|dot| &dot.actor).all(is_plain)
         };
         folded.iter().all(names)
@@ -94,20 +97,51 @@ fn by_records<'c>(copy: &'c ShardCopy, names: &Names) -> BTreeMap<RecordId, Vec<
         let (dot, alias) = called(hash, edit);
         twins.entry(standing::accepted_as(edit)).or_default().extend([dot, alias]);
     }
+    let counts_as = counts_as(copy);
     let folded = copy.edits.iter().filter(|(place, _)| !copy.aside.contains_key(*place));
     for (_, (hash, edit)) in folded {
         let (dot, alias) = called(hash, edit);
         let name = if names.of_dot[&dot] > 1 { alias.clone() } else { dot.clone() };
         let twins = twins.get(&standing::accepted_as(edit)).cloned().unwrap_or_default();
-        found.entry(edit.header.record).or_default().push(Folded { dot, alias, name, twins, edit });
+        let changes = changes_of(edit, &counts_as);
+        found.entry(edit.header.record).or_default().push(Folded { dot, alias, name, twins, changes });
     }
     found
+}
+
+/// By the elements of what is said of other acceptances of a request, that of the one that counts.
+fn counts_as(copy: &ShardCopy) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let is_twin = |place: &Dot| copy.aside.get(place) == Some(&Poison::Twin);
+    let (twins, others): (Vec<_>, Vec<_>) = copy.edits.iter().partition(|(place, _)| is_twin(place));
+    // The last one of those on its author's way speaks for them.
+    let mut counting: BTreeMap<_, (u64, &Hash)> = BTreeMap::new();
+    for (_, (hash, edit)) in others {
+        let last = counting.entry(standing::accepted_as(edit)).or_insert((edit.header.number, hash));
+        *last = (*last).max((edit.header.number, hash));
+    }
+    let key_of = |(_, (hash, edit)): (_, &(Hash, Edit))| {
+        let (_, counts) = counting.get(&standing::accepted_as(edit))?;
+        Some((standing_key(hash), standing_key(counts)))
+    };
+    twins.into_iter().filter_map(key_of).collect()
+}
+
+fn changes_of<'c>(edit: &'c Edit, counts_as: &BTreeMap<Vec<u8>, Vec<u8>>) -> Cow<'c, [Change]> {
+    let other = |change: &Change| counts_as.get(&change.element).filter(|_| is_standing(change.field)).cloned();
+    if !edit.changes.iter().any(|change| other(change).is_some()) {
+        return Cow::Borrowed(&edit.changes);
+    }
+    let counted = |change: &Change| {
+        let element = other(change).unwrap_or_else(|| change.element.clone());
+        Change { element, ..change.clone() }
+    };
+    edit.changes.iter().map(counted).collect::<Vec<_>>().into()
 }
 
 /// What is wrong with a field of a record, by the names of the values that are shown and the edits that wrote them.
 fn misshown(field: Field<'_>, shown: &BTreeSet<Dot>, folded: &[Folded<'_>], is_plain: bool) -> Option<String> {
     let replaced: BTreeSet<&Dot> = folded.iter().flat_map(|one| one.replaces(field)).collect();
-    let writes = |one: &&Folded<'_>| one.edit.changes.iter().any(|change| (change.field, &*change.element) == field);
+    let writes = |one: &&Folded<'_>| one.changes.iter().any(|change| (change.field, &*change.element) == field);
     let written: Vec<&Folded<'_>> = folded.iter().filter(writes).collect();
     // Where names may mean several, a value that nobody names at all is still owed, and none that nobody wrote is shown.
     let is_named = |one: &Folded<'_>| {
@@ -142,7 +176,7 @@ fn misfolded(copy: &ShardCopy) -> Vec<String> {
         for ((field, element), values) in record.fields() {
             shown.insert((*field, element), values.iter().map(|value| value.dot.clone()).collect());
         }
-        let written = folded.iter().flat_map(|one| &one.edit.changes).filter(|change| change.field != GROUNDS);
+        let written = folded.iter().flat_map(|one| &*one.changes).filter(|change| change.field != GROUNDS);
         let fields: BTreeSet<Field<'_>> =
             written.map(|change| (change.field, &*change.element)).chain(shown.keys().copied()).collect();
         for field in fields {
@@ -200,8 +234,8 @@ impl Check for NothingLost {
 mod tests {
     use crdts::CmRDT;
     use dinhba_core::command::{KeyMark, ShardInfo};
-    use dinhba_core::edit::{Author, Change};
-    use dinhba_core::ids::{GroupId, ShardId};
+    use dinhba_core::edit::Author;
+    use dinhba_core::ids::{GroupId, Incarnation, ShardId};
     use dinhba_core::keys::Keys;
     use dinhba_core::record::Write;
     use dinhba_core::registry::{AuthorState, ShardState};
@@ -283,5 +317,41 @@ mod tests {
         assert_eq!(misfolded(&aside), Vec::<String>::new(), "and need not be, since it is set aside");
         assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(1)])).len(), 1, "which it may not be");
         assert_eq!(set_aside(&aside, &BTreeSet::from([SiteId(2)])), Vec::<String>::new(), "unless it may be a thief's");
+    }
+
+    #[test]
+    fn what_is_said_of_an_acceptance_is_said_of_the_one_that_counts_and_replaced_there() {
+        // Site 1 came back from an old copy and took a request again; site 2 rejected that acceptance, and later the one that counts.
+        let again = Author { incarnation: Incarnation([4; 16]), ..author(1) };
+        let (first, second, of_second, of_first) =
+            (lies_at(1, 1), Dot { actor: again.id(), counter: 1 }, lies_at(2, 1), lies_at(2, 2));
+        let says = |number: u64, hash: &Hash, overwrites: &[Dot]| {
+            let mut edit = edit(2, number, 1, &[]);
+            edit.changes[0].field = field::STANDING;
+            edit.changes[0].element = standing_key(hash);
+            edit.changes[0].overwrites = overwrites.to_vec();
+            edit
+        };
+        let hashes = [1, 2, 3, 4].map(|byte| Hash([byte; 32]));
+        let mut accepted_again = edit(1, 1, 1, &[]);
+        accepted_again.header.author = again;
+        let edits = [
+            (first.clone(), edit(1, 1, 1, &[])),
+            (second.clone(), accepted_again),
+            (of_second.clone(), says(1, &hashes[1], &[])),
+            (of_first, says(2, &hashes[0], &[of_second])),
+        ];
+        let authors = [author(1), again, author(2)].map(|author| state(author, None)).to_vec();
+        // Both acceptances are set aside: one counts as the other, and that one is rejected.
+        let mut copy =
+            copy(edits.to_vec(), authors, |edit| edit.header.author.site == SiteId(2) && edit.header.number == 2);
+        for ((place, _), hash) in edits.iter().zip(hashes) {
+            copy.edits.get_mut(place).expect("it is there").0 = hash;
+        }
+        copy.aside = [(first, Poison::Rejected), (second, Poison::Twin)].into();
+        assert_eq!(misfolded(&copy), Vec::<String>::new());
+        let last = copy.edits.get_mut(&lies_at(2, 2)).expect("the later word");
+        last.1.changes[0].overwrites.clear();
+        assert_eq!(misfolded(&copy).len(), 1, "if it replaces nothing, the earlier word stands beside it");
     }
 }

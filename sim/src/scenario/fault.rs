@@ -242,7 +242,8 @@ pub enum Theft {
     /// levels that nobody knows, one record flooded with edits as large as may be.
     Forks,
     /// Lives of the site by the thousand, and secrets of a session. Once as many are known as may be, a site that needs a new
-    /// one gets none: not together with faults that set it back, and not where the site has not written yet.
+    /// one gets none under this key: not together with faults that set it back, and where the site has not written yet only if it gets
+    /// another key afterwards.
     Crowds,
 }
 

@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 23] = [
+pub const SHIPPED: [(&str, &str); 24] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -22,6 +22,7 @@ pub const SHIPPED: [(&str, &str); 23] = [
     ("rotten_log", include_str!("../../scenarios/rotten_log.toml")),
     ("sites_come_and_move", include_str!("../../scenarios/sites_come_and_move.toml")),
     ("revoked_key", include_str!("../../scenarios/revoked_key.toml")),
+    ("crowded_out", include_str!("../../scenarios/crowded_out.toml")),
     ("stolen_key", include_str!("../../scenarios/stolen_key.toml")),
     ("hostile_callers", include_str!("../../scenarios/hostile_callers.toml")),
     ("leader_restarts_before_its_flush", include_str!("../../scenarios/leader_restarts_before_its_flush.toml")),
