@@ -148,8 +148,8 @@ fn draft(
             let place = asked.place_of(site, *unit, *parent)?;
             let built_in = crate::units::listed().map_err(|error| error.to_string())?;
             let path: Vec<&Unit> = units.path(*unit).into_iter().filter_map(|unit| units.get(unit)).collect();
-            let is_said = |unit: &&Unit| built_in.get(unit.id).is_none();
-            Ok(draft_addition(edit, reply, &place, key, addresses, (&path, is_said)))
+            let place_file = place_file(reply, &place, key, &path, &built_in);
+            Ok(draft_addition(edit, &place, key, addresses, place_file))
         }
         (_, None) => Err(format!("{site} is not in the directory here: see `dinhba site list`")),
         (_, Some(listed)) => {
@@ -233,11 +233,10 @@ impl Asked<'_> {
 
 fn draft_addition(
     mut edit: EditBuilder,
-    reply: &v1::SitesReply,
     place: &SitePlace,
     key: &str,
     addresses: &[String],
-    way: (&[&Unit], impl Fn(&&Unit) -> bool),
+    place_file: String,
 ) -> Drafted {
     let SitePlace { site, unit, parent, shard } = place;
     let part = edit.create(RecordKind::Site);
@@ -248,19 +247,13 @@ fn draft_addition(
     if let Some(shard) = shard {
         edit.set(part, "shard", "", &shard.to_string());
     }
-    let place_file = place_file(reply, place, key, way);
     Drafted { edit, record: None, shard: *shard, place_file }
 }
 
 /// What a new site is founded with: the units on its way that are not built in, itself, the sites above it and all others that serve a unit
 /// on its way, since they write its shard wherever they are linked; and its shard.
-fn place_file(
-    reply: &v1::SitesReply,
-    place: &SitePlace,
-    key: &str,
-    (path, is_said): (&[&Unit], impl Fn(&&Unit) -> bool),
-) -> String {
-    let said: Vec<&Unit> = path.iter().copied().filter(is_said).collect();
+fn place_file(reply: &v1::SitesReply, place: &SitePlace, key: &str, path: &[&Unit], built_in: &Directory) -> String {
+    let said: Vec<&Unit> = path.iter().copied().filter(|unit| built_in.get(unit.id).is_none()).collect();
     let SitePlace { site, unit, parent, shard } = place;
     let mut rows =
         vec![["kind", "id", "unit", "parent", "public_key", "code", "name", "from", "to"].map(str::to_owned)];
@@ -278,17 +271,18 @@ fn place_file(
     }
     rows.push(row("site", [site.to_string(), unit.to_string(), parent.to_string(), key.to_owned()]));
     let mut next = parent.to_string();
-    let mut left: Vec<&v1::ListedSite> = reply.sites.iter().collect();
+    // An addition that is asked for again is listed itself.
+    let mut left: Vec<&v1::ListedSite> = reply.sites.iter().filter(|listed| listed.site != site.to_string()).collect();
+    let mut others = Vec::new();
     while let Some(at) = left.iter().position(|listed| listed.site == next) {
         // Each once, so that a ring of parents ends.
-        let v1::ListedSite { site, unit, parent, keys, .. } = left.swap_remove(at);
-        rows.extend(keys.iter().map(|key| row("site", [site, unit, parent, key].map(String::clone))));
-        next.clone_from(parent);
+        let above = left.swap_remove(at);
+        next.clone_from(&above.parent);
+        others.push(above);
     }
-    let is_on_its_way = |listed: &&v1::ListedSite| path.iter().any(|unit| unit.id.to_string() == listed.unit);
-    for v1::ListedSite { site: other, unit, parent, keys, .. } in left.into_iter().filter(is_on_its_way) {
-        let lines = keys.iter().filter(|_| *other != site.to_string());
-        rows.extend(lines.map(|key| row("site", [other, unit, parent, key].map(String::clone))));
+    others.extend(left.into_iter().filter(|listed| path.iter().any(|unit| unit.id.to_string() == listed.unit)));
+    for v1::ListedSite { site, unit, parent, keys, .. } in others {
+        rows.extend(keys.iter().map(|key| row("site", [site, unit, parent, key].map(String::clone))));
     }
     rows.extend(shard.map(|shard| row("shard", [shard.to_string(), unit.to_string(), String::new(), String::new()])));
     // Most countries have no such units: then the file is as short as it ever was.
