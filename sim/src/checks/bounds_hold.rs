@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::command::KeyMark;
 use dinhba_core::edit::{Author, Edit};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, RecordId, SessionId, SiteId};
+use dinhba_core::ids::{AuthorId, KeyMark, RecordId, SessionId, SiteId};
 use dinhba_core::keys::Keys;
 use dinhba_core::level::{LEVEL_MAX, limits};
-use dinhba_core::registry::{self, LIVES_OF_KEY_MAX, SECRETS_MAX};
+use dinhba_core::registry::{self, LIVES_MAX, LIVES_OF_KEY_MAX, SECRETS_MAX};
 use dinhba_core::share::FLOOD_BYTES;
 use dinhba_core::store::StoreError;
 use dinhba_core::sync::HEADS_MAX;
@@ -33,10 +32,12 @@ fn too_many_lives(copy: &ShardCopy) -> Vec<String> {
     for state in &copy.authors {
         lives.entry((state.author.site, state.key)).or_default().insert(state.author);
     }
-    let beyond = lives.into_iter().filter(|(_, lives)| lives.len() > LIVES_OF_KEY_MAX);
-    beyond
-        .map(|((site, _), lives)| format!("{site} has {} lives, and {LIVES_OF_KEY_MAX} are taken", lives.len()))
-        .collect()
+    let mut all: BTreeMap<SiteId, usize> = BTreeMap::new();
+    lives.iter().for_each(|((site, _), lives)| *all.entry(*site).or_default() += lives.len());
+    let of_keys = lives.into_iter().map(|((site, _), lives)| (site, lives.len(), LIVES_OF_KEY_MAX));
+    let counts = of_keys.chain(all.into_iter().map(|(site, count)| (site, count, LIVES_MAX)));
+    let beyond = counts.filter(|(_, count, most)| count > most);
+    beyond.map(|(site, count, most)| format!("{site} has {count} lives, and {most} are taken")).collect()
 }
 
 /// Sessions with more secrets, and shards with more heads, than are taken.
