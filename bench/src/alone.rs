@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
-use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, KeyMark, Proposal, Seal, Tip};
+use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, Proposal, Seal, Tip};
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
-use dinhba_core::ids::SiteId;
+use dinhba_core::ids::{KeyMark, SiteId};
 use dinhba_core::keys::{Space, space_of};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{Arrival, ShardState, StoredEdit, apply, read, read_range, running_hash};

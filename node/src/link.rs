@@ -21,11 +21,9 @@ use std::time::Duration;
 use dinhba_client::error::moves_on;
 use dinhba_client::tls::{MESSAGE_BYTES_MAX, lasting, named, node_name, site_name};
 use dinhba_client::transport::Line;
-use dinhba_core::command::{
-    Answer, Command, KeyMark, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip,
-};
+use dinhba_core::command::{Answer, Command, MergeCommand, Renew, Seal, ShardInfo, Statement, StatementBody, Tip};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{Incarnation, NodeId, ShardId, SiteId};
+use dinhba_core::ids::{Incarnation, KeyMark, NodeId, ShardId, SiteId};
 use dinhba_core::inject::{is_armed, rarely, sometimes};
 use dinhba_core::place::Place;
 use dinhba_core::store::StoreError;

@@ -9,7 +9,7 @@ use crate::claims::{Case, Claims, Purpose};
 use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::event::Event;
-use crate::ids::{AuthorId, GroupId, Hash, Incarnation, RecordId, SessionId, ShardId, SiteId, UnitId};
+use crate::ids::{AuthorId, GroupId, Hash, Incarnation, KeyMark, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::place::PlaceEntry;
 use crate::record::FieldKey;
 use crate::schema::RecordKind;
@@ -316,28 +316,6 @@ pub struct Checked {
     pub seal: Seal,
     /// The key.
     pub key: KeyMark,
-}
-
-/// Which key a site gave its word with: the first bytes of the public key. Zero of what was written here, or put back from an archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct KeyMark(pub u64);
-
-impl KeyMark {
-    /// Of an Ed25519 public key.
-    #[must_use]
-    pub fn of(key: &[u8; 32]) -> Self {
-        KeyMark(key.first_chunk().map_or(0, |first| u64::from_be_bytes(*first)))
-    }
-}
-
-impl Wire for KeyMark {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-
-    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(KeyMark(u64::decode(input)?))
-    }
 }
 
 /// An edit on its way.

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{
-    AuthorId, EvidenceId, GroupId, Hash, Incarnation, NodeId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
+    AuthorId, EvidenceId, GroupId, Hash, Incarnation, KeyMark, NodeId, RecordId, RequestId, SessionId, ShardId, SiteId,
+    UnitId,
 };
 use crate::schema::{FieldId, RecordKind};
 
@@ -326,7 +327,7 @@ macro_rules! wire_number_id {
         }
     )*};
 }
-wire_number_id!(UnitId, SiteId, ShardId, NodeId, GroupId);
+wire_number_id!(UnitId, SiteId, ShardId, NodeId, GroupId, KeyMark);
 
 macro_rules! wire_bytes_id {
     ($($id:ident),*) => {$(

@@ -107,6 +107,18 @@ number_id!(
     /// A Raft group: it hosts one or more shards of its site.
     GroupId, 'g', "a group id"
 );
+/// Which key a site gave its word with: the first bytes of the public key. Zero of what was written here, or put back from an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct KeyMark(pub u64);
+
+impl KeyMark {
+    /// Of an Ed25519 public key.
+    #[must_use]
+    pub fn of(key: &[u8; 32]) -> Self {
+        KeyMark(key.first_chunk().map_or(0, |first| u64::from_be_bytes(*first)))
+    }
+}
+
 bytes_id!(
     /// One life of a site's data; random, minted anew after every restore, rebuild or forced recovery.
     Incarnation, 'i', "an incarnation"

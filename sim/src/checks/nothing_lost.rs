@@ -233,9 +233,9 @@ impl Check for NothingLost {
 #[cfg(test)]
 mod tests {
     use crdts::CmRDT;
-    use dinhba_core::command::{KeyMark, ShardInfo};
+    use dinhba_core::command::ShardInfo;
     use dinhba_core::edit::Author;
-    use dinhba_core::ids::{GroupId, Incarnation, ShardId};
+    use dinhba_core::ids::{GroupId, Incarnation, KeyMark, ShardId};
     use dinhba_core::keys::Keys;
     use dinhba_core::record::Write;
     use dinhba_core::registry::{AuthorState, ShardState};

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
-use crate::command::{Epoch, Item, KeyMark, LoggedAccess};
+use crate::command::{Epoch, Item, LoggedAccess};
 use crate::edit::{Author, Dot, Edit};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{Hash, Incarnation, ShardId, SiteId};
+use crate::ids::{Hash, Incarnation, KeyMark, ShardId, SiteId};
 use crate::place::PlaceEntry;
 use crate::registry::{
     Context, Entering, GroupState, ShardState, Tx, end_batch, enter_alone, keep_secret, next_access_hash, poison_of,

@@ -30,10 +30,10 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthorState, Authors, Context, Poison, StoredEdit, Tx, corrupt, read, read_range};
-use crate::command::{Heads, KeyMark, Receipt};
+use crate::command::{Heads, Receipt};
 use crate::edit::{Change, Dot, Edit, Header};
 use crate::encoding::Malformed;
-use crate::ids::{AuthorId, Hash, RequestId, ShardId, SiteId, first_16};
+use crate::ids::{AuthorId, Hash, KeyMark, RequestId, ShardId, SiteId, first_16};
 use crate::inject::{is_armed, sometimes};
 use crate::keys::Keys;
 use crate::schema::FieldId;

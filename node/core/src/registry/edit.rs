@@ -9,8 +9,8 @@ use super::standing::{is_other, settles};
 use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
 use crate::command::{
-    Accepted, Answer, EditCommand, FileCommand, Filed, KeyMark, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt,
-    Refusal, RefusalCode, ShardInfo, Stale, Tip,
+    Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
+    RefusalCode, ShardInfo, Stale, Tip,
 };
 use crate::edit::{
     COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
@@ -19,7 +19,7 @@ use crate::edit::{
 use crate::encoding::{Malformed, Wire};
 use crate::event::{Event, SUBJECTS_MAX};
 use crate::filing::{Registered, file};
-use crate::ids::{AuthorId, Hash, RecordId, RequestId, ShardId};
+use crate::ids::{AuthorId, Hash, KeyMark, RecordId, RequestId, ShardId};
 use crate::inject::{is_armed, sometimes};
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
 use crate::number::PersonNumber;

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fold::{Entered, Entering, enter, poison_of};
 use super::renew::leave;
 use super::{Arrival, AuthorState, GroupState, Parked, ShardState, StoredEdit, Tx};
-use crate::command::{Answer, Checked, Cursor, Item, KeyMark, MergeCommand, Merged, RefusalCode, Seal};
+use crate::command::{Answer, Checked, Cursor, Item, MergeCommand, Merged, RefusalCode, Seal};
 use crate::edit::{Author, COMMAND_BYTES_MAX, Dot, EDIT_BYTES_MAX, Edit, Header};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, SessionId, SiteId};
+use crate::ids::{AuthorId, Hash, KeyMark, SessionId, SiteId};
 use crate::inject::{is_armed, sometimes};
 use crate::share::{FLOOD_BYTES, LIFE_BYTES_MAX};
 use crate::store::StoreError;
@@ -139,7 +139,7 @@ fn refused(
         }
     }
     let mut new: BTreeSet<(Author, KeyMark)> = BTreeSet::new();
-    for author in parts.iter().map(|part| part.edit.header.author) {
+    for author in parts.iter().map(|part| part.edit.header.author).collect::<BTreeSet<Author>>() {
         if tx.author(shard.info.shard, author.id())?.is_none() {
             new.insert((author, keys.get(&author).copied().unwrap_or_default()));
         }

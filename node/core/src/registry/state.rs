@@ -1,8 +1,8 @@
 //! What a group's state is made of: the types of its values, but for records, receipts and what a neighbour said.
 
-use crate::command::{Digest, Epoch, KeyMark, ShardInfo};
+use crate::command::{Digest, Epoch, ShardInfo};
 use crate::edit::{Author, Dot};
-use crate::ids::{GroupId, Hash, Incarnation, SiteId};
+use crate::ids::{GroupId, Hash, Incarnation, KeyMark, SiteId};
 use crate::keys::Keys;
 use crate::schema::RecordKind;
 use crate::store::StoreError;

@@ -1,8 +1,8 @@
 //! The messages of a link, in the canonical encoding. `proto/LINK.md` describes them for other implementations.
 
-use crate::command::{Checked, Cursor, Epoch, Heads, Item, KeyMark, MergeCommand, Seal, Statement};
+use crate::command::{Checked, Cursor, Epoch, Heads, Item, MergeCommand, Seal, Statement};
 use crate::encoding::{Malformed, Reader, Wire};
-use crate::ids::{AuthorId, Hash, SessionId, ShardId, SiteId};
+use crate::ids::{AuthorId, Hash, KeyMark, SessionId, ShardId, SiteId};
 use crate::{wire_enum, wire_struct};
 
 /// The version of what is said on links. Two that differ say nothing but this to each other: what can be said in an older

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use crate::memory::{Office, SHARD, command, create_command, request, seal, value};
 use crdts::CmRDT;
-use dinhba_core::command::{Answer, Command, Cursor, EditCommand, KeyMark, Renew};
+use dinhba_core::command::{Answer, Command, Cursor, EditCommand, Renew};
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, commitment};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, Incarnation, RecordId, SiteId};
+use dinhba_core::ids::{AuthorId, Incarnation, KeyMark, RecordId, SiteId};
 use dinhba_core::record::{Record, Write, are_disputed};
 use dinhba_core::registry::{alias_id, authors};
 use dinhba_core::schema::{FieldId, RecordKind, field};

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
 use dinhba_core::command::{
-    AccessHead, Command, Cursor, Digest, Heads, Item, KeyMark, Renew, Seal, Statement, StatementBody, Tip,
+    AccessHead, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
 };
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::{AuthorId, Hash, Incarnation, RecordId, SiteId};
+use dinhba_core::ids::{AuthorId, Hash, Incarnation, KeyMark, RecordId, SiteId};
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
     Arrival, ITEMS_MAX, LIVES_MAX, LIVES_OF_KEY_MAX, Parked, SECRETS_MAX, StoredEdit, authors, read, read_range,

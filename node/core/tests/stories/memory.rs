@@ -8,13 +8,13 @@ use dinhba_core::archive::{
 };
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, KeyMark, Merged, PartDraft, Proposal, Raise,
-    RefusalCode, Seal, ShardInfo, Tip,
+    Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, Merged, PartDraft, Proposal, Raise, RefusalCode, Seal,
+    ShardInfo, Tip,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{
-    EvidenceId, GroupId, Hash, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
+    EvidenceId, GroupId, Hash, Incarnation, KeyMark, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId,
 };
 use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
