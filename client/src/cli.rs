@@ -33,6 +33,7 @@ mod fields;
 mod figures;
 mod held;
 mod import;
+mod numbers;
 mod receipt;
 mod roll;
 pub mod sheet;
@@ -450,6 +451,8 @@ pub enum Verb {
     Held(held::Held),
     /// How many births, deaths, marriages and other events there were, by unit, day or month
     Figures(figures::Figures),
+    /// The ledger of personal numbers: where those of each series are, and how long each commune's will last
+    Numbers(numbers::Numbers),
     /// Who read what, for auditors
     AccessLog {
         /// The group (g-…); without it, all groups of the site

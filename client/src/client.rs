@@ -467,6 +467,16 @@ impl Client {
         Ok(reply.await?.units)
     }
 
+    /// The ledger of personal numbers of a unit (code, code and day, or id; empty for the site's own) and those below it: of one series
+    /// (six digits), or, with an empty one, of all of which blocks were granted.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn numbers(&self, context: &Context, unit: &str, series: &str) -> Result<v1::NumbersReply, Error> {
+        let message = v1::NumbersRequest { context: context.wire(), unit: unit.to_owned(), series: series.to_owned() };
+        self.read(message, |transport, request| async move { records(transport).numbers(request).await }).await
+    }
+
     /// A page of a group's access log, from entry `from` (the first is 1).
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dinhba_core::claims::{Case, ClaimsError, Purpose};
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
+use dinhba_core::number::PersonNumber;
 use dinhba_core::schema::{self, FieldId, RecordKind};
 use dinhba_core::text::{tidy, to_nfc};
 use dinhba_proto::v1;
@@ -138,6 +139,8 @@ pub struct Accepted {
     pub pending: bool,
     /// The records of its parts, in order.
     pub records: Vec<RecordId>,
+    /// The personal number that the event gave: of a birth without one it is pending, and given later.
+    pub number: Option<PersonNumber>,
 }
 
 impl Accepted {
@@ -149,6 +152,10 @@ impl Accepted {
             replayed: reply.replayed,
             pending: reply.pending,
             records: records.map_err(|_| Error::Protocol("no record id"))?,
+            number: match reply.personal_number.as_str() {
+                "" => None,
+                number => Some(number.parse().map_err(|_| Error::Protocol("no personal number"))?),
+            },
         })
     }
 }

@@ -344,6 +344,10 @@ impl Records for Memory {
         Ok(Response::new(v1::FiguresReply::default()))
     }
 
+    async fn numbers(&self, _: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {
+        Ok(Response::new(v1::NumbersReply::default()))
+    }
+
     async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<v1::EventsReply>, Status> {
         Ok(Response::new(v1::EventsReply::default()))
     }

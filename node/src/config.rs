@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use dinhba_client::tls::is_loopback;
+use dinhba_core::blocks::FIRST_SERIAL;
 use dinhba_core::ids::{GroupId, NodeId, ShardId, SiteId, UnitId};
 use serde::{Serialize, Serializer};
 
@@ -71,6 +72,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("link.backoff_min_ms", "10 to 60000; the default is 500"),
     ("link.backoff_max_ms", "at least backoff_min_ms, at most 3600000; the default is 60000"),
     ("link.batch_bytes_max", "1024 to 49152; the default is 49152"),
+    ("numbers.first_serial", "0 to 999999; the default is 500000"),
     ("log.level", "\"error\", \"warn\", \"info\" (the default), \"debug\" or \"trace\""),
     ("log.format", "\"text\" (the default) or \"json\""),
     ("place.file", "the path of the country's place file"),
@@ -205,6 +207,8 @@ pub struct Config {
     pub raft: Raft,
     /// The link to the parent.
     pub link: Link,
+    /// Personal numbers.
+    pub numbers: Numbers,
     /// What the process says of itself.
     pub log: Log,
     /// The tree of units that a new site begins with.
@@ -425,6 +429,20 @@ impl Default for Link {
         // 16 kB take two seconds on a 64 kbit/s link: what a cut can cost. A minute bounds how late a link is noticed
         // back.
         Link { backoff_min_ms: 500, backoff_max_ms: 60_000, batch_bytes_max: 49_152 }
+    }
+}
+
+/// `[numbers]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Numbers {
+    /// At the centre alone: the first serial of each series of personal numbers that is granted in blocks. Below it are those that
+    /// were given before there were blocks.
+    pub first_serial: u64,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Numbers { first_serial: FIRST_SERIAL.into() }
     }
 }
 

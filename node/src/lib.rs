@@ -48,6 +48,8 @@ pub mod place_file;
 
 pub mod moves;
 
+pub mod numbers;
+
 pub mod node;
 
 pub mod health;

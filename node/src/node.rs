@@ -31,6 +31,7 @@ use crate::hosted::{Hosted, PROPOSE_WAIT, Parts};
 use crate::link::keep_parent_links;
 use crate::log::Measured;
 use crate::metrics::Metrics;
+use crate::numbers;
 use crate::pki::SiteKeys;
 use crate::proof::{Proof, Spell};
 use crate::raft::group::{Group, Settings, Setup, disk_proof};
@@ -143,6 +144,7 @@ impl Node {
             caught_up: AtomicBool::new(false),
             left: AtomicBool::new(false),
             gone: watch::channel(BTreeSet::new()).0,
+            numbers: numbers::Numbers::default(),
             place: RwLock::new((
                 Arc::default(),
                 Arc::new(Units { all: (*seams.directory).clone(), ..Units::default() }),
@@ -223,6 +225,7 @@ impl Node {
         runtime::spawn("catch up", catch_up(Arc::clone(shared)));
         runtime::spawn("place", follow_place(Arc::clone(shared)));
         runtime::spawn("chores", do_chores(Arc::clone(shared)));
+        runtime::spawn("numbers", numbers::keep(Arc::clone(shared)));
         Ok(())
     }
 
@@ -299,6 +302,9 @@ async fn catch_up(shared: Arc<Shared>) {
         if runtime::timeout(CATCH_UP_PAUSE, WatchReceiver::changed(&mut stopping)).await.is_ok() {
             return;
         }
+    }
+    if let Err(error) = numbers::learn(&shared) {
+        tracing::debug!(%error, "which numbers may be given is not known yet: who is born waits for his");
     }
     shared.caught_up.store(true, Ordering::Release);
     tracing::info!(node = %shared.config.node.id, site = %shared.site(), "the node runs");

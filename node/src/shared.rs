@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
+use crate::numbers::Numbers;
 use crate::proof::Proof;
 use crate::raft::peer::{Groups, PeerPool};
 use crate::refusals::Refusals;
@@ -94,6 +95,8 @@ pub struct Shared {
     /// The other nodes of this site that left it for good.
     pub(crate) gone: watch::Sender<BTreeSet<NodeId>>,
     pub(crate) place: RwLock<(Arc<Place>, Arc<Units>)>,
+    /// Which blocks of personal numbers this site may use.
+    pub(crate) numbers: Numbers,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) stopping: watch::Receiver<bool>,
 }

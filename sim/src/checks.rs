@@ -29,6 +29,7 @@ mod names_stay;
 mod never_back;
 mod nothing_forged;
 mod nothing_lost;
+mod numbers_once;
 mod reads_logged;
 mod replicas_agree;
 mod standing;
@@ -177,6 +178,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(chains_hold::ChainsHold),
         Box::new(converges::Converges),
         Box::new(nothing_lost::NothingLost),
+        Box::new(numbers_once::NumbersOnce),
         Box::<never_back::NeverBack>::default(),
         Box::new(statements_true::StatementsTrue),
         Box::new(links_go_on::LinksGoOn),

@@ -9,6 +9,11 @@ use std::collections::BTreeMap;
 
 /// Branches that some run of a swarm must reach.
 pub const SOMETIMES: &[&str] = &[
+    // Personal numbers.
+    "blocks of numbers are granted",
+    "a number is assigned from a block",
+    "a number is assigned later",
+    "a number is held in two shards",
     // Edits.
     "an edit is stale",
     "another request has the name of an accepted one",

@@ -146,7 +146,7 @@ const REVOKED_KEY: &str = include_str!("../scenarios/revoked_key.toml");
 
 use Promise::{
     Alive, BoundsHold, ChainsHold, CommandsWhole, Converges, DigestsTrue, DirectoryTrue, Linearizable, LinksGoOn,
-    NamesStay, NeverBack, NothingForged, NothingLost, ReadsLogged, ReplicasAgree, StatementsTrue,
+    NamesStay, NeverBack, NothingForged, NothingLost, NumbersOnce, ReadsLogged, ReplicasAgree, StatementsTrue,
 };
 
 const fn random(name: &'static str, breaks: &'static str, promises: &'static [Promise]) -> Mutant {
@@ -254,6 +254,12 @@ pub const ALL: &[Mutant] = &[
         "receipt-ignores-content",
         "Whatever has the name of an accepted request is told to be accepted.",
         &[NothingLost],
+    ),
+    random("numbers-forgotten", "Which personal numbers were given is forgotten.", &[NumbersOnce, DigestsTrue]),
+    random(
+        "grant-from-the-start",
+        "A block is granted from the first number on, whatever was granted.",
+        &[NumbersOnce],
     ),
     callers("record-unbounded", "A record may grow without end.", &[BoundsHold, NothingLost]),
     random("file-replaces-the-unseen", "An event replaces what its officer was not shown.", &[Linearizable]),

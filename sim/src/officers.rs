@@ -220,6 +220,7 @@ impl Officer {
             Work::Births => self.register(shard).await,
             Work::Sites => self.work_on_sites().await,
             Work::Units => self.make_unit().await,
+            Work::Newborns => self.file_newborn(shard).await,
             _ if !enough => self.register(shard).await,
             Work::Cards => {
                 let record = known[self.pick(known.len())];
@@ -491,6 +492,9 @@ impl Officer {
             self.oracle.ledger().contradictions.push(text);
         }
         self.oracle.accepted(request, told);
+        if let Some(number) = accepted.number {
+            self.oracle.ledger().numbers.entry(number).or_default().insert(request);
+        }
         self.country.trace().add(Event::Accepted {
             officer: self.place,
             site: self.site,

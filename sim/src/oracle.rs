@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dinhba_core::ids::{Hash, RecordId, RequestId, ShardId};
+use dinhba_core::number::PersonNumber;
 use dinhba_core::units::Unit;
 
 use crate::history::History;
@@ -46,6 +47,8 @@ pub struct Loss {
 pub struct Ledger {
     /// Accepted edits, by request.
     pub told: BTreeMap<RequestId, Told>,
+    /// Personal numbers that officers were told were given, by which requests.
+    pub numbers: BTreeMap<PersonNumber, BTreeSet<RequestId>>,
     /// A second answer to a request that differs from the first.
     pub contradictions: Vec<String>,
     /// Requests on single fields, for linearizability.

@@ -419,6 +419,8 @@ impl Story {
 
     /// Waits until all is in step.
     async fn settle(&self, world: &World, watcher: &mut Watcher, deadline: Instant) {
+        // What was accepted at this moment, its replica's own figures say only in the next.
+        runtime::sleep(STEP_LOOK_EVERY).await;
         while let Some(why) = behind(world) {
             watcher.tell();
             if runtime::now() >= deadline {

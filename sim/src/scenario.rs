@@ -168,6 +168,8 @@ pub enum Work {
     Families,
     /// Files events: births, deaths, marriages, corrections.
     Events,
+    /// Files births alone, of boys and girls.
+    Newborns,
     /// As an operator: says where sites are reached, for all below his unit, and looks at what was said.
     Sites,
     /// As an operator of the centre: makes communes.
@@ -179,7 +181,7 @@ pub enum Work {
 
 impl Work {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Work); 10] = [
+    pub const ALL: [(&'static str, Work); 11] = [
         ("births", Work::Births),
         ("cards", Work::Cards),
         ("shared", Work::Shared),
@@ -187,6 +189,7 @@ impl Work {
         ("reads", Work::Reads),
         ("families", Work::Families),
         ("events", Work::Events),
+        ("newborns", Work::Newborns),
         ("sites", Work::Sites),
         ("units", Work::Units),
         ("worst", Work::Worst),

@@ -163,6 +163,7 @@ fn config(number: u64) -> Config {
         storage: config::Storage { engine: config::Engine::Memory },
         raft: config::Raft { snapshot_every_entries: 20, keep_entries: 5, ..config::Raft::default() },
         link: config::Link::default(),
+        numbers: config::Numbers::default(),
         log: config::Log::default(),
         place: Some(config::Place { file: PathBuf::from(PLACE_FILE) }),
     }

@@ -19,7 +19,8 @@ use dinhba_core::claims::{Claims, Identity, Role};
 use dinhba_core::ids::{EvidenceId, GroupId, NodeId, ShardId, SiteId, UnitId};
 use dinhba_core::units::{BEFORE_REFORM, Directory, Unit};
 use dinhba_node::config::{
-    CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Storage, Tls,
+    CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Numbers, Parent, ParentNode, Place, Raft,
+    Storage, Tls,
 };
 use dinhba_node::pki::{DevAuthority, read_public_key, read_signing_key};
 use dinhba_proto::v1;
@@ -325,6 +326,7 @@ impl Country {
                 storage: Storage { engine: Engine::Fjall },
                 raft: Raft { heartbeat_ms: 250, election_min_ms: 800, election_max_ms: 1_500, ..Raft::default() },
                 link: Link { backoff_min_ms: 50, backoff_max_ms: 300, ..Link::default() },
+                numbers: Numbers::default(),
                 log: Log::default(),
                 place: Some(Place { file: self.dir.path().join("place.csv") }),
             };

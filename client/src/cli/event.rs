@@ -205,6 +205,14 @@ fn registered(form: &Form, roles: &[&Role], accepted: &Accepted) -> String {
     for (role, record) in roles.iter().zip(&accepted.records) {
         text.push_str(&format!("  {}: {record}\n", role.label));
     }
+    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished].contains(&form.event);
+    match accepted.number {
+        Some(number) => text += &format!("  Số định danh cá nhân: {number}\n"),
+        None if gives => {
+            text += "  Số định danh cá nhân: chưa có, được cấp sau (pending: it is given later, by itself)\n"
+        }
+        None => {}
+    }
     text + &show::accepted(accepted)
 }
 

@@ -78,6 +78,7 @@ fn form(ty: &Type) -> String {
         Type::Text { shape: Shape::Site, .. } => "s-…".to_owned(),
         Type::Text { shape: Shape::Shard, .. } => "h-…".to_owned(),
         Type::Text { shape: Shape::Unit, .. } => "u-…".to_owned(),
+        Type::Text { shape: Shape::Incarnation, .. } => "i-…".to_owned(),
         Type::Text { shape: Shape::Key | Shape::Hash, .. } => "64 hex digits".to_owned(),
         Type::Text { shape: Shape::Address, .. } => "host:port".to_owned(),
         Type::Date(Tense::Past) => "1975-03-02 or 02/03/1975, 1975-03, 1975; not to come".to_owned(),

@@ -349,6 +349,7 @@ pub(super) fn accepted_json(accepted: &Accepted) -> Json {
     let receipt = &accepted.receipt;
     json!({
         "request": accepted.request.to_string(), "replayed": accepted.replayed, "pending": accepted.pending,
+        "personal_number": accepted.number.map(|number| number.to_string()),
         "records": accepted.records.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "receipt": {
             "shard": receipt.shard, "first": dot(receipt.first.as_ref()), "count": receipt.count,

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
+use dinhba_core::blocks::FIRST_SERIAL;
 use dinhba_core::date::{Date, PartialDate};
 use dinhba_core::ids::UnitId;
-use dinhba_core::number::{PersonNumber, SERIAL_END, Sex};
+use dinhba_core::number::{PersonNumber, Sex};
 use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::text;
 use dinhba_core::units::{Directory, Tier};
@@ -346,16 +347,17 @@ impl Generate {
         [family.unwrap_or_else(|| own.to_owned()), middle.to_owned(), given.to_owned()]
     }
 
-    /// The next number of that place, sex and year; none once they are used up: "number pending".
+    /// The next number of that place, sex and year, of those that were given before there were blocks; none once they are used up:
+    /// "number pending".
     fn number(&mut self, province: &str, sex: Sex, year: u16) -> Option<PersonNumber> {
         let place: u16 = province.parse().ok()?;
         let used = self.serials.entry((place, sex, year)).or_insert(0);
-        if *used >= SERIAL_END {
+        if *used >= FIRST_SERIAL {
             return None;
         }
         // Each year starts elsewhere, so that numbers do not all end alike.
         let start = u64::from(place) * 7919 + u64::from(year) * 104_729;
-        let serial = (start + u64::from(*used) * u64::from(SERIAL_STEP)) % u64::from(SERIAL_END);
+        let serial = (start + u64::from(*used) * u64::from(SERIAL_STEP)) % u64::from(FIRST_SERIAL);
         *used += 1;
         PersonNumber::new(place, sex, year, serial as u32).ok()
     }

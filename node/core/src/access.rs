@@ -42,11 +42,15 @@ pub enum Action {
     EditSites,
     /// Reads how many events there were: where few live, a number may tell of somebody.
     Figures,
+    /// Gives personal numbers to those who wait for one.
+    AssignNumbers,
+    /// Grants blocks of personal numbers to the sites below.
+    GrantNumbers,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 14] = [
+    pub const ALL: [Action; 16] = [
         Action::Read,
         Action::Find,
         Action::History,
@@ -61,6 +65,8 @@ impl Action {
         Action::ReadSites,
         Action::EditSites,
         Action::Figures,
+        Action::AssignNumbers,
+        Action::GrantNumbers,
     ];
 
     /// The action's name, as in denials, logs and metrics.
@@ -81,6 +87,8 @@ impl Action {
             Action::ReadSites => "read-sites",
             Action::EditSites => "edit-sites",
             Action::Figures => "figures",
+            Action::AssignNumbers => "assign-numbers",
+            Action::GrantNumbers => "grant-numbers",
         }
     }
 
@@ -96,6 +104,8 @@ impl Action {
             Action::Status => &Role::ALL,
             Action::Administer | Action::EditSites => &[Role::Operator],
             Action::ReadSites => &[Role::Operator, Role::Auditor],
+            // Nobody's to ask for: a site's program does it by rule.
+            Action::AssignNumbers | Action::GrantNumbers => &[Role::Site],
         }
     }
 }
@@ -182,7 +192,7 @@ mod tests {
     }
 
     /// For each action: may an operator, a registrar, an auditor do it within their unit?
-    const TABLE: [(Action, [bool; 3]); 14] = [
+    const TABLE: [(Action, [bool; 3]); 16] = [
         (Action::Read, [false, true, false]),
         (Action::Find, [false, true, false]),
         (Action::History, [false, true, true]),
@@ -197,6 +207,8 @@ mod tests {
         (Action::ReadSites, [true, false, true]),
         (Action::EditSites, [true, false, false]),
         (Action::Figures, [false, true, true]),
+        (Action::AssignNumbers, [false, false, false]),
+        (Action::GrantNumbers, [false, false, false]),
     ];
 
     #[test]

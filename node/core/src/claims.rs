@@ -74,19 +74,21 @@ pub enum Role {
     Registrar,
     /// Checks what was done in a unit, and changes nothing.
     Auditor,
+    /// The program of a site, which does what nobody has to be asked about: it grants and assigns numbers. No certificate says so.
+    Site,
     /// A role of a newer version, in an edit that came from elsewhere; its code. It may do nothing here.
     Unknown(u8),
 }
 
 impl Role {
-    /// All that this version knows, in the order of their bytes.
+    /// Those of persons and applications, in the order of their bytes.
     pub const ALL: [Role; 3] = [Role::Operator, Role::Registrar, Role::Auditor];
 
     /// The feature level that brought it; none if this version does not know it.
     #[must_use]
     pub const fn since(self) -> Option<u16> {
         match self {
-            Role::Operator | Role::Registrar | Role::Auditor => Some(LEVEL_FIRST),
+            Role::Operator | Role::Registrar | Role::Auditor | Role::Site => Some(LEVEL_FIRST),
             Role::Unknown(_) => None,
         }
     }
@@ -98,6 +100,7 @@ impl Role {
             Role::Operator => "operator",
             Role::Registrar => "registrar",
             Role::Auditor => "auditor",
+            Role::Site => "site",
             Role::Unknown(_) => "unknown",
         }
     }
@@ -343,7 +346,7 @@ impl FromStr for Case {
 }
 
 wire_struct! { Claims { subject, role, unit, evidence } }
-wire_code! { open Role { 1 => Operator, 2 => Registrar, 3 => Auditor } }
+wire_code! { open Role { 1 => Operator, 2 => Registrar, 3 => Auditor, 4 => Site } }
 
 impl Wire for Purpose {
     fn encode(&self, out: &mut Vec<u8>) {

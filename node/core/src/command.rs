@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::blocks::{Block, Wanted};
 use crate::claims::{Case, Claims, Purpose};
 use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Hash, Incarnation, KeyMark, RecordId, SessionId, ShardId, SiteId, UnitId};
+use crate::number::PersonNumber;
 use crate::place::PlaceEntry;
 use crate::record::FieldKey;
 use crate::schema::RecordKind;
@@ -72,6 +74,8 @@ pub enum Command {
     Edit(Box<EditCommand>),
     /// An event that an officer files.
     File(Box<FileCommand>),
+    /// Blocks of personal numbers that the site grants to those below it.
+    Grant(Box<GrantCommand>),
     /// A batch of a neighbour's stream.
     Merge(Box<MergeCommand>),
     /// Reads that wait for their entry in the access log.
@@ -142,7 +146,7 @@ impl ShardInfo {
     #[must_use]
     pub fn takes(&self, kind: RecordKind) -> bool {
         match kind {
-            RecordKind::Site => self.is_ancestor(),
+            RecordKind::Site | RecordKind::Block => self.is_ancestor(),
             RecordKind::Unit => self.is_ancestor() && self.path.len() == 1,
             RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => !self.is_ancestor(),
         }
@@ -186,6 +190,26 @@ pub struct FileCommand {
     pub secret: [u8; 32],
     /// What was filled in.
     pub filed: Filed,
+    /// The blocks of this site, at most [`BLOCKS_SENT_MAX`](crate::blocks::BLOCKS_SENT_MAX), from which a number may be given that the
+    /// form leaves open. They stand in other shards, so the door looks them up; those of another life count for nothing.
+    pub blocks: Vec<Block>,
+}
+
+/// Blocks of personal numbers that the site of a unit grants to those below it. Which numbers they are, is said where the command is
+/// applied: whoever asks for them cannot know what was granted a moment ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantCommand {
+    /// The ancestor shard of the unit.
+    pub shard: ShardId,
+    /// Who, why, when: the site itself.
+    pub origin: Origin,
+    /// As of an [`EditCommand`].
+    pub secret: [u8; 32],
+    /// Below which serial the centre grants none: there are the numbers that were given before there were blocks. Other sites grant
+    /// of what they have.
+    pub first_serial: u32,
+    /// What is needed; at most [`GRANTS_MAX`](crate::blocks::GRANTS_MAX).
+    pub wanted: Vec<Wanted>,
 }
 
 /// An event as it is filled in.
@@ -550,6 +574,8 @@ pub struct Accepted {
     pub replayed: bool,
     /// Whether it holds until a second person confirms it, and no longer than until one rejects it.
     pub pending: bool,
+    /// The personal number that an event left open and was given: it goes onto the paper.
+    pub number: Option<PersonNumber>,
 }
 
 /// Fields of a stale edit that are named: more than an officer's screen has.
@@ -652,7 +678,7 @@ pub enum ConflictKey {
     Field(FieldKey),
     /// A rule that does not hold.
     Rule(u16),
-    /// Another record of the shard has the same personal number.
+    /// Another record that the group holds has the same personal number.
     Number(Nothing),
 }
 
@@ -690,7 +716,8 @@ wire_struct! {
     ShardInfo { shard, path }
     Adopt { info, incarnation, epoch }
     EditCommand { shard, kind, origin, secret, parts }
-    FileCommand { shard, origin, secret, filed }
+    FileCommand { shard, origin, secret, filed, blocks }
+    GrantCommand { shard, origin, secret, first_serial, wanted }
     Filed { event, subjects, inputs, grounds }
     Subject { role, record, element, seen, inputs, corrections }
     PartDraft { record, record_kind, create, valid_from, changes }
@@ -709,7 +736,7 @@ wire_struct! {
     Raise { level, now_ms }
     Forget { shard, peer, author }
     Receipt { shard, first, count, hash }
-    Accepted { receipt, replayed, pending }
+    Accepted { receipt, replayed, pending, number }
     Stale { record, fields, more }
     Moved { key, dots }
     Refusal { code, text }
@@ -729,7 +756,7 @@ wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => 
 
 wire_enum! { Command, "command" {
     1 => Form, 2 => Adopt, 3 => Edit, 4 => Merge, 5 => Access, 6 => Renew, 7 => Keep, 8 => Raise, 9 => Place, 10 => Forget,
-    11 => File,
+    11 => File, 12 => Grant,
 } }
 
 wire_enum! { Answer, "answer" {

@@ -108,7 +108,7 @@ pub enum EditKind {
     Release,
     /// Discards an edit that waits or is held.
     Reject,
-    /// Reserved: a block of personal numbers.
+    /// A site grants a block of personal numbers.
     Grant,
     /// A kind of a newer version; its code.
     Unknown(u8),
@@ -124,8 +124,8 @@ impl EditKind {
     pub const fn since(self) -> Option<u16> {
         match self {
             EditKind::Change | EditKind::Decision | EditKind::Proposal | EditKind::Confirmation => Some(LEVEL_FIRST),
-            EditKind::Hold | EditKind::Release | EditKind::Reject => Some(LEVEL_FIRST),
-            EditKind::Move | EditKind::Grant | EditKind::Unknown(_) => None,
+            EditKind::Hold | EditKind::Release | EditKind::Reject | EditKind::Grant => Some(LEVEL_FIRST),
+            EditKind::Move | EditKind::Unknown(_) => None,
         }
     }
     /// The kind's word, as logs, tables and JSON print it.

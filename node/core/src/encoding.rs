@@ -433,7 +433,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site, 4 => Unit } }
+wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site, 4 => Unit, 5 => Block } }
 
 #[cfg(test)]
 mod tests {

@@ -742,7 +742,7 @@ impl Form {
             "A personal number",
             "Law on Identification 26/2023/QH15, article 12; Decree 70/2024, article 11",
             &[PERSON],
-            &[asked("number", field::PERSONAL_NUMBER).required().goes(Goes::Event), DATE],
+            &[asked("number", field::PERSONAL_NUMBER).goes(Goes::Event), DATE],
         ),
         form(
             Event::NumberCancelled,
@@ -757,7 +757,7 @@ impl Form {
             "Another personal number in the place of a cancelled one",
             "Decree 70/2024, article 11",
             &[PERSON],
-            &[asked("number", field::PERSONAL_NUMBER).required().goes(Goes::Event), DATE],
+            &[asked("number", field::PERSONAL_NUMBER).goes(Goes::Event), DATE],
         )
         .by_decision(),
         form(

@@ -24,10 +24,10 @@ use crate::command::{Answer, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft,
 use crate::date::PartialDate;
 use crate::edit::{Change, Dot, GROUNDS};
 use crate::event::{Form, Goes, INPUTS_MAX, Input, Role, SUBJECTS_MAX};
-use crate::ids::{RecordId, RequestId};
+use crate::ids::{RecordId, RequestId, UnitId};
 use crate::inject::is_armed;
 use crate::level;
-use crate::number::PersonNumber;
+use crate::number::{PersonNumber, Sex};
 use crate::record::{FieldKey, Record, Tagged, are_disputed};
 use crate::schema::{Content, FieldId, RecordKind, Type, Value, field};
 use crate::store::StoreError;
@@ -132,6 +132,15 @@ pub trait Registered {
     /// # Errors
     /// The store's.
     fn members(&self, household: RecordId) -> Result<usize, StoreError>;
+
+    /// The unit whose records these are.
+    fn home(&self) -> UnitId;
+
+    /// The next personal number for somebody of that sex and birth year, of those that this site may give.
+    ///
+    /// # Errors
+    /// The store's.
+    fn next_number(&self, sex: Sex, birth_year: u16) -> Result<Option<PersonNumber>, StoreError>;
 }
 
 /// What is wrong with a form by itself. The door says all of it.

@@ -44,19 +44,24 @@
 //! | `Life` | site | the site's lives as an author of the shard, in the order in which they came |
 //! | `Beside` | session counter | nothing: an edit of the request lies on a branch beside its author's first chain |
 //! | `Pending` | record name | [`PendingEntry`](crate::command::PendingEntry): an edit of the record waits for a second person |
+//! | `Taken` | series, page | [`Taken`](crate::blocks::Taken): which numbers of a series some edit of the shard ever wrote |
+//! | `Block` | series, first serial, record | [`Granted`](crate::blocks::Granted): a block that this ancestor shard grants |
+//! | `Unnumbered` | record | nothing: a personal number is due to the person |
 //! | `Figure` | day, event | how many of these events came on that day |
 //!
-//! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved, 0x22
-//! for ledgers of numbers, 0x31 for sketches. In the group itself, 0x0a to 0x0f.
+//! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved,
+//! 0x31 for sketches. In the group itself, 0x0a to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::branches`); (branch, number) is where an
 //! edit lies, here and nowhere else.
 
+use crate::blocks::Block;
 use crate::date::Date;
 use crate::edit::Dot;
 use crate::encoding::Wire;
 use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use crate::number::Series;
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,10 +119,16 @@ pub enum Space {
     Life = 0x1f,
     /// Edits that wait for a second person.
     Pending = 0x21,
+    /// Which numbers are spoken for.
+    Taken = 0x22,
     /// Requests of edits beside their author's first chain.
     Beside = 0x23,
     /// Signed statements of other sites in their earlier lives.
     Former = 0x24,
+    /// Blocks of numbers that are granted.
+    Block = 0x25,
+    /// To whom a number is due.
+    Unnumbered = 0x26,
     /// How many events there were, by day.
     Figure = 0x30,
 }
@@ -455,6 +466,49 @@ impl Keys {
     #[must_use]
     pub fn number(self, shard: ShardId, number: &[u8; 16]) -> Vec<u8> {
         self.key(shard, Space::Number, &[number])
+    }
+
+    /// Which serials of a page of a series are spoken for.
+    #[must_use]
+    pub fn taken(self, shard: ShardId, series: Series, page: u16) -> Vec<u8> {
+        self.key(shard, Space::Taken, &[&series.key_bytes(), &page.to_be_bytes()])
+    }
+
+    /// The pages of a series, or of all.
+    #[must_use]
+    pub fn all_taken(self, shard: ShardId, series: Option<Series>) -> Range {
+        self.of_series(shard, Space::Taken, series)
+    }
+
+    /// A block that an ancestor shard grants.
+    #[must_use]
+    pub fn block(self, shard: ShardId, block: &Block, record: RecordId) -> Vec<u8> {
+        self.key(shard, Space::Block, &[&block.series.key_bytes(), &block.first.to_be_bytes(), &record.0])
+    }
+
+    /// The blocks of a series, or of all, that an ancestor shard grants.
+    #[must_use]
+    pub fn blocks(self, shard: ShardId, series: Option<Series>) -> Range {
+        self.of_series(shard, Space::Block, series)
+    }
+
+    fn of_series(self, shard: ShardId, space: Space, series: Option<Series>) -> Range {
+        match series {
+            Some(series) => self.range(shard, space, &[&series.key_bytes()]),
+            None => self.range(shard, space, &[]),
+        }
+    }
+
+    /// That a number is due to a person.
+    #[must_use]
+    pub fn unnumbered(self, shard: ShardId, record: RecordId) -> Vec<u8> {
+        self.key(shard, Space::Unnumbered, &[&record.0])
+    }
+
+    /// All persons of a shard to whom a number is due.
+    #[must_use]
+    pub fn all_unnumbered(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Unnumbered, &[])
     }
 
     /// A search term's pointer to a record.

@@ -36,6 +36,8 @@ pub mod share;
 
 pub mod record;
 
+pub mod blocks;
+
 pub mod place;
 
 pub mod command;

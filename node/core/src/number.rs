@@ -1,11 +1,14 @@
 //! The personal number of the Law on Identification: what its twelve digits say.
 //!
 //! Three digits of the place of birth registration, one of century and sex, two of the birth year, six of a serial. There
-//! is no check digit. A number can be cancelled and issued anew, so it is an attribute of a record and never its key;
-//! blocks and the ledger of numbers are elsewhere. The place digits are history: they do not change when provinces merge.
+//! is no check digit. A number can be cancelled and issued anew, so it is an attribute of a record and never its key. The place
+//! digits are history: they do not change when provinces merge. All numbers that differ in their serial alone are a [`Series`];
+//! who may give which of them is in `blocks`.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::encoding::{Malformed, Reader, Wire};
 
 /// The first serial that does not fit into six digits.
 pub const SERIAL_END: u32 = 1_000_000;
@@ -19,6 +22,18 @@ pub enum Sex {
     Male,
     /// Odd century-and-sex digit.
     Female,
+}
+
+impl Sex {
+    /// That of a code of the field; none of another one.
+    #[must_use]
+    pub fn of_code(name: &str) -> Option<Self> {
+        match name {
+            "male" => Some(Sex::Male),
+            "female" => Some(Sex::Female),
+            _ => None,
+        }
+    }
 }
 
 /// Why a text is no personal number. Messages never hold the text.
@@ -36,6 +51,9 @@ pub enum NumberError {
         /// Its place, from 1.
         position: usize,
     },
+    /// A text that is no series.
+    #[error("must have 6 digits: the place (3), century and sex (1), the birth year (2)")]
+    Series,
     /// Bytes that no number has.
     #[error("is not the encoding of a personal number")]
     Bytes,
@@ -48,7 +66,98 @@ pub enum NumberError {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonNumber(u64);
 
+/// All numbers of one place, sex and birth year: the first six digits of each. Prints as these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Series(u32);
+
+impl Series {
+    /// That of persons of a sex and birth year whose birth is registered at `place`.
+    ///
+    /// # Errors
+    /// [`NumberError::Range`].
+    pub fn new(place: u16, sex: Sex, birth_year: u16) -> Result<Self, NumberError> {
+        PersonNumber::new(place, sex, birth_year, 0).map(PersonNumber::series)
+    }
+
+    /// Its number with a serial.
+    ///
+    /// # Errors
+    /// [`NumberError::Range`].
+    pub fn number(self, serial: u32) -> Result<PersonNumber, NumberError> {
+        if serial >= SERIAL_END {
+            return Err(NumberError::Range);
+        }
+        Ok(PersonNumber(u64::from(self.0) * u64::from(SERIAL_END) + u64::from(serial)))
+    }
+
+    /// The place of birth registration.
+    #[must_use]
+    pub fn place(self) -> u16 {
+        (self.0 / 1000) as u16
+    }
+
+    /// The sex.
+    #[must_use]
+    pub fn sex(self) -> Sex {
+        if (self.0 / 100 % 10).is_multiple_of(2) { Sex::Male } else { Sex::Female }
+    }
+
+    /// The birth year.
+    #[must_use]
+    pub fn birth_year(self) -> u16 {
+        FIRST_CENTURY + (self.0 / 100 % 10 / 2 * 100 + self.0 % 100) as u16
+    }
+
+    /// In a key, in order.
+    #[must_use]
+    pub fn key_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    /// Reads [`key_bytes`](Self::key_bytes).
+    ///
+    /// # Errors
+    /// [`NumberError::Bytes`].
+    pub fn from_key_bytes(bytes: [u8; 4]) -> Result<Self, NumberError> {
+        let digits = u32::from_be_bytes(bytes);
+        if digits < SERIAL_END { Ok(Series(digits)) } else { Err(NumberError::Bytes) }
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:06}", self.0)
+    }
+}
+
+impl FromStr for Series {
+    type Err = NumberError;
+    fn from_str(text: &str) -> Result<Self, NumberError> {
+        let digits: u32 = Some(text)
+            .filter(|text| text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or(NumberError::Series)?;
+        Ok(Series(digits))
+    }
+}
+
+impl Wire for Series {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let digits = u32::decode(input)?;
+        if digits < SERIAL_END { Ok(Series(digits)) } else { Err(Malformed { what: "series of numbers" }) }
+    }
+}
+
 impl PersonNumber {
+    /// The series that it is of.
+    #[must_use]
+    pub fn series(self) -> Series {
+        Series((self.0 / u64::from(SERIAL_END)) as u32)
+    }
+
     /// The number of the `serial`-th person of that sex and birth year registered at `place`.
     ///
     /// # Errors
@@ -109,6 +218,16 @@ impl PersonNumber {
     }
 }
 
+impl Wire for PersonNumber {
+    fn encode(&self, out: &mut Vec<u8>) {
+        PersonNumber::to_bytes(*self).encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let bytes = <[u8; 5]>::decode(input)?;
+        PersonNumber::from_bytes(&bytes).map_err(|_| Malformed { what: "personal number" })
+    }
+}
+
 impl fmt::Display for PersonNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:012}", self.0)
@@ -153,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn a_series_is_what_its_numbers_begin_with() {
+        let series: Series = "079308".parse().unwrap();
+        assert_eq!((series.place(), series.sex(), series.birth_year()), (79, Sex::Female, 2008));
+        assert_eq!(Series::new(79, Sex::Female, 2008), Ok(series));
+        assert_eq!(series.number(7).unwrap().to_string(), "079308000007");
+        assert_eq!(series.number(SERIAL_END), Err(NumberError::Range));
+        assert_eq!("79308".parse::<Series>(), Err(NumberError::Series));
+        assert_eq!("07930x".parse::<Series>(), Err(NumberError::Series));
+    }
+
+    #[test]
     fn a_wrong_number_is_refused_exactly() {
         assert_eq!("00107500012".parse::<PersonNumber>(), Err(NumberError::Length { got: 11 }));
         assert_eq!("0010750001234".parse::<PersonNumber>(), Err(NumberError::Length { got: 13 }));
@@ -173,8 +303,13 @@ mod tests {
             let number = PersonNumber(a);
             prop_assert_eq!(number.to_string().parse(), Ok(number));
             prop_assert_eq!(PersonNumber::from_bytes(&number.to_bytes()), Ok(number));
+            prop_assert_eq!(<PersonNumber as Wire>::from_bytes(&Wire::to_bytes(&number)), Ok(number));
             let built = PersonNumber::new(number.place(), number.sex(), number.birth_year(), number.serial());
             prop_assert_eq!(built, Ok(number));
+            let series = number.series();
+            prop_assert_eq!(series.number(number.serial()), Ok(number));
+            prop_assert_eq!(Series::new(number.place(), number.sex(), number.birth_year()), Ok(series));
+            prop_assert_eq!(Series::from_key_bytes(series.key_bytes()), Ok(series));
             prop_assert_eq!(number.to_bytes().cmp(&PersonNumber(b).to_bytes()), a.cmp(&b));
         }
     }

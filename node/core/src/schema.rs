@@ -48,13 +48,16 @@ pub enum RecordKind {
     Site,
     /// An administrative unit; only in the centre's ancestor shard.
     Unit,
+    /// A block of personal numbers that a unit grants to a site below it; only in ancestor shards.
+    Block,
     /// A kind of a newer version, in an edit that came from elsewhere; its code.
     Unknown(u8),
 }
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 4] = [RecordKind::Person, RecordKind::Household, RecordKind::Site, RecordKind::Unit];
+    pub const ALL: [RecordKind; 5] =
+        [RecordKind::Person, RecordKind::Household, RecordKind::Site, RecordKind::Unit, RecordKind::Block];
 
     /// Those that communes keep of people, in order.
     pub const OF_PEOPLE: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
@@ -67,6 +70,7 @@ impl RecordKind {
             RecordKind::Household => "household",
             RecordKind::Site => "site",
             RecordKind::Unit => "unit",
+            RecordKind::Block => "block",
             RecordKind::Unknown(_) => "unknown",
         }
     }
@@ -75,9 +79,8 @@ impl RecordKind {
     #[must_use]
     pub const fn since(self) -> Option<u16> {
         match self {
-            RecordKind::Person | RecordKind::Household | RecordKind::Site | RecordKind::Unit => {
-                Some(level::LEVEL_FIRST)
-            }
+            RecordKind::Person | RecordKind::Household => Some(level::LEVEL_FIRST),
+            RecordKind::Site | RecordKind::Unit | RecordKind::Block => Some(level::LEVEL_FIRST),
             RecordKind::Unknown(_) => None,
         }
     }
@@ -287,6 +290,8 @@ pub enum Shape {
     Shard,
     /// The id of an administrative unit: `u-…`.
     Unit,
+    /// A life of a site's data: `i-…`.
+    Incarnation,
     /// An Ed25519 key that verifies: 64 hex digits.
     Key,
     /// A BLAKE3 hash: 64 hex digits.

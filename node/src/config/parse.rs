@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     ADDRESSES_MAX, Address, CONNECTION_AGE_MS, Config, ConfigError, Engine, Format, GROUPS_MAX, Group, KEYS, Level,
-    Link, Log, MEMBERS_MAX, Member, Node, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
+    Link, Log, MEMBERS_MAX, Member, Node, Numbers, Parent, ParentNode, Place, Raft, Site, Storage, Tls,
 };
 
 type Text = Option<Spanned<String>>;
@@ -33,6 +33,7 @@ struct RawFile {
     storage: RawStorage,
     raft: RawRaft,
     link: RawLink,
+    numbers: RawNumbers,
     log: RawLog,
     place: Option<RawPlace>,
 }
@@ -126,6 +127,12 @@ struct RawLink {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
+struct RawNumbers {
+    first_serial: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 struct RawLog {
     level: Text,
     format: Text,
@@ -149,6 +156,7 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Config, ConfigError> {
         storage: source.storage(raw.storage)?,
         raft: source.raft(raw.raft)?,
         link: source.link(raw.link)?,
+        numbers: source.numbers(&raw.numbers)?,
         log: source.log(raw.log)?,
         place: raw.place.map(|raw| source.place(raw)).transpose()?,
         node,
@@ -611,6 +619,12 @@ impl Source<'_> {
         let batch_bytes_max =
             self.number("link.batch_bytes_max", &raw.batch_bytes_max, 1024..=49_152, default.batch_bytes_max)?;
         Ok(Link { backoff_min_ms, backoff_max_ms, batch_bytes_max })
+    }
+
+    fn numbers(&self, raw: &RawNumbers) -> Result<Numbers, ConfigError> {
+        let default = Numbers::default();
+        let first_serial = self.number("numbers.first_serial", &raw.first_serial, 0..=999_999, default.first_serial)?;
+        Ok(Numbers { first_serial })
     }
 
     fn log(&self, raw: RawLog) -> Result<Log, ConfigError> {

@@ -121,6 +121,7 @@ fn the_example_says_everything() {
         storage: Storage { engine: Engine::Fjall },
         raft: Raft::default(),
         link: Link::default(),
+        numbers: Numbers::default(),
         log: Log { level: Level::Info, format: Format::Text },
         place: Some(Place { file: "/etc/dinhba/place.csv".into() }),
     };

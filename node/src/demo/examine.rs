@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
-use dinhba_core::ids::{NodeId, RequestId, ShardId};
+use dinhba_core::event::Event;
+use dinhba_core::ids::{NodeId, RecordId, RequestId, ShardId};
 use dinhba_proto::v1;
 use futures::{StreamExt, stream};
 
@@ -40,6 +41,8 @@ pub struct Verdict {
     pub lost: BTreeSet<Told>,
     /// Acknowledged edits that every node of the centre holds.
     pub at_centre: usize,
+    /// The personal numbers that offices gave of themselves, and to whom.
+    pub given: BTreeSet<(String, RecordId)>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
 }
@@ -91,6 +94,7 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
             verdict.copies += 1;
             verdict.edits_read += copy.entries.len();
             verdict.records_read += copy.records.len();
+            verdict.given.extend(findings.given);
             verdict.lost.extend(findings.problems.iter().filter_map(Problem::loses));
             for problem in findings.problems {
                 *problems.entry((shard, problem)).or_default().entry(at).or_default() += 1;
@@ -113,6 +117,11 @@ pub async fn examine(country: &Country, ledger: &Ledger, progress: impl Fn(usize
     for (shard, copies) in digests.iter().filter(|(_, copies)| copies.len() > 1) {
         let groups: Vec<String> = copies.values().map(|nodes| format!("{nodes:?}")).collect();
         verdict.problems.push(format!("shard {shard}: nodes hold different copies: {}", groups.join(" against ")));
+    }
+    let numbers: BTreeSet<&String> = verdict.given.iter().map(|(number, _)| number).collect();
+    if numbers.len() < verdict.given.len() {
+        let twice = verdict.given.len() - numbers.len();
+        verdict.problems.push(format!("{twice} personal numbers were given to a second person"));
     }
     verdict.at_centre = at_centre.map_or(0, |found| found.len());
     Ok(verdict)
@@ -178,6 +187,7 @@ fn entry_of(wire: &v1::Entry) -> Result<(Dot, Entry)> {
         changes: changes(&wire.record_kind, &wire.changes)?,
         hash: wire.hash.clone(),
         set_aside: !wire.set_aside.is_empty(),
+        gives_number: wire.role == Role::Site.name() && wire.event == Event::NumberAssigned.name(),
         numbered_as: wire.numbered_as.as_ref().map(dot_of).transpose()?,
     };
     Ok((dot_of(wire.dot.as_ref().context("an edit without a dot")?)?, entry))

@@ -31,8 +31,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{
-    Address, CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Parent, ParentNode, Place, Raft, Site,
-    Storage, Tls,
+    Address, CONNECTION_AGE_MS, Config, Engine, Group, Link, Log, Member, Node, Numbers, Parent, ParentNode, Place,
+    Raft, Site, Storage, Tls,
 };
 use crate::pki::{DevAuthority, read_public_key};
 
@@ -302,6 +302,7 @@ impl Country {
                 ..Raft::default()
             },
             link: Link { backoff_min_ms: BACKOFF_MIN_MS, backoff_max_ms: BACKOFF_MAX_MS, ..Link::default() },
+            numbers: Numbers::default(),
             log: Log::default(),
             place: Some(Place { file: self.dir.join("place.csv") }),
         })

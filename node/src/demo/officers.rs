@@ -317,7 +317,7 @@ mod tests {
     fn receipt(request: RequestId, count: u32, records: Vec<RecordId>) -> Accepted {
         let first = Some(v1::Dot { author: vec![3; 16], number: 5 });
         let receipt = v1::Receipt { shard: ShardId(1).to_string(), first, count, hash: vec![] };
-        Accepted { request, receipt, replayed: false, pending: false, records }
+        Accepted { request, receipt, replayed: false, pending: false, records, number: None }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt;
 
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, ShardId};
 use dinhba_core::level::LEVEL_FIRST;
-use dinhba_core::schema::{Class, FieldId};
+use dinhba_core::schema::{Class, FieldId, field};
 
 /// An edit's name: its author and number.
 pub type Dot = (AuthorId, u64);
@@ -58,6 +58,8 @@ pub struct Entry {
     pub hash: Vec<u8>,
     /// Whether it is set aside and not in effect.
     pub set_aside: bool,
+    /// Whether a site's program gave somebody a personal number by it, as offices do of themselves.
+    pub gives_number: bool,
     /// The dot its author numbered it as, if a fork gave it another name since.
     pub numbered_as: Option<Dot>,
 }
@@ -163,6 +165,8 @@ pub struct Findings {
     pub problems: BTreeSet<Problem>,
     /// The acknowledged edits that are in the history as they were sent.
     pub found: BTreeSet<Told>,
+    /// The personal numbers that the office gave of itself, and to whom.
+    pub given: BTreeSet<(String, RecordId)>,
     /// A hash over all of the copy: two nodes whose copies are equal have equal ones.
     pub digest: [u8; 32],
 }
@@ -275,7 +279,12 @@ impl Oracle {
                     .iter()
                     .any(|sent| sent.record == entry.record && same_changes(&entry.changes, &sent.changes, true))
             });
-            if !known.contains(dot) && !is_open {
+            let is_number = |(field, _): &Cell| *field == field::PERSONAL_NUMBER;
+            let is_given = entry.gives_number && entry.changes.keys().all(is_number);
+            if is_given {
+                findings.given.extend(entry.changes.values().map(|change| (change.value.clone(), entry.record)));
+            }
+            if !known.contains(dot) && !is_open && !is_given {
                 findings.problems.insert(Problem::Uninvited(*dot));
             }
             if entry.set_aside {
@@ -378,10 +387,8 @@ fn digest(copy: &Copy) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use dinhba_core::ids::SessionId;
-    use dinhba_core::schema::field;
-
     use super::*;
+    use dinhba_core::ids::SessionId;
 
     const SHARD: ShardId = ShardId(7);
     const LAN: RecordId = RecordId([1; 16]);
@@ -407,7 +414,10 @@ mod tests {
         for (dot, sent) in &oracle.acknowledged {
             let Sent { record, request, changes, .. } = sent.clone();
             let hash = format!("{dot:?}").into_bytes();
-            copy.entries.insert(*dot, Entry { record, request, changes, hash, set_aside: false, numbered_as: None });
+            copy.entries.insert(
+                *dot,
+                Entry { record, request, changes, hash, set_aside: false, gives_number: false, numbered_as: None },
+            );
         }
         let writes = copy.entries.iter().map(|(dot, entry)| (*dot, entry.record, &entry.changes));
         for ((record, cell), values) in fold(writes) {

@@ -143,6 +143,8 @@ pub struct Facts {
     pub accepted_while_cut_off: u64,
     /// From mending the link until all was in step.
     pub in_step_after_seconds: f64,
+    /// Personal numbers that offices gave of themselves.
+    pub numbers_given: u64,
     /// Copies of shards that were read back whole, and what was read.
     pub copies_compared: u64,
     /// Edits in them.
@@ -252,6 +254,7 @@ pub fn table(country: &Country, facts: &Facts) -> String {
         facts.conflicts_by_chance,
         facts.conflicts_decided
     );
+    let _ = writeln!(text, "  personal numbers given by the offices themselves {}", grouped(facts.numbers_given));
     let _ = writeln!(
         text,
         "  read back and compared: {} copies on {} nodes, {} edits, {} records   {:.0} seconds in all",

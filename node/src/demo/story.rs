@@ -435,6 +435,8 @@ impl Story {
         for (node, how) in self.processes.ended() {
             self.broken(say, format!("node {node} ended by itself: {how}"));
         }
+        self.wait_for_numbers(say).await?;
+        self.wait_in_step(say, "numbers").await;
         say.step(format!("reading everything back from all {} nodes", self.facts.nodes));
         let ledger = Arc::clone(&self.ledger);
         let verdict = examine(&self.country, &ledger, |done, all| {
@@ -448,6 +450,7 @@ impl Story {
         self.facts.copies_compared = verdict.copies as u64;
         self.facts.edits_compared = verdict.edits_read as u64;
         self.facts.records_compared = verdict.records_read as u64;
+        self.facts.numbers_given = verdict.given.len() as u64;
         self.facts.broken.extend(ledger.complaints());
         self.facts.broken.extend(verdict.problems);
         if self.facts.at_centre < self.facts.acknowledged {
@@ -466,6 +469,30 @@ impl Story {
         ));
         self.phase("read back", since);
         Ok(())
+    }
+
+    /// Waits until everybody has a personal number to whom one is due, given by the offices themselves.
+    async fn wait_for_numbers(&mut self, say: &Say) -> Result<()> {
+        let (since, context) = (now(), Context::parse("statistics", "TK-2024-001")?);
+        let client = self.officer(0)?.client;
+        loop {
+            let reply = client.numbers(&context, "", "").await?;
+            let waiting: u64 = reply.units.iter().map(|unit| unit.waiting).sum();
+            if reply.series.iter().any(|series| !series.complete) {
+                self.broken(say, "the ledger of personal numbers does not add up".to_owned());
+            }
+            if waiting == 0 {
+                let assigned: u64 = reply.series.iter().map(|series| series.assigned).sum();
+                say.step(format!("nobody waits for a personal number; {} of blocks are assigned", grouped(assigned)));
+                return Ok(());
+            }
+            if now() - since > STEP_WAIT {
+                self.broken(say, format!("{waiting} persons wait for a personal number"));
+                return Ok(());
+            }
+            say.progress(format!("{waiting} persons wait for a personal number"));
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     // What the phases use.

@@ -6,6 +6,7 @@ mod edit;
 mod event;
 mod figures;
 mod held;
+mod numbers;
 mod pages;
 mod receipt;
 mod roll;
@@ -491,6 +492,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.figures_of(&caller, request.get_ref()).await?))
+    }
+
+    async fn numbers(&self, request: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.numbers_of(&caller, request.get_ref()).await?))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::WatchReply, Status>>;

@@ -74,6 +74,9 @@ pub fn behind(world: &World) -> Option<String> {
             ) else {
                 return Some(format!("{name} has no shard {shard}"));
             };
+            if here.unnumbered > 0 {
+                return Some(format!("{} persons of {shard} wait for a personal number at {name}", here.unnumbered));
+            }
             match &first {
                 None => first = Some((site, heads, here.clone())),
                 Some((other, their_heads, there)) => {

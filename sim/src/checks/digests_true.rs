@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dinhba_core::blocks::{Granted, number_due};
 use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing, PendingEntry};
 use dinhba_core::date::Date;
-use dinhba_core::edit::{Dot, Edit};
+use dinhba_core::edit::{Change, Dot, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, Hash, RecordId, ShardId};
+use dinhba_core::number::PersonNumber;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, Arrival, Context, GroupState, Poison, ShardState, StoredEdit, conflicts_of};
-use dinhba_core::schema::RecordKind;
+use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::search::{Term, personal_numbers};
 use dinhba_core::store::{StateView, StoreError};
 
@@ -25,11 +27,22 @@ use crate::trace::NodePlace;
 
 pub struct DigestsTrue;
 
+/// The personal number that a change writes, as the number or among the former ones.
+fn number_of(change: &Change) -> Option<PersonNumber> {
+    match change.field {
+        field::PERSONAL_NUMBER => PersonNumber::from_bytes(&change.value).ok(),
+        field::FORMER_NUMBER => std::str::from_utf8(&change.element).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
 /// A shard as a replica has it.
 struct Shard<'a> {
     view: &'a dyn StateView,
     context: &'a Context,
     state: ShardState,
+    /// In how many shards of the group records have a personal number.
+    homes_of_numbers: &'a BTreeMap<Term, usize>,
 }
 
 impl Shard<'_> {
@@ -48,6 +61,7 @@ impl Shard<'_> {
     fn faults_of_edits(&self) -> Result<(Vec<String>, BTreeSet<RecordId>), StoreError> {
         let (keys, mut found, mut edited) = (self.context.keys(), Vec::new(), BTreeSet::new());
         let (mut digest, mut running, mut count) = (Digest::default(), Hash::default(), 0);
+        let mut written = BTreeSet::new();
         for (_, arrival) in registry::read_range::<Arrival>(self.view, keys.arrivals(self.id(), 0))? {
             count += 1;
             let key = keys.edit(self.id(), &arrival.dot);
@@ -58,6 +72,7 @@ impl Shard<'_> {
                 continue;
             };
             edited.insert(edit.header.record);
+            written.extend(edit.changes.iter().filter_map(number_of));
             if !self.is_hash_of(&edit, &stored.hash)? {
                 found.push(format!("the hash of the edit at position {count} is that of another"));
             }
@@ -71,10 +86,12 @@ impl Shard<'_> {
         let poisoned = aside.iter().filter(|(_, poison)| poison.is_counted()).count() as u64;
         let pending = registry::read_range::<PendingEntry>(self.view, keys.all_pending(self.id(), None))?.len() as u64;
         let kept = &self.state;
+        let taken = registry::numbers_taken(self.view, keys, self.id())?;
         let (figures, _) = registry::figures(self.view, keys, self.id(), (Date::MIN, Date::MAX), usize::MAX)?;
         let recounted = registry::recount(self.view, self.context, self.id())?;
         found.extend(untrue(&[
             ("figures", figures == recounted),
+            ("ledger of personal numbers", taken == written),
             ("number of edits", kept.arrivals == count),
             ("running hash", kept.running == running),
             ("digest of the edits", kept.edits_digest == digest),
@@ -95,6 +112,7 @@ impl Shard<'_> {
         let (keys, mut found) = (self.context.keys(), Vec::new());
         let level = registry::read::<GroupState>(self.view, &keys.group())?.map_or(0, |group| group.level);
         let (mut digest, mut persons, mut households) = (Digest::default(), 0, 0);
+        let (mut blocks, mut unnumbered) = (Vec::new(), BTreeSet::new());
         let (mut conflicts, mut numbers) = (BTreeSet::new(), BTreeMap::<Term, Vec<RecordId>>::new());
         for (key, record) in registry::read_range::<Record>(self.view, keys.records(self.id()))? {
             let id = registry::record_of(&key)?;
@@ -103,6 +121,10 @@ impl Shard<'_> {
                 RecordKind::Person => persons += 1,
                 RecordKind::Household => households += 1,
                 _ => {}
+            }
+            blocks.extend(Granted::of(&record));
+            if number_due(&record, self.state.info.home()).is_some() {
+                unnumbered.insert(keys.unnumbered(self.id(), id));
             }
             let (folded, is_marked) = registry::folded_anew(self.view, self.context, self.id(), id)?;
             if folded.as_ref() != Some(&record) {
@@ -130,7 +152,11 @@ impl Shard<'_> {
                 found.push(format!("record {id} has edits and is not there"));
             }
         }
-        let shared = numbers.into_values().filter(|holders| holders.len() > 1).flatten();
+        let is_shared = |(number, holders): &(Term, Vec<RecordId>)| {
+            // Also where the other one is in another shard of the group.
+            holders.len() > 1 || self.homes_of_numbers.get(number).is_some_and(|homes| *homes > 1)
+        };
+        let shared = numbers.into_iter().filter(is_shared).flat_map(|(_, holders)| holders);
         conflicts.extend(shared.map(|id| (id, ConflictKey::Number(Nothing))));
         let due: BTreeSet<Vec<u8>> =
             conflicts.iter().map(|(id, conflict)| keys.conflict(self.id(), *id, &conflict.to_bytes())).collect();
@@ -143,9 +169,19 @@ impl Shard<'_> {
                 due.len()
             ));
         }
+        let mut listed_blocks = registry::blocks(self.view, keys, self.id(), None)?;
+        let order = |granted: &Granted| (granted.block, granted.by);
+        listed_blocks.sort_by_key(order);
+        blocks.sort_by_key(order);
+        let (from, to) = keys.all_unnumbered(self.id());
+        let listed_unnumbered = self.view.scan(&from, &to).map(|item| item.map(|(key, _)| key));
+        let listed_unnumbered: BTreeSet<Vec<u8>> = listed_unnumbered.collect::<Result<_, _>>()?;
         let kept = &self.state;
         found.extend(untrue(&[
             ("digest of the records", kept.state_digest == digest),
+            ("blocks that are granted", listed_blocks == blocks),
+            ("list of those to whom a number is due", listed_unnumbered == unnumbered),
+            ("number of those to whom a number is due", kept.unnumbered == unnumbered.len() as u64),
             ("number of persons", kept.persons == persons),
             ("number of households", kept.households == households),
             ("number of conflicts", kept.conflicts == due.len() as u64),
@@ -159,6 +195,24 @@ fn untrue(kept: &[(&str, bool)]) -> Vec<String> {
     kept.iter().filter(|(_, is_true)| !is_true).map(|(what, _)| format!("the {what} is false")).collect()
 }
 
+/// In how many shards of a group records have each personal number.
+fn homes_of_numbers(
+    view: &dyn StateView,
+    context: &Context,
+    shards: &[(Vec<u8>, ShardState)],
+) -> Result<BTreeMap<Term, usize>, StoreError> {
+    let level = registry::read::<GroupState>(view, &context.keys().group())?.map_or(0, |group| group.level);
+    let mut homes = BTreeMap::new();
+    for (_, shard) in shards {
+        let mut numbers = BTreeSet::new();
+        for (_, record) in registry::read_range::<Record>(view, context.keys().records(shard.info.shard))? {
+            numbers.extend(personal_numbers(level, &record, &context.index_key.secret));
+        }
+        numbers.into_iter().for_each(|number| *homes.entry(number).or_default() += 1);
+    }
+    Ok(homes)
+}
+
 fn faults_of(world: &World, node: NodePlace, group: GroupId) -> Vec<String> {
     let running = world.country.machines()[node].node.clone();
     let Some(context) = running.and_then(|node| node.shared.group(group).map(|hosted| hosted.context.clone())) else {
@@ -169,9 +223,13 @@ fn faults_of(world: &World, node: NodePlace, group: GroupId) -> Vec<String> {
         Ok(shards) => shards,
         Err(error) => return world.unreadable(node, group, &error).into_iter().collect(),
     };
+    let homes_of_numbers = match homes_of_numbers(&*state, &context, &shards) {
+        Ok(homes) => homes,
+        Err(error) => return world.unreadable(node, group, &error).into_iter().collect(),
+    };
     let mut found = Vec::new();
     for (_, shard) in shards {
-        let shard = Shard { view: &*state, context: &context, state: shard };
+        let shard = Shard { view: &*state, context: &context, state: shard, homes_of_numbers: &homes_of_numbers };
         match shard.faults() {
             Ok(faults) => found.extend(faults.into_iter().map(|fault| format!("{name}, {}: {fault}", shard.id()))),
             Err(error) => found.extend(world.unreadable(node, group, &error)),

@@ -145,6 +145,7 @@ impl Country {
                 backoff_max_ms: millis(knobs.link_backoff_max),
                 ..config::Link::default()
             },
+            numbers: config::Numbers::default(),
             log: config::Log::default(),
             place: Some(config::Place { file: PathBuf::from(PLACE_FILE) }),
         };

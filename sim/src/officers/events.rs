@@ -34,6 +34,14 @@ impl Officer {
         }
     }
 
+    /// A boy or a girl of whose parents nothing is said.
+    pub(super) async fn file_newborn(&self, shard: ShardId) {
+        let (name, sex) = [("Vàng Văn Páo", Sex::Male), ("Vàng Thị Mỷ", Sex::Female)][self.pick(2)];
+        let mut event = Birth::of(name, sex, day("2025-12-30")).nationality("VN").build(&self.context);
+        event.shard(shard);
+        let _ = self.file(self.session.next(), &event, shard, "birth").await;
+    }
+
     /// A child of somebody of the shard.
     async fn file_birth(&self, shard: ShardId, known: &[RecordId]) {
         let Some(mother) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };

@@ -37,11 +37,13 @@ pub enum Promise {
     NothingForged,
     /// What callers and thieves leave behind stays within its bounds.
     BoundsHold,
+    /// No personal number is two persons'.
+    NumbersOnce,
 }
 
 impl Promise {
     /// All, with their words in files.
-    pub const ALL: [(&'static str, Promise); 16] = [
+    pub const ALL: [(&'static str, Promise); 17] = [
         ("linearizable", Promise::Linearizable),
         ("replicas_agree", Promise::ReplicasAgree),
         ("chains_hold", Promise::ChainsHold),
@@ -58,6 +60,7 @@ impl Promise {
         ("commands_whole", Promise::CommandsWhole),
         ("nothing_forged", Promise::NothingForged),
         ("bounds_hold", Promise::BoundsHold),
+        ("numbers_once", Promise::NumbersOnce),
     ];
 
     /// Its word.

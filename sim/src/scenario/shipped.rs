@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 24] = [
+pub const SHIPPED: [(&str, &str); 25] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -20,6 +20,7 @@ pub const SHIPPED: [(&str, &str); 24] = [
     ("broken_while_joining", include_str!("../../scenarios/broken_while_joining.toml")),
     ("first_snapshot", include_str!("../../scenarios/first_snapshot.toml")),
     ("rotten_log", include_str!("../../scenarios/rotten_log.toml")),
+    ("births_far_from_the_line", include_str!("../../scenarios/births_far_from_the_line.toml")),
     ("sites_come_and_move", include_str!("../../scenarios/sites_come_and_move.toml")),
     ("revoked_key", include_str!("../../scenarios/revoked_key.toml")),
     ("crowded_out", include_str!("../../scenarios/crowded_out.toml")),

@@ -21,6 +21,7 @@ mod link_cut;
 mod load;
 mod membership;
 mod node_killed_under_load;
+mod numbers;
 mod offline_commune;
 mod readme;
 mod rebuilt_node;

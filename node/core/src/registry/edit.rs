@@ -3,28 +3,31 @@
 use std::collections::BTreeSet;
 
 use super::branches::alias;
-use super::fold::{Entering, Kinds, Transition, conflicts_of, enter_alone};
+use super::fold::{Basis, Entering, Kinds, Transition, conflicts_of, enter_alone};
+use super::ledger;
 use super::signposts::homes_here;
 use super::standing::{is_other, settles};
 use super::{Arrival, Context, GroupState, Poison, ShardState, StoredEdit, Tx, corrupt, indexed_record, numbers};
 use crate::access::{Action, decide};
+use crate::blocks::Block;
+use crate::claims::Role;
 use crate::command::{
-    Accepted, Answer, EditCommand, FileCommand, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, Receipt, Refusal,
-    RefusalCode, ShardInfo, Stale, Tip,
+    Accepted, Answer, EditCommand, FileCommand, Filed, GrantCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft,
+    Receipt, Refusal, RefusalCode, ShardInfo, Stale, Tip,
 };
 use crate::edit::{
-    COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin, PARTS_MAX,
-    form_commitment,
+    Author, COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin,
+    PARTS_MAX, form_commitment,
 };
 use crate::encoding::{Malformed, Wire};
 use crate::event::{Event, SUBJECTS_MAX};
 use crate::filing::{Registered, file};
-use crate::ids::{AuthorId, Hash, KeyMark, RecordId, RequestId, ShardId};
+use crate::ids::{AuthorId, Hash, KeyMark, RecordId, RequestId, ShardId, UnitId};
 use crate::inject::{is_armed, sometimes};
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
-use crate::number::PersonNumber;
+use crate::number::{PersonNumber, Sex};
 use crate::record::{Record, Write};
-use crate::schema::RecordKind;
+use crate::schema::{RecordKind, field};
 use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
@@ -33,8 +36,14 @@ use crate::store::{StateView, StoreError};
 use crate::validity;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
-    let asked = (command.shard, command.kind);
-    let shard = match admit(tx, group, asked, &command.origin)? {
+    let kind = command.kind;
+    let asked = |info: &ShardInfo| match kind {
+        EditKind::Grant => Action::GrantNumbers,
+        _ if info.is_ancestor() => Action::EditSites,
+        EditKind::Change | EditKind::Proposal => Action::Edit,
+        _ => Action::Resolve,
+    };
+    let shard = match admit(tx, group, command.shard, asked, &command.origin)? {
         Ok(shard) => shard,
         Err(answer) => return Ok(answer),
     };
@@ -46,20 +55,46 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
 
 /// Files an event: what it makes of the records is an edit like any other.
 pub(super) fn apply_filed(tx: &mut Tx<'_>, group: &GroupState, command: FileCommand) -> Result<Answer, StoreError> {
-    let FileCommand { shard, origin, secret, filed } = command;
-    let state = match admit(tx, group, (shard, EditKind::Change), &origin)? {
+    let FileCommand { shard, origin, secret, filed, blocks } = command;
+    let is_by_site = origin.claims.role == Role::Site && filed.event == Event::NumberAssigned;
+    let asked = |info: &ShardInfo| match is_by_site {
+        true => Action::AssignNumbers,
+        false if info.is_ancestor() => Action::EditSites,
+        false => Action::Edit,
+    };
+    let state = match admit(tx, group, shard, asked, &origin)? {
         Ok(state) => state,
         Err(answer) => return Ok(answer),
     };
     if let Some(receipt) = tx.get::<Receipt>(&tx.keys().request(shard, origin.request))? {
         return answer_filed_again(tx, &origin, &filed, receipt);
     }
-    let parts = match file(group.level, &filed, origin.request, &Here { tx, shard })? {
+    let here = Here { tx, home: state.info.home(), own: state.own, blocks: &blocks };
+    let parts = match file(group.level, &filed, origin.request, &here)? {
         Ok(parts) => parts,
         Err(not_filed) => return Ok(not_filed.answer()),
     };
     sometimes("an event is filed", true);
     make(tx, group, state, EditCommand { shard, kind: EditKind::Change, origin, secret, parts }, Some(&filed))
+}
+
+/// Grants blocks of numbers: an edit like any other, of a record for each.
+pub(super) fn apply_grant(tx: &mut Tx<'_>, group: &GroupState, command: GrantCommand) -> Result<Answer, StoreError> {
+    let state = match admit(tx, group, command.shard, |_| Action::GrantNumbers, &command.origin)? {
+        Ok(state) => state,
+        Err(answer) => return Ok(answer),
+    };
+    // Whoever asks again names what he has seen since; a request counts once all the same.
+    if tx.get::<Receipt>(&tx.keys().request(command.shard, command.origin.request))?.is_some() {
+        return Ok(named_before(&command.origin, "by this site"));
+    }
+    let parts = ledger::grants(tx, &state, &command)?;
+    if parts.is_empty() {
+        let text = "nothing of it is to be granted: it was already, or this site has no such numbers left";
+        return Ok(Answer::refused(RefusalCode::Rule, text));
+    }
+    let GrantCommand { shard, origin, secret, .. } = command;
+    make(tx, group, state, EditCommand { shard, kind: EditKind::Grant, origin, secret, parts }, None)
 }
 
 /// Records that are asked whether a number is theirs: two are a conflict already.
@@ -68,17 +103,20 @@ const HOLDERS_MAX: usize = 8;
 /// The records of a shard, as an event finds them.
 struct Here<'t> {
     tx: &'t Tx<'t>,
-    shard: ShardId,
+    home: UnitId,
+    /// This site as the shard's author.
+    own: Author,
+    blocks: &'t [Block],
 }
 
 impl Registered for Here<'_> {
     fn record(&self, id: RecordId) -> Result<Option<Record>, StoreError> {
-        Ok(self.tx.record(self.shard, id)?.map(|(record, _)| record))
+        Ok(self.tx.record(self.own.shard, id)?.map(|(record, _)| record))
     }
 
     fn holders(&self, number: PersonNumber) -> Result<Vec<(RecordId, Record)>, StoreError> {
         let term = number_term(&self.tx.context.index_key.secret, &number.to_string());
-        let keys = self.tx.some_keys(self.tx.keys().index_term(self.shard, &term), HOLDERS_MAX)?;
+        let keys = self.tx.some_keys(self.tx.keys().index_term(self.own.shard, &term), HOLDERS_MAX)?;
         let mut found = Vec::new();
         for key in keys {
             let id = indexed_record(&key)?;
@@ -90,11 +128,19 @@ impl Registered for Here<'_> {
     fn members(&self, household: RecordId) -> Result<usize, StoreError> {
         let term = members_term(&self.tx.context.index_key.secret, household);
         let (level, mut count) = (self.tx.level()?, 0);
-        for key in self.tx.some_keys(self.tx.keys().index_term(self.shard, &term), SUBJECTS_MAX + 1)? {
+        for key in self.tx.some_keys(self.tx.keys().index_term(self.own.shard, &term), SUBJECTS_MAX + 1)? {
             let record = self.record(indexed_record(&key)?)?;
             count += usize::from(record.is_some_and(|record| households_of(level, &record).contains(&household)));
         }
         Ok(count)
+    }
+
+    fn home(&self) -> UnitId {
+        self.home
+    }
+
+    fn next_number(&self, sex: Sex, birth_year: u16) -> Result<Option<PersonNumber>, StoreError> {
+        ledger::next_number(self.tx, &self.own, self.blocks, (sex, birth_year))
     }
 }
 
@@ -102,7 +148,8 @@ impl Registered for Here<'_> {
 fn admit(
     tx: &Tx<'_>,
     group: &GroupState,
-    (shard, kind): (ShardId, EditKind),
+    shard: ShardId,
+    asked: impl Fn(&ShardInfo) -> Action,
     origin: &Origin,
 ) -> Result<Result<ShardState, Answer>, StoreError> {
     let Some(shard) = tx.shard(shard)? else {
@@ -111,12 +158,7 @@ fn admit(
             format!("shard {shard} is not hosted by this group: ask the site of the record's home or one above it"),
         )));
     };
-    let action = match kind {
-        _ if shard.info.is_ancestor() => Action::EditSites,
-        EditKind::Change | EditKind::Proposal => Action::Edit,
-        _ => Action::Resolve,
-    };
-    Ok(match decide(group.level, &origin.claims, action, &shard.info.path) {
+    Ok(match decide(group.level, &origin.claims, asked(&shard.info), &shard.info.path) {
         Ok(()) => Ok(shard),
         Err(denied) => Err(Answer::refused(RefusalCode::Denied, denied.to_string())),
     })
@@ -231,7 +273,18 @@ fn answer_known(origin: &Origin, edits: &[Edit], is_same: bool, receipt: Receipt
     }
     sometimes("a request is answered again", true);
     let pending = edits.iter().any(Edit::needs_second);
-    Answer::Accepted(Accepted { receipt, replayed: true, pending })
+    let number = number_given(edits);
+    Answer::Accepted(Accepted { receipt, replayed: true, pending, number })
+}
+
+/// The personal number that an event gave: whoever filed it is told, also if he had left it open.
+fn number_given<'e>(edits: impl IntoIterator<Item = &'e Edit>) -> Option<PersonNumber> {
+    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished];
+    let edits = edits.into_iter().filter(|edit| gives.contains(&edit.header.event));
+    let mut changes = edits.flat_map(|edit| &edit.changes);
+    changes.find_map(|change| {
+        PersonNumber::from_bytes(&change.value).ok().filter(|_| change.field == field::PERSONAL_NUMBER)
+    })
 }
 
 fn named_before(origin: &Origin, how: &str) -> Answer {
@@ -375,6 +428,12 @@ pub fn check_form(
     let mut records = BTreeSet::new();
     for (index, part) in parts.iter().enumerate() {
         let mut invalid = |place, text: &str| found(place, RefusalCode::Invalid, text.to_owned());
+        if (kind == EditKind::Grant) != (part.record_kind == RecordKind::Block) {
+            invalid(
+                FormPlace::Part(index),
+                "blocks of numbers are granted by the sites themselves, and nothing else is",
+            );
+        }
         // A changed program may have put two edits of one record into a command, of which all is said at once.
         let said = standing.and_then(|_| part.changes.iter().find(|change| is_standing(change.field)));
         if !records.insert((part.record, said.map(|change| &change.element))) {
@@ -426,6 +485,7 @@ pub fn misplaced(info: &ShardInfo, parts: &[PartDraft]) -> Option<&'static str> 
         RecordKind::Unit => {
             "the record of a unit belongs in the ancestor shard of the country: `dinhba unit add` at the central site finds it"
         }
+        RecordKind::Block => "the record of a block of numbers belongs in an ancestor shard",
         RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => {
             "an ancestor shard goes to every site below its unit: persons and households belong in the shard of a commune"
         }
@@ -515,7 +575,8 @@ fn check_against_state(
     let waits = needs_second(command.kind, &part.changes, || part.create).then_some(dot.actor);
     let kinds = Kinds { edit: command.kind, record: part.record_kind, waits };
     let write = Write::new(dot, command.origin.received_ms, &part.changes);
-    let transition = Transition::by_edit(tx.context, level, old, kinds, &weight, write);
+    let basis = Basis { level, home: shard.info.home(), index_key: &tx.context.index_key.secret };
+    let transition = Transition::by_edit(basis, old, kinds, &weight, write);
     let bytes_max = limits(level).record_bytes;
     if let Some(bytes) = transition.outgrows(bytes_max).filter(|_| !is_armed("record-unbounded")) {
         let text = format!(
@@ -748,6 +809,7 @@ fn number(
     if is_new_session {
         tx.put(secret_key, &secrets);
     }
+    let number = number_given(edits.iter().map(|(edit, ..)| edit));
     for ((edit, bytes, hash), transition) in edits.into_iter().zip(transitions) {
         let dot = Dot { actor: author, counter: edit.header.number };
         let takes_all = transition.as_ref().is_some_and(Transition::takes_all);
@@ -765,5 +827,5 @@ fn number(
     tx.put_shard(shard);
     let first = Dot { actor: author, counter: first };
     let receipt = Receipt { shard: shard.info.shard, first, count: of, hash: previous };
-    Ok(Answer::Accepted(Accepted { receipt, replayed: false, pending }))
+    Ok(Answer::Accepted(Accepted { receipt, replayed: false, pending, number }))
 }

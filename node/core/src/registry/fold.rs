@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crdts::CmRDT;
 
 use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
+use super::ledger;
 use super::standing::{Judged, judge, may_have_twin, note_life};
 use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
+use crate::blocks::{DUE_BY, Granted, number_due};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, KeyMark, RecordId, ShardId, SiteId};
+use crate::ids::{AuthorId, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::{is_armed, sometimes};
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
@@ -85,16 +87,31 @@ pub(super) struct Derived {
     terms: BTreeSet<Term>,
     numbers: BTreeSet<Term>,
     pending: BTreeMap<Dot, AuthorId>,
+    /// The block that it grants.
+    granted: Option<Granted>,
+    /// Whether a personal number is due.
+    is_unnumbered: bool,
+}
+
+/// What it takes to say what derives from a record: the group's level, the shard's home, the key of the index.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis<'a> {
+    pub level: u16,
+    pub home: UnitId,
+    pub index_key: &'a [u8; 32],
 }
 
 impl Derived {
-    pub fn of(level: u16, record: &Record, index_key: &[u8; 32], touches: impl Fn(FieldId) -> bool) -> Self {
+    pub fn of(basis: Basis<'_>, record: &Record, touches: impl Fn(FieldId) -> bool) -> Self {
+        let Basis { level, home, index_key } = basis;
         let is_searched = search::SEARCHED.iter().any(|field| touches(*field));
         let terms = if is_searched { search::terms(level, record, index_key) } else { BTreeSet::new() };
         let is_numbered = touches(field::PERSONAL_NUMBER);
         let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
         let pending = record.pending().clone();
-        Derived { terms, numbers, pending, ..Derived::disputes(level, record, touches) }
+        let granted = Granted::of(record);
+        let is_unnumbered = DUE_BY.into_iter().any(&touches) && number_due(record, home).is_some();
+        Derived { terms, numbers, pending, granted, is_unnumbered, ..Derived::disputes(level, record, touches) }
     }
 
     /// The conflicts alone.
@@ -117,8 +134,7 @@ pub(crate) struct Transition {
 impl Transition {
     /// By one edit that is folded into the record.
     pub fn by_edit(
-        context: &Context,
-        level: u16,
+        basis: Basis<'_>,
         old: Option<(Record, Vec<u8>)>,
         kinds: Kinds,
         weight: &Weight,
@@ -128,7 +144,7 @@ impl Transition {
         // Rules depend on the kind.
         let is_other = old.as_ref().is_some_and(|(old, _)| kinds.record < old.kind);
         let touches = |field| is_other || touched.contains(&field);
-        Transition::of(context, level, old, touches, |record| {
+        Transition::of(basis, old, touches, |record| {
             let mut new = record.unwrap_or_else(|| Record::new(kinds.record));
             if !is_armed("unbounded-shares") {
                 new.shares.add(weight);
@@ -140,18 +156,17 @@ impl Transition {
     }
 
     /// By folding all of the record anew.
-    fn whole(context: &Context, level: u16, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
-        Transition::of(context, level, old, |_| true, |_| new)
+    fn whole(basis: Basis<'_>, old: Option<(Record, Vec<u8>)>, new: Option<Record>) -> Self {
+        Transition::of(basis, old, |_| true, |_| new)
     }
 
     fn of(
-        context: &Context,
-        level: u16,
+        basis: Basis<'_>,
         old: Option<(Record, Vec<u8>)>,
         touches: impl Fn(FieldId) -> bool,
         fold: impl FnOnce(Option<Record>) -> Option<Record>,
     ) -> Self {
-        let derived = |record: &Record| Derived::of(level, record, &context.index_key.secret, &touches);
+        let derived = |record: &Record| Derived::of(basis, record, &touches);
         let (record, bytes) = old.unzip();
         let before = record.as_ref().map(derived).unwrap_or_default();
         let old = record.as_ref().map(|record| record.kind).zip(bytes);
@@ -213,6 +228,7 @@ pub(crate) fn enter(
     note_life(tx, shard, header, &place)?;
 
     append(tx, shard, (edit, hash, bytes), from, &place);
+    ledger::note(tx, id, &edit.changes)?;
     figures::count(tx, id, header, true)?;
     if header.part + 1 == header.of {
         remember_request(tx, id, edit, hash, transition.is_some())?;
@@ -268,10 +284,16 @@ pub(crate) fn enter(
     if poison.is_some() {
         return Ok(());
     }
-    let level = tx.level()?;
+    let (level, home) = (tx.level()?, shard.info.home());
     let by_edit = |tx: &Tx<'_>, old| {
         let write = Write::of(edit, name.clone());
-        Transition::by_edit(tx.context, level, old, Kinds::of(edit), &weight, write)
+        Transition::by_edit(
+            Basis { level, home, index_key: &tx.context.index_key.secret },
+            old,
+            Kinds::of(edit),
+            &weight,
+            write,
+        )
     };
     let transition = transition.unwrap_or_else(|| by_edit(tx, old));
     debug_assert_eq!(transition, by_edit(tx, tx.record(id, header.record)?));
@@ -483,6 +505,20 @@ pub(super) fn replace_derived(
         tx.put(keys.pending(home, id, name), &PendingEntry { since_ms: now_ms, author: *author });
     }
     shard.pending = shard.pending + after.pending.len() as u64 - before.pending.len() as u64;
+    if before.granted != after.granted {
+        if let Some(granted) = &before.granted {
+            tx.delete(keys.block(home, &granted.block, id));
+        }
+        if let Some(granted) = &after.granted {
+            tx.put(keys.block(home, &granted.block, id), granted);
+        }
+    }
+    match (before.is_unnumbered, after.is_unnumbered) {
+        (false, true) => tx.put_bytes(keys.unnumbered(home, id), Vec::new()),
+        (true, false) => tx.delete(keys.unnumbered(home, id)),
+        _ => {}
+    }
+    shard.unnumbered = shard.unnumbered + u64::from(after.is_unnumbered) - u64::from(before.is_unnumbered);
     numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
 }
 
@@ -540,7 +576,8 @@ pub(super) fn refold(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_
         new.forget_replaced();
         new
     });
-    let transition = Transition::whole(tx.context, tx.level()?, old, new);
+    let basis = Basis { level: tx.level()?, home: shard.info.home(), index_key: &tx.context.index_key.secret };
+    let transition = Transition::whole(basis, old, new);
     replace(tx, shard, id, transition, now_ms)
 }
 
@@ -615,6 +652,10 @@ pub(crate) fn poison_of(edit: &Edit, info: &ShardInfo, level: u16) -> Option<Poi
         return Some(Poison::Level);
     }
     if !edit.is_known(level) || !info.takes(header.record_kind) {
+        return Some(Poison::Kind);
+    }
+    // Blocks are granted by edits of their own, once: none is changed.
+    if (header.kind == EditKind::Grant) != (header.record_kind == RecordKind::Block) {
         return Some(Poison::Kind);
     }
     let valid = edit.changes.iter().all(|change| validity::validate(level, header.record_kind, change).is_ok());

@@ -5,7 +5,7 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads, `signposts` what the group knows of where its
+//! `access` keeps the log of reads, `ledger` says which personal numbers are spoken for, `signposts` what the group knows of where its
 //! shards have what. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `raise` makes anew what a higher level derives otherwise; `branches` says where edits lie and what they are
 //! called where an author's chain branches.
@@ -15,6 +15,7 @@ mod branches;
 mod edit;
 mod figures;
 mod fold;
+mod ledger;
 mod merge;
 mod numbers;
 mod past;
@@ -45,6 +46,7 @@ pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, che
 pub use figures::{Figures, figures, recount};
 pub(crate) use fold::{Entering, enter_alone, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
+pub use ledger::{blocks, blocks_of, numbers_taken, series_taken, taken};
 pub use merge::{ITEMS_MAX, LIVES_MAX, LIVES_OF_KEY_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
 pub use past::{AsOf, Past, as_of};
@@ -118,6 +120,7 @@ fn answer(tx: &mut Tx<'_>, command: Command) -> Result<Answer, StoreError> {
         Command::Adopt(adopt) => tx.adopt(&group, adopt),
         Command::Edit(command) => edit::apply(tx, &group, *command),
         Command::File(command) => edit::apply_filed(tx, &group, *command),
+        Command::Grant(command) => edit::apply_grant(tx, &group, *command),
         Command::Merge(command) => merge::apply(tx, &group, *command),
         Command::Access(entries) => access::apply(tx, group, entries),
         Command::Renew(renew) => renew::apply(tx, &group, &renew),

@@ -1,9 +1,10 @@
-//! Whose a personal number is. Two records of a shard with one number are a conflict at both, for as long as both have it:
+//! Whose a personal number is. Two records that this group holds with one number are a conflict at both, for as long as both have it:
 //! either a person stands twice in the register, or a number was written down wrongly, and only an officer can tell. Like all
-//! that derives from records, it is the same in whatever order their edits came.
+//! that derives from records, it is the same in whatever order their edits came. Two communes that never hear of each other do not
+//! know of it; their district does, and its officers decide.
 //!
-//! Limit: records of other shards are not compared. A number that is written down in two communes is found by a search at a
-//! site that holds both.
+//! Limit: shards of other groups of the site are not compared: where a site has several, a number that is written down in two of them is
+//! found by a search.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,13 @@ use super::{ShardState, Tx};
 use crate::command::{ConflictEntry, ConflictKey, Nothing};
 use crate::encoding::Wire;
 use crate::ids::{RecordId, ShardId};
+use crate::inject::sometimes;
+use crate::keys::own_suffix;
 use crate::search::{Term, personal_numbers};
 use crate::store::StoreError;
+
+/// Shards that are asked for one number: two are enough, but for those that have it among the numbers that were cancelled.
+const SHARDS_MAX: usize = 64;
 
 /// Takes note of the numbers that a record has no more, and of those that it has now. Its bytes are stored already.
 pub(super) fn held(
@@ -22,28 +28,56 @@ pub(super) fn held(
     (before, after): (&BTreeSet<Term>, &BTreeSet<Term>),
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    if before == after {
+        return Ok(());
+    }
     let home = shard.info.shard;
-    let mut touched = BTreeSet::from([id]);
+    let mut touched = BTreeSet::from([(home, id)]);
     for number in before.symmetric_difference(after) {
         let key = tx.keys().number(home, number);
         let mut holders: Vec<RecordId> = tx.get(&key)?.unwrap_or_default();
         holders.retain(|holder| *holder != id);
-        // Of several others each has the conflict, with or without this one.
-        if let [other] = holders[..] {
-            touched.insert(other);
-        }
         if after.contains(number) {
             holders.push(id);
             holders.sort_unstable();
         }
-        if holders.is_empty() { tx.delete(key) } else { tx.put(key, &holders) }
+        if holders.is_empty() {
+            tx.delete(key)
+        } else {
+            tx.put(key, &holders)
+        }
+        // Of several others each has the conflict, with or without this one.
+        if let [other] = others(tx, number, (home, id))?[..] {
+            sometimes("a number is held in two shards", other.0 != home);
+            touched.insert(other);
+        }
     }
-    if before != after {
-        for record in touched {
+    for (of, record) in touched {
+        if of == home {
             judge(tx, shard, record, now_ms)?;
+        } else if let Some(mut other) = tx.shard(of)? {
+            judge(tx, &mut other, record, now_ms)?;
+            tx.put_shard(&other);
         }
     }
     Ok(())
+}
+
+/// The first two records that have a number, beside one that is asked about.
+fn others(tx: &Tx<'_>, number: &Term, asked: (ShardId, RecordId)) -> Result<Vec<(ShardId, RecordId)>, StoreError> {
+    let mut shards = BTreeSet::from([asked.0]);
+    for key in tx.some_keys(tx.keys().terms_from(number, ShardId(0)), SHARDS_MAX)? {
+        shards.extend(own_suffix(&key, 8).first_chunk().map(|shard| ShardId(u64::from_be_bytes(*shard))));
+    }
+    let mut found = Vec::new();
+    for shard in shards {
+        let holders: Vec<RecordId> = tx.get(&tx.keys().number(shard, number))?.unwrap_or_default();
+        found.extend(holders.into_iter().map(|holder| (shard, holder)).filter(|holder| *holder != asked));
+        if found.len() > 1 {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Opens or ends the conflict of one record.
@@ -53,8 +87,7 @@ fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> 
     let (mut is_shared, level) = (false, tx.level()?);
     if let Some((record, _)) = tx.record(home, id)? {
         for number in personal_numbers(level, &record, &tx.context.index_key.secret) {
-            let holders: Vec<RecordId> = tx.get(&tx.keys().number(home, &number))?.unwrap_or_default();
-            is_shared |= holders.len() > 1;
+            is_shared |= !others(tx, &number, (home, id))?.is_empty();
         }
     }
     let was_shared = is_open(tx, home, id)?;
@@ -72,7 +105,7 @@ fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> 
     Ok(())
 }
 
-/// Whether another record of the shard has a number of this one.
+/// Whether another record has a number of this one.
 pub(super) fn is_open(tx: &Tx<'_>, shard: ShardId, id: RecordId) -> Result<bool, StoreError> {
     Ok(tx.bytes(&tx.keys().conflict(shard, id, &ConflictKey::Number(Nothing).to_bytes()))?.is_some())
 }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fold::{Derived, poison_of, refold, replace_derived};
+use super::fold::{Basis, Derived, poison_of, refold, replace_derived};
 use super::{GroupState, Poison, ShardState, Tx, corrupt, dot_in, figures, record_of};
 use crate::command::{Answer, Nothing, Raise, RefusalCode};
 use crate::edit::Dot;
@@ -81,11 +81,11 @@ fn derive_anew(
     if judged.is_empty() && !is_found_anew {
         return Ok(());
     }
-    let index_key = tx.context.index_key.secret;
+    let (index_key, home) = (tx.context.index_key.secret, shard.info.home());
     let derived = |level, record: &Record| {
         let touches = |field: FieldId| judged.contains(&field);
         if is_found_anew {
-            Derived::of(level, record, &index_key, |_| true)
+            Derived::of(Basis { level, home, index_key: &index_key }, record, |_| true)
         } else {
             Derived::disputes(level, record, touches)
         }

@@ -110,19 +110,21 @@ pub struct ShardState {
     pub poisoned: u64,
     /// Edits that wait for a second person.
     pub pending: u64,
+    /// Persons to whom a personal number is due.
+    pub unnumbered: u64,
     /// Sites that have had several lives as its authors, or whose chains branch: of these, one request may have been accepted
     /// twice.
     pub reborn: Vec<SiteId>,
 }
 
 impl ShardState {
-    /// The counter of records of a kind. Sites and units have none: the directory has them all in memory.
+    /// The counter of records of a kind; none of those that only ancestor shards have.
     pub(crate) fn counter(&mut self, kind: RecordKind) -> Option<&mut u64> {
         match kind {
             RecordKind::Person => Some(&mut self.persons),
             RecordKind::Household => Some(&mut self.households),
             // No edit of an unknown kind is folded.
-            RecordKind::Site | RecordKind::Unit | RecordKind::Unknown(_) => None,
+            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Unknown(_) => None,
         }
     }
 
@@ -142,6 +144,7 @@ impl ShardState {
             conflicts: 0,
             poisoned: 0,
             pending: 0,
+            unnumbered: 0,
             reborn: Vec::new(),
         }
     }
@@ -232,7 +235,7 @@ pub enum Poison {
 
 wire_struct! {
     GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
-    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned, pending, reborn }
+    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned, pending, unnumbered, reborn }
     AuthorState { author, number, hash, from, key, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }

@@ -124,6 +124,17 @@ pub mod field {
         UNIT_TO = 3006;
         /// The resolution by which it is so.
         UNIT_GROUNDS = 3007;
+        /// The first number of a block.
+        BLOCK_FIRST = 4001;
+        /// How many numbers it has.
+        BLOCK_COUNT = 4002;
+        /// The site that it is granted to.
+        BLOCK_SITE = 4003;
+        /// The shard in which that site uses it: a commune's, for the numbers that it assigns, or its own ancestor shard, for the
+        /// blocks that it grants.
+        BLOCK_SHARD = 4004;
+        /// The life of that site's data that may use it, and no other one.
+        BLOCK_LIFE = 4005;
     }
 }
 
@@ -291,6 +302,10 @@ const fn unit(id: FieldId, name: &'static str, label: &'static str, ty: Type) ->
     Field { kind: RecordKind::Unit, ..site(id, name, label, ty) }
 }
 
+const fn block(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Block, ..site(id, name, label, ty) }
+}
+
 impl Field {
     const fn latest(self) -> Self {
         Field { class: Class::Latest, ..self }
@@ -398,4 +413,14 @@ pub static FIELDS: &[Field] = &[
     unit(field::UNIT_FROM, "from", "Từ ngày", ANY).required(Required::Always),
     unit(field::UNIT_TO, "to", "Đến hết ngày", ANY),
     unit(field::UNIT_GROUNDS, "grounds", "Căn cứ", text(300)),
+
+    block(field::BLOCK_FIRST, "first", "Số đầu", Type::Number).required(Required::Always),
+    block(field::BLOCK_COUNT, "count", "Số lượng", Type::Text { chars_max: 7, shape: Shape::Digits { min: 1, max: 7 } })
+        .required(Required::Always),
+    block(field::BLOCK_SITE, "site", "Điểm dữ liệu được cấp", Type::Text { chars_max: 18, shape: Shape::Site })
+        .required(Required::Always),
+    block(field::BLOCK_SHARD, "shard", "Phần dữ liệu sử dụng", Type::Text { chars_max: 18, shape: Shape::Shard })
+        .required(Required::Always),
+    block(field::BLOCK_LIFE, "life", "Phiên bản dữ liệu được dùng", Type::Text { chars_max: 34, shape: Shape::Incarnation })
+        .required(Required::Always),
 ];

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{At, Code, FieldId, Form, Invalid, Part, Shape, Struct, Tense, Type, UNKNOWN_BYTES_MAX, codes};
 use crate::date::{Date, PartialDate};
-use crate::ids::{RecordId, ShardId, SiteId, UnitId};
+use crate::ids::{Incarnation, RecordId, ShardId, SiteId, UnitId};
 use crate::level::{LEVEL_MAX, limits};
 use crate::number::{NumberError, PersonNumber};
 use crate::text::{self, TextError};
@@ -488,6 +488,10 @@ fn check_shape(at: At, shape: Shape, text: &str) -> Result<(), Invalid> {
         Shape::Unit => {
             (text.parse::<UnitId>().is_ok_and(|id| id.to_string() == text), "the id of a unit (u- and 16 hex digits)")
         }
+        Shape::Incarnation => (
+            text.parse::<Incarnation>().is_ok_and(|id| id.to_string() == text),
+            "an incarnation (i- and 32 hex digits)",
+        ),
         Shape::Key => (key_of(text).is_some(), "the 64 hex digits of an Ed25519 key, in small letters"),
         Shape::Hash => (key_of(text).is_some(), "the 64 hex digits of a BLAKE3 hash, in small letters"),
         Shape::Address => (is_address(text), "host:port"),

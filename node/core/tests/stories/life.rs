@@ -37,7 +37,7 @@ fn file(office: &mut Office, request: RequestId, typed: &Typed) -> Result<Answer
     let mut origin =
         command(request, dinhba_core::edit::EditKind::Change, RecordId::default(), false, Vec::new()).origin;
     origin.received_ms = office.now_ms;
-    let command = FileCommand { shard: SHARD, origin, secret: [request.session.0[0]; 32], filed };
+    let command = FileCommand { shard: SHARD, origin, secret: [request.session.0[0]; 32], filed, blocks: Vec::new() };
     Ok(office.run(Command::File(Box::new(command))))
 }
 
@@ -310,7 +310,7 @@ fn who_may_not_edit_files_nothing() {
         let mut origin =
             command(request(3, 1), dinhba_core::edit::EditKind::Change, RecordId::default(), false, Vec::new()).origin;
         origin.claims = claims(role, unit);
-        let command = FileCommand { shard: SHARD, origin, secret: [3; 32], filed: filed.clone() };
+        let command = FileCommand { shard: SHARD, origin, secret: [3; 32], filed: filed.clone(), blocks: Vec::new() };
         let (code, _) = refusal(office.run(Command::File(Box::new(command))));
         assert_eq!(code, dinhba_core::command::RefusalCode::Denied);
     }

@@ -1,6 +1,7 @@
 //! Stories of the pure core: one office, two offices, a row of offices with bad luck, hostile neighbours, what forks cost; shards that move; scripts.
 
 mod ancestors;
+mod blocks;
 mod convergence;
 mod floods;
 mod forks;

@@ -1,17 +1,22 @@
 //! Whose a personal number is.
 
-use crate::memory::{Office, SHARD, accepted, command, request};
-use dinhba_core::command::{ConflictEntry, ConflictKey, Nothing};
+use crate::memory::{Office, PATH, SHARD, accepted, claims, command, create_command, request, value};
+use dinhba_core::claims::Role;
+use dinhba_core::command::{Adopt, Command, ConflictEntry, ConflictKey, Nothing, ShardInfo};
 use dinhba_core::edit::{Change, EditKind};
 use dinhba_core::encoding::Wire;
-use dinhba_core::ids::RecordId;
+use dinhba_core::ids::{Incarnation, RecordId, ShardId, UnitId};
 use dinhba_core::keys::suffix;
-use dinhba_core::registry::read_range;
+use dinhba_core::registry::{ShardState, read, read_range};
 use dinhba_core::schema::field;
 
 /// The conflicts of a shard, by record.
 fn open_conflicts(office: &Office) -> Vec<(RecordId, ConflictKey)> {
-    let found: Vec<(Vec<u8>, ConflictEntry)> = read_range(&office.state, office.keys().conflicts(SHARD, None)).unwrap();
+    conflicts_in(office, SHARD)
+}
+
+fn conflicts_in(office: &Office, shard: ShardId) -> Vec<(RecordId, ConflictKey)> {
+    let found: Vec<(Vec<u8>, ConflictEntry)> = read_range(&office.state, office.keys().conflicts(shard, None)).unwrap();
     let named = found.iter().map(|(key, _)| {
         let record = RecordId(*suffix(key, 0).first_chunk().unwrap());
         (record, ConflictKey::from_bytes(suffix(key, 16)).unwrap())
@@ -53,4 +58,56 @@ fn two_records_with_one_personal_number_are_a_conflict_at_both_until_one_has_it_
     assert_eq!((open_conflicts(&here), here.shard().conflicts), (vec![], 0));
     there.merge(here.site, here.stream(), 2);
     assert_eq!((open_conflicts(&there), there.shard().conflicts), (vec![], 0));
+}
+
+#[test]
+fn two_communes_that_never_hear_of_each_other_are_told_by_their_district() {
+    const NUMBER: &str = "001190000123";
+    const OTHER: ShardId = ShardId(78);
+    let mut district = Office::new(1);
+    let info = ShardInfo { shard: OTHER, path: vec![PATH[0], PATH[1], PATH[2], UnitId(5)] };
+    let (incarnation, epoch) = (Incarnation(district.random()), district.random());
+    district.run(Command::Adopt(Adopt { info, incarnation, epoch }));
+    let write = |district: &mut Office, session, shard, record: Option<RecordId>, number: &str| {
+        let request = request(session, 1);
+        let overwrites = record.map(|record| {
+            let now: dinhba_core::record::Record =
+                read(&district.state, &district.keys().record(shard, record)).unwrap().unwrap();
+            now.dots(&(field::PERSONAL_NUMBER, Vec::new()))
+        });
+        let bytes = if number.is_empty() { Vec::new() } else { value(field::PERSONAL_NUMBER, number) };
+        let change = |overwrites| Change { field: field::PERSONAL_NUMBER, element: vec![], value: bytes, overwrites };
+        let mut edit = match (record, overwrites) {
+            (Some(record), Some(seen)) => command(request, EditKind::Change, record, false, vec![change(seen)]),
+            _ => {
+                let mut new = create_command(request, "Lê/Thị/Lan");
+                new.parts[0].changes.push(change(Vec::new()));
+                new
+            }
+        };
+        edit.shard = shard;
+        edit.origin.claims = claims(Role::Registrar, PATH[2]);
+        accepted(district.edit(edit));
+        RecordId::derive(request, 0)
+    };
+    let counted = |district: &Office| {
+        [SHARD, OTHER].map(|shard| {
+            let state: ShardState = read(&district.state, &district.keys().shard(shard)).unwrap().unwrap();
+            assert_eq!(state.conflicts as usize, conflicts_in(district, shard).len());
+            state.conflicts
+        })
+    };
+    let lan = write(&mut district, 1, SHARD, None, NUMBER);
+    assert_eq!(counted(&district), [0, 0]);
+    let hoa = write(&mut district, 2, OTHER, None, NUMBER);
+    assert_eq!(counted(&district), [1, 1]);
+    // A third one; then the second is none of them any more, and at last one is left.
+    let mai = write(&mut district, 3, OTHER, None, NUMBER);
+    assert_eq!(counted(&district), [1, 2]);
+    write(&mut district, 4, OTHER, Some(hoa), "");
+    assert_eq!(counted(&district), [1, 1]);
+    write(&mut district, 5, SHARD, Some(lan), "001190000777");
+    assert_eq!(counted(&district), [0, 0]);
+    write(&mut district, 6, OTHER, Some(mai), "001190000777");
+    assert_eq!(counted(&district), [1, 1]);
 }

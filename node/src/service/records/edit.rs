@@ -184,6 +184,7 @@ impl RecordsService {
                 replayed: accepted.replayed,
                 records,
                 pending: accepted.pending,
+                personal_number: accepted.number.map(|number| number.to_string()).unwrap_or_default(),
             }),
             Answer::Stale(moved) => Err(stale(&moved)),
             Answer::Refused(refusal) => Err(refused(what, &refusal)),

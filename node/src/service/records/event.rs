@@ -1,22 +1,25 @@
 //! An event at the door: from the wire to a command. What it makes of the records is decided in `apply`.
 
 use dinhba_core::access::Action;
+use dinhba_core::blocks::Block;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Command, FileCommand, Filed, Looked};
+use dinhba_core::command::{Command, FileCommand, Filed, Looked, ShardInfo};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
-use dinhba_core::event::{Form, Input, Role};
+use dinhba_core::event::{Event, Form, Input, Role};
 use dinhba_core::filing::{self, Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::level::LEVEL_MAX;
-use dinhba_core::schema::{Content, Value, field};
+use dinhba_core::number::{PersonNumber, Sex};
+use dinhba_core::schema::{Content, FieldId, Value, field};
 use dinhba_core::search::Search;
 use dinhba_core::text::is_nfc;
 use dinhba_proto::v1;
 use tonic::Status;
 
 use super::RecordsService;
+use crate::numbers;
 use crate::runtime;
 use crate::service::answer::{Problem, invalid, rules_broken, wrong};
 use crate::service::convert::{NO_SUCH_UNIT, dots_from_wire, knows_units, request_from_wire, shard_named};
@@ -32,9 +35,10 @@ impl RecordsService {
     async fn file_uncounted(&self, claims: &Claims, request: v1::FileRequest) -> Result<v1::EditReply, Status> {
         let home = if request.shard.is_empty() { self.shard_of("", claims).await } else { Ok(ShardId::default()) };
         // What is wrong with the event comes before where it goes, and is all said at once.
-        let command = self.file_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
+        let mut command = self.file_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
         home?;
         let place = self.place_of(command.shard).await?;
+        command.blocks = blocks_for(&self.0, &place.shard.info, &command.filed);
         let FileCommand { origin, filed, .. } = &command;
         let caller = Caller { claims: claims.clone(), purpose: origin.purpose, case: origin.case.clone() };
         let is_ancestor = place.shard.info.is_ancestor();
@@ -47,6 +51,9 @@ impl RecordsService {
             ));
         }
         let number = number_asked(filed);
+        if number.is_some_and(|number| self.0.numbers.is_anothers(place.shard.info.shard, number)) {
+            return Err(wrong("event", NUMBER_OF_A_BLOCK));
+        }
         let mut new = 0;
         let ids = filed.subjects.iter().map(|subject| {
             let id = subject.record.unwrap_or_else(|| RecordId::derive(origin.request, new));
@@ -61,8 +68,8 @@ impl RecordsService {
         }
         // Whether a number is somebody's the answer tells, as a search does.
         if let Some(number) = number {
-            let search =
-                Search::by_number(self.0.level_max, &number).map_err(|error| wrong("event", error.to_string()))?;
+            let search = Search::by_number(self.0.level_max, &number.to_string())
+                .map_err(|error| wrong("event", error.to_string()))?;
             let hash = search.hash(&place.hosted.context.index_key.secret, "");
             self.log(&caller, Looked::Find, place.hosted, Some(place.shard.info.shard), hash).await?;
         }
@@ -98,7 +105,7 @@ impl RecordsService {
         let Some(filed) = filed else { return Err(rules_broken(early)) };
         let caller = Caller { claims: claims.clone(), purpose, case };
         let origin = caller.origin(name, request.authored_ms);
-        Ok(FileCommand { shard, origin, secret: runtime::random(), filed })
+        Ok(FileCommand { shard, origin, secret: runtime::random(), filed, blocks: Vec::new() })
     }
 }
 
@@ -153,9 +160,25 @@ fn filled(filed: &Filed) -> impl Iterator<Item = (filing::Place, &'static Input,
 }
 
 /// The personal number that is to be given to somebody, if one is.
-fn number_asked(filed: &Filed) -> Option<String> {
+fn number_asked(filed: &Filed) -> Option<PersonNumber> {
     let mut of_number = filled(filed).filter(|(_, input, _)| input.field == field::PERSONAL_NUMBER);
-    of_number.find_map(|(.., content)| Some(content.number()?.to_string()))
+    of_number.find_map(|(.., content)| content.number())
+}
+
+const NUMBER_OF_A_BLOCK: &str = "the number is one of those that are given from blocks, and of none that this office has left: leave it \
+                                 out, and the next one of its own is given";
+
+/// The blocks from which an event may take the number that it leaves open: of the series of the child, or of whoever is given one.
+fn blocks_for(shared: &Shared, info: &ShardInfo, filed: &Filed) -> Vec<Block> {
+    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished];
+    if !gives.contains(&filed.event) || number_asked(filed).is_some() {
+        return Vec::new();
+    }
+    let given =
+        |of: FieldId| filled(filed).find(|(_, input, _)| input.field == of && input.part.is_none()).map(|(.., is)| is);
+    let sex = given(field::SEX).and_then(|sex| Sex::of_code(sex.code()?));
+    let born = given(field::BIRTH_DATE).and_then(|born| Some(born.date()?.earliest().year()));
+    numbers::blocks_for(shared, info.shard, sex.zip(born), info.home())
 }
 
 /// Inputs that name a unit that there is not.

@@ -1,7 +1,7 @@
 //! What happens to a life: birth, death, marriage and its end, parents, nationality.
 
 use super::households::{enter, goes_on, relation};
-use super::identity::{is_free, void_cards};
+use super::identity::{is_free, next_number, void_cards};
 use super::residence::end_residences;
 use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
 use crate::date::PartialDate;
@@ -99,6 +99,14 @@ pub(super) fn birth(case: &mut Case<'_>) -> Done {
     if let Some(Content::Number(number)) = case.works[child].inputs.get("number") {
         let number = *number;
         is_free(case, child, number, Place::SubjectInput(child, "number"))?;
+    }
+    let home = case.there.home();
+    let work = &mut case.works[child];
+    if work.value(field::BIRTH_REGISTRATION_PLACE, "").is_none() {
+        work.amend(field::BIRTH_REGISTRATION_PLACE, "", &[("unit", Content::Unit(home))]);
+    }
+    if let Some(number) = next_number(case, child)? {
+        case.works[child].set(field::PERSONAL_NUMBER, "", Content::Number(number));
     }
     match (case.one("household"), relation(case, child)) {
         (None, None) => Ok(()),

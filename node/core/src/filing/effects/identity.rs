@@ -1,8 +1,8 @@
 //! Cards, accounts and personal numbers.
 
-use super::{Case, Done, EventRule, Place, Work, choice, refuse};
+use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
 use crate::event::Event;
-use crate::number::PersonNumber;
+use crate::number::{PersonNumber, Sex};
 use crate::schema::codes::{CARD_STATE, E_IDENTIFICATION};
 use crate::schema::{Content, field};
 
@@ -28,6 +28,9 @@ event_rules! {
     NEVER_HAD = "number_never_cancelled", "Decree 70/2024, article 11",
         "no personal number was cancelled: the first one is assigned",
         "chưa có số định danh nào bị hủy: xác lập lần đầu";
+    NONE_LEFT = "no_number_to_give", "Law on Identification 26/2023/QH15, article 12",
+        "this office has no number to give to somebody of that sex and birth year whose birth is registered here: it is given as soon as there is one",
+        "đơn vị chưa có số định danh để cấp cho trường hợp này: số sẽ được cấp khi có";
     NUMBER_TAKEN = "number_used_up", "Decree 70/2024, article 11",
         "a record here has that number, or had it until it was cancelled: it is given to nobody else ever",
         "số này đang hoặc đã từng được cấp, không cấp cho ai khác";
@@ -150,8 +153,25 @@ fn held_by_right(work: &Work, number: PersonNumber) -> bool {
 /// Reasons for which a number is cancelled that was written into the wrong record.
 const NOT_ONES_OWN: [&str; 2] = ["wrongly_collected", "doubled"];
 
+/// The number that a person is given who has none, if there is one to give: of a citizen whose birth is registered here. Otherwise it
+/// is pending, and given later.
+pub(super) fn next_number(case: &Case<'_>, at: usize) -> Result<Option<PersonNumber>, Stop> {
+    let work = &case.works[at];
+    let is_citizen =
+        work.value(field::NATIONALITY, "").is_none_or(|value| *value.content() == Content::Country(*b"VN"));
+    let registered = work.part(field::BIRTH_REGISTRATION_PLACE, "", "unit").and_then(|unit| unit.unit());
+    let sex = work.code(field::SEX).and_then(Sex::of_code);
+    let (Some(sex), Some(born), None) = (sex, work.born(), work.number()) else { return Ok(None) };
+    if !is_citizen || registered != Some(case.there.home()) {
+        return Ok(None);
+    }
+    Ok(case.there.next_number(sex, born.earliest().year())?)
+}
+
 pub(super) fn number_given(case: &mut Case<'_>, again: bool) -> Done {
-    let (Some(at), Some(Content::Number(number))) = (case.one("person"), case.input("number")) else { return Ok(()) };
+    let Some(at) = case.one("person") else { return Ok(()) };
+    let given = case.input("number").and_then(|number| number.number());
+    let next = if given.is_none() { next_number(case, at)? } else { None };
     let work = &mut case.works[at];
     if work.had_any(field::PERSONAL_NUMBER, "") {
         return refuse(Place::Subject(at), &HAS_NUMBER);
@@ -161,6 +181,7 @@ pub(super) fn number_given(case: &mut Case<'_>, again: bool) -> Done {
         (true, true) => return refuse(Place::Subject(at), &NEVER_HAD),
         _ => {}
     }
+    let Some(number) = given.or(next) else { return refuse(Place::Input("number"), &NONE_LEFT) };
     // Whatever it was cancelled for, it was the wrong one here.
     if work.had_any(field::FORMER_NUMBER, &number.to_string()) {
         return refuse(Place::Input("number"), &NUMBER_TAKEN);

@@ -1,0 +1,126 @@
+//! The ledger of personal numbers on the command line.
+
+use dinhba_core::number::{Series, Sex};
+use dinhba_proto::v1;
+use serde_json::{Value as Json, json};
+
+use super::sheet::{Sheet, column};
+use super::{Desk, Failure, show};
+use crate::client::Client;
+use crate::request::Context;
+
+/// What `numbers` takes.
+#[derive(clap::Args)]
+pub struct Numbers {
+    /// A unit with all below it: its code, code and day (02683@2025-06-30) or id (u-…); without it, the site's own
+    #[arg(long)]
+    unit: Option<String>,
+    /// One series: place (3 digits), century and sex (1), birth year (2), as its numbers begin (010126); without it, all of which
+    /// blocks were granted
+    #[arg(long)]
+    series: Option<Series>,
+}
+
+/// What a series is of, in words.
+fn of(series: &str) -> String {
+    let Ok(series) = series.parse::<Series>() else { return String::new() };
+    let sex = if series.sex() == Sex::Male { "nam" } else { "nữ" };
+    format!("{sex} {}", series.birth_year())
+}
+
+fn table(reply: &v1::NumbersReply) -> String {
+    let mut ledger = Sheet::new([
+        column("series"),
+        column("of"),
+        column("numbers").number(),
+        column("free").number(),
+        column("on the way").number().spare(2),
+        column("left").number(),
+        column("assigned").number(),
+        column("void").number(),
+        column("adds up"),
+    ]);
+    for series in &reply.series {
+        let v1::NumberSeries { total, free, on_the_way, left, assigned, void, .. } = series;
+        let counts = [total, free, on_the_way, left, assigned, void].map(ToString::to_string);
+        let adds_up = if series.complete { "yes" } else { "NO" };
+        let cells = [series.series.clone(), of(&series.series)].into_iter().chain(counts);
+        ledger.add_row(cells.chain([adds_up.to_owned()]));
+    }
+    let mut units = Sheet::new([
+        column("unit").wraps(16),
+        column("waiting").number(),
+        column("left, by series").wraps(20),
+        column("days left").number(),
+    ]);
+    for unit in &reply.units {
+        let name = show::plain(&format!("{} {}", unit.unit_code, unit.unit_name));
+        let left: Vec<String> = unit.left.iter().map(|left| format!("{}: {}", left.series, left.left)).collect();
+        let days = unit.days_left.map_or_else(|| "—".to_owned(), |days| days.to_string());
+        units.add_row([name, unit.waiting.to_string(), left.join(", "), days]);
+    }
+    format!("{}\n{}", ledger.text(), units.text())
+}
+
+fn json_of(reply: &v1::NumbersReply) -> Json {
+    let series = |one: &v1::NumberSeries| {
+        json!({
+            "series": one.series, "total": one.total, "free": one.free, "on_the_way": one.on_the_way, "left": one.left,
+            "assigned": one.assigned, "void": one.void, "complete": one.complete,
+        })
+    };
+    let unit = |one: &v1::UnitNumbers| {
+        let left: serde_json::Map<String, Json> =
+            one.left.iter().map(|left| (left.series.clone(), json!(left.left))).collect();
+        json!({
+            "shard": one.shard, "unit": one.unit, "unit_code": one.unit_code, "unit_name": one.unit_name,
+            "waiting": one.waiting, "left": left, "days_left": one.days_left,
+        })
+    };
+    let (series, units): (Vec<Json>, Vec<Json>) =
+        (reply.series.iter().map(series).collect(), reply.units.iter().map(unit).collect());
+    json!({ "series": series, "units": units })
+}
+
+/// Below so many days somebody should see to it that the line to the site above works again.
+const DAYS_TO_WARN: u32 = 15;
+
+pub(super) async fn show_numbers(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    command: Numbers,
+) -> Result<(), Failure> {
+    let series = command.series.map(|series| series.to_string()).unwrap_or_default();
+    let reply = client.numbers(context, command.unit.as_deref().unwrap_or(""), &series).await?;
+    desk.show(|| table(&reply), || json_of(&reply))?;
+    for series in reply.series.iter().filter(|series| !series.complete) {
+        desk.remark(&format!(
+            "series {}: some numbers were granted twice, or are in no block: a site granted from an old copy of its data, or its \
+             key was stolen",
+            series.series
+        ));
+    }
+    for unit in reply.units.iter().filter(|unit| unit.days_left.is_some_and(|days| days < DAYS_TO_WARN)) {
+        let (days, name) = (unit.days_left.unwrap_or_default(), show::plain(&unit.unit_name));
+        desk.remark(&format!(
+            "{name}: the numbers last for {days} more days; the site above grants more over the link"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_does_not_add_up_says_so() {
+        let series = |complete| v1::NumberSeries { series: "010326".into(), total: 10, complete, ..Default::default() };
+        let unit = v1::UnitNumbers { unit_code: "02683".into(), waiting: 2, days_left: Some(9), ..Default::default() };
+        let reply = v1::NumbersReply { series: vec![series(true), series(false)], units: vec![unit] };
+        let shown = table(&reply);
+        assert!(shown.contains("nữ 2026") && shown.contains("NO") && shown.contains("02683"), "{shown}");
+        assert_eq!(json_of(&reply)["units"][0]["days_left"], 9);
+    }
+}

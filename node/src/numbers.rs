@@ -1,0 +1,569 @@
+//! Personal numbers: what a site's program does of itself, so that an office never waits for one.
+//!
+//! On every node: which blocks this site may use, looked up whenever something moved, for the door to send along with births
+//! ([`Numbers`]). On the leaders: numbers for those who wait for one, and blocks for the sites below, before they run dry. What is
+//! granted and given is decided where the command is applied; here is only asked for it, so it does no harm to ask in vain, or twice.
+//!
+//! A site below is not asked what it needs: its births are here, and how many there usually are says how many numbers it must
+//! have at home to go on alone for `DAYS_ALONE`, at `BUSY` times the usual births. What is given to whom stands in the
+//! ledgers; a life that the site has left is told by its statements, and is granted nothing more.
+//!
+//! Limit: a node grants for those shards alone whose group it runs. Where no node runs all groups, the leader of the first one
+//! must be one that does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use dinhba_core::blocks::{BLOCKS_SENT_MAX, Block, FIRST_SERIAL, GRANTS_MAX, Wanted, number_due};
+use dinhba_core::claims::{Claims, Purpose, Role};
+use dinhba_core::command::{Answer, Command, FileCommand, Filed, GrantCommand, RefusalCode, Statement, Subject};
+use dinhba_core::date::{Date, InstantMs};
+use dinhba_core::edit::{Author, Dot, Origin};
+use dinhba_core::event::Event;
+use dinhba_core::ids::{EvidenceId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::inject::sometimes;
+use dinhba_core::keys::suffix;
+use dinhba_core::number::{PersonNumber, SERIAL_END, Series, Sex};
+use dinhba_core::place::Place;
+use dinhba_core::record::Record;
+use dinhba_core::registry::{self, ShardState, read};
+use dinhba_core::store::StoreError;
+use dinhba_core::sync::Moved;
+use dinhba_core::units::{Directory, Tier};
+
+use crate::hosted::{Hosted, ProposalFailed};
+use crate::runtime;
+use crate::shared::Shared;
+
+/// So long an office must go on without a link.
+pub(crate) const DAYS_ALONE: u32 = 30;
+
+/// At so many times its usual births.
+const BUSY: u32 = 3;
+
+/// Numbers of each sex that an office without any births so far has for a year of birth.
+const KEEP_MIN: u32 = 10;
+
+/// Both sexes that a number tells apart.
+pub(crate) const SEXES: [Sex; 2] = [Sex::Male, Sex::Female];
+
+/// A year of birth is begun so many months before it and kept supplied for as many after it: births are registered late.
+const MONTHS_AROUND: u8 = 3;
+
+/// Blocks are this large at least, by who holds them: the centre's grants are few that way, and what a lost disk wastes is little.
+const COMMUNE_BLOCK: Sizes = (20, 1);
+const DISTRICT_BLOCK: Sizes = (1_000, 20);
+const PROVINCE_BLOCK: Sizes = (10_000, 1_000);
+
+/// Of years in which births are registered now, and of those that are over.
+type Sizes = (u32, u32);
+
+/// Numbers of one series that a commune has at home at most, however many births it tells of: ten times what the largest needs.
+const NEED_MAX: u32 = 1_000;
+
+/// Lives of a site that are granted blocks of one series. Whoever has a site's key can say that it began another life, and each has blocks of
+/// its own; nobody restores an office so often in a year.
+const LIVES_MAX: usize = 8;
+
+/// Persons to whom no number could be given that are remembered, so that they are not tried again before something is said of them.
+const REFUSED_MAX: usize = 10_000;
+
+/// Persons of a shard who are given numbers at one look.
+const ASSIGNED_AT_ONCE: usize = 64;
+
+/// Shards that are looked at before others have their turn.
+const AT_ONCE: usize = 32;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Looks may take this share of the time: one in so many.
+const REST: u32 = 50;
+
+/// Without a move there is a look so often, since years end.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
+
+/// What the door must know of numbers; looked up beside it.
+#[derive(Debug, Default)]
+pub struct Numbers(RwLock<Arc<Known>>);
+
+/// What is known of blocks.
+#[derive(Debug)]
+struct Known {
+    /// Those of this site, by shard, and whether they have numbers left.
+    own: BTreeMap<ShardId, Vec<(Block, bool)>>,
+    /// Below this serial are the numbers that were given before there were blocks: the first one that the centre ever granted.
+    floor: u32,
+    /// How often the state of the site's first group, where blocks are told, had moved by then.
+    seen: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Known { own: BTreeMap::new(), floor: FIRST_SERIAL, seen: 0 }
+    }
+}
+
+impl Numbers {
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The blocks from which a number may come that is given in a shard: of persons whose birth is registered at a place, and of one
+    /// sex and birth year if they are known.
+    pub(crate) fn blocks(&self, shard: ShardId, place: u16, of: Option<(Sex, u16)>) -> Vec<Block> {
+        let known = self.known();
+        let is_meant = |block: &&Block| {
+            let series = block.series;
+            series.place() == place && of.is_none_or(|of| of == (series.sex(), series.birth_year()))
+        };
+        let with_some = known.own.get(&shard).into_iter().flatten().filter(|(_, is_some)| *is_some);
+        with_some.map(|(block, _)| block).filter(is_meant).take(BLOCKS_SENT_MAX).copied().collect()
+    }
+
+    /// Whether a number is one that is given from blocks, and of none that this site has for a shard.
+    pub(crate) fn is_anothers(&self, shard: ShardId, number: PersonNumber) -> bool {
+        let known = self.known();
+        number.serial() >= known.floor
+            && !known.own.get(&shard).into_iter().flatten().any(|(block, _)| block.has(number))
+    }
+}
+
+/// The blocks from which a number may come that a form leaves open; see [`Numbers::blocks`]. If none is known and one may have come a
+/// moment ago, it is looked for: whoever was told of it need not wait.
+pub(crate) fn blocks_for(shared: &Shared, shard: ShardId, of: Option<(Sex, u16)>, home: UnitId) -> Vec<Block> {
+    let Some(place) = place_of(&shared.units(), home) else { return Vec::new() };
+    let found = shared.numbers.blocks(shard, place, of);
+    let has_moved = || {
+        let (moved, _) = shared.site_group()?.moves().since(shared.numbers.known().seen);
+        Some(match moved {
+            Moved::Any => true,
+            Moved::Shards(moved) => {
+                let place = shared.place();
+                moved.iter().any(|shard| place.shards.get(shard).is_some_and(|entry| entry.is_ancestor()))
+            }
+        })
+    };
+    if !found.is_empty() || has_moved() != Some(true) {
+        return found;
+    }
+    match learn(shared) {
+        Ok(()) => shared.numbers.blocks(shard, place, of),
+        Err(_) => found,
+    }
+}
+
+/// The three digits of numbers of persons whose birth is registered in a unit: of its province.
+pub(crate) fn place_of(units: &Directory, unit: UnitId) -> Option<u16> {
+    let province =
+        units.path(unit).into_iter().find_map(|unit| units.get(unit).filter(|unit| unit.tier == Tier::Province));
+    province?.code.parse().ok()
+}
+
+/// Looks after numbers until the node stops.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping();
+    let mut desk = Desk {
+        shared: Arc::clone(&shared),
+        session: SessionId(runtime::random()),
+        counter: 0,
+        needs: BTreeMap::new(),
+        seen: BTreeMap::new(),
+        day: Date::MIN,
+        refused: BTreeMap::new(),
+    };
+    let (mut seen, mut looked): (Option<u64>, Option<runtime::Instant>) = (None, None);
+    let mut rest = shared.rhythm();
+    loop {
+        if runtime::timeout(rest, openraft_rt::watch::WatchReceiver::changed(&mut stopping)).await.is_ok() {
+            return;
+        }
+        rest = shared.rhythm();
+        let moved: u64 = shared.hosted().map(|hosted| hosted.moves().count()).sum();
+        let is_due = looked.is_none_or(|looked| runtime::now() - looked > LOOK_AT_LEAST);
+        if !shared.has_caught_up() || (seen == Some(moved) && !is_due) {
+            continue;
+        }
+        let began = runtime::now();
+        match desk.look().await {
+            // What was asked for may have come to nothing: it is looked at again once it moved.
+            Ok(()) => (seen, looked) = (Some(moved), Some(began)),
+            Err(error) => tracing::debug!(%error, "numbers are looked after again later"),
+        }
+        rest = rest.max((runtime::now() - began) * REST);
+    }
+}
+
+/// One node's look after numbers.
+struct Desk {
+    shared: Arc<Shared>,
+    /// Names what is asked for.
+    session: SessionId,
+    counter: u64,
+    /// What shards need, by the state of their groups and the day on which that was found out: a centre has ten thousand of them.
+    needs: BTreeMap<ShardId, BTreeMap<Series, u32>>,
+    seen: BTreeMap<GroupId, u64>,
+    day: Date,
+    /// Who could not be given a number, what was known of them then, and the blocks from which it should have come.
+    refused: BTreeMap<RecordId, (Vec<Dot>, Vec<Block>)>,
+}
+
+/// A commune's shard that is hosted here.
+struct Served {
+    shard: ShardId,
+    unit: UnitId,
+    place: u16,
+    /// The lowest site that serves its unit or one above: it assigns.
+    by: SiteId,
+    /// The site below this one, or this one itself, by way of which it has its blocks.
+    next: SiteId,
+}
+
+impl Desk {
+    async fn look(&mut self) -> Result<(), ProposalFailed> {
+        let (shared, place) = (Arc::clone(&self.shared), self.shared.place());
+        let Some(first) = shared.site_group() else { return Ok(()) };
+        let served = served(&shared, &place);
+        learn(&shared)?;
+        for shard in served.iter().filter(|served| served.by == shared.site()) {
+            let Some(hosted) = shared.host_of(shard.shard).filter(|hosted| hosted.group.is_leader()) else { continue };
+            self.assign(hosted, shard).await?;
+        }
+        let grants = shared.units().get(shared.config.site.unit).is_some_and(|unit| unit.tier != Tier::Commune);
+        if grants && first.group.is_leader() {
+            self.grant(first, &place, &served).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives numbers to those who wait for one, as far as there are some.
+    async fn assign(&mut self, hosted: &Hosted, served: &Served) -> Result<(), ProposalFailed> {
+        let waiting = hosted.look(|view| {
+            let state: Option<ShardState> = read(view, &hosted.keys().shard(served.shard))?;
+            if state.is_none_or(|state| state.unnumbered == 0) {
+                return Ok(Vec::new());
+            }
+            let (from, to) = hosted.keys().all_unnumbered(served.shard);
+            let mut waiting: Vec<(RecordId, Record)> = Vec::new();
+            for item in view.scan(&from, &to).take(ASSIGNED_AT_ONCE) {
+                let (key, _) = item?;
+                let id = suffix(&key, 0).try_into().map(RecordId).unwrap_or_default();
+                let record = read(view, &hosted.keys().record(served.shard, id))?;
+                waiting.extend(record.map(|record| (id, record)));
+            }
+            Ok(waiting)
+        })?;
+        for (id, record) in waiting {
+            let Some(due) = number_due(&record, served.unit) else { continue };
+            let blocks = self.shared.numbers.blocks(served.shard, served.place, Some(due));
+            if blocks.is_empty() {
+                continue;
+            }
+            let seen: BTreeSet<Dot> =
+                record.fields().flat_map(|(_, values)| values).map(|tagged| tagged.dot.clone()).collect();
+            let as_it_is = (seen.into_iter().collect::<Vec<Dot>>(), blocks.clone());
+            if self.refused.get(&id) == Some(&as_it_is) {
+                continue;
+            }
+            let subject = Subject {
+                role: 0,
+                record: Some(id),
+                element: String::new(),
+                seen: as_it_is.0.clone(),
+                inputs: Vec::new(),
+                corrections: Vec::new(),
+            };
+            let filed = Filed {
+                event: Event::NumberAssigned,
+                subjects: vec![subject],
+                inputs: Vec::new(),
+                grounds: String::new(),
+            };
+            let origin = self.origin();
+            let command = FileCommand { shard: served.shard, origin, secret: runtime::random(), filed, blocks };
+            match hosted.propose(Command::File(Box::new(command))).await?.0 {
+                Answer::Accepted(_) => drop(sometimes("a number is assigned later", true)),
+                Answer::Refused(refusal) => {
+                    tracing::info!(record = %id, text = refusal.text, "no number can be given: it is tried again when something changes");
+                    if self.refused.len() >= REFUSED_MAX {
+                        self.refused.clear();
+                    }
+                    self.refused.insert(id, as_it_is);
+                }
+                // Somebody was faster.
+                answer => tracing::debug!(?answer, "a number is not assigned now"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Grants blocks to those who will need them.
+    async fn grant(&mut self, first: &Hosted, place: &Place, served: &[Served]) -> Result<(), ProposalFailed> {
+        let shard = ShardId::of_unit_above(self.shared.config.site.unit);
+        if first.shard(shard)?.is_none() {
+            return Ok(());
+        }
+        self.learn_needs(served).await?;
+        let wanted = self.wanted(first, place, served)?;
+        let first_serial = u32::try_from(self.shared.config.numbers.first_serial).unwrap_or(SERIAL_END);
+        for part in wanted.chunks(GRANTS_MAX) {
+            let origin = self.origin();
+            let command =
+                GrantCommand { shard, origin, secret: runtime::random(), first_serial, wanted: part.to_vec() };
+            match first.propose(Command::Grant(Box::new(command))).await?.0 {
+                Answer::Accepted(_) => tracing::info!(wanted = part.len(), "blocks of personal numbers are granted"),
+                Answer::Refused(refusal) if refusal.code == RefusalCode::Rule => {
+                    tracing::debug!(text = refusal.text, "no block of personal numbers is granted");
+                }
+                answer => tracing::warn!(?answer, "no block of personal numbers is granted"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what shards need of which something moved.
+    async fn learn_needs(&mut self, served: &[Served]) -> Result<(), StoreError> {
+        let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
+        if today != self.day {
+            self.needs.clear();
+            self.day = today;
+        }
+        let shared = Arc::clone(&self.shared);
+        for hosted in shared.hosted() {
+            let (moved, seen) = hosted.moves().since(self.seen.get(&hosted.id()).copied().unwrap_or(0));
+            for (at, shard) in served.iter().enumerate() {
+                let is_known = self.needs.contains_key(&shard.shard);
+                let has_moved = match &moved {
+                    Moved::Any => true,
+                    Moved::Shards(moved) => moved.contains(&shard.shard),
+                };
+                if shared.host_of(shard.shard).map(Hosted::id) != Some(hosted.id()) || (is_known && !has_moved) {
+                    continue;
+                }
+                if let Some(state) = hosted.shard(shard.shard)? {
+                    self.needs.insert(shard.shard, needs(hosted, shard, state.unnumbered > 0, today)?);
+                }
+                if at.is_multiple_of(AT_ONCE) {
+                    runtime::sleep(PAUSE).await;
+                }
+            }
+            self.seen.insert(hosted.id(), seen);
+        }
+        Ok(())
+    }
+
+    /// What the sites below lack.
+    fn wanted(&self, first: &Hosted, place: &Place, served: &[Served]) -> Result<Vec<Wanted>, StoreError> {
+        let (shared, units) = (&self.shared, self.shared.units());
+        let own_shard = ShardId::of_unit_above(shared.config.site.unit);
+        let grants = first.look(|view| registry::blocks(view, first.keys(), own_shard, None))?;
+        // By holder and series.
+        let mut granted: BTreeMap<(Author, Series), Vec<Block>> = BTreeMap::new();
+        for block in grants.into_iter().map(|granted| granted.block) {
+            granted.entry((block.holder, block.series)).or_default().push(block);
+        }
+        // What a site on the way must have to grant on: what its communes lack, and as much again as they should have.
+        let mut on_the_way: BTreeMap<(SiteId, Series), u32> = BTreeMap::new();
+        let mut wanted = Vec::new();
+        for shard in served {
+            let Some(hosted) = shared.host_of(shard.shard) else { continue };
+            let Some(needs) = self.needs.get(&shard.shard) else { continue };
+            if shard.next != shard.by {
+                for (series, need) in needs {
+                    *on_the_way.entry((shard.next, *series)).or_default() += need;
+                }
+                continue;
+            }
+            let holder = match shard.by == shared.site() {
+                true => hosted.shard(shard.shard)?.map(|state| state.own),
+                false => author_of(hosted, shard.by, shard.shard)?,
+            };
+            let Some(holder) = holder else { continue };
+            for (&series, &need) in needs {
+                let blocks = granted.get(&(holder, series)).map_or(&[][..], Vec::as_slice);
+                let mut left = 0;
+                for block in blocks {
+                    let serials = block.serials();
+                    let taken =
+                        hosted.look(|view| registry::taken(view, hosted.keys(), shard.shard, (series, &serials)))?;
+                    left += block.count - taken.min(block.count);
+                }
+                if may_have_more(&granted, holder, series) {
+                    wanted.extend(lacking(series, holder, (need, left), blocks, COMMUNE_BLOCK));
+                }
+            }
+        }
+        for ((site, series), need) in on_the_way {
+            let Some(listed) = place.sites.get(&site) else { continue };
+            let size = match units.get(listed.unit).map(|unit| unit.tier) {
+                Some(Tier::Province) => PROVINCE_BLOCK,
+                _ => DISTRICT_BLOCK,
+            };
+            let shard = ShardId::of_unit_above(listed.unit);
+            let Some(holder) = author_of(first, site, shard)? else { continue };
+            let blocks = granted.get(&(holder, series)).map_or(&[][..], Vec::as_slice);
+            let on = first.look(|view| registry::blocks(view, first.keys(), shard, Some(series)))?;
+            let own = on.iter().filter(|granted| granted.by == holder.id());
+            let gone: u32 = own.map(|granted| granted.block.count).sum();
+            let had: u32 = blocks.iter().map(|block| block.count).sum();
+            if may_have_more(&granted, holder, series) {
+                wanted.extend(lacking(series, holder, (need, had.saturating_sub(gone)), blocks, size));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Who asks: this site itself, under a name that it never used.
+    fn origin(&mut self) -> Origin {
+        self.counter += 1;
+        let key = blake3::hash(self.shared.signing_key.verifying_key().as_bytes());
+        let mut evidence = EvidenceId::default();
+        evidence.0.copy_from_slice(&key.as_bytes()[..16]);
+        let now_ms = runtime::utc_ms();
+        Origin {
+            request: RequestId { session: self.session, counter: self.counter },
+            claims: Claims::new("dinhba", Role::Site, self.shared.config.site.unit, evidence).expect("a subject"),
+            purpose: Purpose::Registration,
+            case: "CAP-SO".parse().expect("a case"),
+            authored_ms: now_ms,
+            received_ms: now_ms,
+        }
+    }
+}
+
+/// The communes' shards that are hosted here, and by way of whom they have their blocks.
+fn served(shared: &Shared, place: &Place) -> Vec<Served> {
+    let units = shared.units();
+    let own = shared.config.site.unit;
+    let communes = place.shards.values().filter(|entry| !entry.is_ancestor());
+    let served = communes.filter_map(|entry| {
+        // From the commune upwards, as far as this site's own unit.
+        let path = units.path(entry.unit);
+        let below = path.iter().rev().take_while(|unit| **unit != own);
+        let sites: Vec<SiteId> = below.filter_map(|unit| place.site_of(*unit)).map(|listed| listed.site).collect();
+        let by = sites.first().copied().unwrap_or_else(|| shared.site());
+        let next = sites.last().copied().unwrap_or_else(|| shared.site());
+        Some(Served { shard: entry.shard, unit: entry.unit, place: place_of(&units, entry.unit)?, by, next })
+    });
+    served.collect()
+}
+
+/// Learns which blocks this site may use; before a node serves anybody, and whenever something moved.
+pub(crate) fn learn(shared: &Shared) -> Result<(), StoreError> {
+    let Some(first) = shared.site_group() else { return Ok(()) };
+    // Before the state is read: what moves meanwhile is looked at the next time.
+    let seen = first.moves().count();
+    let served = served(shared, &shared.place());
+    let mut holders = BTreeMap::new();
+    for shard in served.iter().filter(|served| served.by == shared.site()) {
+        let state = shared.host_of(shard.shard).map(|hosted| hosted.shard(shard.shard)).transpose()?.flatten();
+        holders.extend(state.map(|state| (state.own, shard.unit)));
+    }
+    let authors: BTreeSet<Author> = holders.keys().copied().collect();
+    // Also those of this site's own unit: it grants to itself where it is the lowest one.
+    let above = shared.path(shared.config.site.unit);
+    let found = first.look(|view| registry::blocks_of(view, first.keys(), &above, &authors))?;
+    let mut own: BTreeMap<ShardId, Vec<(Block, bool)>> = BTreeMap::new();
+    for (holder, mut blocks) in found {
+        let Some(hosted) = shared.host_of(holder.shard) else { continue };
+        blocks.sort();
+        for block in blocks {
+            let serials = block.serials();
+            let taken =
+                hosted.look(|view| registry::taken(view, hosted.keys(), holder.shard, (block.series, &serials)))?;
+            own.entry(holder.shard).or_default().push((block, taken < block.count));
+        }
+    }
+    let granted = match above.first() {
+        Some(centre) => {
+            let centre = ShardId::of_unit_above(*centre);
+            first.look(|view| registry::blocks(view, first.keys(), centre, None))?
+        }
+        None => Vec::new(),
+    };
+    let floor = granted.iter().map(|granted| granted.block.first).min().unwrap_or(FIRST_SERIAL);
+    let known = Known { own, floor, seen };
+    *shared.numbers.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(known);
+    Ok(())
+}
+
+/// A block for a holder who has less than he needs: then it is twice that, so that he is not back at once; but of years that are over
+/// hardly anybody comes after him who comes now.
+fn lacking(series: Series, holder: Author, (need, left): (u32, u32), blocks: &[Block], sizes: Sizes) -> Option<Wanted> {
+    let granted = blocks.iter().map(|block| u64::from(block.count)).sum();
+    let is_over = series.birth_year() + 1 < InstantMs(runtime::utc_ms()).date_in_vietnam().year();
+    let (wished, size) = if is_over { (need, sizes.1) } else { (2 * need, sizes.0) };
+    let count = wished.saturating_sub(left).next_multiple_of(size);
+    (left < need).then_some(Wanted { series, holder, count, granted })
+}
+
+/// Whether a holder may be granted blocks of a series: not one more life of a site that has had too many.
+fn may_have_more(granted: &BTreeMap<(Author, Series), Vec<Block>>, holder: Author, series: Series) -> bool {
+    let is_life = |other: &Author| (other.site, other.shard) == (holder.site, holder.shard);
+    let lives: BTreeSet<Author> =
+        granted.keys().filter(|(other, of)| *of == series && is_life(other)).map(|(other, _)| *other).collect();
+    let may = lives.contains(&holder) || lives.len() < LIVES_MAX;
+    if !may {
+        tracing::warn!(site = %holder.site, %series, "a site began too many lives to be granted more numbers: find out who has its key");
+    }
+    may
+}
+
+/// The present life of a site as an author of a shard, as it says of itself.
+pub(crate) fn author_of(hosted: &Hosted, site: SiteId, shard: ShardId) -> Result<Option<Author>, StoreError> {
+    let statement = hosted.look(|view| read::<Statement>(view, &hosted.keys().statement(shard, site)))?;
+    Ok(statement.map(|statement| Author { site, shard, incarnation: statement.body.incarnation }))
+}
+
+/// How many numbers of each series an office must have at home for a commune.
+fn needs(
+    hosted: &Hosted,
+    served: &Served,
+    has_waiting: bool,
+    today: Date,
+) -> Result<BTreeMap<Series, u32>, StoreError> {
+    let year = today.year();
+    let mut years = vec![year];
+    years.extend((today.month() <= MONTHS_AROUND).then_some(year - 1));
+    years.extend((today.month() > 12 - MONTHS_AROUND).then_some(year + 1));
+    let mut needs = BTreeMap::new();
+    for sex in SEXES {
+        let usual = usual(hosted, (served.shard, served.place), sex, today)?;
+        let need = (usual * DAYS_ALONE * BUSY).div_ceil(365).clamp(KEEP_MIN, NEED_MAX);
+        let series = years.iter().filter_map(|year| Series::new(served.place, sex, *year).ok());
+        needs.extend(series.map(|series| (series, need)));
+    }
+    if has_waiting {
+        let waiting = hosted.look(|view| {
+            let (from, to) = hosted.keys().all_unnumbered(served.shard);
+            let mut waiting: BTreeMap<Series, u32> = BTreeMap::new();
+            for item in view.scan(&from, &to).take(ASSIGNED_AT_ONCE) {
+                let (key, _) = item?;
+                let id = suffix(&key, 0).try_into().map(RecordId).unwrap_or_default();
+                let record: Option<Record> = read(view, &hosted.keys().record(served.shard, id))?;
+                let due = record.and_then(|record| number_due(&record, served.unit));
+                if let Some(series) = due.and_then(|(sex, born)| Series::new(served.place, sex, born).ok()) {
+                    *waiting.entry(series).or_default() += 1;
+                }
+            }
+            Ok(waiting)
+        })?;
+        for (series, count) in waiting {
+            let need: &mut u32 = needs.entry(series).or_default();
+            *need = (*need).max(count);
+        }
+    }
+    Ok(needs)
+}
+
+/// Numbers of a sex that a commune gives in a usual year: by those of this year's and the last one's children.
+pub(crate) fn usual(hosted: &Hosted, (shard, place): (ShardId, u16), sex: Sex, today: Date) -> Result<u32, StoreError> {
+    let (year, mut given) = (today.year(), 0);
+    for year in [year - 1, year] {
+        let Ok(series) = Series::new(place, sex, year) else { continue };
+        let all = 0..SERIAL_END;
+        given += hosted.look(|view| registry::taken(view, hosted.keys(), shard, (series, &all)))?;
+    }
+    let first = Date::new(year, 1, 1).map_or(0, Date::days);
+    let days = u32::try_from(365 + today.days() - first).unwrap_or(365);
+    Ok((given * 365).div_ceil(days.max(1)))
+}
