@@ -232,7 +232,7 @@ fn an_unknown_key_is_shown_with_the_known_ones() {
     refused(
         &format!("{LEAST}[strorage]\nengine = \"fjall\"\n"),
         "`strorage` (line 12) is not a key: there is no \"strorage\" here: \
-         write one of node, tls, site, parent, storage, raft, link, log, place",
+         write one of node, tls, site, parent, storage, raft, link, numbers, log, place",
     );
     refused(
         &with_line(FOUNDED, "address = \"127.0.0.1:7410\"", "adress = \"127.0.0.1:7410\""),
