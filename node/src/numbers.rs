@@ -15,20 +15,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use dinhba_core::blocks::{BLOCKS_SENT_MAX, Block, FIRST_SERIAL, GRANTS_MAX, Wanted, number_due};
+use dinhba_core::blocks::{
+    AVOIDED_MAX, BLOCKS_SENT_MAX, Block, FIRST_SERIAL, GRANTS_MAX, Wanted, covered, number_due, number_lacking,
+};
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{Answer, Command, FileCommand, Filed, GrantCommand, RefusalCode, Statement, Subject};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::{Author, Dot, Origin};
 use dinhba_core::event::Event;
-use dinhba_core::ids::{EvidenceId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::ids::{AuthorId, EvidenceId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use dinhba_core::inject::sometimes;
-use dinhba_core::keys::suffix;
+use dinhba_core::keys::{Range, suffix};
 use dinhba_core::number::{PersonNumber, SERIAL_END, Series, Sex};
 use dinhba_core::place::Place;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{self, ShardState, read};
-use dinhba_core::store::StoreError;
+use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::sync::Moved;
 use dinhba_core::units::{Directory, Tier};
 
@@ -69,6 +71,9 @@ const LIVES_MAX: usize = 8;
 /// Persons to whom no number could be given that are remembered, so that they are not tried again before something is said of them.
 const REFUSED_MAX: usize = 10_000;
 
+/// Persons of a shard who lack a number, and are counted for what the shard needs.
+const WAITING_MAX: usize = 1_000;
+
 /// Persons of a shard who are given numbers at one look.
 const ASSIGNED_AT_ONCE: usize = 64;
 
@@ -77,7 +82,7 @@ const AT_ONCE: usize = 32;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Looks may take this share of the time: one in so many.
-const REST: u32 = 50;
+const REST: u32 = 20;
 
 /// Without a move there is a look so often, since years end.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
@@ -169,6 +174,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         needs: BTreeMap::new(),
         seen: BTreeMap::new(),
         day: Date::MIN,
+        looked_at: BTreeMap::new(),
         refused: BTreeMap::new(),
     };
     let (mut seen, mut looked): (Option<u64>, Option<runtime::Instant>) = (None, None);
@@ -203,6 +209,8 @@ struct Desk {
     needs: BTreeMap<ShardId, BTreeMap<Series, u32>>,
     seen: BTreeMap<GroupId, u64>,
     day: Date,
+    /// Who was looked at last of those who lack a number, where there are more.
+    looked_at: BTreeMap<ShardId, RecordId>,
     /// Who could not be given a number, what was known of them then, and the blocks from which it should have come.
     refused: BTreeMap<RecordId, (Vec<Dot>, Vec<Block>)>,
 }
@@ -242,16 +250,18 @@ impl Desk {
             if state.is_none_or(|state| state.unnumbered == 0) {
                 return Ok(Vec::new());
             }
-            let (from, to) = hosted.keys().all_unnumbered(served.shard);
-            let mut waiting: Vec<(RecordId, Record)> = Vec::new();
-            for item in view.scan(&from, &to).take(ASSIGNED_AT_ONCE) {
-                let (key, _) = item?;
-                let id = suffix(&key, 0).try_into().map(RecordId).unwrap_or_default();
-                let record = read(view, &hosted.keys().record(served.shard, id))?;
-                waiting.extend(record.map(|record| (id, record)));
+            // From where the last look ended, so that who cannot be given one keeps nobody else waiting.
+            let (mut from, to) = hosted.keys().all_unnumbered(served.shard);
+            if let Some(last) = self.looked_at.get(&served.shard) {
+                from = hosted.keys().unnumbered(served.shard, *last);
+                from.push(0);
             }
-            Ok(waiting)
+            lacking_number(view, hosted, served.shard, (from, to), ASSIGNED_AT_ONCE)
         })?;
+        match waiting.last().filter(|_| waiting.len() == ASSIGNED_AT_ONCE) {
+            Some((id, _)) => drop(self.looked_at.insert(served.shard, *id)),
+            None => drop(self.looked_at.remove(&served.shard)),
+        }
         for (id, record) in waiting {
             let Some(due) = number_due(&record, served.unit) else { continue };
             let blocks = self.shared.numbers.blocks(served.shard, served.place, Some(due));
@@ -339,8 +349,8 @@ impl Desk {
                 if shared.host_of(shard.shard).map(Hosted::id) != Some(hosted.id()) || (is_known && !has_moved) {
                     continue;
                 }
-                if let Some(state) = hosted.shard(shard.shard)? {
-                    self.needs.insert(shard.shard, needs(hosted, shard, state.unnumbered > 0, today)?);
+                if hosted.shard(shard.shard)?.is_some() {
+                    self.needs.insert(shard.shard, needs(hosted, shard, today)?);
                 }
                 if at.is_multiple_of(AT_ONCE) {
                     runtime::sleep(PAUSE).await;
@@ -356,60 +366,91 @@ impl Desk {
         let (shared, units) = (&self.shared, self.shared.units());
         let own_shard = ShardId::of_unit_above(shared.config.site.unit);
         let grants = first.look(|view| registry::blocks(view, first.keys(), own_shard, None))?;
-        // By holder and series.
-        let mut granted: BTreeMap<(Author, Series), Vec<Block>> = BTreeMap::new();
+        // What was granted, by holder and series, whatever it is worth.
+        let mut granted: BTreeMap<(Author, Series), u64> = BTreeMap::new();
         for block in grants.into_iter().map(|granted| granted.block) {
-            granted.entry((block.holder, block.series)).or_default().push(block);
+            *granted.entry((block.holder, block.series)).or_default() += u64::from(block.count);
         }
-        // What a site on the way must have to grant on: what its communes lack, and as much again as they should have.
-        let mut on_the_way: BTreeMap<(SiteId, Series), u32> = BTreeMap::new();
-        let mut wanted = Vec::new();
+        // Who needs how many: what a site on the way must have to grant on is what its communes must have at home.
+        let mut needed: BTreeMap<(Author, Series), (u32, Sizes)> = BTreeMap::new();
         for shard in served {
-            let Some(hosted) = shared.host_of(shard.shard) else { continue };
-            let Some(needs) = self.needs.get(&shard.shard) else { continue };
-            if shard.next != shard.by {
-                for (series, need) in needs {
-                    *on_the_way.entry((shard.next, *series)).or_default() += need;
-                }
+            let (Some(hosted), Some(needs)) = (shared.host_of(shard.shard), self.needs.get(&shard.shard)) else {
                 continue;
-            }
-            let holder = match shard.by == shared.site() {
-                true => hosted.shard(shard.shard)?.map(|state| state.own),
-                false => author_of(hosted, shard.by, shard.shard)?,
             };
-            let Some(holder) = holder else { continue };
-            for (&series, &need) in needs {
-                let blocks = granted.get(&(holder, series)).map_or(&[][..], Vec::as_slice);
-                let mut left = 0;
-                for block in blocks {
-                    let serials = block.serials();
-                    let taken =
-                        hosted.look(|view| registry::taken(view, hosted.keys(), shard.shard, (series, &serials)))?;
-                    left += block.count - taken.min(block.count);
-                }
-                if may_have_more(&granted, holder, series) {
-                    wanted.extend(lacking(series, holder, (need, left), blocks, COMMUNE_BLOCK));
-                }
+            let (holder, sizes) = if shard.next == shard.by {
+                let holder = match shard.by == shared.site() {
+                    true => hosted.shard(shard.shard)?.map(|state| state.own),
+                    false => author_of(hosted, shard.by, shard.shard)?,
+                };
+                (holder, COMMUNE_BLOCK)
+            } else {
+                let Some(listed) = place.sites.get(&shard.next) else { continue };
+                let sizes = match units.get(listed.unit).map(|unit| unit.tier) {
+                    Some(Tier::Province) => PROVINCE_BLOCK,
+                    _ => DISTRICT_BLOCK,
+                };
+                (author_of(first, shard.next, ShardId::of_unit_above(listed.unit))?, sizes)
+            };
+            for (series, need) in holder.iter().flat_map(|_| needs) {
+                let holder = holder.expect("there are needs of somebody alone");
+                let entry = needed.entry((holder, *series)).or_insert((0, sizes));
+                entry.0 = entry.0.saturating_add(*need);
             }
         }
-        for ((site, series), need) in on_the_way {
-            let Some(listed) = place.sites.get(&site) else { continue };
-            let size = match units.get(listed.unit).map(|unit| unit.tier) {
-                Some(Tier::Province) => PROVINCE_BLOCK,
-                _ => DISTRICT_BLOCK,
-            };
-            let shard = ShardId::of_unit_above(listed.unit);
-            let Some(holder) = author_of(first, site, shard)? else { continue };
-            let blocks = granted.get(&(holder, series)).map_or(&[][..], Vec::as_slice);
-            let on = first.look(|view| registry::blocks(view, first.keys(), shard, Some(series)))?;
-            let own = on.iter().filter(|granted| granted.by == holder.id());
-            let gone: u32 = own.map(|granted| granted.block.count).sum();
-            let had: u32 = blocks.iter().map(|block| block.count).sum();
-            if may_have_more(&granted, holder, series) {
-                wanted.extend(lacking(series, holder, (need, had.saturating_sub(gone)), blocks, size));
+        let holders: BTreeSet<Author> = needed.keys().map(|(holder, _)| *holder).collect();
+        let above = shared.path(shared.config.site.unit);
+        // Those alone that count: what a branch of a chain granted that was left, nobody uses.
+        let blocks = first.look(|view| registry::blocks_of(view, first.keys(), &above, &holders))?;
+        let mut wanted = Vec::new();
+        for ((holder, series), (need, sizes)) in needed {
+            let of_series = blocks.get(&holder).into_iter().flatten().filter(|block| block.series == series);
+            let mut left: u64 = 0;
+            for block in of_series {
+                left += u64::from(self.left_of(first, block)?);
             }
+            let already = granted.get(&(holder, series)).copied().unwrap_or(0);
+            let lacking = lacking(series, holder, (need, u32::try_from(left).unwrap_or(u32::MAX)), already, sizes);
+            let Some(lacking) = lacking.filter(|_| may_have_more(&granted, holder, series)) else { continue };
+            wanted.push(Wanted { avoided: self.typed_in(served, series)?, ..lacking });
         }
         Ok(wanted)
+    }
+
+    /// How many numbers of a block are left to its holder: not assigned, or not granted on.
+    fn left_of(&self, first: &Hosted, block: &Block) -> Result<u32, StoreError> {
+        let shard = block.holder.shard;
+        let is_commune = self.shared.place().shards.get(&shard).is_some_and(|entry| !entry.is_ancestor());
+        let gone = if is_commune {
+            let Some(hosted) = self.shared.host_of(shard) else { return Ok(0) };
+            let serials = block.serials();
+            hosted.look(|view| registry::taken(view, hosted.keys(), shard, (block.series, &serials)))?
+        } else {
+            let grants = first.look(|view| registry::blocks(view, first.keys(), shard, Some(block.series)))?;
+            covered(grants.iter().filter(|granted| block.covers(&granted.block)).map(|granted| granted.block.serials()))
+        };
+        Ok(block.count.saturating_sub(gone))
+    }
+
+    /// Rows of numbers of a series that stand in records though they are in no block here: they were typed in, and must not be granted.
+    fn typed_in(&self, served: &[Served], series: Series) -> Result<Vec<(u32, u32)>, StoreError> {
+        let first_serial = u32::try_from(self.shared.config.numbers.first_serial).unwrap_or(SERIAL_END);
+        let mut typed: BTreeSet<u32> = BTreeSet::new();
+        for shard in served {
+            let Some(hosted) = self.shared.host_of(shard.shard) else { continue };
+            let from = self.shared.numbers.known().floor.min(first_serial);
+            typed
+                .extend(hosted.look(|view| registry::serials_taken(view, hosted.keys(), shard.shard, (series, from)))?);
+        }
+        let mut rows: Vec<(u32, u32)> = Vec::new();
+        for serial in typed {
+            let room = rows.len() < AVOIDED_MAX;
+            match rows.last_mut() {
+                Some((_, to)) if *to == serial => *to += 1,
+                _ if room => rows.push((serial, serial + 1)),
+                _ => break,
+            }
+        }
+        Ok(rows)
     }
 
     /// Who asks: this site itself, under a name that it never used.
@@ -488,16 +529,15 @@ pub(crate) fn learn(shared: &Shared) -> Result<(), StoreError> {
 
 /// A block for a holder who has less than he needs: then it is twice that, so that he is not back at once; but of years that are over
 /// hardly anybody comes after him who comes now.
-fn lacking(series: Series, holder: Author, (need, left): (u32, u32), blocks: &[Block], sizes: Sizes) -> Option<Wanted> {
-    let granted = blocks.iter().map(|block| u64::from(block.count)).sum();
+fn lacking(series: Series, holder: Author, (need, left): (u32, u32), granted: u64, sizes: Sizes) -> Option<Wanted> {
     let is_over = series.birth_year() + 1 < InstantMs(runtime::utc_ms()).date_in_vietnam().year();
-    let (wished, size) = if is_over { (need, sizes.1) } else { (2 * need, sizes.0) };
-    let count = wished.saturating_sub(left).next_multiple_of(size);
-    (left < need).then_some(Wanted { series, holder, count, granted })
+    let (wished, size) = if is_over { (need, sizes.1) } else { (need.saturating_mul(2), sizes.0) };
+    let count = wished.saturating_sub(left).min(SERIAL_END).next_multiple_of(size);
+    (left < need).then_some(Wanted { series, holder, count, granted, avoided: Vec::new() })
 }
 
 /// Whether a holder may be granted blocks of a series: not one more life of a site that has had too many.
-fn may_have_more(granted: &BTreeMap<(Author, Series), Vec<Block>>, holder: Author, series: Series) -> bool {
+fn may_have_more(granted: &BTreeMap<(Author, Series), u64>, holder: Author, series: Series) -> bool {
     let is_life = |other: &Author| (other.site, other.shard) == (holder.site, holder.shard);
     let lives: BTreeSet<Author> =
         granted.keys().filter(|(other, of)| *of == series && is_life(other)).map(|(other, _)| *other).collect();
@@ -514,13 +554,21 @@ pub(crate) fn author_of(hosted: &Hosted, site: SiteId, shard: ShardId) -> Result
     Ok(statement.map(|statement| Author { site, shard, incarnation: statement.body.incarnation }))
 }
 
+/// Whether a block's holder is the present life of its site, as far as is known here: by what the site says of itself, or, where it says so to
+/// others alone, by its edits.
+pub(crate) fn is_present(hosted: &Hosted, holder: &Author) -> Result<bool, StoreError> {
+    if let Some(present) = author_of(hosted, holder.site, holder.shard)? {
+        return Ok(present == *holder);
+    }
+    let lives: Option<Vec<AuthorId>> =
+        hosted.look(|view| read(view, &hosted.keys().lives(holder.shard, holder.site)))?;
+    // A life that has not written anything yet is not over.
+    let lives = lives.unwrap_or_default();
+    Ok(!lives.contains(&holder.id()) || lives.last() == Some(&holder.id()))
+}
+
 /// How many numbers of each series an office must have at home for a commune.
-fn needs(
-    hosted: &Hosted,
-    served: &Served,
-    has_waiting: bool,
-    today: Date,
-) -> Result<BTreeMap<Series, u32>, StoreError> {
+fn needs(hosted: &Hosted, served: &Served, today: Date) -> Result<BTreeMap<Series, u32>, StoreError> {
     let year = today.year();
     let mut years = vec![year];
     years.extend((today.month() <= MONTHS_AROUND).then_some(year - 1));
@@ -532,27 +580,40 @@ fn needs(
         let series = years.iter().filter_map(|year| Series::new(served.place, sex, *year).ok());
         needs.extend(series.map(|series| (series, need)));
     }
-    if has_waiting {
-        let waiting = hosted.look(|view| {
-            let (from, to) = hosted.keys().all_unnumbered(served.shard);
-            let mut waiting: BTreeMap<Series, u32> = BTreeMap::new();
-            for item in view.scan(&from, &to).take(ASSIGNED_AT_ONCE) {
-                let (key, _) = item?;
-                let id = suffix(&key, 0).try_into().map(RecordId).unwrap_or_default();
-                let record: Option<Record> = read(view, &hosted.keys().record(served.shard, id))?;
-                let due = record.and_then(|record| number_due(&record, served.unit));
-                if let Some(series) = due.and_then(|(sex, born)| Series::new(served.place, sex, born).ok()) {
-                    *waiting.entry(series).or_default() += 1;
-                }
+    let waiting = hosted.look(|view| {
+        let mut waiting: BTreeMap<Series, u32> = BTreeMap::new();
+        let all = hosted.keys().all_unnumbered(served.shard);
+        for (_, record) in lacking_number(view, hosted, served.shard, all, WAITING_MAX)? {
+            // Also who had one: an officer gives him another.
+            let lacks = number_lacking(&record, served.unit);
+            if let Some(series) = lacks.and_then(|(sex, born)| Series::new(served.place, sex, born).ok()) {
+                *waiting.entry(series).or_default() += 1;
             }
-            Ok(waiting)
-        })?;
-        for (series, count) in waiting {
-            let need: &mut u32 = needs.entry(series).or_default();
-            *need = (*need).max(count);
         }
+        Ok(waiting)
+    })?;
+    for (series, count) in waiting {
+        let need: &mut u32 = needs.entry(series).or_default();
+        *need = (*need).max(count);
     }
     Ok(needs)
+}
+
+/// Persons of a shard who lack a number, of a range of keys: at most so many.
+fn lacking_number(
+    view: &dyn StateView,
+    hosted: &Hosted,
+    shard: ShardId,
+    (from, to): Range,
+    count_max: usize,
+) -> Result<Vec<(RecordId, Record)>, StoreError> {
+    let mut found = Vec::new();
+    for item in view.scan(&from, &to).take(count_max) {
+        let (key, _) = item?;
+        let id = suffix(&key, 0).try_into().map(RecordId).unwrap_or_default();
+        found.extend(read(view, &hosted.keys().record(shard, id))?.map(|record| (id, record)));
+    }
+    Ok(found)
 }
 
 /// Numbers of a sex that a commune gives in a usual year: by those of this year's and the last one's children.

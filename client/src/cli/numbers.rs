@@ -39,13 +39,15 @@ fn table(reply: &v1::NumbersReply) -> String {
         column("assigned").number(),
         column("void").number(),
         column("adds up"),
+        column("in no block").number().spare(1),
     ]);
     for series in &reply.series {
         let v1::NumberSeries { total, free, on_the_way, left, assigned, void, .. } = series;
         let counts = [total, free, on_the_way, left, assigned, void].map(ToString::to_string);
         let adds_up = if series.complete { "yes" } else { "NO" };
         let cells = [series.series.clone(), of(&series.series)].into_iter().chain(counts);
-        ledger.add_row(cells.chain([adds_up.to_owned()]));
+        let outside = series.outside.map(|outside| outside.to_string()).unwrap_or_default();
+        ledger.add_row(cells.chain([adds_up.to_owned(), outside]));
     }
     let mut units = Sheet::new([
         column("unit").wraps(16),
@@ -66,7 +68,7 @@ fn json_of(reply: &v1::NumbersReply) -> Json {
     let series = |one: &v1::NumberSeries| {
         json!({
             "series": one.series, "total": one.total, "free": one.free, "on_the_way": one.on_the_way, "left": one.left,
-            "assigned": one.assigned, "void": one.void, "complete": one.complete,
+            "assigned": one.assigned, "void": one.void, "complete": one.complete, "outside": one.outside,
         })
     };
     let unit = |one: &v1::UnitNumbers| {

@@ -136,9 +136,14 @@ pub struct Wanted {
     /// How many numbers of the series whoever asks has seen granted to the holder here: if there are others by now, nothing is granted,
     /// so that two who ask at once do not grant twice.
     pub granted: u64,
+    /// Serials that are spoken for though nobody granted them, from and to: numbers that were typed in. At most [`AVOIDED_MAX`].
+    pub avoided: Vec<(u32, u32)>,
 }
 
-wire_struct! { Wanted { series, holder, count, granted } }
+wire_struct! { Wanted { series, holder, count, granted, avoided } }
+
+/// Rows of numbers that were typed in and are kept out of one block.
+pub const AVOIDED_MAX: usize = 256;
 
 /// Serials in one entry of the ledger.
 pub const PAGE: u32 = 256;
@@ -216,19 +221,28 @@ pub const DUE_BY: [FieldId; 7] = [
     field::DEATH_DATE,
 ];
 
+/// Of what sex and birth year the number is that a person lacks: as [`number_due`], and also who had one that was cancelled, to whom
+/// an officer gives another one.
+#[must_use]
+pub fn number_lacking(record: &Record, home: UnitId) -> Option<(Sex, u16)> {
+    lacks(record, home, &[field::PERSONAL_NUMBER, field::DEATH_DATE])
+}
+
 /// Of what sex and birth year the number is that is due to a person: one who has none and had none, who lives, is a citizen as far
 /// as is known, and whose birth is registered at `home`. While one of these facts is in dispute none is due: a number says some of them.
 #[must_use]
 pub fn number_due(record: &Record, home: UnitId) -> Option<(Sex, u16)> {
+    lacks(record, home, &[field::PERSONAL_NUMBER, field::FORMER_NUMBER, field::DEATH_DATE])
+}
+
+fn lacks(record: &Record, home: UnitId, without: &[FieldId]) -> Option<(Sex, u16)> {
     let has = |of: FieldId| {
         let values = |(key, values): (&(FieldId, Vec<u8>), &[Tagged])| {
             key.0 == of && values.iter().any(|tagged| !tagged.value.is_empty())
         };
         record.fields().any(values)
     };
-    if record.kind != RecordKind::Person
-        || [field::PERSONAL_NUMBER, field::FORMER_NUMBER, field::DEATH_DATE].into_iter().any(has)
-    {
+    if record.kind != RecordKind::Person || without.iter().copied().any(has) {
         return None;
     }
     if DUE_BY.into_iter().any(|field| are_disputed(record.values(&(field, Vec::new())))) {
@@ -243,6 +257,12 @@ pub fn number_due(record: &Record, home: UnitId) -> Option<(Sex, u16)> {
     let sex = Sex::of_code(record.value(field::SEX, b"")?.code()?)?;
     (registered == home && is_citizen() && Series::new(0, sex, born).is_ok()).then_some((sex, born))
 }
+
+/// Grants on the way of a number: by the centre, a province and a district; and the holder at the end.
+const TIERS: u32 = 4;
+
+/// Blocks that are looked at of one that is accounted for.
+const STEPS_MAX: usize = 20_000;
 
 /// Where the numbers of a series are, of those that a unit has to give. Everybody's numbers are in it once, or it says so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -269,7 +289,8 @@ impl Account {
         self.total == self.free + self.on_the_way + self.left + self.assigned + self.void
     }
 
-    /// Adds what became of a block. `all` are the grants of the series, by ancestor shard.
+    /// Adds what became of a block. `all` are the grants of the series, by ancestor shard. Whatever a site granted of it counts, in whichever
+    /// life or branch of its chain: somebody may have used it.
     ///
     /// # Errors
     /// What `assigned` says.
@@ -280,13 +301,31 @@ impl Account {
         is_current: &impl Fn(&Author) -> bool,
         assigned: &mut impl FnMut(&Block) -> Result<u32, E>,
     ) -> Result<(), E> {
+        let mut steps = STEPS_MAX;
+        self.add_within(block, all, (TIERS, &mut steps), is_current, assigned)
+    }
+
+    /// The same, no further down than there are tiers, and with an end: whoever has a site's key can grant to himself, and whatever he granted
+    /// is in here as often as he granted it.
+    fn add_within<E>(
+        &mut self,
+        block: &Block,
+        all: &BTreeMap<ShardId, Vec<Granted>>,
+        (tiers, steps): (u32, &mut usize),
+        is_current: &impl Fn(&Author) -> bool,
+        assigned: &mut impl FnMut(&Block) -> Result<u32, E>,
+    ) -> Result<(), E> {
         let holder = block.holder;
+        let further = tiers.checked_sub(1).zip(steps.checked_sub(1));
+        let Some((tiers, left)) = further else { return Ok(()) };
+        *steps = left;
         let rest = match all.get(&holder.shard) {
             Some(grants) => {
-                let own = grants.iter().filter(|granted| granted.by == holder.id() && block.covers(&granted.block));
-                let own: Vec<&Block> = own.map(|granted| &granted.block).collect();
+                let own = grants.iter().map(|granted| &granted.block);
+                let own: Vec<&Block> =
+                    own.filter(|own| block.covers(own) && own.holder.shard != holder.shard).collect();
                 for block in &own {
-                    self.add(block, all, is_current, assigned)?;
+                    self.add_within(block, all, (tiers, &mut *steps), is_current, assigned)?;
                 }
                 block.count - covered(own.iter().map(|block| block.serials()))
             }
@@ -368,6 +407,12 @@ mod tests {
         let expected = Account { total: 5000, free: 4000, on_the_way: 850, left: 70 + 15, assigned: 40, void: 25 };
         assert_eq!(account(&grants), expected);
         assert!(expected.is_complete());
+        // A thief's grants, to himself and in a circle, come to an end, and say nothing of anybody else's.
+        let mut circle = grants.clone();
+        circle.insert(at(20), (0..200).map(|_| granted(20, 10, 0..900)).collect());
+        let of_thief = circle.entry(at(10)).or_default();
+        of_thief.extend((0..200).flat_map(|_| [granted(10, 10, 0..900), granted(10, 20, 0..900)]));
+        assert!(!account(&circle).is_complete());
         // What is granted twice is there twice.
         grants.entry(at(10)).or_default().push(granted(10, 8, 90..110));
         assert!(!account(&grants).is_complete());

@@ -46,7 +46,7 @@
 //! | `Pending` | record name | [`PendingEntry`](crate::command::PendingEntry): an edit of the record waits for a second person |
 //! | `Taken` | series, page | [`Taken`](crate::blocks::Taken): which numbers of a series some edit of the shard ever wrote |
 //! | `Block` | series, first serial, record | [`Granted`](crate::blocks::Granted): a block that this ancestor shard grants |
-//! | `Unnumbered` | record | nothing: a personal number is due to the person |
+//! | `Unnumbered` | record | nothing: the person lacks a personal number, which is due or was cancelled |
 //! | `Figure` | day, event | how many of these events came on that day |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved,
@@ -499,13 +499,13 @@ impl Keys {
         }
     }
 
-    /// That a number is due to a person.
+    /// That a person lacks a number.
     #[must_use]
     pub fn unnumbered(self, shard: ShardId, record: RecordId) -> Vec<u8> {
         self.key(shard, Space::Unnumbered, &[&record.0])
     }
 
-    /// All persons of a shard to whom a number is due.
+    /// All persons of a shard who lack a number.
     #[must_use]
     pub fn all_unnumbered(self, shard: ShardId) -> Range {
         self.range(shard, Space::Unnumbered, &[])

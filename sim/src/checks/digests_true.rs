@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinhba_core::blocks::{Granted, number_due};
+use dinhba_core::blocks::{Granted, number_due, number_lacking};
 use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing, PendingEntry};
 use dinhba_core::date::Date;
 use dinhba_core::edit::{Change, Dot, Edit};
@@ -27,13 +27,9 @@ use crate::trace::NodePlace;
 
 pub struct DigestsTrue;
 
-/// The personal number that a change writes, as the number or among the former ones.
+/// The personal number that a change gives somebody.
 fn number_of(change: &Change) -> Option<PersonNumber> {
-    match change.field {
-        field::PERSONAL_NUMBER => PersonNumber::from_bytes(&change.value).ok(),
-        field::FORMER_NUMBER => std::str::from_utf8(&change.element).ok()?.parse().ok(),
-        _ => None,
-    }
+    (change.field == field::PERSONAL_NUMBER).then(|| PersonNumber::from_bytes(&change.value).ok())?
 }
 
 /// A shard as a replica has it.
@@ -112,7 +108,7 @@ impl Shard<'_> {
         let (keys, mut found) = (self.context.keys(), Vec::new());
         let level = registry::read::<GroupState>(self.view, &keys.group())?.map_or(0, |group| group.level);
         let (mut digest, mut persons, mut households) = (Digest::default(), 0, 0);
-        let (mut blocks, mut unnumbered) = (Vec::new(), BTreeSet::new());
+        let (mut blocks, mut unnumbered, mut due_to) = (Vec::new(), BTreeSet::new(), 0);
         let (mut conflicts, mut numbers) = (BTreeSet::new(), BTreeMap::<Term, Vec<RecordId>>::new());
         for (key, record) in registry::read_range::<Record>(self.view, keys.records(self.id()))? {
             let id = registry::record_of(&key)?;
@@ -123,7 +119,9 @@ impl Shard<'_> {
                 _ => {}
             }
             blocks.extend(Granted::of(&record));
-            if number_due(&record, self.state.info.home()).is_some() {
+            let home = self.state.info.home();
+            due_to += u64::from(number_due(&record, home).is_some());
+            if number_lacking(&record, home).is_some() {
                 unnumbered.insert(keys.unnumbered(self.id(), id));
             }
             let (folded, is_marked) = registry::folded_anew(self.view, self.context, self.id(), id)?;
@@ -180,8 +178,8 @@ impl Shard<'_> {
         found.extend(untrue(&[
             ("digest of the records", kept.state_digest == digest),
             ("blocks that are granted", listed_blocks == blocks),
-            ("list of those to whom a number is due", listed_unnumbered == unnumbered),
-            ("number of those to whom a number is due", kept.unnumbered == unnumbered.len() as u64),
+            ("list of those who lack a number", listed_unnumbered == unnumbered),
+            ("number of those to whom a number is due", kept.unnumbered == due_to),
             ("number of persons", kept.persons == persons),
             ("number of households", kept.households == households),
             ("number of conflicts", kept.conflicts == due.len() as u64),

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dinhba_client::event::Birth;
+use dinhba_client::event::{Birth, EventBuilder};
 use dinhba_client::{Client, Context};
 use dinhba_core::claims::Role;
+use dinhba_core::event::Event;
 use dinhba_core::number::{PersonNumber, Sex};
 use dinhba_proto::v1;
 use dinhba_tests::country::{Country, eventually, site};
@@ -87,6 +88,25 @@ async fn a_child_that_is_born_far_from_the_line_has_a_number_that_nobody_else_ha
         let waited = client.get(&context, last.records[0]).await.unwrap();
         let number = dinhba_tests::officer::values(&waited, "personal_number")[0].parse().unwrap();
         assert!(given.insert(number), "given twice");
+        // Her number was wrong, and another one is given for it: by a decision, and not typed in.
+        let wrong = given.first().unwrap().to_owned();
+        for event in [Event::NumberCancelled, Event::NumberReestablished] {
+            eventually("the event is filed", WAIT, async || {
+                let read = client.get(&context, last.records[0]).await.unwrap();
+                let mut filed = EventBuilder::new(&context, event);
+                filed.about("person", &read);
+                filed.grounds("Quyết định 9/QĐ-UBND");
+                if event == Event::NumberCancelled {
+                    filed.set("reason", "wrongly_collected");
+                }
+                client.file(&client.session(), &filed).await.is_ok_and(|accepted| {
+                    let number = accepted.number;
+                    event == Event::NumberCancelled
+                        || (number.is_some_and(|number| given.insert(number)) && number != Some(wrong))
+                })
+            })
+            .await;
+        }
         let shard = country.shard(home);
         in_step(&country, home, shard).await;
         let way = if home == HOMES[0] { ["00", "10", "082", home] } else { ["00", "10", "083", home] };

@@ -9,7 +9,7 @@ use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::ledger;
 use super::standing::{Judged, judge, may_have_twin, note_life};
 use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
-use crate::blocks::{DUE_BY, Granted, number_due};
+use crate::blocks::{DUE_BY, Granted, number_due, number_lacking};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
@@ -89,7 +89,8 @@ pub(super) struct Derived {
     pending: BTreeMap<Dot, AuthorId>,
     /// The block that it grants.
     granted: Option<Granted>,
-    /// Whether a personal number is due.
+    /// Whether it lacks a personal number, and whether one is due.
+    lacks_number: bool,
     is_unnumbered: bool,
 }
 
@@ -110,8 +111,18 @@ impl Derived {
         let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
         let pending = record.pending().clone();
         let granted = Granted::of(record);
-        let is_unnumbered = DUE_BY.into_iter().any(&touches) && number_due(record, home).is_some();
-        Derived { terms, numbers, pending, granted, is_unnumbered, ..Derived::disputes(level, record, touches) }
+        let bears = DUE_BY.into_iter().any(&touches);
+        let lacks_number = bears && number_lacking(record, home).is_some();
+        let is_unnumbered = lacks_number && number_due(record, home).is_some();
+        Derived {
+            terms,
+            numbers,
+            pending,
+            granted,
+            lacks_number,
+            is_unnumbered,
+            ..Derived::disputes(level, record, touches)
+        }
     }
 
     /// The conflicts alone.
@@ -513,7 +524,7 @@ pub(super) fn replace_derived(
             tx.put(keys.block(home, &granted.block, id), granted);
         }
     }
-    match (before.is_unnumbered, after.is_unnumbered) {
+    match (before.lacks_number, after.lacks_number) {
         (false, true) => tx.put_bytes(keys.unnumbered(home, id), Vec::new()),
         (true, false) => tx.delete(keys.unnumbered(home, id)),
         _ => {}

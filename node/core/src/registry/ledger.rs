@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::{ShardState, Tx, corrupt};
-use crate::blocks::{Block, GRANTS_MAX, Granted, PAGE, Taken, next_row};
+use crate::blocks::{AVOIDED_MAX, Block, GRANTS_MAX, Granted, PAGE, Taken, next_row};
 use crate::command::{GrantCommand, PartDraft};
 use crate::edit::{Author, Change};
 use crate::encoding::Malformed;
@@ -18,13 +18,9 @@ use crate::number::{PersonNumber, SERIAL_END, Series, Sex};
 use crate::schema::{Content, FieldId, RecordKind, field};
 use crate::store::{StateView, StoreError};
 
-/// The number that a change writes.
+/// The number that a change gives somebody. That one was somebody's once proves nothing: then the edit that gave it says so.
 fn written(change: &Change) -> Option<PersonNumber> {
-    match change.field {
-        field::PERSONAL_NUMBER => PersonNumber::from_bytes(&change.value).ok(),
-        field::FORMER_NUMBER => std::str::from_utf8(&change.element).ok()?.parse().ok(),
-        _ => None,
-    }
+    (change.field == field::PERSONAL_NUMBER).then(|| PersonNumber::from_bytes(&change.value).ok())?
 }
 
 /// Takes note of the numbers that an edit writes, whatever else becomes of it.
@@ -78,7 +74,12 @@ pub(super) fn grants(tx: &Tx<'_>, shard: &ShardState, command: &GrantCommand) ->
         if already != wanted.granted {
             continue;
         }
-        let used = || here.iter().map(|granted| granted.block.serials()).filter(|_| !is_armed("grant-from-the-start"));
+        let used = || {
+            let granted =
+                here.iter().map(|granted| granted.block.serials()).filter(|_| !is_armed("grant-from-the-start"));
+            let avoided = wanted.avoided.iter().take(AVOIDED_MAX).filter(|(from, to)| from < to);
+            granted.chain(avoided.map(|(from, to)| *from..*to))
+        };
         let sources = sources(tx, shard, command.first_serial, wanted.series)?;
         let Some(row) = sources.into_iter().find_map(|source| next_row(source, used(), wanted.count)) else { continue };
         let block =
@@ -211,6 +212,26 @@ pub fn taken(
         count += taken.count_in(u32::from(page) * PAGE, serials);
     }
     Ok(count)
+}
+
+/// The serials of a series, from one on, that are spoken for in a shard.
+///
+/// # Errors
+/// What cannot be read.
+pub fn serials_taken(
+    view: &dyn StateView,
+    keys: Keys,
+    shard: ShardId,
+    (series, first): (Series, u32),
+) -> Result<BTreeSet<u32>, StoreError> {
+    let from = keys.taken(shard, series, Taken::page(first));
+    let to = keys.all_taken(shard, Some(series)).1;
+    let mut found = BTreeSet::new();
+    for (key, taken) in super::read_range::<Taken>(view, (from, to))? {
+        let start = u32::from(page_of(&key)?.1) * PAGE;
+        found.extend((start.max(first)..start + PAGE).filter(|serial| taken.has(*serial)));
+    }
+    Ok(found)
 }
 
 /// All numbers that are spoken for in a shard: for whoever checks a state.

@@ -66,7 +66,7 @@ fn grant(office: &mut Office, request: RequestId, depth: usize, wanted: Vec<Want
 }
 
 fn want(series: Series, holder: Author, count: u32, granted: u64) -> Wanted {
-    Wanted { series, holder, count, granted }
+    Wanted { series, holder, count, granted, avoided: Vec::new() }
 }
 
 /// One shard's edits from one office to another.
@@ -242,6 +242,12 @@ fn nobody_is_granted_twice_and_nothing_is_granted_that_one_does_not_have() {
     let rows: Vec<_> =
         granted(centre, 0).into_iter().map(|granted| (granted.block.series, granted.block.serials())).collect();
     assert_eq!(rows, [(boys, 500..550), (girls, 500..600)]);
+    // What was typed in somewhere is left out.
+    let old = series("001299");
+    let typed = Wanted { avoided: vec![(500, 510), (515, 999_000)], ..want(old, to, 100, 0) };
+    accepted(grant(centre, request(21, 3), 0, vec![typed]));
+    let of_old = granted(centre, 0).into_iter().find(|granted| granted.block.series == old).unwrap();
+    assert_eq!((of_old.block.serials().start, of_old.block.serials().end), (510, 515));
     // No officer grants, and nobody edits what was granted.
     let mut origin = by_site(request(22, 1));
     origin.claims = claims(Role::Operator, PATH[0]);

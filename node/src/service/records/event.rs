@@ -1,7 +1,7 @@
 //! An event at the door: from the wire to a command. What it makes of the records is decided in `apply`.
 
 use dinhba_core::access::Action;
-use dinhba_core::blocks::Block;
+use dinhba_core::blocks::{Block, number_lacking};
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Command, FileCommand, Filed, Looked, ShardInfo};
 use dinhba_core::date::InstantMs;
@@ -12,6 +12,8 @@ use dinhba_core::filing::{self, Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::number::{PersonNumber, Sex};
+use dinhba_core::record::Record;
+use dinhba_core::registry::read;
 use dinhba_core::schema::{Content, FieldId, Value, field};
 use dinhba_core::search::Search;
 use dinhba_core::text::is_nfc;
@@ -178,7 +180,14 @@ fn blocks_for(shared: &Shared, info: &ShardInfo, filed: &Filed) -> Vec<Block> {
         |of: FieldId| filled(filed).find(|(_, input, _)| input.field == of && input.part.is_none()).map(|(.., is)| is);
     let sex = given(field::SEX).and_then(|sex| Sex::of_code(sex.code()?));
     let born = given(field::BIRTH_DATE).and_then(|born| Some(born.date()?.earliest().year()));
-    numbers::blocks_for(shared, info.shard, sex.zip(born), info.home())
+    // Of somebody who is registered his record says it; nobody is shown it by that.
+    let registered = || {
+        let record = filed.subjects.first()?.record?;
+        let hosted = shared.host_of(info.shard)?;
+        let found = hosted.look(|view| read::<Record>(view, &hosted.keys().record(info.shard, record))).ok()??;
+        number_lacking(&found, info.home())
+    };
+    numbers::blocks_for(shared, info.shard, sex.zip(born).or_else(registered), info.home())
 }
 
 /// Inputs that name a unit that there is not.

@@ -11,13 +11,14 @@ use dinhba_core::ids::{ShardId, UnitId};
 use dinhba_core::number::{SERIAL_END, Series};
 use dinhba_core::registry;
 use dinhba_core::store::StoreError;
+use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
 use tonic::Status;
 
 use super::{Asked, RecordsService, Verdicts};
 use crate::numbers::{self, place_of};
 use crate::runtime;
-use crate::service::answer::{broken, precondition, wrong};
+use crate::service::answer::{broken, denied, not_found, precondition, wrong};
 use crate::service::{Caller, all_groups_here};
 
 /// Blocks in one answer: each is looked up.
@@ -46,34 +47,45 @@ impl RecordsService {
             }
         }
         verdicts.refuse_who_may_look_nowhere()?;
-        let ledger = Ledger::read(self, series).map_err(|error| broken(&error))?;
+        let root = self.root(&request.unit, caller)?;
+        let ledger = Ledger::read(self, root, series).map_err(|error| broken(&error))?;
         if ledger.count > BLOCKS_MAX {
             let text =
                 format!("there are {} blocks, and one answer tells of {BLOCKS_MAX}: ask for one series", ledger.count);
             return Err(precondition(text));
         }
-        // Of a commune alone there is no more to say than what it has itself.
-        let root = self.root(&request.unit, caller);
-        let series = ledger.accounts(self, root).map_err(|error| broken(&error))?;
+        let homes: Vec<ShardId> = units.iter().map(|(shard, _)| *shard).collect();
+        let series = ledger.accounts(self, root, &homes).map_err(|error| broken(&error))?;
         let units: Result<Vec<_>, StoreError> =
             units.into_iter().map(|(shard, unit)| self.unit_numbers(&ledger, shard, unit)).collect();
         Ok(v1::NumbersReply { series, units: units.map_err(|error| broken(&error))? })
     }
 
-    /// The unit whose numbers are accounted for: the one that is asked for, as far as the caller sees it.
-    fn root(&self, named: &str, caller: &Caller) -> UnitId {
+    /// The unit whose numbers are accounted for: the one that is asked for; or the caller's, or the site's if that is above it.
+    fn root(&self, named: &str, caller: &Caller) -> Result<UnitId, Status> {
         let (units, own) = (self.0.units(), self.0.config.site.unit);
-        let is_within = self.within(named);
-        let named = units.iter().find(|unit| {
-            let path = units.path(unit.id);
-            let parent = path.split_last().map(|(_, above)| above.to_vec()).unwrap_or_default();
-            let info = |path: Vec<UnitId>| ShardInfo { shard: ShardId(0), path };
-            !named.is_empty() && is_within(&info(path)) && (parent.is_empty() || !is_within(&info(parent)))
-        });
-        let asked = named.map_or(own, |unit| unit.id);
-        // Who is of a unit below sees his own.
-        let seen = if units.is_within(caller.claims.unit, asked) { caller.claims.unit } else { asked };
-        if units.is_within(seen, own) { seen } else { own }
+        let of_caller = if units.is_within(caller.claims.unit, own) { caller.claims.unit } else { own };
+        if named.is_empty() {
+            return Ok(of_caller);
+        }
+        let by_code_and_day = || {
+            let (code, day) = named.split_once('@')?;
+            units.unit(code, day.parse().ok()?)
+        };
+        // A code alone is one that this site uses.
+        let by_code = || {
+            let place = self.0.place();
+            let mut hosted = place.shards.values().flat_map(|entry| units.path(entry.unit));
+            hosted.find(|unit| units.get(*unit).is_some_and(|unit| unit.code == named))
+        };
+        let found = named.parse().ok().or_else(by_code_and_day).or_else(by_code);
+        match found.filter(|unit| units.is_within(*unit, own)) {
+            Some(unit) if units.is_within(unit, caller.claims.unit) => Ok(unit),
+            Some(_) => Err(denied("the caller's claims do not reach there; the attempt is logged")),
+            None => {
+                Err(not_found("unit: this site does not serve it: check its code, or ask its own site or one above it"))
+            }
+        }
     }
 
     fn unit_numbers(&self, ledger: &Ledger, shard: ShardId, unit: UnitId) -> Result<v1::UnitNumbers, StoreError> {
@@ -89,11 +101,10 @@ impl RecordsService {
             return Ok(told);
         };
         told.waiting = hosted.shard(shard)?.map_or(0, |state| state.unnumbered);
-        let mut left: BTreeMap<Series, u32> = BTreeMap::new();
-        for block in ledger.all.values().flatten().map(|granted| &granted.block) {
-            if block.holder.shard == shard && ledger.lives.contains(&block.holder) {
-                *left.entry(block.series).or_default() += block.count - ledger.assigned(self, block)?.min(block.count);
-            }
+        let mut left: BTreeMap<Series, u64> = BTreeMap::new();
+        for block in ledger.usable.values().flatten().filter(|block| block.holder.shard == shard) {
+            let of_block = block.count - ledger.assigned(self, block)?.min(block.count);
+            *left.entry(block.series).or_default() += u64::from(of_block);
         }
         let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
         let mut days = None::<u32>;
@@ -101,37 +112,52 @@ impl RecordsService {
             let usual = numbers::usual(hosted, (shard, place), sex, today)?;
             let now =
                 Series::new(place, sex, today.year()).ok().and_then(|series| left.get(&series)).copied().unwrap_or(0);
-            if let Some(lasts) = (now * 365).checked_div(usual) {
+            if let Some(lasts) = (now * 365).checked_div(u64::from(usual)) {
+                let lasts = u32::try_from(lasts).unwrap_or(u32::MAX);
                 days = Some(days.map_or(lasts, |days| days.min(lasts)));
             }
         }
+        // Of one series alone it is not known.
+        let days = days.filter(|_| ledger.is_whole);
         let is_now = |series: &Series| series.birth_year() + 1 >= today.year();
         told.left = left
             .into_iter()
             .filter(|(series, _)| is_now(series))
-            .map(|(series, left)| v1::SeriesLeft { series: series.to_string(), left })
+            .map(|(series, left)| v1::SeriesLeft {
+                series: series.to_string(),
+                left: u32::try_from(left).unwrap_or(u32::MAX),
+            })
             .collect();
         told.days_left = days;
         Ok(told)
     }
 }
 
-/// All blocks that are known here, of one series or all.
+/// The blocks of a unit, of one series or all: those that were granted to it, and what became of them.
 struct Ledger {
     all: BTreeMap<ShardId, Vec<Granted>>,
+    /// Those that are worth something, by whose present life may use them.
+    usable: BTreeMap<Author, Vec<Block>>,
     /// The present life of each site in each shard, as far as it is known.
     lives: BTreeSet<Author>,
     count: usize,
+    /// Whether it is of all series.
+    is_whole: bool,
+    asked: Option<Series>,
 }
 
 impl Ledger {
-    fn read(service: &RecordsService, series: Option<Series>) -> Result<Self, StoreError> {
-        let shared = &service.0;
+    fn read(service: &RecordsService, root: UnitId, series: Option<Series>) -> Result<Self, StoreError> {
+        let (shared, units) = (&service.0, service.0.units());
         let (mut all, mut count) = (BTreeMap::new(), 0);
         let place = shared.place();
-        for entry in place.shards.values().filter(|entry| entry.is_ancestor()) {
+        let bears = |unit: UnitId| units.is_within(unit, root) || units.is_within(root, unit);
+        for entry in place.shards.values().filter(|entry| entry.is_ancestor() && bears(entry.unit)) {
             let Some(hosted) = shared.host_of(entry.shard) else { continue };
-            let found = hosted.look(|view| registry::blocks(view, hosted.keys(), entry.shard, series))?;
+            let mut found = hosted.look(|view| registry::blocks(view, hosted.keys(), entry.shard, series))?;
+            // What those above grant to others is not asked for.
+            let holds = |shard: ShardId| place.shards.get(&shard).is_some_and(|entry| bears(entry.unit));
+            found.retain(|granted| holds(granted.block.holder.shard));
             count += found.len();
             all.insert(entry.shard, found);
         }
@@ -141,14 +167,44 @@ impl Ledger {
             let Some(hosted) = shared.host_of(holder.shard) else { continue };
             let is_present = match holder.site == shared.site() {
                 true => hosted.shard(holder.shard)?.is_some_and(|state| state.own == holder),
-                // Of a site that has said nothing yet nothing is over.
-                false => numbers::author_of(hosted, holder.site, holder.shard)?.is_none_or(|present| present == holder),
+                false => numbers::is_present(hosted, &holder)?,
             };
             if is_present {
                 lives.insert(holder);
             }
         }
-        Ok(Ledger { all, lives, count })
+        let mut usable: BTreeMap<Author, Vec<Block>> = BTreeMap::new();
+        if count <= BLOCKS_MAX {
+            for (shard, grants) in &all {
+                let path = place.shards.get(shard).map(|entry| shared.path(entry.unit)).unwrap_or_default();
+                let above = || path.iter().rev().skip(1).map(|unit| ShardId::of_unit_above(*unit));
+                for granted in grants.iter().filter(|granted| lives.contains(&granted.block.holder)) {
+                    let of_series = |other: &&Granted| other.block.series == granted.block.series;
+                    let further_up: Vec<Vec<Granted>> = above()
+                        .map(|shard| all.get(&shard).into_iter().flatten().filter(of_series).copied().collect())
+                        .collect();
+                    if granted.is_backed(&further_up) {
+                        usable.entry(granted.block.holder).or_default().push(granted.block);
+                    }
+                }
+            }
+        }
+        Ok(Ledger { all, usable, lives, count, is_whole: series.is_none(), asked: series })
+    }
+
+    /// How many numbers of a series stand in the records of these shards though they are in no block of theirs.
+    fn outside(&self, service: &RecordsService, series: Series, homes: &[ShardId]) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for shard in homes {
+            let Some(hosted) = service.0.host_of(*shard) else { continue };
+            let blocks = self.all.values().flatten().map(|granted| &granted.block);
+            let own: Vec<&Block> =
+                blocks.filter(|block| block.holder.shard == *shard && block.series == series).collect();
+            let taken = hosted.look(|view| registry::serials_taken(view, hosted.keys(), *shard, (series, 0)))?;
+            let is_outside = |serial: &&u32| !own.iter().any(|block| block.serials().contains(*serial));
+            count += taken.iter().filter(is_outside).count() as u64;
+        }
+        Ok(count)
     }
 
     fn assigned(&self, service: &RecordsService, block: &Block) -> Result<u32, StoreError> {
@@ -158,12 +214,20 @@ impl Ledger {
     }
 
     /// The account of each series, of the numbers that a unit has to give.
-    fn accounts(&self, service: &RecordsService, root: UnitId) -> Result<Vec<v1::NumberSeries>, StoreError> {
+    fn accounts(
+        &self,
+        service: &RecordsService,
+        root: UnitId,
+        homes: &[ShardId],
+    ) -> Result<Vec<v1::NumberSeries>, StoreError> {
         let shared = &service.0;
         let path = shared.path(root);
         let home = shared.place().home_of(root);
         let of_root = [Some(ShardId::of_unit_above(root)), home];
-        let all_series: BTreeSet<Series> = self.all.values().flatten().map(|granted| granted.block.series).collect();
+        let mut all_series: BTreeSet<Series> =
+            self.all.values().flatten().map(|granted| granted.block.series).collect();
+        all_series.extend(self.asked);
+        let tells_outside = all_series.len() * homes.len() <= BLOCKS_MAX;
         let mut told = Vec::new();
         for series in all_series {
             let of_series = |granted: &&Granted| granted.block.series == series;
@@ -194,12 +258,16 @@ impl Ledger {
                 }
                 false => Account { total: given, ..Account::default() },
             };
-            if roots.is_empty() {
-                continue;
-            }
             for block in &roots {
                 let mut assigned = |block: &Block| self.assigned(service, block);
                 account.add(block, &grants, &|holder| self.lives.contains(holder), &mut assigned)?;
+            }
+            let outside = match tells_outside {
+                true => Some(self.outside(service, series, homes)?),
+                false => None,
+            };
+            if roots.is_empty() && outside.is_none_or(|outside| outside == 0) {
+                continue;
             }
             let Account { total, free, on_the_way, left, assigned, void } = account;
             told.push(v1::NumberSeries {
@@ -211,6 +279,7 @@ impl Ledger {
                 assigned,
                 void,
                 complete: account.is_complete(),
+                outside,
             });
         }
         Ok(told)

@@ -29,8 +29,9 @@ event_rules! {
         "no personal number was cancelled: the first one is assigned",
         "chưa có số định danh nào bị hủy: xác lập lần đầu";
     NONE_LEFT = "no_number_to_give", "Law on Identification 26/2023/QH15, article 12",
-        "this office has no number to give to somebody of that sex and birth year whose birth is registered here: it is given as soon as there is one",
-        "đơn vị chưa có số định danh để cấp cho trường hợp này: số sẽ được cấp khi có";
+        "this office has no number to give to somebody of that sex and birth year whose birth is registered here: the site above \
+         grants some as soon as it hears of the person, so file it again in a minute, or when the line is back",
+        "đơn vị chưa có số định danh để cấp cho trường hợp này: cấp trên sẽ cấp khi nhận được dữ liệu, hãy thực hiện lại sau";
     NUMBER_TAKEN = "number_used_up", "Decree 70/2024, article 11",
         "a record here has that number, or had it until it was cancelled: it is given to nobody else ever",
         "số này đang hoặc đã từng được cấp, không cấp cho ai khác";
