@@ -266,7 +266,7 @@ impl Ledger {
                 true => Some(self.outside(service, series, homes)?),
                 false => None,
             };
-            if roots.is_empty() && outside.is_none_or(|outside| outside == 0) {
+            if roots.is_empty() && (self.asked.is_none() || outside.is_none_or(|outside| outside == 0)) {
                 continue;
             }
             let Account { total, free, on_the_way, left, assigned, void } = account;
