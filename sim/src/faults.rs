@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use dinhba_client::{Client, Context, Limits};
 use dinhba_core::claims::Role;
+use dinhba_core::keys::Keys;
 use dinhba_core::level::{LEVEL_FIRST, LEVEL_MAX};
+use dinhba_core::registry::{self, GroupState};
 use dinhba_node::runtime::{self, Instant};
 
 use crate::country::{Backup, Country, LOG_DIR, Power, SNAPSHOT_DIR};
 use crate::oracle::{Loss, Oracle};
 use crate::scenario::{Fault, NodeRef, Place, Store, What};
-use crate::state::{hashes_at, hashes_of_machine};
+use crate::state::{engine, hashes_at, hashes_of_machine};
 use crate::thieves;
 use crate::trace::{Event, NodePlace, SitePlace};
 use crate::wire::{Disturbance, DisturbanceId, End, Trouble};
@@ -186,7 +188,23 @@ impl Acting {
     /// Whether it is about a site that is not there yet. Its lines, nobody uses.
     fn is_too_early(&self, what: &What) -> bool {
         let is_there = |code: &&str| self.country.is_founded(self.country.site(code));
+        let is_begun = |code: &&str| self.has_begun(self.country.site(code));
+        // Whoever founds a site waits for all its nodes: if one of these is taken away before, its operators begin anew.
+        let takes_away = matches!(what, What::RemoveNode { .. } | What::ReplaceNode { .. });
         !matches!(what, What::AddSite { .. } | What::Dark { .. }) && !what.sites().iter().all(is_there)
+            || takes_away && !what.sites().iter().all(is_begun)
+    }
+
+    /// Whether some node of a site has all of its groups formed.
+    fn has_begun(&self, site: SitePlace) -> bool {
+        let groups = &self.country.sites()[site].groups;
+        let is_formed = |node: &NodePlace| {
+            let state = engine(&self.country, *node);
+            let formed =
+                |group| registry::read::<GroupState>(&*state, &Keys(group).group()).is_ok_and(|state| state.is_some());
+            groups.iter().all(|(group, _)| formed(*group))
+        };
+        self.country.machines_of(site).iter().any(is_formed)
     }
 
     async fn change_directory(&self, fault: &Fault) {
