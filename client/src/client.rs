@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::date::Date;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId};
 use dinhba_core::signed_receipt::SignedReceipt;
@@ -448,33 +447,6 @@ impl Client {
     ) -> Result<v1::ConflictsReply, Error> {
         let message = v1::ConflictsRequest { context: context.wire(), shard: shard_text(shard), after: after.to_vec() };
         self.read(message, |transport, request| async move { records(transport).conflicts(request).await }).await
-    }
-
-    /// How many of each event there were in a unit (code, code and day, or id; empty for all that the caller may see) and those
-    /// below it, from one day to another, both included.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn figures(
-        &self,
-        context: &Context,
-        unit: &str,
-        (from, to): (Date, Date),
-    ) -> Result<Vec<v1::UnitFigures>, Error> {
-        let (unit, from, to) = (unit.to_owned(), from.to_string(), to.to_string());
-        let message = v1::FiguresRequest { context: context.wire(), unit, from, to };
-        let reply = self.read(message, |transport, request| async move { records(transport).figures(request).await });
-        Ok(reply.await?.units)
-    }
-
-    /// The ledger of personal numbers of a unit (code, code and day, or id; empty for the site's own) and those below it: of one series
-    /// (six digits), or, with an empty one, of all of which blocks were granted.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn numbers(&self, context: &Context, unit: &str, series: &str) -> Result<v1::NumbersReply, Error> {
-        let message = v1::NumbersRequest { context: context.wire(), unit: unit.to_owned(), series: series.to_owned() };
-        self.read(message, |transport, request| async move { records(transport).numbers(request).await }).await
     }
 
     /// A page of a group's access log, from entry `from` (the first is 1).

@@ -86,6 +86,8 @@ pub mod units;
 
 pub mod standing;
 
+mod figures;
+
 pub mod draft;
 
 pub mod import;

@@ -12,7 +12,7 @@
 //! must be one that does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use dinhba_core::blocks::{
@@ -23,7 +23,7 @@ use dinhba_core::command::{Answer, Command, FileCommand, Filed, GrantCommand, Re
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::{Author, Dot, Origin};
 use dinhba_core::event::Event;
-use dinhba_core::ids::{AuthorId, EvidenceId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
+use dinhba_core::ids::{AuthorId, GroupId, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use dinhba_core::inject::sometimes;
 use dinhba_core::keys::{Range, suffix};
 use dinhba_core::number::{PersonNumber, SERIAL_END, Series, Sex};
@@ -34,21 +34,21 @@ use dinhba_core::store::{StateView, StoreError};
 use dinhba_core::sync::Moved;
 use dinhba_core::units::{Directory, Tier};
 
+use openraft_rt::watch::WatchReceiver;
+
 use crate::hosted::{Hosted, ProposalFailed};
+use crate::pki::evidence_of;
 use crate::runtime;
 use crate::shared::Shared;
 
 /// So long an office must go on without a link.
-pub(crate) const DAYS_ALONE: u32 = 30;
+const DAYS_ALONE: u32 = 30;
 
 /// At so many times its usual births.
 const BUSY: u32 = 3;
 
 /// Numbers of each sex that an office without any births so far has for a year of birth.
 const KEEP_MIN: u32 = 10;
-
-/// Both sexes that a number tells apart.
-pub(crate) const SEXES: [Sex; 2] = [Sex::Male, Sex::Female];
 
 /// A year of birth is begun so many months before it and kept supplied for as many after it: births are registered late.
 const MONTHS_AROUND: u8 = 3;
@@ -110,7 +110,7 @@ impl Default for Known {
 
 impl Numbers {
     fn known(&self) -> Arc<Known> {
-        Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The blocks from which a number may come that is given in a shard: of persons whose birth is registered at a place, and of one
@@ -180,7 +180,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let (mut seen, mut looked): (Option<u64>, Option<runtime::Instant>) = (None, None);
     let mut rest = shared.rhythm();
     loop {
-        if runtime::timeout(rest, openraft_rt::watch::WatchReceiver::changed(&mut stopping)).await.is_ok() {
+        if runtime::timeout(rest, WatchReceiver::changed(&mut stopping)).await.is_ok() {
             return;
         }
         rest = shared.rhythm();
@@ -313,7 +313,7 @@ impl Desk {
             return Ok(());
         }
         self.learn_needs(served).await?;
-        let wanted = self.wanted(first, place, served)?;
+        let wanted = self.wanted(first, place, served).await?;
         let first_serial = u32::try_from(self.shared.config.numbers.first_serial).unwrap_or(SERIAL_END);
         for part in wanted.chunks(GRANTS_MAX) {
             let origin = self.origin();
@@ -362,7 +362,7 @@ impl Desk {
     }
 
     /// What the sites below lack.
-    fn wanted(&self, first: &Hosted, place: &Place, served: &[Served]) -> Result<Vec<Wanted>, StoreError> {
+    async fn wanted(&self, first: &Hosted, place: &Place, served: &[Served]) -> Result<Vec<Wanted>, StoreError> {
         let (shared, units) = (&self.shared, self.shared.units());
         let own_shard = ShardId::of_unit_above(shared.config.site.unit);
         let grants = first.look(|view| registry::blocks(view, first.keys(), own_shard, None))?;
@@ -391,8 +391,8 @@ impl Desk {
                 };
                 (author_of(first, shard.next, ShardId::of_unit_above(listed.unit))?, sizes)
             };
-            for (series, need) in holder.iter().flat_map(|_| needs) {
-                let holder = holder.expect("there are needs of somebody alone");
+            let Some(holder) = holder else { continue };
+            for (series, need) in needs {
                 let entry = needed.entry((holder, *series)).or_insert((0, sizes));
                 entry.0 = entry.0.saturating_add(*need);
             }
@@ -409,9 +409,13 @@ impl Desk {
                 left += u64::from(self.left_of(first, block)?);
             }
             let already = granted.get(&(holder, series)).copied().unwrap_or(0);
-            let lacking = lacking(series, holder, (need, u32::try_from(left).unwrap_or(u32::MAX)), already, sizes);
-            let Some(lacking) = lacking.filter(|_| may_have_more(&granted, holder, series)) else { continue };
-            wanted.push(Wanted { avoided: self.typed_in(served, series)?, ..lacking });
+            let is_over = series.birth_year() + 1 < self.day.year();
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            let Some(count) = lacking((need, left), is_over, sizes) else { continue };
+            if may_have_more(&granted, holder, series) {
+                let avoided = self.typed_in(served, series).await?;
+                wanted.push(Wanted { series, holder, count, granted: already, avoided });
+            }
         }
         Ok(wanted)
     }
@@ -432,12 +436,15 @@ impl Desk {
     }
 
     /// Rows of numbers of a series that stand in records though they are in no block here: they were typed in, and must not be granted.
-    fn typed_in(&self, served: &[Served], series: Series) -> Result<Vec<(u32, u32)>, StoreError> {
+    async fn typed_in(&self, served: &[Served], series: Series) -> Result<Vec<(u32, u32)>, StoreError> {
         let first_serial = u32::try_from(self.shared.config.numbers.first_serial).unwrap_or(SERIAL_END);
+        let from = self.shared.numbers.known().floor.min(first_serial);
         let mut typed: BTreeSet<u32> = BTreeSet::new();
-        for shard in served {
+        for (at, shard) in served.iter().enumerate() {
+            if at.is_multiple_of(AT_ONCE) {
+                runtime::sleep(PAUSE).await;
+            }
             let Some(hosted) = self.shared.host_of(shard.shard) else { continue };
-            let from = self.shared.numbers.known().floor.min(first_serial);
             typed
                 .extend(hosted.look(|view| registry::serials_taken(view, hosted.keys(), shard.shard, (series, from)))?);
         }
@@ -456,9 +463,7 @@ impl Desk {
     /// Who asks: this site itself, under a name that it never used.
     fn origin(&mut self) -> Origin {
         self.counter += 1;
-        let key = blake3::hash(self.shared.signing_key.verifying_key().as_bytes());
-        let mut evidence = EvidenceId::default();
-        evidence.0.copy_from_slice(&key.as_bytes()[..16]);
+        let evidence = evidence_of(self.shared.signing_key.verifying_key().as_bytes());
         let now_ms = runtime::utc_ms();
         Origin {
             request: RequestId { session: self.session, counter: self.counter },
@@ -494,12 +499,11 @@ pub(crate) fn learn(shared: &Shared) -> Result<(), StoreError> {
     // Before the state is read: what moves meanwhile is looked at the next time.
     let seen = first.moves().count();
     let served = served(shared, &shared.place());
-    let mut holders = BTreeMap::new();
+    let mut authors = BTreeSet::new();
     for shard in served.iter().filter(|served| served.by == shared.site()) {
         let state = shared.host_of(shard.shard).map(|hosted| hosted.shard(shard.shard)).transpose()?.flatten();
-        holders.extend(state.map(|state| (state.own, shard.unit)));
+        authors.extend(state.map(|state| state.own));
     }
-    let authors: BTreeSet<Author> = holders.keys().copied().collect();
     // Also those of this site's own unit: it grants to itself where it is the lowest one.
     let above = shared.path(shared.config.site.unit);
     let found = first.look(|view| registry::blocks_of(view, first.keys(), &above, &authors))?;
@@ -523,17 +527,15 @@ pub(crate) fn learn(shared: &Shared) -> Result<(), StoreError> {
     };
     let floor = granted.iter().map(|granted| granted.block.first).min().unwrap_or(FIRST_SERIAL);
     let known = Known { own, floor, seen };
-    *shared.numbers.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(known);
+    *shared.numbers.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     Ok(())
 }
 
-/// A block for a holder who has less than he needs: then it is twice that, so that he is not back at once; but of years that are over
-/// hardly anybody comes after him who comes now.
-fn lacking(series: Series, holder: Author, (need, left): (u32, u32), granted: u64, sizes: Sizes) -> Option<Wanted> {
-    let is_over = series.birth_year() + 1 < InstantMs(runtime::utc_ms()).date_in_vietnam().year();
+/// How many numbers are granted to a holder who has fewer than he needs: so many that he has twice that, and is not back at once; but of
+/// years that are over hardly anybody comes after him who comes now.
+fn lacking((need, left): (u32, u32), is_over: bool, sizes: Sizes) -> Option<u32> {
     let (wished, size) = if is_over { (need, sizes.1) } else { (need.saturating_mul(2), sizes.0) };
-    let count = wished.saturating_sub(left).min(SERIAL_END).next_multiple_of(size);
-    (left < need).then_some(Wanted { series, holder, count, granted, avoided: Vec::new() })
+    (left < need).then(|| (wished - left).min(SERIAL_END).next_multiple_of(size))
 }
 
 /// Whether a holder may be granted blocks of a series: not one more life of a site that has had too many.
@@ -574,7 +576,7 @@ fn needs(hosted: &Hosted, served: &Served, today: Date) -> Result<BTreeMap<Serie
     years.extend((today.month() <= MONTHS_AROUND).then_some(year - 1));
     years.extend((today.month() > 12 - MONTHS_AROUND).then_some(year + 1));
     let mut needs = BTreeMap::new();
-    for sex in SEXES {
+    for sex in Sex::ALL {
         let usual = usual(hosted, (served.shard, served.place), sex, today)?;
         let need = (usual * DAYS_ALONE * BUSY).div_ceil(365).clamp(KEEP_MIN, NEED_MAX);
         let series = years.iter().filter_map(|year| Series::new(served.place, sex, *year).ok());
@@ -627,4 +629,36 @@ pub(crate) fn usual(hosted: &Hosted, (shard, place): (ShardId, u16), sex: Sex, t
     let first = Date::new(year, 1, 1).map_or(0, Date::days);
     let days = u32::try_from(365 + today.days() - first).unwrap_or(365);
     Ok((given * 365).div_ceil(days.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::ids::Incarnation;
+
+    use super::*;
+
+    #[test]
+    fn who_has_too_few_is_granted_twice_what_he_needs_and_of_years_that_are_over_no_more_than_that() {
+        assert_eq!(lacking((10, 10), false, COMMUNE_BLOCK), None);
+        assert_eq!(lacking((10, 9), false, COMMUNE_BLOCK), Some(20));
+        assert_eq!(lacking((100, 0), false, COMMUNE_BLOCK), Some(200));
+        assert_eq!(lacking((3, 1), true, COMMUNE_BLOCK), Some(2));
+        assert_eq!(lacking((3, 1), true, DISTRICT_BLOCK), Some(20));
+        assert_eq!(lacking((u32::MAX, 0), false, COMMUNE_BLOCK), Some(SERIAL_END));
+    }
+
+    #[test]
+    fn a_site_that_begins_life_after_life_is_granted_nothing_more_and_others_are() {
+        let life = |site: u64, life: u8| Author {
+            site: SiteId(site),
+            shard: ShardId(7),
+            incarnation: Incarnation([life; 16]),
+        };
+        let (girls, boys): (Series, Series) = ("010326".parse().unwrap(), "010226".parse().unwrap());
+        let granted: BTreeMap<(Author, Series), u64> =
+            (0..LIVES_MAX as u8).map(|number| ((life(1, number), girls), 20)).collect();
+        assert!(!may_have_more(&granted, life(1, 99), girls));
+        assert!(may_have_more(&granted, life(1, 3), girls), "one that has some goes on");
+        assert!(may_have_more(&granted, life(1, 99), boys) && may_have_more(&granted, life(2, 99), girls));
+    }
 }

@@ -131,7 +131,8 @@ fn header_identity(headers: &http::HeaderMap) -> Result<Identity, PeerError> {
     Ok(Identity::parse(uri, evidence_of(uri.as_bytes()))?)
 }
 
-fn evidence_of(bytes: &[u8]) -> EvidenceId {
+/// What is noted of the evidence by which somebody says who he is.
+pub(crate) fn evidence_of(bytes: &[u8]) -> EvidenceId {
     let mut half = [0; 16];
     half.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     EvidenceId(half)

@@ -205,10 +205,9 @@ fn registered(form: &Form, roles: &[&Role], accepted: &Accepted) -> String {
     for (role, record) in roles.iter().zip(&accepted.records) {
         text.push_str(&format!("  {}: {record}\n", role.label));
     }
-    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished].contains(&form.event);
     match accepted.number {
         Some(number) => text += &format!("  Số định danh cá nhân: {number}\n"),
-        None if gives => {
+        None if form.event.gives_number() => {
             text += "  Số định danh cá nhân: chưa có, được cấp sau (pending: it is given later, by itself)\n"
         }
         None => {}

@@ -93,8 +93,7 @@ pub(super) async fn show_numbers(
     desk: &mut Desk<'_>,
     command: Numbers,
 ) -> Result<(), Failure> {
-    let series = command.series.map(|series| series.to_string()).unwrap_or_default();
-    let reply = client.numbers(context, command.unit.as_deref().unwrap_or(""), &series).await?;
+    let reply = client.numbers(context, command.unit.as_deref().unwrap_or(""), command.series).await?;
     desk.show(|| table(&reply), || json_of(&reply))?;
     for series in reply.series.iter().filter(|series| !series.complete) {
         desk.remark(&format!(

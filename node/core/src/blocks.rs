@@ -19,7 +19,7 @@ use crate::encoding::{Malformed, Reader, Wire};
 use crate::ids::{AuthorId, ShardId, UnitId};
 use crate::number::{PersonNumber, SERIAL_END, Series, Sex};
 use crate::record::{Record, Tagged, are_disputed};
-use crate::schema::{Content, FieldId, RecordKind, field};
+use crate::schema::{Content, FieldId, RecordKind, Value, field};
 use crate::wire_struct;
 
 /// The first serial of each series that is granted, where nothing else is said: what was given in a province to one sex and birth year before
@@ -248,14 +248,18 @@ fn lacks(record: &Record, home: UnitId, without: &[FieldId]) -> Option<(Sex, u16
     if DUE_BY.into_iter().any(|field| are_disputed(record.values(&(field, Vec::new())))) {
         return None;
     }
-    let registered = record.value(field::BIRTH_REGISTRATION_PLACE, b"")?.part("unit")?.unit()?;
-    let is_citizen = || match record.value(field::NATIONALITY, b"") {
-        Some(nationality) => *nationality.content() == Content::Country(*b"VN"),
-        None => !has(field::NATIONALITY),
-    };
-    let born = record.value(field::BIRTH_DATE, b"")?.date()?.earliest().year();
-    let sex = Sex::of_code(record.value(field::SEX, b"")?.code()?)?;
-    (registered == home && is_citizen() && Series::new(0, sex, born).is_ok()).then_some((sex, born))
+    said_by_number(home, |field| record.value(field, b""))
+}
+
+/// The sex and birth year that a person's number says, by the values of its fields: of a citizen, as far as is known, whose birth is
+/// registered at `home`.
+#[must_use]
+pub fn said_by_number(home: UnitId, value: impl Fn(FieldId) -> Option<Value>) -> Option<(Sex, u16)> {
+    let registered = value(field::BIRTH_REGISTRATION_PLACE)?.part("unit")?.unit()?;
+    let is_citizen = value(field::NATIONALITY).is_none_or(|value| *value.content() == Content::Country(*b"VN"));
+    let born = value(field::BIRTH_DATE)?.date()?.earliest().year();
+    let sex = Sex::of_code(value(field::SEX)?.code()?)?;
+    (registered == home && is_citizen && Series::new(0, sex, born).is_ok()).then_some((sex, born))
 }
 
 /// Grants on the way of a number: by the centre, a province and a district; and the holder at the end.

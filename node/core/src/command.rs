@@ -574,7 +574,7 @@ pub struct Accepted {
     pub replayed: bool,
     /// Whether it holds until a second person confirms it, and no longer than until one rejects it.
     pub pending: bool,
-    /// The personal number that an event left open and was given: it goes onto the paper.
+    /// The personal number that the event gave, typed in or not: it goes onto the paper.
     pub number: Option<PersonNumber>,
 }
 

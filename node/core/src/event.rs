@@ -182,6 +182,12 @@ impl Event {
         Form::ALL.iter().find(|form| form.event.name() == name).map(|form| form.event)
     }
 
+    /// Whether it gives somebody a personal number, which its form may leave open.
+    #[must_use]
+    pub fn gives_number(self) -> bool {
+        matches!(self, Event::Birth | Event::NumberAssigned | Event::NumberReestablished)
+    }
+
     /// Its form; none of a mere change, and of an event of a newer version.
     #[must_use]
     pub fn form(self) -> Option<&'static Form> {

@@ -25,6 +25,9 @@ pub enum Sex {
 }
 
 impl Sex {
+    /// Both.
+    pub const ALL: [Sex; 2] = [Sex::Male, Sex::Female];
+
     /// That of a code of the field; none of another one.
     #[must_use]
     pub fn of_code(name: &str) -> Option<Self> {

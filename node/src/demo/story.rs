@@ -476,7 +476,7 @@ impl Story {
         let (since, context) = (now(), Context::parse("statistics", "TK-2024-001")?);
         let client = self.officer(0)?.client;
         loop {
-            let reply = client.numbers(&context, "", "").await?;
+            let reply = client.numbers(&context, "", None).await?;
             let waiting: u64 = reply.units.iter().map(|unit| unit.waiting).sum();
             if reply.series.iter().any(|series| !series.complete) {
                 self.broken(say, "the ledger of personal numbers does not add up".to_owned());

@@ -446,14 +446,19 @@ impl RecordsService {
         self.0.secrets.index.secret
     }
 
+    /// A unit by its id, or by code and day.
+    pub(super) fn unit_named(&self, text: &str) -> Option<UnitId> {
+        let by_code_and_day = || {
+            let (code, day) = text.split_once('@')?;
+            self.0.units().unit(code, day.parse().ok()?)
+        };
+        text.parse().ok().or_else(by_code_and_day)
+    }
+
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
     pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardInfo) -> bool + Sync {
         let directory = self.0.units();
-        let by_code_and_day = || {
-            let (code, day) = unit.split_once('@')?;
-            directory.unit(code, day.parse().ok()?)
-        };
-        let known: Option<UnitId> = unit.parse().ok().or_else(by_code_and_day);
+        let known = self.unit_named(unit);
         move |shard| {
             let mut path = shard.path.iter();
             match known {

@@ -45,7 +45,11 @@ impl Officer {
     /// A child of somebody of the shard.
     async fn file_birth(&self, shard: ShardId, known: &[RecordId]) {
         let Some(mother) = self.read(known[self.pick(known.len())], FILE_NUMBER).await else { return };
-        let birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2025-12-30")).nationality("VN").mother(&mother);
+        let mut birth = Birth::of("Nguyễn Thị Mai", Sex::Female, day("2025-12-30")).nationality("VN").mother(&mother);
+        if self.pick(6) == 0 {
+            // As a paper has it from before there were blocks; perhaps wrongly, and of somebody else.
+            birth = birth.number(&format!("010325{:06}", self.pick(40)));
+        }
         let mut event = birth.build(&self.context);
         event.shard(shard);
         let request = self.session.next();

@@ -20,7 +20,7 @@ const HOMES: [&str; 2] = ["02683", "02752"];
 const WAIT: Duration = Duration::from_secs(60);
 
 async fn ledger(client: &Client) -> v1::NumbersReply {
-    client.numbers(&Context::parse("statistics", "TK-1").unwrap(), "", "").await.unwrap()
+    client.numbers(&Context::parse("statistics", "TK-1").unwrap(), "", None).await.unwrap()
 }
 
 /// Numbers of girls of this year that a commune has left.

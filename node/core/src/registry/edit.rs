@@ -279,8 +279,7 @@ fn answer_known(origin: &Origin, edits: &[Edit], is_same: bool, receipt: Receipt
 
 /// The personal number that an event gave: whoever filed it is told, also if he had left it open.
 fn number_given<'e>(edits: impl IntoIterator<Item = &'e Edit>) -> Option<PersonNumber> {
-    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished];
-    let edits = edits.into_iter().filter(|edit| gives.contains(&edit.header.event));
+    let edits = edits.into_iter().filter(|edit| edit.header.event.gives_number());
     let mut changes = edits.flat_map(|edit| &edit.changes);
     changes.find_map(|change| {
         PersonNumber::from_bytes(&change.value).ok().filter(|_| change.field == field::PERSONAL_NUMBER)

@@ -249,19 +249,6 @@ pub fn numbers_taken(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result
     Ok(found)
 }
 
-/// Every series of which a shard has numbers that are spoken for, and how many.
-///
-/// # Errors
-/// What cannot be read.
-pub fn series_taken(view: &dyn StateView, keys: Keys, shard: ShardId) -> Result<BTreeMap<Series, u32>, StoreError> {
-    let mut found = BTreeMap::new();
-    for (key, taken) in super::read_range::<Taken>(view, keys.all_taken(shard, None))? {
-        let (series, page) = page_of(&key)?;
-        *found.entry(series).or_default() += taken.count_in(u32::from(page) * PAGE, &(0..SERIAL_END));
-    }
-    Ok(found)
-}
-
 fn page_of(key: &[u8]) -> Result<(Series, u16), StoreError> {
     let malformed = || corrupt(key, Malformed { what: "key of the ledger" });
     let (series, page) = suffix(key, 0).split_first_chunk::<4>().ok_or_else(malformed)?;

@@ -46,7 +46,7 @@ pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, che
 pub use figures::{Figures, figures, recount};
 pub(crate) use fold::{Entering, enter_alone, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
-pub use ledger::{blocks, blocks_of, numbers_taken, serials_taken, series_taken, taken};
+pub use ledger::{blocks, blocks_of, numbers_taken, serials_taken, taken};
 pub use merge::{ITEMS_MAX, LIVES_MAX, LIVES_OF_KEY_MAX, SECRETS_MAX};
 pub(crate) use merge::{end_batch, keep_secret};
 pub use past::{AsOf, Past, as_of};

@@ -7,7 +7,7 @@ use dinhba_core::command::{Command, FileCommand, Filed, Looked, ShardInfo};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
-use dinhba_core::event::{Event, Form, Input, Role};
+use dinhba_core::event::{Form, Input, Role};
 use dinhba_core::filing::{self, Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_core::level::LEVEL_MAX;
@@ -172,8 +172,7 @@ const NUMBER_OF_A_BLOCK: &str = "the number is one of those that are given from 
 
 /// The blocks from which an event may take the number that it leaves open: of the series of the child, or of whoever is given one.
 fn blocks_for(shared: &Shared, info: &ShardInfo, filed: &Filed) -> Vec<Block> {
-    let gives = [Event::Birth, Event::NumberAssigned, Event::NumberReestablished];
-    if !gives.contains(&filed.event) || number_asked(filed).is_some() {
+    if !filed.event.gives_number() || number_asked(filed).is_some() {
         return Vec::new();
     }
     let given =

@@ -8,10 +8,9 @@ use dinhba_core::command::{Looked, ShardInfo};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::Author;
 use dinhba_core::ids::{ShardId, UnitId};
-use dinhba_core::number::{SERIAL_END, Series};
+use dinhba_core::number::{SERIAL_END, Series, Sex};
 use dinhba_core::registry;
 use dinhba_core::store::StoreError;
-use dinhba_core::units::Resolve;
 use dinhba_proto::v1;
 use tonic::Status;
 
@@ -49,15 +48,16 @@ impl RecordsService {
         verdicts.refuse_who_may_look_nowhere()?;
         let root = self.root(&request.unit, caller)?;
         let ledger = Ledger::read(self, root, series).map_err(|error| broken(&error))?;
-        if ledger.count > BLOCKS_MAX {
-            let text =
-                format!("there are {} blocks, and one answer tells of {BLOCKS_MAX}: ask for one series", ledger.count);
+        let count = ledger.all.values().map(Vec::len).sum::<usize>();
+        if count > BLOCKS_MAX {
+            let text = format!("there are {count} blocks, and one answer tells of {BLOCKS_MAX}: ask for one series");
             return Err(precondition(text));
         }
         let homes: Vec<ShardId> = units.iter().map(|(shard, _)| *shard).collect();
         let series = ledger.accounts(self, root, &homes).map_err(|error| broken(&error))?;
+        let usable = ledger.usable(self);
         let units: Result<Vec<_>, StoreError> =
-            units.into_iter().map(|(shard, unit)| self.unit_numbers(&ledger, shard, unit)).collect();
+            units.into_iter().map(|(shard, unit)| self.unit_numbers((&ledger, &usable), shard, unit)).collect();
         Ok(v1::NumbersReply { series, units: units.map_err(|error| broken(&error))? })
     }
 
@@ -68,17 +68,13 @@ impl RecordsService {
         if named.is_empty() {
             return Ok(of_caller);
         }
-        let by_code_and_day = || {
-            let (code, day) = named.split_once('@')?;
-            units.unit(code, day.parse().ok()?)
-        };
         // A code alone is one that this site uses.
         let by_code = || {
             let place = self.0.place();
             let mut hosted = place.shards.values().flat_map(|entry| units.path(entry.unit));
             hosted.find(|unit| units.get(*unit).is_some_and(|unit| unit.code == named))
         };
-        let found = named.parse().ok().or_else(by_code_and_day).or_else(by_code);
+        let found = self.unit_named(named).or_else(by_code);
         match found.filter(|unit| units.is_within(*unit, own)) {
             Some(unit) if units.is_within(unit, caller.claims.unit) => Ok(unit),
             Some(_) => Err(denied("the caller's claims do not reach there; the attempt is logged")),
@@ -88,7 +84,12 @@ impl RecordsService {
         }
     }
 
-    fn unit_numbers(&self, ledger: &Ledger, shard: ShardId, unit: UnitId) -> Result<v1::UnitNumbers, StoreError> {
+    fn unit_numbers(
+        &self,
+        (ledger, usable): (&Ledger, &[Block]),
+        shard: ShardId,
+        unit: UnitId,
+    ) -> Result<v1::UnitNumbers, StoreError> {
         let (unit_code, unit_name) = self.0.unit_words(unit);
         let mut told = v1::UnitNumbers {
             shard: shard.to_string(),
@@ -102,13 +103,13 @@ impl RecordsService {
         };
         told.waiting = hosted.shard(shard)?.map_or(0, |state| state.unnumbered);
         let mut left: BTreeMap<Series, u64> = BTreeMap::new();
-        for block in ledger.usable.values().flatten().filter(|block| block.holder.shard == shard) {
+        for block in usable.iter().filter(|block| block.holder.shard == shard) {
             let of_block = block.count - ledger.assigned(self, block)?.min(block.count);
             *left.entry(block.series).or_default() += u64::from(of_block);
         }
         let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
         let mut days = None::<u32>;
-        for sex in numbers::SEXES {
+        for sex in Sex::ALL {
             let usual = numbers::usual(hosted, (shard, place), sex, today)?;
             let now =
                 Series::new(place, sex, today.year()).ok().and_then(|series| left.get(&series)).copied().unwrap_or(0);
@@ -118,7 +119,7 @@ impl RecordsService {
             }
         }
         // Of one series alone it is not known.
-        let days = days.filter(|_| ledger.is_whole);
+        let days = days.filter(|_| ledger.asked.is_none());
         let is_now = |series: &Series| series.birth_year() + 1 >= today.year();
         told.left = left
             .into_iter()
@@ -136,20 +137,16 @@ impl RecordsService {
 /// The blocks of a unit, of one series or all: those that were granted to it, and what became of them.
 struct Ledger {
     all: BTreeMap<ShardId, Vec<Granted>>,
-    /// Those that are worth something, by whose present life may use them.
-    usable: BTreeMap<Author, Vec<Block>>,
     /// The present life of each site in each shard, as far as it is known.
     lives: BTreeSet<Author>,
-    count: usize,
-    /// Whether it is of all series.
-    is_whole: bool,
+    /// The only series that it is of, if that was asked for.
     asked: Option<Series>,
 }
 
 impl Ledger {
     fn read(service: &RecordsService, root: UnitId, series: Option<Series>) -> Result<Self, StoreError> {
         let (shared, units) = (&service.0, service.0.units());
-        let (mut all, mut count) = (BTreeMap::new(), 0);
+        let mut all = BTreeMap::new();
         let place = shared.place();
         let bears = |unit: UnitId| units.is_within(unit, root) || units.is_within(root, unit);
         for entry in place.shards.values().filter(|entry| entry.is_ancestor() && bears(entry.unit)) {
@@ -158,7 +155,6 @@ impl Ledger {
             // What those above grant to others is not asked for.
             let holds = |shard: ShardId| place.shards.get(&shard).is_some_and(|entry| bears(entry.unit));
             found.retain(|granted| holds(granted.block.holder.shard));
-            count += found.len();
             all.insert(entry.shard, found);
         }
         let mut lives = BTreeSet::new();
@@ -173,23 +169,27 @@ impl Ledger {
                 lives.insert(holder);
             }
         }
-        let mut usable: BTreeMap<Author, Vec<Block>> = BTreeMap::new();
-        if count <= BLOCKS_MAX {
-            for (shard, grants) in &all {
-                let path = place.shards.get(shard).map(|entry| shared.path(entry.unit)).unwrap_or_default();
-                let above = || path.iter().rev().skip(1).map(|unit| ShardId::of_unit_above(*unit));
-                for granted in grants.iter().filter(|granted| lives.contains(&granted.block.holder)) {
-                    let of_series = |other: &&Granted| other.block.series == granted.block.series;
-                    let further_up: Vec<Vec<Granted>> = above()
-                        .map(|shard| all.get(&shard).into_iter().flatten().filter(of_series).copied().collect())
-                        .collect();
-                    if granted.is_backed(&further_up) {
-                        usable.entry(granted.block.holder).or_default().push(granted.block);
-                    }
+        Ok(Ledger { all, lives, asked: series })
+    }
+
+    /// The blocks that their holders may use: of a present life, and granted by whoever had them to grant.
+    fn usable(&self, service: &RecordsService) -> Vec<Block> {
+        let (shared, place) = (&service.0, service.0.place());
+        let mut usable = Vec::new();
+        for (shard, grants) in &self.all {
+            let path = place.shards.get(shard).map(|entry| shared.path(entry.unit)).unwrap_or_default();
+            for granted in grants.iter().filter(|granted| self.lives.contains(&granted.block.holder)) {
+                let of_series = |other: &&Granted| other.block.series == granted.block.series;
+                let above = path.iter().rev().skip(1).map(|unit| ShardId::of_unit_above(*unit));
+                let above: Vec<Vec<Granted>> = above
+                    .map(|shard| self.all.get(&shard).into_iter().flatten().filter(of_series).copied().collect())
+                    .collect();
+                if granted.is_backed(&above) {
+                    usable.push(granted.block);
                 }
             }
         }
-        Ok(Ledger { all, usable, lives, count, is_whole: series.is_none(), asked: series })
+        usable
     }
 
     /// How many numbers of a series stand in the records of these shards though they are in no block of theirs.

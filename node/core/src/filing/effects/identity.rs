@@ -1,8 +1,9 @@
 //! Cards, accounts and personal numbers.
 
 use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
+use crate::blocks::said_by_number;
 use crate::event::Event;
-use crate::number::{PersonNumber, Sex};
+use crate::number::PersonNumber;
 use crate::schema::codes::{CARD_STATE, E_IDENTIFICATION};
 use crate::schema::{Content, field};
 
@@ -158,15 +159,10 @@ const NOT_ONES_OWN: [&str; 2] = ["wrongly_collected", "doubled"];
 /// is pending, and given later.
 pub(super) fn next_number(case: &Case<'_>, at: usize) -> Result<Option<PersonNumber>, Stop> {
     let work = &case.works[at];
-    let is_citizen =
-        work.value(field::NATIONALITY, "").is_none_or(|value| *value.content() == Content::Country(*b"VN"));
-    let registered = work.part(field::BIRTH_REGISTRATION_PLACE, "", "unit").and_then(|unit| unit.unit());
-    let sex = work.code(field::SEX).and_then(Sex::of_code);
-    let (Some(sex), Some(born), None) = (sex, work.born(), work.number()) else { return Ok(None) };
-    if !is_citizen || registered != Some(case.there.home()) {
-        return Ok(None);
+    match said_by_number(case.there.home(), |field| work.value(field, "")).filter(|_| work.number().is_none()) {
+        Some((sex, born)) => Ok(case.there.next_number(sex, born)?),
+        None => Ok(None),
     }
-    Ok(case.there.next_number(sex, born.earliest().year())?)
 }
 
 pub(super) fn number_given(case: &mut Case<'_>, again: bool) -> Done {

@@ -1,0 +1,44 @@
+//! What a site counts: events by day, and where the personal numbers are.
+
+use dinhba_core::date::Date;
+use dinhba_core::number::Series;
+use dinhba_proto::v1;
+
+use crate::client::{Client, records};
+use crate::error::Error;
+use crate::request::Context;
+
+impl Client {
+    /// How many of each event there were in a unit (code, code and day, or id; empty for all that the caller may see) and those
+    /// below it, from one day to another, both included.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn figures(
+        &self,
+        context: &Context,
+        unit: &str,
+        (from, to): (Date, Date),
+    ) -> Result<Vec<v1::UnitFigures>, Error> {
+        let (unit, from, to) = (unit.to_owned(), from.to_string(), to.to_string());
+        let message = v1::FiguresRequest { context: context.wire(), unit, from, to };
+        let reply = self.read(message, |transport, request| async move { records(transport).figures(request).await });
+        Ok(reply.await?.units)
+    }
+
+    /// The ledger of personal numbers of a unit (code, code and day, or id; empty for the site's own) and those below it: of one series, or
+    /// of all of which blocks were granted.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn numbers(
+        &self,
+        context: &Context,
+        unit: &str,
+        series: Option<Series>,
+    ) -> Result<v1::NumbersReply, Error> {
+        let series = series.map(|series| series.to_string()).unwrap_or_default();
+        let message = v1::NumbersRequest { context: context.wire(), unit: unit.to_owned(), series };
+        self.read(message, |transport, request| async move { records(transport).numbers(request).await }).await
+    }
+}
