@@ -141,14 +141,16 @@ impl ShardInfo {
         self.shard == ShardId::of_unit_above(self.home())
     }
 
-    /// Whether records of a kind may stand here. An ancestor shard goes to every site below: nobody may put people there. Units go
-    /// to every site that there is, and are the centre's to say.
+    /// Whether records of a kind may stand here. An ancestor shard goes to every site below: nobody may put people there. Units
+    /// and holidays go to every site that there is, and are the centre's to say.
     #[must_use]
     pub fn takes(&self, kind: RecordKind) -> bool {
         match kind {
             RecordKind::Site | RecordKind::Block => self.is_ancestor(),
-            RecordKind::Unit => self.is_ancestor() && self.path.len() == 1,
-            RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => !self.is_ancestor(),
+            RecordKind::Unit | RecordKind::Calendar => self.is_ancestor() && self.path.len() == 1,
+            RecordKind::Person | RecordKind::Household | RecordKind::Dossier | RecordKind::Unknown(_) => {
+                !self.is_ancestor()
+            }
         }
     }
 }
@@ -402,6 +404,10 @@ pub enum Looked {
     Figures,
     /// A work list of what waits for a second person. The records on it follow, an entry for each.
     Pending,
+    /// A work list of all that is to be done. The records on it follow, an entry for each.
+    Work,
+    /// The dossiers of a person, who is the subject.
+    Dossiers,
 }
 
 /// One read of personal data, as the access log keeps it for ever.
@@ -749,7 +755,7 @@ wire_code! { Looked, "kind of read" {
     1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
     8 => Backup, 9 => Shown, 10 => Members, 11 => Households, 12 => AddNode, 13 => PromoteNode, 14 => RemoveNode,
     15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor, 19 => Sites,
-    20 => Figures, 21 => Pending,
+    20 => Figures, 21 => Pending, 22 => Work, 23 => Dossiers,
 } }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
@@ -806,6 +812,8 @@ impl Looked {
             Looked::Sites => "sites",
             Looked::Figures => "figures",
             Looked::Pending => "pending",
+            Looked::Work => "work",
+            Looked::Dossiers => "dossiers",
         }
     }
 }

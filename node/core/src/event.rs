@@ -167,6 +167,20 @@ events! {
     NumberReestablished = 102, "number-reestablished", "Xác lập lại số định danh cá nhân";
     /// A digitised paper was filed.
     PaperAttached = 110, "paper-attached", "Lưu giấy tờ số hóa";
+    /// A service was asked for that several authorities do.
+    DossierOpened = 120, "dossier-opened", "Tiếp nhận hồ sơ liên thông";
+    /// A step of it was done.
+    DossierStepDone = 121, "dossier-step-done", "Giải quyết xong một bước hồ sơ";
+    /// Papers are missing for a step.
+    DossierPapersAsked = 122, "dossier-papers-asked", "Yêu cầu bổ sung giấy tờ";
+    /// They were brought.
+    DossierPapersBrought = 123, "dossier-papers-brought", "Đã bổ sung giấy tờ";
+    /// A step was refused.
+    DossierStepRejected = 124, "dossier-step-rejected", "Từ chối một bước hồ sơ";
+    /// A step is taken up again.
+    DossierStepReopened = 125, "dossier-step-reopened", "Giải quyết lại một bước hồ sơ";
+    /// A dossier was closed before its steps were done.
+    DossierClosed = 126, "dossier-closed", "Đóng hồ sơ liên thông";
 }
 
 impl fmt::Display for Event {
@@ -318,6 +332,18 @@ const fn household(name: &'static str, label: &'static str, inputs: &'static [In
     Role { name, label, kind: RecordKind::Household, is_new: false, count: (1, 1), is_main: true, inputs }
 }
 
+const fn dossier(count: (usize, usize)) -> Role {
+    Role {
+        name: "dossier",
+        label: "Hồ sơ liên thông",
+        kind: RecordKind::Dossier,
+        is_new: false,
+        count,
+        is_main: true,
+        inputs: &[],
+    }
+}
+
 impl Role {
     const fn made(self) -> Self {
         Role { is_new: true, ..self }
@@ -334,6 +360,11 @@ const PERSON: Role = person("person", "Người được đăng ký", ONE, &[]);
 const PERSONS: Role = person("person", "Người được đăng ký", (1, 16), &[]);
 /// The first household of an event leaves room for head and household beside them.
 const MEMBERS_MAX: usize = SUBJECTS_MAX - 3;
+
+/// The dossier of which the event does a step.
+const OF_DOSSIER: Role = dossier(PERHAPS).beside();
+/// Which step of a dossier.
+const STEP: Input = asked("step", field::DOSSIER_STEP).part("step").required().goes(Goes::Event);
 
 /// The paper that an event rests on.
 const PAPER: [Input; 4] = [
@@ -415,6 +446,7 @@ impl Form {
                 person("mother", "Mẹ", PERHAPS, &[]).beside(),
                 person("father", "Cha", PERHAPS, &[]).beside(),
                 Role { count: PERHAPS, ..household("household", "Hộ", &[]) }.beside(),
+                OF_DOSSIER,
             ],
             &PAPER,
         ),
@@ -422,7 +454,11 @@ impl Form {
             Event::Death,
             "A death",
             "Law on Civil Status 60/2014/QH13, article 33; Law on Residence 68/2020/QH14, article 24",
-            &[person("deceased", "Người chết", ONE, &[]), person("spouse", "Vợ hoặc chồng", PERHAPS, &[]).beside()],
+            &[
+                person("deceased", "Người chết", ONE, &[]),
+                person("spouse", "Vợ hoặc chồng", PERHAPS, &[]).beside(),
+                OF_DOSSIER,
+            ],
             and_paper!(asked("date", field::DEATH_DATE).required()),
         ),
         form(
@@ -542,7 +578,7 @@ impl Form {
             Event::PermanentResidence,
             "A permanent residence",
             "Law on Residence 68/2020/QH14, articles 20 to 22",
-            &[PERSONS],
+            &[PERSONS, OF_DOSSIER],
             &[
                 UNIT_OF_RESIDENCE,
                 LINE_OF_RESIDENCE,
@@ -554,7 +590,7 @@ impl Form {
             Event::PermanentResidenceEnd,
             "The end of a permanent residence",
             "Law on Residence 68/2020/QH14, article 24",
-            &[PERSONS],
+            &[PERSONS, OF_DOSSIER],
             &[
                 asked("date", field::PERMANENT_RESIDENCE).part("until").required().goes(Goes::Amends),
                 asked("reason", field::PERMANENT_RESIDENCE).part("end").required().goes(Goes::Amends),
@@ -780,6 +816,50 @@ impl Form {
                 asked("bytes", field::DOCUMENT).part("bytes").required().goes(Goes::Event),
             ],
         ),
+        form(
+            Event::DossierOpened,
+            "A service asked for that several authorities do one after the other",
+            DOSSIER_LAW,
+            &[dossier(ONE).made(), person("person", "Người được giải quyết", PERHAPS, &[]).beside()],
+            &[
+                asked("service", field::DOSSIER_SERVICE).required(),
+                asked("applicant", field::DOSSIER_APPLICANT).required(),
+                asked("phone", field::DOSSIER_PHONE),
+                asked("date", field::DOSSIER_DECLARED),
+            ],
+        ),
+        form(
+            Event::DossierStepDone,
+            "A step of such a service done",
+            DOSSIER_LAW,
+            &[dossier(ONE)],
+            &[STEP, asked("result", field::DOSSIER_STEP).part("result").required().goes(Goes::Event), DATE],
+        ),
+        form(
+            Event::DossierPapersAsked,
+            "Papers that are missing for a step",
+            DOSSIER_LAW,
+            &[dossier(ONE)],
+            &[STEP, asked("lacking", field::DOSSIER_STEP).part("lacking").required().goes(Goes::Event)],
+        ),
+        form(Event::DossierPapersBrought, "The missing papers brought", DOSSIER_LAW, &[dossier(ONE)], &[STEP]),
+        form(Event::DossierStepRejected, "A step refused", DOSSIER_LAW, &[dossier(ONE)], &[STEP, DATE]).by_decision(),
+        form(
+            Event::DossierStepReopened,
+            "A step taken up again that was refused or done",
+            DOSSIER_LAW,
+            &[dossier(ONE)],
+            &[STEP],
+        )
+        .by_decision(),
+        form(
+            Event::DossierClosed,
+            "A dossier closed before its steps were done",
+            DOSSIER_LAW,
+            &[dossier(ONE)],
+            &[asked("date", field::DOSSIER_CLOSED).required()],
+        )
+        .by_decision(),
     ];
 }
 
@@ -791,6 +871,7 @@ const HOUSEHOLD_INPUTS: [Input; 5] = [
     asked("collective", field::COLLECTIVE),
 ];
 const CARD_LAW: &str = "Law on Identification 26/2023/QH15, articles 19 to 25";
+const DOSSIER_LAW: &str = "Decree 63/2024/NĐ-CP";
 const ACCOUNT_LAW: &str = "Decree 69/2024, articles 9 to 20";
 
 #[cfg(test)]

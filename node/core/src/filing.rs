@@ -21,7 +21,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{Answer, Filed, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft, RefusalCode, Stale};
-use crate::date::PartialDate;
+use crate::date::{Date, PartialDate};
 use crate::edit::{Change, Dot, GROUNDS};
 use crate::event::{Form, Goes, INPUTS_MAX, Input, Role, SUBJECTS_MAX};
 use crate::ids::{RecordId, RequestId, UnitId};
@@ -246,6 +246,8 @@ struct Case<'a> {
     filed: &'a Filed,
     form: &'static Form,
     request: RequestId,
+    /// The day on which it is filed.
+    on: Date,
     works: Vec<Work>,
     inputs: Inputs,
     there: &'a dyn Registered,
@@ -563,24 +565,30 @@ impl Case<'_> {
     }
 }
 
-/// The parts of the edit that an event is, or why it is none. The form was [`check`]ed at this level.
+/// The parts of the edit that an event is, filed on a day under the name `request`; or why it is none. The form was [`check`]ed at this
+/// level.
 ///
 /// # Errors
 /// The store's.
 pub fn file(
     level: u16,
     filed: &Filed,
-    request: RequestId,
+    (request, on): (RequestId, Date),
     there: &dyn Registered,
 ) -> Result<Result<Vec<PartDraft>, NotFiled>, StoreError> {
-    match filed_parts(level, filed, request, there) {
+    match filed_parts(level, filed, (request, on), there) {
         Ok(parts) => Ok(Ok(parts)),
         Err(Stop::Refused(not_filed)) => Ok(Err(not_filed)),
         Err(Stop::Store(error)) => Err(error),
     }
 }
 
-fn filed_parts(level: u16, filed: &Filed, request: RequestId, there: &dyn Registered) -> Result<Vec<PartDraft>, Stop> {
+fn filed_parts(
+    level: u16,
+    filed: &Filed,
+    (request, on): (RequestId, Date),
+    there: &dyn Registered,
+) -> Result<Vec<PartDraft>, Stop> {
     let refuse = |not_filed| Err(Stop::Refused(not_filed));
     if let Some((place, text)) = check(level, filed).into_iter().next() {
         return refuse(NotFiled::Form(place, text));
@@ -616,7 +624,7 @@ fn filed_parts(level: u16, filed: &Filed, request: RequestId, there: &dyn Regist
         works.push(Work { level, role, id, is_new, element, record, inputs, changes, seen, looked });
     }
     let inputs = inputs_of(level, form.inputs, &filed.inputs);
-    let mut case = Case { level, filed, form, request, works, inputs, there, keys: 0 };
+    let mut case = Case { level, filed, form, request, on, works, inputs, there, keys: 0 };
     case.fill();
     let done = effects::of(&mut case);
     let date = case.date();

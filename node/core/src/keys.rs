@@ -17,8 +17,9 @@
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
 //! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::command::AccessSeen): where another site's access log stands |
 //! | `Reach` | unit | nothing: a hosted shard lies in that unit |
+//! | `Due` | kind of work, day, shard | nothing: the shard's work lists have something of that kind that is open since that day |
 //!
-//! `Home`, `Term` and `Expiry` are signposts: they say nothing that the shards do not say, and are made again from a shard's range
+//! `Home`, `Term`, `Expiry` and `Due` are signposts: they say nothing that the shards do not say, and are made again from a shard's range
 //! where it is taken in (`registry::signposts`).
 //!
 //! A shard's:
@@ -46,11 +47,12 @@
 //! | `Pending` | record name | [`PendingEntry`](crate::command::PendingEntry): an edit of the record waits for a second person |
 //! | `Taken` | series, page | [`Taken`](crate::blocks::Taken): which numbers of a series some edit of the shard ever wrote |
 //! | `Block` | series, first serial, record | [`Granted`](crate::blocks::Granted): a block that this ancestor shard grants |
-//! | `Unnumbered` | record | nothing: the person lacks a personal number, which is due or was cancelled |
+//! | `Unnumbered` | record | since when a personal number is due to the person; nothing, if his was cancelled |
+//! | `Work` | kind of work, day, record, item | nothing: an entry of the shard's work lists |
 //! | `Figure` | day, event | how many of these events came on that day |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved,
-//! 0x31 for sketches. In the group itself, 0x0a to 0x0f.
+//! 0x31 for sketches. In the group itself, 0x0b to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::branches`); (branch, number) is where an
 //! edit lies, here and nowhere else.
@@ -62,6 +64,7 @@ use crate::encoding::Wire;
 use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use crate::number::Series;
+use crate::work::{Entry, Work};
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +88,8 @@ pub enum Space {
     Heard = 0x08,
     /// Units that hosted shards lie in.
     Reach = 0x09,
+    /// Which shards have something to do, by kind and day.
+    Due = 0x0a,
     /// How far authors' chains are held.
     Author = 0x10,
     /// The edit log.
@@ -129,6 +134,8 @@ pub enum Space {
     Block = 0x25,
     /// To whom a number is due.
     Unnumbered = 0x26,
+    /// What is to be done, by kind and day.
+    Work = 0x27,
     /// How many events there were, by day.
     Figure = 0x30,
 }
@@ -153,6 +160,11 @@ const SIGN_BYTES: usize = 8;
 fn day_bytes(day: Date) -> [u8; 4] {
     let days = day.days() - Date::MIN.days();
     u32::try_from(days).unwrap_or(0).to_be_bytes()
+}
+
+/// The day in a key.
+pub(crate) fn day_of(bytes: [u8; 4]) -> Date {
+    Date::from_days(Date::MIN.days() + i64::from(u32::from_be_bytes(bytes)))
 }
 
 /// Builds the keys of one group.
@@ -509,6 +521,44 @@ impl Keys {
     #[must_use]
     pub fn all_unnumbered(self, shard: ShardId) -> Range {
         self.range(shard, Space::Unnumbered, &[])
+    }
+
+    /// An entry of a shard's work lists.
+    #[must_use]
+    pub fn work(self, shard: ShardId, entry: &Entry) -> Vec<u8> {
+        let Entry { work, since, record, item } = entry;
+        self.key(shard, Space::Work, &[&[work.code()], &day_bytes(*since), &record.0, item])
+    }
+
+    /// What is to be done of a kind in a shard since one day.
+    #[must_use]
+    pub fn work_on(self, shard: ShardId, work: Work, since: Date) -> Range {
+        self.range(shard, Space::Work, &[&[work.code()], &day_bytes(since)])
+    }
+
+    /// What is to be done of a kind in a shard, since one of these days, both included.
+    #[must_use]
+    pub fn work_between(self, shard: ShardId, work: Work, (first, last): (Date, Date)) -> Range {
+        (self.work_on(shard, work, first).0, self.work_on(shard, work, last).1)
+    }
+
+    /// All work lists of a shard.
+    #[must_use]
+    pub fn all_work(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Work, &[])
+    }
+
+    /// The signpost to what is to be done of a kind in a shard since one day.
+    #[must_use]
+    pub fn due(self, work: Work, since: Date, shard: ShardId) -> Vec<u8> {
+        self.own(Space::Due, &[&[work.code()], &day_bytes(since), &shard.0.to_be_bytes()])
+    }
+
+    /// The signposts to what is to be done of a kind since one of these days, both included.
+    #[must_use]
+    pub fn dues_between(self, work: Work, (first, last): (Date, Date)) -> Range {
+        let from = self.own(Space::Due, &[&[work.code()], &day_bytes(first)]);
+        (from, self.own_range(Space::Due, &[&[work.code()], &day_bytes(last)]).1)
     }
 
     /// A search term's pointer to a record.

@@ -20,6 +20,8 @@ pub mod schema;
 
 pub mod units;
 
+pub mod calendar;
+
 pub mod claims;
 
 pub mod access;
@@ -37,6 +39,10 @@ pub mod share;
 pub mod record;
 
 pub mod blocks;
+
+pub mod dossier;
+
+pub mod work;
 
 pub mod place;
 

@@ -50,17 +50,28 @@ pub enum RecordKind {
     Unit,
     /// A block of personal numbers that a unit grants to a site below it; only in ancestor shards.
     Block,
+    /// A dossier: a service that is declared once, and the steps that it goes through.
+    Dossier,
+    /// The public holidays of a year; only in the centre's ancestor shard.
+    Calendar,
     /// A kind of a newer version, in an edit that came from elsewhere; its code.
     Unknown(u8),
 }
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 5] =
-        [RecordKind::Person, RecordKind::Household, RecordKind::Site, RecordKind::Unit, RecordKind::Block];
+    pub const ALL: [RecordKind; 7] = [
+        RecordKind::Person,
+        RecordKind::Household,
+        RecordKind::Site,
+        RecordKind::Unit,
+        RecordKind::Block,
+        RecordKind::Dossier,
+        RecordKind::Calendar,
+    ];
 
     /// Those that communes keep of people, in order.
-    pub const OF_PEOPLE: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
+    pub const OF_PEOPLE: [RecordKind; 3] = [RecordKind::Person, RecordKind::Household, RecordKind::Dossier];
 
     /// Its word on the wire, in files and on the command line.
     #[must_use]
@@ -71,6 +82,8 @@ impl RecordKind {
             RecordKind::Site => "site",
             RecordKind::Unit => "unit",
             RecordKind::Block => "block",
+            RecordKind::Dossier => "dossier",
+            RecordKind::Calendar => "calendar",
             RecordKind::Unknown(_) => "unknown",
         }
     }
@@ -81,6 +94,7 @@ impl RecordKind {
         match self {
             RecordKind::Person | RecordKind::Household => Some(level::LEVEL_FIRST),
             RecordKind::Site | RecordKind::Unit | RecordKind::Block => Some(level::LEVEL_FIRST),
+            RecordKind::Dossier | RecordKind::Calendar => Some(level::LEVEL_FIRST),
             RecordKind::Unknown(_) => None,
         }
     }

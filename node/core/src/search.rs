@@ -187,7 +187,7 @@ impl Search {
 }
 
 /// The fields that [`terms`] looks at.
-pub(crate) const SEARCHED: [FieldId; 8] = [
+pub(crate) const SEARCHED: [FieldId; 9] = [
     field::PERSONAL_NUMBER,
     field::FORMER_NUMBER,
     field::OLD_IDENTITY_NUMBER,
@@ -196,6 +196,7 @@ pub(crate) const SEARCHED: [FieldId; 8] = [
     field::BIRTH_DATE,
     field::HOUSEHOLD,
     field::HEAD,
+    field::DOSSIER_PERSON,
 ];
 
 /// The terms by which a record is found at a level. A disputed field is found by each of its values.
@@ -210,7 +211,12 @@ pub fn terms(level: u16, record: &Record, index_key: &[u8; 32]) -> BTreeSet<Term
             terms.extend(name.called().map(|called| call_term(index_key, called, year)));
         }
     }
-    for (field, of) in [(field::HOUSEHOLD, members_term as fn(&_, _) -> _), (field::HEAD, headed_term)] {
+    let named = [
+        (field::HOUSEHOLD, members_term as fn(&_, _) -> _),
+        (field::HEAD, headed_term),
+        (field::DOSSIER_PERSON, dossiers_term),
+    ];
+    for (field, of) in named {
         terms.extend(values(level, record, field).iter().filter_map(Value::record).map(|named| of(index_key, named)));
     }
     terms
@@ -226,6 +232,12 @@ pub fn members_term(index_key: &[u8; 32], household: RecordId) -> Term {
 #[must_use]
 pub fn headed_term(index_key: &[u8; 32], person: RecordId) -> Term {
     term(index_key, "head", &person.0)
+}
+
+/// The term of the dossiers about `person`.
+#[must_use]
+pub fn dossiers_term(index_key: &[u8; 32], person: RecordId) -> Term {
+    term(index_key, "dossier", &person.0)
 }
 
 /// The households that a person names as theirs: one, unless it is disputed.

@@ -86,14 +86,15 @@ pub fn standing_field(kind: RecordKind) -> Option<FieldId> {
     match kind {
         RecordKind::Person => Some(field::STANDING),
         RecordKind::Household => Some(field::HOUSEHOLD_STANDING),
-        RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Unknown(_) => None,
+        RecordKind::Dossier => Some(field::DOSSIER_STANDING),
+        RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Calendar | RecordKind::Unknown(_) => None,
     }
 }
 
 /// Whether a field says how edits stand.
 #[must_use]
 pub fn is_standing(field: FieldId) -> bool {
-    field == field::STANDING || field == field::HOUSEHOLD_STANDING
+    [field::STANDING, field::HOUSEHOLD_STANDING, field::DOSSIER_STANDING].contains(&field)
 }
 
 /// The element of an edit: the first half of its hash, in hexadecimal digits. Nobody finds a second edit with the same.

@@ -17,6 +17,7 @@ macro_rules! event_rules {
 }
 
 mod civil;
+mod dossier;
 mod households;
 mod identity;
 mod residence;
@@ -43,7 +44,10 @@ event_rules! {
 
 /// Every rule of events.
 pub fn rules() -> impl Iterator<Item = &'static EventRule> {
-    [RULES, civil::RULES, residence::RULES, households::RULES, identity::RULES].into_iter().flatten().copied()
+    [RULES, civil::RULES, residence::RULES, households::RULES, identity::RULES, dossier::RULES]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 fn refuse(place: Place, rule: &'static EventRule) -> Done {
@@ -56,7 +60,7 @@ fn choice(list: &'static [Code], name: &str) -> Content {
 }
 
 /// Events that only end what is written of somebody, or say what became of a life: they are filed of the dead, too.
-const OF_THE_DEAD: [Event; 14] = [
+const OF_THE_DEAD: [Event; 15] = [
     Event::Death,
     Event::Return,
     Event::Correction,
@@ -71,6 +75,7 @@ const OF_THE_DEAD: [Event; 14] = [
     Event::CardRejected,
     Event::AccountClosed,
     Event::NumberCancelled,
+    Event::DossierOpened,
 ];
 
 /// What is so of an event beyond its form.
@@ -125,12 +130,23 @@ pub(super) fn of(case: &mut Case<'_>) -> Done {
         Event::NumberReestablished => identity::number_given(case, true)?,
         Event::NumberCancelled => identity::number_cancelled(case)?,
         Event::PaperAttached => return attach(case, &PAPER_PARTS),
+        Event::DossierOpened => dossier::opened(case)?,
+        Event::DossierStepDone
+        | Event::DossierPapersAsked
+        | Event::DossierPapersBrought
+        | Event::DossierStepRejected
+        | Event::DossierStepReopened
+        | Event::DossierClosed => dossier::step(case)?,
         Event::NameChange
         | Event::SexChange
         | Event::TemporaryAbsence
         | Event::Dwelling
         | Event::Change
         | Event::Unknown(_) => {}
+    }
+    // Last: a step ends with what the event made of the person's record.
+    if matches!(event, Event::Birth | Event::Death | Event::PermanentResidence | Event::PermanentResidenceEnd) {
+        dossier::advance(case)?;
     }
     attach(case, &RESTS_ON)
 }

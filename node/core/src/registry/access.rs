@@ -143,10 +143,10 @@ fn hosted(tx: &Tx<'_>) -> Result<Vec<ShardState>, StoreError> {
 /// The action that a kind of read needs.
 fn action_of(looked: Looked) -> Action {
     match looked {
-        Looked::Record | Looked::Shown | Looked::Members | Looked::Households => Action::Read,
+        Looked::Record | Looked::Shown | Looked::Members | Looked::Households | Looked::Dossiers => Action::Read,
         Looked::Find => Action::Find,
         Looked::History => Action::History,
-        Looked::Conflicts | Looked::Pending => Action::Resolve,
+        Looked::Conflicts | Looked::Pending | Looked::Work => Action::Resolve,
         Looked::Export => Action::Export,
         Looked::Watch => Action::Watch,
         Looked::AccessLog => Action::AccessLog,

@@ -15,6 +15,7 @@ use crate::command::{
     Accepted, Answer, EditCommand, FileCommand, Filed, GrantCommand, MOVED_DOTS_MAX, MOVED_MAX, Moved, PartDraft,
     Receipt, Refusal, RefusalCode, ShardInfo, Stale, Tip,
 };
+use crate::date::InstantMs;
 use crate::edit::{
     Author, COMMAND_BYTES_MAX, Change, Dot, EDIT_BYTES_MAX, EXTENSION_FORM, Edit, EditKind, GROUNDS, Header, Origin,
     PARTS_MAX, form_commitment,
@@ -70,7 +71,8 @@ pub(super) fn apply_filed(tx: &mut Tx<'_>, group: &GroupState, command: FileComm
         return answer_filed_again(tx, &origin, &filed, receipt);
     }
     let here = Here { tx, home: state.info.home(), own: state.own, blocks: &blocks };
-    let parts = match file(group.level, &filed, origin.request, &here)? {
+    let on = InstantMs(origin.received_ms).date_in_vietnam();
+    let parts = match file(group.level, &filed, (origin.request, on), &here)? {
         Ok(parts) => parts,
         Err(not_filed) => return Ok(not_filed.answer()),
     };
@@ -484,9 +486,12 @@ pub fn misplaced(info: &ShardInfo, parts: &[PartDraft]) -> Option<&'static str> 
         RecordKind::Unit => {
             "the record of a unit belongs in the ancestor shard of the country: `dinhba unit add` at the central site finds it"
         }
+        RecordKind::Calendar => {
+            "the holidays of a year belong in the ancestor shard of the country: `dinhba holidays set` at the central site finds it"
+        }
         RecordKind::Block => "the record of a block of numbers belongs in an ancestor shard",
-        RecordKind::Person | RecordKind::Household | RecordKind::Unknown(_) => {
-            "an ancestor shard goes to every site below its unit: persons and households belong in the shard of a commune"
+        RecordKind::Person | RecordKind::Household | RecordKind::Dossier | RecordKind::Unknown(_) => {
+            "an ancestor shard goes to every site below its unit: persons, households and dossiers belong in the shard of a commune"
         }
     })
 }

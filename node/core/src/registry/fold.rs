@@ -8,13 +8,15 @@ use crdts::CmRDT;
 use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::ledger;
 use super::standing::{Judged, judge, may_have_twin, note_life};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time, work};
 use crate::blocks::{DUE_BY, Granted, number_due, number_lacking};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
+use crate::date::Date;
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::{is_armed, sometimes};
+use crate::keys::suffix;
 use crate::record::{Record, Write, are_disputed};
 use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{self, Term};
@@ -22,6 +24,7 @@ use crate::share::{Rank, Shares, Weight};
 use crate::standing::check_kind;
 use crate::store::{StateView, StoreError};
 use crate::validity;
+use crate::work::{Entry, Work};
 
 /// The running hash of a stream after one more edit.
 #[must_use]
@@ -92,6 +95,8 @@ pub(super) struct Derived {
     /// Whether it lacks a personal number, and whether one is due.
     lacks_number: bool,
     is_unnumbered: bool,
+    /// What is to be done of a dossier, and since when.
+    steps: BTreeSet<(Work, Date)>,
 }
 
 /// What it takes to say what derives from a record: the group's level, the shard's home, the key of the index.
@@ -121,6 +126,7 @@ impl Derived {
             granted,
             lacks_number,
             is_unnumbered,
+            steps: work::steps(record),
             ..Derived::disputes(level, record, touches)
         }
     }
@@ -503,17 +509,26 @@ pub(super) fn replace_derived(
     }
     sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
     for conflict in before.conflicts.difference(&after.conflicts) {
-        tx.delete(keys.conflict(home, id, &conflict.to_bytes()));
+        let key = keys.conflict(home, id, &conflict.to_bytes());
+        let ConflictEntry { since_ms } = tx.must(&key)?;
+        tx.delete(key);
+        work::close(tx, home, &work::conflict(id, conflict, since_ms))?;
     }
     for conflict in after.conflicts.difference(&before.conflicts) {
         tx.put(keys.conflict(home, id, &conflict.to_bytes()), &ConflictEntry { since_ms: now_ms });
+        work::open(tx, home, &work::conflict(id, conflict, now_ms));
     }
     shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
     for name in before.pending.keys().filter(|name| !after.pending.contains_key(name)) {
-        tx.delete(keys.pending(home, id, name));
+        let key = keys.pending(home, id, name);
+        let PendingEntry { since_ms, .. } = tx.must(&key)?;
+        work::close(tx, home, &work::second(id, key_of_name(&key), since_ms))?;
+        tx.delete(key);
     }
     for (name, author) in after.pending.iter().filter(|(name, _)| !before.pending.contains_key(name)) {
-        tx.put(keys.pending(home, id, name), &PendingEntry { since_ms: now_ms, author: *author });
+        let key = keys.pending(home, id, name);
+        work::open(tx, home, &work::second(id, key_of_name(&key), now_ms));
+        tx.put(key, &PendingEntry { since_ms: now_ms, author: *author });
     }
     shard.pending = shard.pending + after.pending.len() as u64 - before.pending.len() as u64;
     if before.granted != after.granted {
@@ -524,13 +539,33 @@ pub(super) fn replace_derived(
             tx.put(keys.block(home, &granted.block, id), granted);
         }
     }
-    match (before.lacks_number, after.lacks_number) {
-        (false, true) => tx.put_bytes(keys.unnumbered(home, id), Vec::new()),
-        (true, false) => tx.delete(keys.unnumbered(home, id)),
-        _ => {}
+    if (before.lacks_number, before.is_unnumbered) != (after.lacks_number, after.is_unnumbered) {
+        let key = keys.unnumbered(home, id);
+        let since: Option<i64> = if before.lacks_number { tx.must(&key)? } else { None };
+        match (since, after.is_unnumbered) {
+            (Some(since_ms), false) => work::close(tx, home, &work::number(id, since_ms))?,
+            (None, true) => work::open(tx, home, &work::number(id, now_ms)),
+            _ => {}
+        }
+        match after.lacks_number {
+            true => tx.put(key, &after.is_unnumbered.then(|| since.unwrap_or(now_ms))),
+            false => tx.delete(key),
+        }
+    }
+    let entry = |(work, since): &(Work, Date)| Entry { work: *work, since: *since, record: id, item: Vec::new() };
+    for step in before.steps.difference(&after.steps) {
+        work::close(tx, home, &entry(step))?;
+    }
+    for step in after.steps.difference(&before.steps) {
+        work::open(tx, home, &entry(step));
     }
     shard.unnumbered = shard.unnumbered + u64::from(after.is_unnumbered) - u64::from(before.is_unnumbered);
     numbers::held(tx, shard, id, (&before.numbers, &after.numbers), now_ms)
+}
+
+/// The end of the key of what waits: its edit's name.
+fn key_of_name(key: &[u8]) -> Vec<u8> {
+    suffix(key, 16).to_vec()
 }
 
 /// What an officer must decide about a record at a feature level: legal fields with several different values, and rules that do

@@ -5,7 +5,7 @@
 //! log, whatever the door decided before.
 //!
 //! `edit` numbers an officer's edit, `merge` takes a neighbour's batch, `renew` gives a restored site a new incarnation,
-//! `access` keeps the log of reads, `ledger` says which personal numbers are spoken for, `signposts` what the group knows of where its
+//! `access` keeps the log of reads, `ledger` says which personal numbers are spoken for, `work` what officers have to do, `signposts` what the group knows of where its
 //! shards have what. Edits end in `fold`, the one place where an edit enters log, chain, record, indexes
 //! and digests; `raise` makes anew what a higher level derives otherwise; `branches` says where edits lie and what they are
 //! called where an author's chain branches.
@@ -26,6 +26,7 @@ mod standing;
 mod state;
 mod time;
 mod tx;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +55,7 @@ pub use signposts::{homes, signposts_of};
 pub use state::{Arrival, AuthorState, Context, GroupState, Key, Parked, Poison, ShardState, StoredEdit};
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
+pub use work::{due_of, entry_of, work, work_recounted};
 
 /// Commands in one log entry: bounds the work between two answers. An entry with more is refused whole, so replicas that
 /// count by different bounds would diverge: another one needs a feature level.

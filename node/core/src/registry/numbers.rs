@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ShardState, Tx};
+use super::{ShardState, Tx, work};
 use crate::command::{ConflictEntry, ConflictKey, Nothing};
 use crate::encoding::Wire;
 use crate::ids::{RecordId, ShardId};
@@ -94,10 +94,13 @@ fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> 
     match (was_shared, is_shared) {
         (false, true) => {
             tx.put(key, &ConflictEntry { since_ms: now_ms });
+            work::open(tx, home, &work::conflict(id, &ConflictKey::Number(Nothing), now_ms));
             shard.conflicts += 1;
         }
         (true, false) => {
+            let ConflictEntry { since_ms } = tx.must(&key)?;
             tx.delete(key);
+            work::close(tx, home, &work::conflict(id, &ConflictKey::Number(Nothing), since_ms))?;
             shard.conflicts -= 1;
         }
         _ => {}

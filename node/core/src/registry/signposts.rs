@@ -1,10 +1,10 @@
 //! Signposts: what a group knows of where its shards have something, so that a question to ten thousand of them is not put to each.
-//! In which shards a record is, under which shards a search finds a term, and when whose receipts expire.
+//! In which shards a record is, under which shards a search finds a term, when whose receipts expire, and where something is to be done.
 //!
 //! They say nothing that the shards do not say themselves, and are the same in whatever order edits came. A shard that is moved
 //! leaves them behind: where its range is taken in they are made again, with [`signposts_of`].
 
-use super::{Context, Tx, corrupt, read, read_range, record_of};
+use super::{Context, Tx, corrupt, read, read_range, record_of, work};
 use crate::encoding::Malformed;
 use crate::ids::{RecordId, SessionId, ShardId};
 use crate::keys::{Keys, suffix};
@@ -74,6 +74,7 @@ pub fn signposts_of(view: &dyn StateView, context: &Context, shard: ShardId) -> 
     for (key, day) in read_range::<u32>(view, keys.sessions(shard))? {
         tx.put_bytes(keys.expiry(day, shard, SessionId(*first_16(&key)?)), Vec::new());
     }
+    work::signpost(&mut tx, view, shard)?;
     Ok(tx.into_batch())
 }
 

@@ -118,13 +118,18 @@ pub struct ShardState {
 }
 
 impl ShardState {
-    /// The counter of records of a kind; none of those that only ancestor shards have.
+    /// The counter of records of a kind; none of those that nobody counts.
     pub(crate) fn counter(&mut self, kind: RecordKind) -> Option<&mut u64> {
         match kind {
             RecordKind::Person => Some(&mut self.persons),
             RecordKind::Household => Some(&mut self.households),
             // No edit of an unknown kind is folded.
-            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Unknown(_) => None,
+            RecordKind::Site
+            | RecordKind::Unit
+            | RecordKind::Block
+            | RecordKind::Dossier
+            | RecordKind::Calendar
+            | RecordKind::Unknown(_) => None,
         }
     }
 

@@ -25,8 +25,8 @@ pub struct Tx<'a> {
 /// A value that passed its checksum and still cannot be read: written by another version, or by a bug.
 #[must_use]
 pub fn corrupt(key: &[u8], error: Malformed) -> StoreError {
-    // A conflict's key ends with the key of an element, which may be the number of a card.
-    let is_told = space_of(key) != Some(Space::Conflict as u8);
+    // A conflict's key ends with the key of an element, which may be the number of a card; and so does its entry of a work list.
+    let is_told = ![Some(Space::Conflict as u8), Some(Space::Work as u8)].contains(&space_of(key));
     let end = key.len() - if is_told { 0 } else { suffix(key, 0).len() };
     let place: String = key[..end].iter().map(|byte| format!("{byte:02x}")).collect();
     StoreError::Corrupt { place: format!("key {place}"), detail: error.to_string() }

@@ -107,6 +107,27 @@ codes! {
         4 "level_1_activated" "Mức 1, đã kích hoạt", 5 "level_2_activated" "Mức 2, đã kích hoạt",
         6 "locked" "Đã khóa", 7 "closed" "Đã đóng", 8 "level_1_locked" "Mức 1, đã khóa", 9 "level_2_locked" "Mức 2, đã khóa",
     ];
+    /// Services that several authorities do one after the other.
+    SERVICE = [
+        1 "birth" "Khai sinh, đăng ký thường trú, cấp thẻ bảo hiểm y tế" = "Khai sinh",
+        2 "death" "Khai tử, xóa đăng ký thường trú, trợ cấp mai táng" = "Khai tử",
+    ];
+    /// The steps of these services.
+    DOSSIER_STEP = [
+        1 "birth_registration" "Đăng ký khai sinh", 2 "permanent_residence" "Đăng ký thường trú",
+        3 "health_insurance" "Cấp thẻ bảo hiểm y tế", 4 "death_registration" "Đăng ký khai tử",
+        5 "residence_end" "Xóa đăng ký thường trú", 6 "funeral_allowance" "Trợ cấp mai táng",
+    ];
+    /// The states of a step.
+    STEP_STATE = [
+        1 "open" "Đang giải quyết", 2 "papers_missing" "Chờ bổ sung giấy tờ", 3 "done" "Đã giải quyết", 4 "rejected" "Từ chối",
+    ];
+    /// Public holidays (Labour Code 45/2019/QH14, articles 111 and 112).
+    HOLIDAY = [
+        1 "new_year" "Tết Dương lịch", 2 "tet" "Tết Nguyên đán" = "Tết Âm lịch", 3 "hung_kings" "Giỗ Tổ Hùng Vương",
+        4 "victory" "Ngày Chiến thắng", 5 "labour" "Ngày Quốc tế lao động", 6 "national_day" "Quốc khánh",
+        7 "compensation" "Nghỉ bù", 8 "other" "Nghỉ khác",
+    ];
     /// Whether a site serves its unit.
     SITE_STATE = [1 "active" "Đang hoạt động" = "Hoạt động", 2 "retired" "Đã giải thể" = "Ngừng hoạt động"];
     /// The 54 peoples by their official numbers (Decision 121-TCTK/PPCĐ of 1979), and foreigners.

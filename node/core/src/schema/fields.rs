@@ -135,6 +135,32 @@ pub mod field {
         BLOCK_SHARD = 4004;
         /// The life of that site's data that may use it, and no other one.
         BLOCK_LIFE = 4005;
+        /// Which service a dossier is for.
+        DOSSIER_SERVICE = 5001;
+        /// The person whom it is about; absent until the child of a birth is registered.
+        DOSSIER_PERSON = 5002;
+        /// Who handed it in.
+        DOSSIER_APPLICANT = 5003;
+        /// Where the applicant is reached.
+        DOSSIER_PHONE = 5004;
+        /// The day on which it was handed in.
+        DOSSIER_DECLARED = 5005;
+        /// Its steps, by their names.
+        DOSSIER_STEP = 5006;
+        /// The day on which it was closed before its steps were done.
+        DOSSIER_CLOSED = 5007;
+        /// A note of the office on a dossier.
+        DOSSIER_NOTE = 5008;
+        /// How edits of a dossier's record stand, by their hashes.
+        DOSSIER_STANDING = 5009;
+        /// The year whose holidays a calendar says.
+        CALENDAR_YEAR = 5101;
+        /// Days off, by their dates: which holiday each is.
+        CALENDAR_OFF = 5102;
+        /// Days of weekends that are worked, by their dates.
+        CALENDAR_WORKED = 5103;
+        /// The decision by which it is so.
+        CALENDAR_GROUNDS = 5104;
     }
 }
 
@@ -272,6 +298,20 @@ static DOCUMENT: Struct = Struct {
     in_order: None,
 };
 
+static DOSSIER_STEP: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("step", "Bước", Type::Code(codes::DOSSIER_STEP)),
+        needed("state", "Trạng thái", Type::Code(codes::STEP_STATE)),
+        // The day on which the term of its state began.
+        needed("since", "Từ ngày", ANY),
+        part("ended", "Ngày giải quyết", PAST),
+        part("result", "Kết quả", LINE),
+        part("lacking", "Giấy tờ còn thiếu", LINE),
+    ],
+    in_order: None,
+};
+
 const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field {
         id,
@@ -304,6 +344,14 @@ const fn unit(id: FieldId, name: &'static str, label: &'static str, ty: Type) ->
 
 const fn block(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field { kind: RecordKind::Block, ..site(id, name, label, ty) }
+}
+
+const fn dossier(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Dossier, ..person(id, name, label, ty) }
+}
+
+const fn calendar(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Calendar, ..site(id, name, label, ty) }
 }
 
 impl Field {
@@ -423,4 +471,22 @@ pub static FIELDS: &[Field] = &[
         .required(Required::Always),
     block(field::BLOCK_LIFE, "life", "Phiên bản dữ liệu được dùng", Type::Text { chars_max: 34, shape: Shape::Incarnation })
         .required(Required::Always),
+
+    dossier(field::DOSSIER_SERVICE, "service", "Thủ tục liên thông", Type::Code(codes::SERVICE)).required(Required::Always),
+    dossier(field::DOSSIER_PERSON, "about", "Người được giải quyết", Type::Record(RecordKind::Person)).search(Search::Exact),
+    dossier(field::DOSSIER_APPLICANT, "applicant", "Người yêu cầu", Type::Text { chars_max: 182, shape: Shape::Name })
+        .required(Required::Always),
+    dossier(field::DOSSIER_PHONE, "phone", "Số điện thoại", Type::Text { chars_max: 16, shape: Shape::Phone }).latest(),
+    dossier(field::DOSSIER_DECLARED, "declared", "Ngày tiếp nhận", PAST).required(Required::Always),
+    dossier(field::DOSSIER_STEP, "step", "Các bước", Type::Struct(&DOSSIER_STEP)).repeat(Repeat::Keyed),
+    dossier(field::DOSSIER_CLOSED, "closed", "Ngày đóng hồ sơ", PAST),
+    dossier(field::DOSSIER_NOTE, "note", "Ghi chú", text(1000)).latest(),
+    dossier(field::DOSSIER_STANDING, "standing", "Hiệu lực của nội dung ghi", Type::Code(codes::STANDING))
+        .plain().repeat(Repeat::Keyed),
+
+    calendar(field::CALENDAR_YEAR, "year", "Năm", Type::Text { chars_max: 4, shape: Shape::Digits { min: 4, max: 4 } })
+        .required(Required::Always),
+    calendar(field::CALENDAR_OFF, "off", "Ngày nghỉ", Type::Code(codes::HOLIDAY)).repeat(Repeat::Keyed),
+    calendar(field::CALENDAR_WORKED, "worked", "Ngày làm bù", Type::Flag).repeat(Repeat::Keyed),
+    calendar(field::CALENDAR_GROUNDS, "grounds", "Căn cứ", text(300)),
 ];

@@ -20,6 +20,8 @@ use dinhba_core::sync::Skip;
 use dinhba_core::units::NoUnits;
 use proptest::prelude::*;
 
+use dinhba_core::work::Work;
+
 use crate::memory::{Office, PATH, SHARD, accepted, claims, command, meet, refusal, request, seal_all};
 
 const GIRLS: &str = "001326";
@@ -374,6 +376,7 @@ proptest! {
         prop_assert_eq!(&numbers_taken(&country.commune.state, country.commune.keys(), SHARD).unwrap(), &anew);
         let waiting = country.commune.records().iter().filter(|(_, record)| numbers(record).is_none()).count();
         prop_assert_eq!(state(&country.commune, SHARD).unnumbered as usize, waiting);
+        prop_assert_eq!(country.commune.listed().iter().filter(|entry| entry.work == Work::Number).count(), waiting);
         // What each granted lies in what it was granted, and apart.
         for depth in 0..3 {
             let rows: Vec<_> = granted(&country.commune, depth).into_iter().map(|granted| granted.block.serials()).collect();

@@ -302,6 +302,7 @@ impl Country {
             assert_eq!(here.edits_digest, there.edits_digest);
             assert_eq!(here.state_digest, there.state_digest);
             assert_eq!((here.conflicts, here.poisoned), (there.conflicts, 0));
+            assert_eq!(office.listed().len() as u64, here.conflicts + here.pending + here.unnumbered);
             assert_eq!((here.persons, here.households), (there.persons, there.households));
             for request in self.acknowledged.difference(&self.forgiven) {
                 assert!(

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use dinhba_core::claims::Role;
 use dinhba_core::command::{Answer, Command, FileCommand};
-use dinhba_core::date::Date;
+use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::Dot;
 use dinhba_core::event::{Event, Form};
 use dinhba_core::filing::{Problem, Typed, TypedSubject};
@@ -50,7 +50,9 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Desk { office: Office::new(1), names: BTreeMap::new(), next: 0 }
+        let mut office = Office::new(1);
+        office.now_ms = InstantMs::start_of(TODAY).0;
+        Desk { office, names: BTreeMap::new(), next: 0 }
     }
 
     fn is_there(&self, record: RecordId) -> bool {

@@ -20,3 +20,4 @@ mod standing;
 mod statements;
 mod time;
 mod versions;
+mod work;

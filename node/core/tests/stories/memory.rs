@@ -1,7 +1,7 @@
 //! Sites made of nothing but their folded state, in memory.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::archive::{
     Content, GroupSummary, Life, Piece, RefillError, goes_through, next_piece, refill_accesses, refill_edits, refound,
@@ -19,11 +19,14 @@ use dinhba_core::ids::{
 use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, read, read_range};
+use dinhba_core::registry::{
+    Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, read, read_range, work, work_recounted,
+};
 use dinhba_core::schema::{FieldId, RecordKind, display, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
 use dinhba_core::sync::{Batch, Here, Skip};
 use dinhba_core::units::NoUnits;
+use dinhba_core::work::Entry;
 
 /// The state, and how many values were read of it.
 #[derive(Clone, Default)]
@@ -227,6 +230,13 @@ impl Office {
             office.state.write(batch);
         }
         Ok(office)
+    }
+
+    /// The work lists, which must be what is open.
+    pub fn listed(&self) -> BTreeSet<Entry> {
+        let listed = work(&self.state, self.keys(), SHARD).unwrap();
+        assert_eq!(listed, work_recounted(&self.state, self.keys(), SHARD).unwrap());
+        listed
     }
 
     pub fn level(&self) -> u16 {

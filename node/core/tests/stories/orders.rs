@@ -487,6 +487,10 @@ fn check(drafts: &[Draft], wishes: &[Vec<u32>], batches: &[usize], raised: &[usi
         (0..3).map(|at| site(&all, &order(&all, &wishes[at]), &batches[at..=at], raised[at])).collect();
     for other in &sites[1..] {
         prop_assert_eq!(other.shard().edits_digest, sites[0].shard().edits_digest);
+        let listed = |office: &Office| -> BTreeSet<_> {
+            office.listed().into_iter().map(|entry| (entry.work, entry.record, entry.item)).collect()
+        };
+        prop_assert_eq!(listed(other), listed(&sites[0]));
         prop_assert_eq!(other.shard().state_digest, sites[0].shard().state_digest);
         prop_assert_eq!(other.shard().poisoned, sites[0].shard().poisoned);
         prop_assert_eq!(other.shard().pending, sites[0].shard().pending);

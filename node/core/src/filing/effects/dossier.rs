@@ -1,0 +1,189 @@
+//! Dossiers: their steps, one after the other.
+
+use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
+use crate::date::PartialDate;
+use crate::dossier::{Service, Shown, Step};
+use crate::event::Event;
+use crate::filing::part_place;
+use crate::schema::codes::{DOSSIER_STEP, STEP_STATE};
+use crate::schema::{Content, RecordKind, field};
+
+event_rules! {
+    OUT_OF_TURN = "step_out_of_turn", "Decree 63/2024/NĐ-CP",
+        "that is not what the step waits for: the steps before it come first, and one that was done or refused is taken up again by a \
+         decision",
+        "chưa đến lượt hoặc bước này đã giải quyết: thực hiện các bước trước, hoặc giải quyết lại theo quyết định";
+    NO_STEP = "no_such_step", "Decree 63/2024/NĐ-CP",
+        "the service of this dossier has no such step",
+        "thủ tục của hồ sơ này không có bước đó";
+    CLOSED = "dossier_closed", "Decree 63/2024/NĐ-CP",
+        "the dossier is closed: open another one",
+        "hồ sơ đã đóng: tiếp nhận hồ sơ mới";
+    OF_ANOTHER = "dossier_of_another", "Decree 63/2024/NĐ-CP",
+        "the dossier is about another person, or it is not clear about whom: file the event for that person alone",
+        "hồ sơ này của người khác, hoặc chưa rõ của ai";
+    NO_STEP_DONE = "no_step_done", "Decree 63/2024/NĐ-CP",
+        "the event does no step of this dossier that is to be done now: leave the dossier out",
+        "sự kiện này không giải quyết bước nào của hồ sơ";
+    NOTHING_OPEN = "dossier_done", "Decree 63/2024/NĐ-CP",
+        "all steps are done: there is nothing to close",
+        "tất cả các bước đã giải quyết xong";
+}
+
+/// A step as a record is to say it.
+#[derive(Default)]
+struct Said<'a> {
+    state: &'a str,
+    ended: Option<PartialDate>,
+    result: Option<Content>,
+    lacking: Option<Content>,
+}
+
+impl Work {
+    fn state_of(&self, step: &Step) -> Option<&'static str> {
+        self.part(field::DOSSIER_STEP, &step.element(), "state")?.code()
+    }
+
+    fn waits(&self, step: &Step) -> bool {
+        matches!(self.state_of(step), Some("open" | "papers_missing"))
+    }
+
+    fn say_step(&mut self, step: &Step, said: Said<'_>, on: PartialDate) {
+        let parts = [
+            ("step", Some(choice(DOSSIER_STEP, step.name))),
+            ("state", Some(choice(STEP_STATE, said.state))),
+            ("since", Some(Content::Date(on))),
+            ("ended", said.ended.map(Content::Date)),
+            ("result", said.result),
+            ("lacking", said.lacking),
+        ];
+        let parts = parts.into_iter();
+        let parts = parts.filter_map(|(name, content)| Some((part_place(field::DOSSIER_STEP, name)?, content?)));
+        let parts = parts.collect();
+        self.set(field::DOSSIER_STEP, &step.element(), Content::Parts(parts));
+    }
+
+    /// Begins the steps whose turn it is.
+    fn begin_steps(&mut self, service: &Service, on: PartialDate) {
+        for step in service.steps {
+            let is_done =
+                |name: &&str| service.step(name).is_some_and(|(_, before)| self.state_of(before) == Some("done"));
+            if self.state_of(step).is_none() && step.after.iter().all(is_done) {
+                self.say_step(step, Said { state: "open", ..Said::default() }, on);
+            }
+        }
+    }
+
+    /// Whether a person's record shows that a step is done.
+    fn shows(&self, shown: Shown) -> bool {
+        match shown {
+            Shown::No => false,
+            Shown::Registered => true,
+            Shown::Resident => self.is_open(field::PERMANENT_RESIDENCE, "until"),
+            Shown::NoResident => !self.is_open(field::PERMANENT_RESIDENCE, "until"),
+            Shown::Dead => self.value(field::DEATH_DATE, "").is_some(),
+        }
+    }
+}
+
+/// The dossier of an event, and its service. One whose service nobody knows, or which is closed, takes nothing.
+fn dossier(case: &Case<'_>) -> Result<Option<(usize, &'static Service)>, Stop> {
+    let Some(at) = case.one("dossier") else { return Ok(None) };
+    let work = &case.works[at];
+    if work.had_any(field::DOSSIER_CLOSED, "") {
+        refuse(Place::Subject(at), &CLOSED)?;
+    }
+    match work.code(field::DOSSIER_SERVICE).and_then(Service::named) {
+        Some(service) => Ok(Some((at, service))),
+        None => refuse(Place::Subject(at), &NO_STEP).map(|()| None),
+    }
+}
+
+/// Ends the steps that a person's record shows as done, as far as it is their turn. Whether there were any.
+fn end_shown(case: &mut Case<'_>, (at, service): (usize, &'static Service), person: usize) -> bool {
+    let on = case.on.into();
+    let mut is_any = false;
+    for step in service.steps {
+        if case.works[at].waits(step) && case.works[person].shows(step.shown) {
+            case.works[at].say_step(step, Said { state: "done", ended: Some(on), ..Said::default() }, on);
+            case.works[at].begin_steps(service, on);
+            is_any = true;
+        }
+    }
+    is_any
+}
+
+pub(super) fn opened(case: &mut Case<'_>) -> Done {
+    let Some((at, service)) = dossier(case)? else { return Ok(()) };
+    let on = case.on.into();
+    let work = &mut case.works[at];
+    if work.value(field::DOSSIER_DECLARED, "").is_none() {
+        work.set(field::DOSSIER_DECLARED, "", Content::Date(on));
+    }
+    work.begin_steps(service, on);
+    if let Some(person) = case.one("person") {
+        let id = case.works[person].id;
+        case.works[at].set(field::DOSSIER_PERSON, "", Content::Record(id));
+        end_shown(case, (at, service), person);
+    }
+    Ok(())
+}
+
+/// What an event about a person does of the dossier that it names.
+pub(super) fn advance(case: &mut Case<'_>) -> Done {
+    let Some((at, service)) = dossier(case)? else { return Ok(()) };
+    let is_main = |work: &Work| work.role.is_main && work.role.kind == RecordKind::Person;
+    let persons: Vec<usize> = (0..case.works.len()).filter(|one| is_main(&case.works[*one])).collect();
+    let named = case.works[at].value(field::DOSSIER_PERSON, "").and_then(|value| value.record());
+    // Whom a dossier is about that names nobody yet, the event of its next step says: a birth.
+    let is_next = |step: &Step| step.event == Some(case.filed.event) && case.works[at].waits(step);
+    let is_unnamed = !case.works[at].is_disputed(field::DOSSIER_PERSON, "") && service.steps.iter().any(is_next);
+    let person = match (named, &persons[..]) {
+        (Some(named), _) => persons.iter().copied().find(|one| case.works[*one].id == named),
+        (None, [one]) if is_unnamed => Some(*one),
+        _ => None,
+    };
+    let Some(person) = person else { return refuse(Place::Subject(at), &OF_ANOTHER) };
+    if named.is_none() {
+        let id = case.works[person].id;
+        case.works[at].set(field::DOSSIER_PERSON, "", Content::Record(id));
+    }
+    if !end_shown(case, (at, service), person) {
+        return refuse(Place::Subject(at), &NO_STEP_DONE);
+    }
+    Ok(())
+}
+
+/// What is said of one step, or of the whole dossier.
+pub(super) fn step(case: &mut Case<'_>) -> Done {
+    let Some((at, service)) = dossier(case)? else { return Ok(()) };
+    let event = case.filed.event;
+    if event == Event::DossierClosed {
+        let is_done = |step: &Step| case.works[at].state_of(step) == Some("done");
+        return if service.steps.iter().all(is_done) { refuse(Place::Subject(at), &NOTHING_OPEN) } else { Ok(()) };
+    }
+    let named = case.input("step").and_then(|step| step.code());
+    let Some((_, step)) = named.and_then(|name| service.step(name)) else {
+        return refuse(Place::Input("step"), &NO_STEP);
+    };
+    let (state, waits) = (case.works[at].state_of(step), case.works[at].waits(step));
+    let on: PartialDate = case.on.into();
+    let ended = Some(case.input_date("date").unwrap_or(on));
+    let said = match event {
+        Event::DossierStepDone if waits => {
+            Said { state: "done", ended, result: case.input("result"), ..Said::default() }
+        }
+        Event::DossierStepRejected if waits => Said { state: "rejected", ended, ..Said::default() },
+        Event::DossierPapersAsked if waits => {
+            Said { state: "papers_missing", lacking: case.input("lacking"), ..Said::default() }
+        }
+        Event::DossierPapersBrought if state == Some("papers_missing") => Said { state: "open", ..Said::default() },
+        Event::DossierStepReopened if matches!(state, Some("done" | "rejected")) => {
+            Said { state: "open", ..Said::default() }
+        }
+        _ => return refuse(Place::Input("step"), &OUT_OF_TURN),
+    };
+    case.works[at].say_step(step, said, on);
+    case.works[at].begin_steps(service, on);
+    Ok(())
+}
