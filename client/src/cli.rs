@@ -32,6 +32,7 @@ mod export;
 mod fields;
 mod figures;
 mod held;
+mod holidays;
 mod import;
 mod numbers;
 mod receipt;
@@ -45,6 +46,7 @@ mod tests;
 mod unit;
 mod verbs;
 mod wording;
+mod work;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -338,6 +340,16 @@ pub enum Verb {
         #[arg(long, value_parser = mark)]
         after: Option<Mark>,
     },
+    /// The dossiers of a person: services that were asked for, and how far they are
+    Dossiers {
+        /// The person (r-…)
+        person: RecordId,
+        /// Goes on where a page ended, as it said
+        #[arg(long, value_parser = mark)]
+        after: Option<Mark>,
+    },
+    /// What is to be done, by whom and until when; what is due first stands first
+    Work(work::Work),
     /// Changes a record, or creates one with --create
     Edit(Edit),
     /// The rules that records and events keep, with the articles that they implement
@@ -472,6 +484,9 @@ pub enum Verb {
     /// Says, at the central site, which administrative units there are beside those that are built in
     #[command(subcommand)]
     Unit(unit::Unit),
+    /// Says, at the central site, which days are public holidays: deadlines are counted by them
+    #[command(subcommand)]
+    Holidays(holidays::Holidays),
 }
 
 /// What `find` takes.

@@ -84,9 +84,13 @@ pub mod sites;
 
 pub mod units;
 
+pub mod holidays;
+
 pub mod standing;
 
 mod figures;
+
+pub mod work;
 
 pub mod draft;
 

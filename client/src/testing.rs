@@ -410,6 +410,14 @@ impl Records for Memory {
         Ok(Response::new(v1::FindReply::default()))
     }
 
+    async fn dossiers_of(&self, _: Request<v1::DossiersOfRequest>) -> Result<Response<v1::FindReply>, Status> {
+        Ok(Response::new(v1::FindReply::default()))
+    }
+
+    async fn work(&self, _: Request<v1::WorkRequest>) -> Result<Response<v1::WorkReply>, Status> {
+        Ok(Response::new(v1::WorkReply::default()))
+    }
+
     async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
         Ok(Response::new(v1::HistoryReply::default()))
     }
@@ -535,6 +543,10 @@ impl Site for Memory {
 
     async fn units(&self, _: Request<v1::UnitsRequest>) -> Result<Response<v1::UnitsReply>, Status> {
         Ok(Response::new(v1::UnitsReply::default()))
+    }
+
+    async fn holidays(&self, _: Request<v1::HolidaysRequest>) -> Result<Response<v1::HolidaysReply>, Status> {
+        Ok(Response::new(v1::HolidaysReply::default()))
     }
 
     async fn sites(&self, _: Request<v1::SitesRequest>) -> Result<Response<v1::SitesReply>, Status> {

@@ -331,6 +331,7 @@ impl Shared {
             }
             kept.1 = Arc::new(Units { all, misfits });
         }
+        place.say_holidays(&said, &self.listed_units);
         place.say_sites(said, &kept.1);
         if place != *kept.0 {
             kept.0 = Arc::new(place);

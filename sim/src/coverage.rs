@@ -46,6 +46,7 @@ pub const SOMETIMES: &[&str] = &[
     "what was refused may be good now",
     "the shard of an added commune is hosted",
     "a unit is said from above",
+    "holidays are said from above",
     "a shard wakes",
     "an access log is found to be cut",
     // Raft.

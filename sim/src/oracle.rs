@@ -61,6 +61,8 @@ pub struct Ledger {
     pub records: BTreeMap<ShardId, Vec<RecordId>>,
     /// Units that the centre was told it made.
     pub units: BTreeMap<RequestId, Unit>,
+    /// Years of which the centre was told that it said the holidays.
+    pub holidays: BTreeMap<RequestId, u16>,
     /// Fields on which the search for an order gave up.
     pub undecided: usize,
     /// The last value given out.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::wording::{choose_shard, field_and_element, send, show_accepted, with_request};
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, held, import, numbers, receipt, roll, show, standing, status, unit,
+    figures, held, holidays, import, numbers, receipt, roll, show, standing, status, unit, work,
 };
 use crate::client::{self, Client};
 use crate::request::{self, Accepted, Context, EditBuilder};
@@ -45,7 +45,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         | Verb::Backup(_)
         | Verb::Roll(_)
         | Verb::Held(_) => client.clone(),
-        Verb::Site(_) | Verb::Unit(_) => client.for_errand(limits.admin),
+        Verb::Site(_) | Verb::Unit(_) | Verb::Holidays(_) => client.for_errand(limits.admin),
         _ => client.for_errand(limits.deadline),
     };
     match verb {
@@ -64,12 +64,19 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Find(command) => find(client, context, desk, command).await?,
         Verb::Members { household, after } => {
             let reply = client.members(context, household, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-            show_found(desk, &reply, "nobody names it as theirs", "")?;
+            show_found(desk, &reply, ("nobody names it as theirs", ""), show::found)?;
         }
         Verb::Households { person, after } => {
             let reply = client.households(context, person, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-            show_found(desk, &reply, "none is known here", "")?;
+            show_found(desk, &reply, ("none is known here", ""), show::found)?;
         }
+        Verb::Dossiers { person, after } => {
+            let reply = client.dossiers(context, person, &after.map(|mark| mark.0).unwrap_or_default()).await?;
+            show_found(desk, &reply, ("none is known here", ""), |reply| {
+                reply.records.iter().map(show::record).collect::<Vec<_>>().join("\n")
+            })?;
+        }
+        Verb::Work(command) => work::show_work(client, context, desk, command).await?,
         Verb::Edit(edit) => {
             let accepted = send_edit(client, context, edit).await?;
             show_accepted(desk, &accepted)?;
@@ -133,6 +140,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         }
         Verb::Site(command) => administer(client, context, desk, command).await?,
         Verb::Unit(command) => unit::run(client, context, desk, command).await?,
+        Verb::Holidays(command) => holidays::run(client, context, desk, command).await?,
     }
     Ok(Exit::Done)
 }
@@ -151,14 +159,21 @@ async fn find(client: &Client, context: &Context, desk: &mut Desk<'_>, command: 
         after: command.after.map(|mark| mark.0).unwrap_or_default(),
     };
     let reply = client.find(context, &find).await?;
-    show_found(desk, &reply, "nobody is found here", ", or ask for fewer with --unit, --mother or a fuller --born")
+    let fewer = ", or ask for fewer with --unit, --mother or a fuller --born";
+    show_found(desk, &reply, ("nobody is found here", fewer), show::found)
 }
 
 /// A page of records. `fewer` says how else to come to the end of many.
-fn show_found(desk: &mut Desk<'_>, reply: &v1::FindReply, nobody: &str, fewer: &str) -> Result<(), Failure> {
+/// Shows a page of records, as `shown` writes them.
+fn show_found(
+    desk: &mut Desk<'_>,
+    reply: &v1::FindReply,
+    (nobody, fewer): (&str, &str),
+    shown: fn(&v1::FindReply) -> String,
+) -> Result<(), Failure> {
     let records = || reply.records.iter().map(show::record_json).collect::<Vec<_>>();
     let next = show::hex(&reply.next);
-    desk.show(|| show::found(reply), || json!({ "records": records(), "next": next }))?;
+    desk.show(|| shown(reply), || json!({ "records": records(), "next": next }))?;
     match (reply.records.is_empty(), reply.next.is_empty()) {
         (true, true) => desk.remark(nobody),
         (false, true) => {}

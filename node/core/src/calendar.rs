@@ -114,9 +114,9 @@ impl Year {
         self.worked.iter().copied()
     }
 
-    /// What a record says of a year, if it says it whole: what has a hole counts for nothing.
+    /// The year that a record is about, with what it says of it; or why that counts for nothing.
     #[must_use]
-    pub fn said(record: &Record) -> Option<(u16, Self)> {
+    pub fn said(record: &Record) -> Option<(u16, Result<Self, Vec<String>>)> {
         if record.kind != RecordKind::Calendar {
             return None;
         }
@@ -125,13 +125,16 @@ impl Year {
         for ((of, element), _) in record.fields() {
             let Some(value) = record.value(*of, element).filter(|value| !value.is_cleared()) else { continue };
             let day = std::str::from_utf8(element).ok().and_then(|day| day.parse::<Date>().ok());
-            match *of {
-                field::CALENDAR_OFF => off.push((day?, value.code()?)),
-                field::CALENDAR_WORKED => worked.push(day?),
+            match (*of, day, value.code()) {
+                (field::CALENDAR_OFF, Some(day), Some(holiday)) => off.push((day, holiday)),
+                (field::CALENDAR_WORKED, Some(day), _) => worked.push(day),
+                (field::CALENDAR_OFF | field::CALENDAR_WORKED, ..) => {
+                    return Some((year, Err(vec!["a day or a holiday of a newer version".to_owned()])));
+                }
                 _ => {}
             }
         }
-        Some((year, Year::new(year, &off, &worked).ok()?))
+        Some((year, Year::new(year, &off, &worked)))
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::calendar::{Calendar, Year};
 use crate::edit::Dot;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{GroupId, NodeId, RecordId, ShardId, SiteId, UnitId};
@@ -232,6 +233,10 @@ pub struct Place {
     pub units: BTreeMap<UnitId, Unit>,
     /// Which records say so.
     pub unit_records: BTreeMap<UnitId, RecordId>,
+    /// The public holidays that the centre says.
+    pub calendar: Calendar,
+    /// Which records say those of a year, and why what one says counts for nothing, if it does.
+    pub calendar_records: BTreeMap<u16, (RecordId, Vec<String>)>,
     /// The nodes of this site.
     pub nodes: BTreeMap<NodeId, NodeEntry>,
     /// The groups of this site.
@@ -258,6 +263,21 @@ impl Place {
                 sometimes("a unit is said from above", true);
                 self.units.insert(id, unit);
                 self.unit_records.insert(id, record);
+            }
+        }
+    }
+
+    /// Takes what the centre says of public holidays.
+    pub fn say_holidays(&mut self, said: &[Said], units: &Directory) {
+        let is_centre = |unit| units.get(unit).is_some_and(|unit| unit.parent.is_none());
+        for said in said.iter().filter(|said| is_centre(said.home)) {
+            for (year, (record, said)) in
+                said.latest(|id, record| Some(Year::said(record)?).map(|(year, said)| (year, (id, said))))
+            {
+                sometimes("holidays are said from above", true);
+                let misfit = said.as_ref().err().cloned().unwrap_or_default();
+                self.calendar.years.extend(said.ok().map(|said| (year, said)));
+                self.calendar_records.insert(year, (record, misfit));
             }
         }
     }

@@ -7,9 +7,10 @@
 //! broken. All people are invented.
 //!
 //! Owns: the whole course, its clean-up, the exit code. Read bottom up: `oracle`, `layout`, `cutter`, `processes`,
-//! `officers`, `examine`, `report`, `story`.
+//! `officers`, `examine`, `report`, `story`, `counter`.
 //! Limits: all sites are on one machine, so nothing is said of slow lines; the kills are of processes, not of power.
 
+mod counter;
 mod cutter;
 mod examine;
 mod layout;

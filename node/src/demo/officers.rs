@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use dinhba_client::draft::Draft;
+use dinhba_client::event::EventBuilder;
 use dinhba_client::request::field_of;
+use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Session};
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
@@ -265,6 +267,60 @@ impl Officer {
         edit.set(part, &conflict.field, &conflict.element, &value).decision().grounds(grounds);
         self.send(&edit).await?.context("the record changed while its conflict was being decided")?;
         Ok(value)
+    }
+
+    /// Files an event. What it came to is believed as the site shows it then, and must be so everywhere from then on.
+    pub async fn file(&self, event: &EventBuilder) -> Result<Accepted> {
+        let request = self.session.next();
+        let (mut last, mut is_open) = (String::new(), false);
+        for _ in 0..SEND_ROUNDS {
+            let outcome = match is_open {
+                false => self.client.file_as(request, event).await,
+                true => self.client.file_again(request, event).await,
+            };
+            is_open |= matches!(outcome, Err(Error::OutcomeUnknown { .. }));
+            match outcome {
+                Ok(accepted) => return self.note(&accepted).await.map(|()| accepted),
+                Err(error @ (Error::OutcomeUnknown { .. } | Error::Unreachable { .. })) => last = error.to_string(),
+                Err(error) => bail!("an event was refused: {error}"),
+            }
+        }
+        bail!("an event has no answer: {last}")
+    }
+
+    /// Says how an edit stands, as a second person.
+    pub async fn judge(&self, context: &Context, judgement: &Judgement) -> Result<()> {
+        let accepted = self.client.judge(self.session.next(), context, judgement).await?;
+        self.note(&accepted).await
+    }
+
+    /// Takes what the histories of an acceptance's records show of it for what was sent.
+    async fn note(&self, accepted: &Accepted) -> Result<()> {
+        let context = Context::parse("verification", "KT-2024-003")?;
+        let mut shown = BTreeMap::new();
+        let records: BTreeSet<RecordId> = accepted.records.iter().copied().collect();
+        for record in records {
+            for entry in self.client.history(&context, record).await? {
+                if request_of(entry.request.as_ref()) != Some(accepted.request) {
+                    continue;
+                }
+                let dot = dot_of(entry.dot.as_ref().context("an edit without a dot")?)?;
+                let changes = changes(&entry.record_kind, &entry.changes)?;
+                let shard = accepted.receipt.shard.parse()?;
+                shown.insert(dot, Sent { shard, record, request: accepted.request, changes });
+            }
+        }
+        let first = dot_of(accepted.receipt.first.as_ref().context("a receipt without a name")?)?;
+        let names = (first.1..).take(accepted.receipt.count as usize).map(|number| (first.0, number));
+        if !shown.keys().copied().eq(names) {
+            bail!("the histories do not show the edits of request {}", accepted.request);
+        }
+        let sent: Vec<Sent> = shown.into_values().collect();
+        let count = sent.len() as u64;
+        self.ledger.acknowledged.fetch_add(count, Ordering::Relaxed);
+        self.acknowledged.fetch_add(count, Ordering::Relaxed);
+        self.ledger.oracle().acknowledge(first, sent);
+        Ok(())
     }
 
     /// Sends one edit until there is an answer; none if it was stale.

@@ -104,6 +104,17 @@ pub struct SiteFacts {
     pub addresses: Vec<String>,
 }
 
+/// The events of a commune.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct UnitCounts {
+    /// Its name.
+    pub unit: String,
+    /// Its code.
+    pub code: String,
+    /// How many there were, by event.
+    pub counts: BTreeMap<String, u64>,
+}
+
 /// All facts, as `--json` prints them.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
@@ -145,6 +156,14 @@ pub struct Facts {
     pub in_step_after_seconds: f64,
     /// Personal numbers that offices gave of themselves.
     pub numbers_given: u64,
+    /// Whether the commune that was cut off gave a child who was born there a number.
+    pub numbered_far_from_the_line: bool,
+    /// Edits of grave consequence that a second person confirmed.
+    pub confirmed_by_second: u64,
+    /// Work lists on which the late dossier stood: those of the tiers from its commune up.
+    pub lists_with_late_dossier: u64,
+    /// How many there were of each event, by commune.
+    pub figures: Vec<UnitCounts>,
     /// Copies of shards that were read back whole, and what was read.
     pub copies_compared: u64,
     /// Edits in them.
@@ -255,6 +274,15 @@ pub fn table(country: &Country, facts: &Facts) -> String {
         facts.conflicts_decided
     );
     let _ = writeln!(text, "  personal numbers given by the offices themselves {}", grouped(facts.numbers_given));
+    let _ = writeln!(
+        text,
+        "  deaths confirmed by a second person {}   lists on which the late dossier stood {}",
+        facts.confirmed_by_second, facts.lists_with_late_dossier
+    );
+    for UnitCounts { unit, code, counts } in &facts.figures {
+        let counts: Vec<String> = counts.iter().map(|(event, count)| format!("{event} {}", grouped(*count))).collect();
+        let _ = writeln!(text, "  {code} {unit}: {}", counts.join(", "));
+    }
     let _ = writeln!(
         text,
         "  read back and compared: {} copies on {} nodes, {} edits, {} records   {:.0} seconds in all",

@@ -24,6 +24,7 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::Mutex;
 
+use super::counter::Begun;
 use super::cutter::Line;
 use super::examine::examine;
 use super::layout::{Country, NodePlan};
@@ -128,7 +129,7 @@ impl Story {
         }
     }
 
-    fn broken(&mut self, say: &Say, text: String) {
+    pub(super) fn broken(&mut self, say: &Say, text: String) {
         say.step(format!("BROKEN: {text}"));
         self.facts.broken.push(text);
     }
@@ -191,9 +192,11 @@ impl Story {
         let cut_at = drafts.len() * FIRST_PART / 100;
         let (first, second) = drafts.split_at(cut_at);
 
+        self.say_holidays(say).await?;
         let people = self.register(first, say).await?;
-        let kept = self.cut_off(second, &people, say).await?;
+        let (kept, begun) = self.cut_off(second, &people, say).await?;
         let conflicts = self.heal(&kept, say).await?;
+        self.after_the_line(&begun, say).await?;
         self.decide(&conflicts, say).await?;
         self.read_back(say).await
     }
@@ -230,13 +233,13 @@ impl Story {
     }
 
     /// A commune loses its line; everybody works on; the province's leader and the commune itself are killed.
-    /// Returns the cells in which the story set up conflicts.
+    /// Returns the cells in which the story set up conflicts, and what was begun at the counter of the commune.
     async fn cut_off(
         &mut self,
         drafts: &[Draft],
         people: &[RecordId],
         say: &Say,
-    ) -> Result<BTreeSet<(RecordId, Cell)>> {
+    ) -> Result<(BTreeSet<(RecordId, Cell)>, Begun)> {
         let since = now();
         let [commune, district, province, _] = self.country.homes[0].way_up;
         if people.len() < SCRIPTED_PERSONS + RANDOM_PERSONS {
@@ -248,6 +251,7 @@ impl Story {
         let before = self.site_edits(commune).await?;
 
         let kept = self.scripted(people, say).await?;
+        let begun = self.at_the_counter(&people[SCRIPTED_PERSONS + RANDOM_PERSONS..], say).await?;
         let batches = self.batches(drafts)?;
         let mut sends = Vec::new();
         // The batch of the commune, and of the province, with how far each is.
@@ -295,7 +299,7 @@ impl Story {
             grouped(self.facts.accepted_while_cut_off)
         ));
         self.phase("cut off", since);
-        Ok(kept)
+        Ok((kept, begun))
     }
 
     /// The edits that the story sets up: at the commune, which is cut off, and above.
@@ -457,6 +461,7 @@ impl Story {
             let missing = self.facts.acknowledged - self.facts.at_centre;
             self.broken(say, format!("{missing} acknowledged edits are not at the centre"));
         }
+        self.count().await?;
         let statuses = self.statuses().await;
         self.facts.sites =
             statuses.iter().enumerate().map(|(at, status)| site_facts(&self.country, at, status.as_ref())).collect();
@@ -497,7 +502,7 @@ impl Story {
 
     // What the phases use.
 
-    fn officer(&self, site: usize) -> Result<Officer> {
+    pub(super) fn officer(&self, site: usize) -> Result<Officer> {
         let client = self.country.client(site, site, Role::Registrar, Limits::default())?;
         Ok(Officer::new(client, Arc::clone(&self.ledger)))
     }

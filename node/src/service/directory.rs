@@ -2,10 +2,14 @@
 
 use std::ops::Bound;
 
+use dinhba_core::calendar::Year;
 use dinhba_core::command::Looked;
-use dinhba_core::ids::{ShardId, UnitId};
+use dinhba_core::ids::{RecordId, ShardId, UnitId};
+use dinhba_core::schema::codes::HOLIDAY;
 use dinhba_core::units::Tier;
-use dinhba_proto::v1::{ListedSite, SaidUnit, SitesReply, UnitsReply, UnitsRequest};
+use dinhba_proto::v1::{
+    Holiday, HolidaysOfYear, HolidaysReply, ListedSite, SaidUnit, SitesReply, UnitsReply, UnitsRequest,
+};
 use tonic::Status;
 
 use super::answer::{broken, denied, failed, not_accepted, wrong};
@@ -40,6 +44,30 @@ impl SiteService {
             .collect();
         let next = page.last().filter(|_| behind.next().is_some()).map(|last| last.unit.clone());
         Ok(UnitsReply { units: page, next: next.unwrap_or_default() })
+    }
+
+    /// The holidays that this site was told of.
+    pub(super) fn said_holidays(&self) -> HolidaysReply {
+        let place = self.0.place();
+        let of_year = |(year, (record, misfits)): (&u16, &(RecordId, Vec<String>))| {
+            let said = place.calendar.years.get(year);
+            let off = said.into_iter().flat_map(Year::days_off);
+            let label = |name| HOLIDAY.iter().find(|code| code.name == name).map_or("", |code| code.label);
+            HolidaysOfYear {
+                year: u32::from(*year),
+                off: off
+                    .map(|(day, name)| Holiday {
+                        day: day.to_string(),
+                        holiday: name.to_owned(),
+                        label: label(name).to_owned(),
+                    })
+                    .collect(),
+                worked: said.into_iter().flat_map(Year::days_worked).map(|day| day.to_string()).collect(),
+                misfits: misfits.clone(),
+                record: record.to_string(),
+            }
+        };
+        HolidaysReply { years: place.calendar_records.iter().map(of_year).collect() }
     }
 
     /// All sites of the directory, for operators and auditors of this site's units: the look is logged first.

@@ -296,6 +296,29 @@ impl RecordsService {
         self.page(caller, &question, &request.after, first).await
     }
 
+    /// The dossiers about a person.
+    pub(super) async fn dossiers(
+        &self,
+        caller: &Caller,
+        request: &v1::DossiersOfRequest,
+    ) -> Result<v1::FindReply, Status> {
+        let person: RecordId = id("person", &request.person)?;
+        let (place, record) = self.read_logged(caller, Looked::Dossiers, person).await?;
+        if record.kind != RecordKind::Person {
+            return Err(wrong_field("person", format!("{person} is a {}, not a person", record.kind)));
+        }
+        let question = Question {
+            looked: Looked::Dossiers,
+            subject: person.0,
+            logged: BTreeSet::from([place]),
+            level: self.level()?,
+            terms: vec![search::dossiers_term(&self.index_key(), person)],
+            within: &|_| true,
+            matches: &|_, _| true,
+        };
+        self.page(caller, &question, &request.after, Vec::new()).await
+    }
+
     /// One page of an answer: what `first` holds already, then what the index points to.
     async fn page(
         &self,

@@ -11,6 +11,7 @@ mod pages;
 mod receipt;
 mod roll;
 mod standing;
+mod work;
 mod worklist;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -466,6 +467,13 @@ impl Records for RecordsService {
         Ok(Response::new(self.households(&caller, request.get_ref()).await?))
     }
 
+    async fn dossiers_of(&self, request: Request<v1::DossiersOfRequest>) -> Result<Response<v1::FindReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        all_groups_here(&self.0).await?;
+        Ok(Response::new(self.dossiers(&caller, request.get_ref()).await?))
+    }
+
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
@@ -486,6 +494,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.open_conflicts(&caller, request.get_ref()).await?))
+    }
+
+    async fn work(&self, request: Request<v1::WorkRequest>) -> Result<Response<v1::WorkReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.work_of(&caller, request.get_ref()).await?))
     }
 
     async fn figures(&self, request: Request<v1::FiguresRequest>) -> Result<Response<v1::FiguresReply>, Status> {

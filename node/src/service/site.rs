@@ -19,10 +19,10 @@ use dinhba_core::wire_struct;
 use dinhba_proto::peer::v1::App as AppFrame;
 use dinhba_proto::v1::site_server::Site;
 use dinhba_proto::v1::{
-    AccessDifference, AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, LinkStatus,
-    MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply, RaiseLevelRequest, ReleaseAuthorReply,
-    ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply, SnapshotRequest, StatusReply,
-    StatusRequest, TransferLeaderRequest, UnitsReply, UnitsRequest,
+    AccessDifference, AddNodeRequest, BackupReply, BackupRequest, GroupStatus, Head, HeldStatus, HolidaysReply,
+    HolidaysRequest, LinkStatus, MembersReply, NodeRequest, NodeStatus, ParkedAuthor, RaiseLevelReply,
+    RaiseLevelRequest, ReleaseAuthorReply, ReleaseAuthorRequest, ShardStatus, SitesReply, SitesRequest, SnapshotReply,
+    SnapshotRequest, StatusReply, StatusRequest, TransferLeaderRequest, UnitsReply, UnitsRequest,
 };
 use futures::stream::BoxStream;
 use prost::Message;
@@ -584,6 +584,12 @@ impl Site for SiteService {
         started(&self.0)?;
         person(&request)?;
         self.said_units(request.get_ref()).map(Response::new)
+    }
+
+    async fn holidays(&self, request: Request<HolidaysRequest>) -> Result<Response<HolidaysReply>, Status> {
+        started(&self.0)?;
+        person(&request)?;
+        Ok(Response::new(self.said_holidays()))
     }
 
     async fn sites(&self, request: Request<SitesRequest>) -> Result<Response<SitesReply>, Status> {

@@ -85,8 +85,10 @@ impl Shard<'_> {
         let taken = registry::numbers_taken(self.view, keys, self.id())?;
         let (figures, _) = registry::figures(self.view, keys, self.id(), (Date::MIN, Date::MAX), usize::MAX)?;
         let recounted = registry::recount(self.view, self.context, self.id())?;
+        let open = registry::work_recounted(self.view, keys, self.id())?;
         found.extend(untrue(&[
             ("figures", figures == recounted),
+            ("work lists", registry::work(self.view, keys, self.id())? == open),
             ("ledger of personal numbers", taken == written),
             ("number of edits", kept.arrivals == count),
             ("running hash", kept.running == running),

@@ -36,6 +36,7 @@ fn folded(hosted: &Hosted) -> Result<Place, StoreError> {
         Ok((place, said))
     })?;
     place.say_units(&said, directory());
+    place.say_holidays(&said, directory());
     place.say_sites(said, &directory().with(&place.units).0);
     Ok(place)
 }
@@ -68,6 +69,13 @@ fn faults_of(world: &World, node: &Node, changed: &BTreeSet<SitePlace>) -> Vec<S
     for (_, unit) in covered {
         if shared_units.get(unit.id) != Some(unit) {
             found.push(format!("it does not know the unit {} that the centre made", unit.code));
+        }
+    }
+    let said = ledger.holidays.iter();
+    let covered = said.filter(|(request, _)| ledger.told.get(request).is_some_and(|told| ledger.is_covered(told)));
+    for (_, year) in covered {
+        if !place.calendar.years.contains_key(year) {
+            found.push(format!("it does not know the holidays of {year} that the centre said"));
         }
     }
     found

@@ -24,7 +24,8 @@ fn day(text: &str) -> PartialDate {
 
 impl Officer {
     pub(super) async fn file_event(&self, shard: ShardId, known: &[RecordId]) {
-        match self.pick(6) {
+        match self.pick(7) {
+            6 => self.file_dossier(shard).await,
             5 => self.file_again().await,
             0 => self.file_birth(shard, known).await,
             1 => self.file_marriage(known).await,
@@ -57,6 +58,33 @@ impl Officer {
             let record = RecordId::derive(request, 0);
             self.oracle.ledger().records.entry(shard).or_default().push(record);
         }
+    }
+
+    /// A service of several steps; and what becomes of its first one.
+    async fn file_dossier(&self, shard: ShardId) {
+        let mut opened = EventBuilder::new(&self.context, Event::DossierOpened);
+        opened.create("dossier");
+        opened.shard(shard).set("service", "birth").set("applicant", "Giàng Thị Dợ");
+        let request = self.session.next();
+        let Became::Accepted = self.file(request, &opened, shard, "dossier").await else { return };
+        let Some(dossier) = self.read(RecordId::derive(request, 0), FILE_NUMBER).await else { return };
+        let of_step = |event| {
+            let mut of_step = EventBuilder::new(&self.context, event);
+            of_step.set("step", "birth registration").grounds("Công văn 1/UBND");
+            of_step
+        };
+        let mut next = match self.pick(4) {
+            0 => Birth::of("Giàng Thị Mỷ", Sex::Female, day("2025-12-30")).nationality("VN").build(&self.context),
+            1 => of_step(Event::DossierStepRejected),
+            2 => {
+                let mut asked = of_step(Event::DossierPapersAsked);
+                asked.set("lacking", "Giấy chứng sinh");
+                asked
+            }
+            _ => return,
+        };
+        next.shard(shard).about("dossier", &dossier);
+        let _ = self.file(self.session.next(), &next, shard, "step").await;
     }
 
     async fn file_marriage(&self, known: &[RecordId]) {

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use dinhba_client::generate::holidays;
 use dinhba_client::sites::{Drafted, SiteChange};
 use dinhba_client::units::{DraftedUnit, UnitChange};
 use dinhba_core::ids::{RecordId, RequestId, ShardId};
@@ -79,8 +80,25 @@ impl Officer {
         }
     }
 
-    /// Says that there is another commune, below the unit of some site.
+    /// Says the holidays of a year.
+    async fn say_holidays(&self) {
+        let year = [2026, 2027, 2028][self.pick(3)];
+        let request = self.session.next();
+        let edit = match self.client.draft_holidays(&self.context, &holidays(year), "QĐ 1").await {
+            Ok(edit) => edit,
+            Err(error) => return self.not(&format!("not drafted: {error}")),
+        };
+        let shard = ShardId::of_unit_above(self.country.sites()[self.site].unit);
+        if let Became::Accepted = self.send_on(request, Sent::Edit(&edit), shard, "holidays", false).await {
+            self.oracle.ledger().holidays.insert(request, year);
+        }
+    }
+
+    /// Says that there is another commune, below the unit of some site; or the holidays of a year.
     pub(super) async fn make_unit(&self) {
+        if self.pick(3) == 0 {
+            return self.say_holidays().await;
+        }
         let above: Vec<_> = self.country.sites().iter().filter(|site| site.tier != Tier::Commune).collect();
         // No commune of the lists has such a code.
         let code = (40_000 + self.value().0 % 60_000).to_string();

@@ -31,6 +31,7 @@ mod search;
 mod shutdown;
 mod two_persons;
 mod versions;
+mod work;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dinhba-tested");

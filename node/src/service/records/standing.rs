@@ -153,7 +153,7 @@ impl RecordsService {
 }
 
 /// The record of an edit that waits, and where it lies, by its key and value in the list.
-fn waiting(
+pub(super) fn waiting(
     view: &dyn StateView,
     hosted: &Hosted,
     shard: ShardId,

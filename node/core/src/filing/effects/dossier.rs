@@ -1,7 +1,7 @@
 //! Dossiers: their steps, one after the other.
 
 use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
-use crate::date::PartialDate;
+use crate::date::{Date, PartialDate};
 use crate::dossier::{Service, Shown, Step};
 use crate::event::Event;
 use crate::filing::part_place;
@@ -28,6 +28,12 @@ event_rules! {
     NOTHING_OPEN = "dossier_done", "Decree 63/2024/NĐ-CP",
         "all steps are done: there is nothing to close",
         "tất cả các bước đã giải quyết xong";
+}
+
+/// The day from which a term runs: the one that was given, such as that of a dossier which lay there on paper until the power was back; the
+/// day of the filing, if none was, or not the day.
+fn term_from(given: Option<PartialDate>, on: Date) -> PartialDate {
+    given.and_then(PartialDate::exact).map_or(on, |given| given.min(on)).into()
 }
 
 /// A step as a record is to say it.
@@ -115,7 +121,7 @@ fn end_shown(case: &mut Case<'_>, (at, service): (usize, &'static Service), pers
 
 pub(super) fn opened(case: &mut Case<'_>) -> Done {
     let Some((at, service)) = dossier(case)? else { return Ok(()) };
-    let on = case.on.into();
+    let on = term_from(case.input_date("date"), case.on);
     let work = &mut case.works[at];
     if work.value(field::DOSSIER_DECLARED, "").is_none() {
         work.set(field::DOSSIER_DECLARED, "", Content::Date(on));
@@ -167,13 +173,12 @@ pub(super) fn step(case: &mut Case<'_>) -> Done {
         return refuse(Place::Input("step"), &NO_STEP);
     };
     let (state, waits) = (case.works[at].state_of(step), case.works[at].waits(step));
-    let on: PartialDate = case.on.into();
-    let ended = Some(case.input_date("date").unwrap_or(on));
+    let (on, ended) = (PartialDate::from(case.on), term_from(case.input_date("date"), case.on));
     let said = match event {
         Event::DossierStepDone if waits => {
-            Said { state: "done", ended, result: case.input("result"), ..Said::default() }
+            Said { state: "done", ended: Some(ended), result: case.input("result"), ..Said::default() }
         }
-        Event::DossierStepRejected if waits => Said { state: "rejected", ended, ..Said::default() },
+        Event::DossierStepRejected if waits => Said { state: "rejected", ended: Some(ended), ..Said::default() },
         Event::DossierPapersAsked if waits => {
             Said { state: "papers_missing", lacking: case.input("lacking"), ..Said::default() }
         }
@@ -183,7 +188,8 @@ pub(super) fn step(case: &mut Case<'_>) -> Done {
         }
         _ => return refuse(Place::Input("step"), &OUT_OF_TURN),
     };
-    case.works[at].say_step(step, said, on);
-    case.works[at].begin_steps(service, on);
+    let since = said.ended.unwrap_or(on);
+    case.works[at].say_step(step, said, since);
+    case.works[at].begin_steps(service, since);
     Ok(())
 }
