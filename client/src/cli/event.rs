@@ -104,17 +104,19 @@ pub(super) fn forms(event: Option<Event>, desk: &mut Desk<'_>) -> Result<(), Fai
 
 /// Shows the rules of records, then those of events.
 pub(super) fn rules(desk: &mut Desk<'_>) -> Result<(), Failure> {
-    let of_records = schema::RULES.iter().map(|rule| ("record", rule.name, rule.law, rule.text, rule.text_vi));
-    let of_events = filing::rules().map(|rule| ("event", rule.name, rule.law, rule.text, rule.text_vi));
+    let of_records = schema::RULES.iter().map(|rule| ("record", false, rule.name, rule.law, rule.text, rule.text_vi));
+    let of_events =
+        filing::rules().map(|rule| ("event", rule.is_warning, rule.name, rule.law, rule.text, rule.text_vi));
     let all: Vec<_> = of_records.chain(of_events).collect();
     let table = || {
         let mut rows = Sheet::new([column("rule"), column("law").wraps(20).spare(1), column("quy tắc").wraps(24)]);
-        for (_, name, law, _, text_vi) in &all {
-            rows.add_row([*name, *law, *text_vi]);
+        for (_, is_warning, name, law, _, text_vi) in &all {
+            let passes = if *is_warning { " (cảnh báo: ghi rõ căn cứ nếu đúng)" } else { "" };
+            rows.add_row([(*name).to_owned(), (*law).to_owned(), format!("{text_vi}{passes}")]);
         }
         rows.text()
     };
-    let rule = |(of, name, law, text, text_vi): &(&str, &str, &str, &str, &str)| json!({ "of": of, "rule": name, "law": law, "text": text, "text_vi": text_vi });
+    let rule = |(of, is_warning, name, law, text, text_vi): &(&str, bool, &str, &str, &str, &str)| json!({ "of": of, "rule": name, "law": law, "text": text, "text_vi": text_vi, "warning": is_warning });
     desk.show(table, || all.iter().map(rule).collect())
 }
 

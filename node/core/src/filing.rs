@@ -86,9 +86,10 @@ impl NotFiled {
         };
         match self {
             NotFiled::Form(place, text) => Answer::refused(RefusalCode::Invalid, at(place, text)),
-            NotFiled::Rule(place, EventRule { name, law, text, text_vi }) => {
+            NotFiled::Rule(place, EventRule { name, law, text, text_vi, is_warning }) => {
                 let text = at(place, format!("{text} / {text_vi}"));
-                Answer::refused(RefusalCode::Rule, format!("{name}: {text} ({law})"))
+                let way = if *is_warning { ASK_FOR_GROUNDS } else { "" };
+                Answer::refused(RefusalCode::Rule, format!("{name}: {text} ({law}){way}"))
             }
             NotFiled::Unknown(place, text) => Answer::refused(RefusalCode::Unknown, at(place, text)),
             NotFiled::Stale(stale) => Answer::Stale(stale),
@@ -99,6 +100,9 @@ impl NotFiled {
         }
     }
 }
+
+/// What is said with a warning.
+const ASK_FOR_GROUNDS: &str = "; if it is so, file it with grounds that say why / nếu đúng như vậy, ghi rõ căn cứ";
 
 /// A rule of events.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct EventRule {
     pub text: &'static str,
     /// The same for officers.
     pub text_vi: &'static str,
+    /// Whether it is only a warning: an officer who is sure says why, and the event is filed with these grounds.
+    pub is_warning: bool,
 }
 
 /// What filing looks at.

@@ -8,10 +8,12 @@ use crate::event::Event;
 use crate::number::PersonNumber;
 use crate::schema::{Code, Content, FieldId, RecordKind, field};
 
-/// Rules, and a list of them.
+/// Rules, and a list of them; `warning = true` behind one that an officer may pass with grounds.
 macro_rules! event_rules {
-    ($($name:ident = $word:literal, $law:literal, $text:literal, $vi:literal;)*) => {
-        $(static $name: EventRule = EventRule { name: $word, law: $law, text: $text, text_vi: $vi };)*
+    ($($name:ident = $word:literal, $law:literal, $text:literal, $vi:literal $(, warning = $warns:literal)?;)*) => {
+        $(static $name: EventRule = EventRule {
+            name: $word, law: $law, text: $text, text_vi: $vi, is_warning: false $(|| $warns)?,
+        };)*
         pub(super) static RULES: &[&EventRule] = &[$(&$name),*];
     };
 }
@@ -52,6 +54,12 @@ pub fn rules() -> impl Iterator<Item = &'static EventRule> {
 
 fn refuse(place: Place, rule: &'static EventRule) -> Done {
     Err(Stop::Refused(NotFiled::Rule(place, rule)))
+}
+
+/// Refuses what is not usual, unless the officer says why it is so.
+fn warn(case: &Case<'_>, place: Place, warning: &'static EventRule) -> Done {
+    debug_assert!(warning.is_warning);
+    if case.filed.grounds.trim().is_empty() { refuse(place, warning) } else { Ok(()) }
 }
 
 fn choice(list: &'static [Code], name: &str) -> Content {

@@ -265,9 +265,16 @@ fn nothing_that_the_officer_did_not_see_is_replaced() {
     let Answer::Stale(stale) = file(&mut office, request(3, 2), &typed).unwrap() else { panic!("it is not stale") };
     assert_eq!(stale.fields[0].key.0, sex);
     // Who saw nothing replaces nothing; what nobody wrote needs not to be seen.
+    let blind = TypedSubject { role: "person".to_owned(), record: Some(child), ..TypedSubject::default() };
+    let inputs = vec![("unit".to_owned(), PATH[3].to_string())];
+    let blind = Typed { event: "dwelling".to_owned(), subjects: vec![blind], inputs, ..Typed::default() };
+    accepted(file(&mut office, request(3, 3), &blind).unwrap());
     let mut blind = death(&office, child);
     blind.subjects[0].seen.clear();
-    accepted(file(&mut office, request(3, 3), &blind).unwrap());
+    assert!(
+        !matches!(file(&mut office, request(3, 5), &blind).unwrap(), Answer::Accepted(_)),
+        "a birth date is looked at"
+    );
     let mut blind = change(&office, "nữ");
     blind.subjects[0].seen.clear();
     assert!(!matches!(file(&mut office, request(3, 4), &blind).unwrap(), Answer::Accepted(_)));

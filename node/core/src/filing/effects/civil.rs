@@ -3,7 +3,7 @@
 use super::households::{enter, goes_on, relation};
 use super::identity::{is_free, next_number, void_cards};
 use super::residence::end_residences;
-use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
+use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse, warn};
 use crate::date::PartialDate;
 use crate::ids::RecordId;
 use crate::schema::codes::{E_IDENTIFICATION, MARITAL_STATUS};
@@ -61,12 +61,24 @@ event_rules! {
     OTHER_SPOUSE = "other_spouse_missing", "Law on Marriage and Family 52/2014/QH13, article 8",
         "name both: two records of this register, or one and the other's name and number",
         "ghi cả hai người: hai hồ sơ tại đây, hoặc một hồ sơ và họ tên, số định danh của người kia";
+    PARENT_OF_UNUSUAL_AGE = "parent_of_unusual_age", "Law on Marriage and Family 52/2014/QH13, article 88",
+        "the mother was surely younger than 15 or older than 50 years at the birth, or the father younger than 15 or older than 80: check \
+         whose record it is",
+        "khi sinh con, mẹ chưa đủ 15 tuổi hoặc quá 50 tuổi, hoặc cha chưa đủ 15 tuổi hoặc quá 80 tuổi: kiểm tra lại hồ sơ", warning = true;
+    OLDER_THAN_ANYBODY = "older_than_anybody", "Law on Civil Status 60/2014/QH13, article 34",
+        "by their dates the deceased was surely older than 120 years: check whose record it is",
+        "theo hồ sơ, người chết thọ hơn 120 tuổi: kiểm tra lại hồ sơ", warning = true;
 }
 
 /// Days that a child may be born after its father's death (Law on Marriage and Family, article 88).
 const DAYS_AFTER_FATHER: i64 = 300;
 /// Years that a parent surely has.
 const PARENT_YEARS: u16 = 10;
+/// Years that nearly every mother has at a birth, and every father.
+const MOTHER_YEARS: [u16; 2] = [15, 50];
+const FATHER_YEARS: [u16; 2] = [15, 80];
+/// Years that nobody lives.
+const LIFE_YEARS: u16 = 120;
 
 pub(super) fn birth(case: &mut Case<'_>) -> Done {
     let Some(child) = case.one("child") else { return Ok(()) };
@@ -86,6 +98,14 @@ pub(super) fn birth(case: &mut Case<'_>) -> Done {
             && parent.earliest().years_until(born.latest()) < PARENT_YEARS
         {
             return refuse(place, &PARENT_TOO_YOUNG);
+        }
+        if let (Some(born), Some(parent)) = (born, work.born()) {
+            let [least, most] = if role == "mother" { MOTHER_YEARS } else { FATHER_YEARS };
+            let (oldest, youngest) =
+                (parent.earliest().years_until(born.latest()), parent.latest().years_until(born.earliest()));
+            if oldest < least || youngest > most {
+                warn(case, place, &PARENT_OF_UNUSUAL_AGE)?;
+            }
         }
         let died = work.value(field::DEATH_DATE, "").and_then(|value| value.date());
         if let (Some(born), Some(died)) = (born, died) {
@@ -148,6 +168,11 @@ pub(super) fn death(case: &mut Case<'_>) -> Done {
     if work.had_any(field::DEATH_DATE, "") {
         return refuse(Place::Subject(deceased), &DEAD_ALREADY);
     }
+    let is_too_old = |born: PartialDate| born.latest().years_until(date.earliest()) > LIFE_YEARS;
+    if case.works[deceased].born().is_some_and(is_too_old) {
+        warn(case, Place::Subject(deceased), &OLDER_THAN_ANYBODY)?;
+    }
+    let work = &mut case.works[deceased];
     end_residences(work, date, "death");
     for field in [field::CURRENT_DWELLING, field::TEMPORARY_ABSENCE, field::HOUSEHOLD, field::RELATION_TO_HEAD] {
         work.clear(field, "");

@@ -1,6 +1,6 @@
 //! Cards, accounts and personal numbers.
 
-use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
+use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse, warn};
 use crate::blocks::said_by_number;
 use crate::event::Event;
 use crate::number::PersonNumber;
@@ -36,7 +36,13 @@ event_rules! {
     NUMBER_TAKEN = "number_used_up", "Decree 70/2024, article 11",
         "a record here has that number, or had it until it was cancelled: it is given to nobody else ever",
         "số này đang hoặc đã từng được cấp, không cấp cho ai khác";
+    CARD_EARLY = "card_before_14", "Law on Identification 26/2023/QH15, article 19",
+        "the person is surely younger than 14 years, from when on a card is owed: before that it is given on the wish of the legal representative",
+        "người này chưa đủ 14 tuổi: thẻ được cấp theo nhu cầu của người đại diện hợp pháp", warning = true;
 }
+
+/// From this age on everybody has a card.
+const CARD_YEARS: u16 = 14;
 
 fn card_state(work: &Work, element: &str) -> Option<&'static str> {
     work.part(field::IDENTITY_CARD, element, "state")?.code()
@@ -44,6 +50,9 @@ fn card_state(work: &Work, element: &str) -> Option<&'static str> {
 
 pub(super) fn card_requested(case: &mut Case<'_>) -> Done {
     let (Some(at), Some(kind)) = (case.one("person"), case.input("kind")) else { return Ok(()) };
+    if case.works[at].born().is_some_and(|born| born.earliest().years_until(case.on) < CARD_YEARS) {
+        warn(case, Place::Subject(at), &CARD_EARLY)?;
+    }
     let work = &mut case.works[at];
     let under_way = ["requested", "captured", "approved", "produced"];
     let elements = work.elements(field::IDENTITY_CARD);
