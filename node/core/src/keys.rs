@@ -50,9 +50,10 @@
 //! | `Unnumbered` | record | since when a personal number is due to the person; nothing, if his was cancelled |
 //! | `Work` | kind of work, day, record, item | nothing: an entry of the shard's work lists |
 //! | `Figure` | day, event | how many of these events came on that day |
+//! | `Coming` | day | how many fields records must have from that day on, and how many of these are filled |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved,
-//! 0x31 for sketches. In the group itself, 0x0b to 0x0f.
+//! 0x32 for sketches. In the group itself, 0x0b to 0x0f.
 //!
 //! A branch is its author, or what grew beside its author's first chain (`registry::branches`); (branch, number) is where an
 //! edit lies, here and nowhere else.
@@ -138,6 +139,8 @@ pub enum Space {
     Work = 0x27,
     /// How many events there were, by day.
     Figure = 0x30,
+    /// What records must have from a day on.
+    Coming = 0x31,
 }
 
 /// After the group in a key of the group's own.
@@ -578,6 +581,18 @@ impl Keys {
     pub fn figures(self, shard: ShardId, from: Date, to: Date) -> Range {
         let start = self.key(shard, Space::Figure, &[&day_bytes(from)]);
         (start, self.range(shard, Space::Figure, &[&day_bytes(to)]).1)
+    }
+
+    /// What records must have from a day on.
+    #[must_use]
+    pub fn coming(self, shard: ShardId, day: Date) -> Vec<u8> {
+        self.key(shard, Space::Coming, &[&day_bytes(day)])
+    }
+
+    /// The same of all days.
+    #[must_use]
+    pub fn all_coming(self, shard: ShardId) -> Range {
+        self.range(shard, Space::Coming, &[])
     }
 
     /// The whole index of a shard.

@@ -44,6 +44,8 @@ pub mod dossier;
 
 pub mod work;
 
+pub mod quality;
+
 pub mod place;
 
 pub mod command;

@@ -8,7 +8,7 @@ use crdts::CmRDT;
 use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::ledger;
 use super::standing::{Judged, judge, may_have_twin, note_life};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, signposts, time, work};
+use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, quality, signposts, time, work};
 use crate::blocks::{DUE_BY, Granted, number_due, number_lacking};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::date::Date;
@@ -17,8 +17,9 @@ use crate::encoding::Wire;
 use crate::ids::{AuthorId, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::{is_armed, sometimes};
 use crate::keys::suffix;
+use crate::quality::{Fullness, bears};
 use crate::record::{Record, Write, are_disputed};
-use crate::schema::{FieldId, RecordKind, field};
+use crate::schema::{FIELDS, FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
 use crate::standing::check_kind;
@@ -97,6 +98,8 @@ pub(super) struct Derived {
     is_unnumbered: bool,
     /// What is to be done of a dossier, and since when.
     steps: BTreeSet<(Work, Date)>,
+    /// What it must have, and has of that; nothing if neither changed.
+    fullness: Option<Fullness>,
 }
 
 /// What it takes to say what derives from a record: the group's level, the shard's home, the key of the index.
@@ -183,8 +186,12 @@ impl Transition {
         touches: impl Fn(FieldId) -> bool,
         fold: impl FnOnce(Option<Record>) -> Option<Record>,
     ) -> Self {
-        let derived = |record: &Record| Derived::of(basis, record, &touches);
         let (record, bytes) = old.unzip();
+        let bears = record.is_none() || FIELDS.iter().any(|field| touches(field.id) && bears(field.id));
+        let derived = |record: &Record| Derived {
+            fullness: if bears { Fullness::of(record) } else { None },
+            ..Derived::of(basis, record, &touches)
+        };
         let before = record.as_ref().map(derived).unwrap_or_default();
         let old = record.as_ref().map(|record| record.kind).zip(bytes);
         let new = fold(record);
@@ -507,6 +514,10 @@ pub(super) fn replace_derived(
         tx.put_bytes(keys.index(home, term, id), Vec::new());
         signposts::put_term(tx, home, term);
     }
+    let was_disputed = match before.conflicts == after.conflicts {
+        true => None,
+        false => Some(quality::is_disputed(tx, home, id)?),
+    };
     sometimes("a conflict opens", after.conflicts.difference(&before.conflicts).next().is_some());
     for conflict in before.conflicts.difference(&after.conflicts) {
         let key = keys.conflict(home, id, &conflict.to_bytes());
@@ -519,6 +530,10 @@ pub(super) fn replace_derived(
         work::open(tx, home, &work::conflict(id, conflict, now_ms));
     }
     shard.conflicts = shard.conflicts + after.conflicts.len() as u64 - before.conflicts.len() as u64;
+    if let Some(was) = was_disputed {
+        quality::judge(tx, shard, id, was)?;
+    }
+    quality::replace(tx, shard, (before.fullness.as_ref(), after.fullness.as_ref()))?;
     for name in before.pending.keys().filter(|name| !after.pending.contains_key(name)) {
         let key = keys.pending(home, id, name);
         let PendingEntry { since_ms, .. } = tx.must(&key)?;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ShardState, Tx, work};
+use super::{ShardState, Tx, quality, work};
 use crate::command::{ConflictEntry, ConflictKey, Nothing};
 use crate::encoding::Wire;
 use crate::ids::{RecordId, ShardId};
@@ -93,13 +93,18 @@ fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> 
     let was_shared = is_open(tx, home, id)?;
     match (was_shared, is_shared) {
         (false, true) => {
+            let was = quality::is_disputed(tx, home, id)?;
             tx.put(key, &ConflictEntry { since_ms: now_ms });
+            shard.quality.doubled += 1;
+            quality::judge(tx, shard, id, was)?;
             work::open(tx, home, &work::conflict(id, &ConflictKey::Number(Nothing), now_ms));
             shard.conflicts += 1;
         }
         (true, false) => {
             let ConflictEntry { since_ms } = tx.must(&key)?;
             tx.delete(key);
+            shard.quality.doubled -= 1;
+            quality::judge(tx, shard, id, true)?;
             work::close(tx, home, &work::conflict(id, &ConflictKey::Number(Nothing), since_ms))?;
             shard.conflicts -= 1;
         }

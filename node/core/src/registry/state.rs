@@ -4,6 +4,7 @@ use crate::command::{Digest, Epoch, ShardInfo};
 use crate::edit::{Author, Dot};
 use crate::ids::{GroupId, Hash, Incarnation, KeyMark, SiteId};
 use crate::keys::Keys;
+use crate::quality::Quality;
 use crate::schema::RecordKind;
 use crate::store::StoreError;
 use crate::{wire_code, wire_struct};
@@ -104,6 +105,8 @@ pub struct ShardState {
     pub persons: u64,
     /// Household records.
     pub households: u64,
+    /// Dossiers.
+    pub dossiers: u64,
     /// Open conflicts.
     pub conflicts: u64,
     /// Edits set aside that want a higher level or a look: see [`Poison::is_counted`].
@@ -112,24 +115,24 @@ pub struct ShardState {
     pub pending: u64,
     /// Persons to whom a personal number is due.
     pub unnumbered: u64,
+    /// How good its records are.
+    pub quality: Quality,
     /// Sites that have had several lives as its authors, or whose chains branch: of these, one request may have been accepted
     /// twice.
     pub reborn: Vec<SiteId>,
 }
 
 impl ShardState {
-    /// The counter of records of a kind; none of those that nobody counts.
+    /// The counter of records of a kind; none of those that only ancestor shards have.
     pub(crate) fn counter(&mut self, kind: RecordKind) -> Option<&mut u64> {
         match kind {
             RecordKind::Person => Some(&mut self.persons),
             RecordKind::Household => Some(&mut self.households),
+            RecordKind::Dossier => Some(&mut self.dossiers),
             // No edit of an unknown kind is folded.
-            RecordKind::Site
-            | RecordKind::Unit
-            | RecordKind::Block
-            | RecordKind::Dossier
-            | RecordKind::Calendar
-            | RecordKind::Unknown(_) => None,
+            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Calendar | RecordKind::Unknown(_) => {
+                None
+            }
         }
     }
 
@@ -146,10 +149,12 @@ impl ShardState {
             state_digest: Digest::default(),
             persons: 0,
             households: 0,
+            dossiers: 0,
             conflicts: 0,
             poisoned: 0,
             pending: 0,
             unnumbered: 0,
+            quality: Quality::default(),
             reborn: Vec::new(),
         }
     }
@@ -240,7 +245,7 @@ pub enum Poison {
 
 wire_struct! {
     GroupState { site, level, index_key, digest_key, time_ms, cleared_day, incarnation, access_count, access_hash }
-    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, conflicts, poisoned, pending, unnumbered, reborn }
+    ShardState { info, own, epoch, arrivals, running, edits_digest, state_digest, persons, households, dossiers, conflicts, poisoned, pending, unnumbered, quality, reborn }
     AuthorState { author, number, hash, from, key, parked, trunk, aside }
     StoredEdit { position, hash, bytes }
     Arrival { dot, from, running, last }

@@ -20,7 +20,8 @@ use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, read, read_range, work, work_recounted,
+    Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, coming, quality_recounted, read, read_range, work,
+    work_recounted,
 };
 use dinhba_core::schema::{FieldId, RecordKind, display, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
@@ -232,10 +233,12 @@ impl Office {
         Ok(office)
     }
 
-    /// The work lists, which must be what is open.
+    /// The work lists, which must be what is open; as the counts of quality must be those of the records.
     pub fn listed(&self) -> BTreeSet<Entry> {
         let listed = work(&self.state, self.keys(), SHARD).unwrap();
         assert_eq!(listed, work_recounted(&self.state, self.keys(), SHARD).unwrap());
+        let counted = (self.shard().quality, coming(&self.state, self.keys(), SHARD).unwrap());
+        assert_eq!(counted, quality_recounted(&self.state, self.keys(), SHARD).unwrap());
         listed
     }
 
