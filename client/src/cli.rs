@@ -35,6 +35,7 @@ mod held;
 mod holidays;
 mod import;
 mod numbers;
+mod quality;
 mod receipt;
 mod roll;
 pub mod sheet;
@@ -463,6 +464,8 @@ pub enum Verb {
     Held(held::Held),
     /// How many births, deaths, marriages and other events there were, by unit, day or month
     Figures(figures::Figures),
+    /// How good the records are: correct, complete, clean and live, by commune
+    Quality(quality::Quality),
     /// The ledger of personal numbers: where those of each series are, and how long each commune's will last
     Numbers(numbers::Numbers),
     /// Who read what, for auditors

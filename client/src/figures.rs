@@ -1,4 +1,4 @@
-//! What a site counts: events by day, and where the personal numbers are.
+//! What a site counts: events by day, how good the records are, and where the personal numbers are.
 
 use dinhba_core::date::Date;
 use dinhba_core::number::Series;
@@ -23,6 +23,16 @@ impl Client {
         let (unit, from, to) = (unit.to_owned(), from.to_string(), to.to_string());
         let message = v1::FiguresRequest { context: context.wire(), unit, from, to };
         let reply = self.read(message, |transport, request| async move { records(transport).figures(request).await });
+        Ok(reply.await?.units)
+    }
+
+    /// How good the records are of a unit (code, code and day, or id; empty for all that the caller may see) and those below it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn quality(&self, context: &Context, unit: &str) -> Result<Vec<v1::UnitQuality>, Error> {
+        let message = v1::QualityRequest { context: context.wire(), unit: unit.to_owned() };
+        let reply = self.read(message, |transport, request| async move { records(transport).quality(request).await });
         Ok(reply.await?.units)
     }
 

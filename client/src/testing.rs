@@ -414,6 +414,10 @@ impl Records for Memory {
         Ok(Response::new(v1::FindReply::default()))
     }
 
+    async fn quality(&self, _: Request<v1::QualityRequest>) -> Result<Response<v1::QualityReply>, Status> {
+        Ok(Response::new(v1::QualityReply::default()))
+    }
+
     async fn work(&self, _: Request<v1::WorkRequest>) -> Result<Response<v1::WorkReply>, Status> {
         Ok(Response::new(v1::WorkReply::default()))
     }

@@ -8,6 +8,7 @@ mod figures;
 mod held;
 mod numbers;
 mod pages;
+mod quality;
 mod receipt;
 mod roll;
 mod standing;
@@ -506,6 +507,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.figures_of(&caller, request.get_ref()).await?))
+    }
+
+    async fn quality(&self, request: Request<v1::QualityRequest>) -> Result<Response<v1::QualityReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.quality_of(&caller, request.get_ref()).await?))
     }
 
     async fn numbers(&self, request: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {

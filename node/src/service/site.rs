@@ -114,10 +114,10 @@ impl Page {
 pub struct SiteService(pub Arc<Shared>);
 
 /// How a shard stands towards the parent.
-struct Step {
-    pending_up: u64,
-    word: &'static str,
-    at_ms: i64,
+pub(super) struct Step {
+    pub pending_up: u64,
+    pub word: &'static str,
+    pub at_ms: i64,
 }
 
 impl Shared {
@@ -162,7 +162,7 @@ impl Shared {
 
     /// What others have stated of a shard, each with the number of edits here that it lacks, and whether the parent's
     /// statement proves it in step.
-    fn statements_and_step(
+    pub(super) fn statements_and_step(
         &self,
         hosted: &Hosted,
         shard: &ShardState,

@@ -1,0 +1,66 @@
+//! How good the records of each commune are. Nothing is counted here but what comes due by age: `apply` keeps the counts.
+
+use dinhba_core::access::Action;
+use dinhba_core::command::{Looked, ShardInfo};
+use dinhba_core::date::InstantMs;
+use dinhba_core::registry;
+use dinhba_proto::v1;
+use tonic::Status;
+
+use super::{Asked, RecordsService, Verdicts};
+use crate::runtime;
+use crate::service::answer::{broken, precondition};
+use crate::service::{Caller, all_groups_here};
+
+/// Communes in one answer: all that there are, at 200 bytes each, fit a message.
+const UNITS_MAX: usize = 12_000;
+
+impl RecordsService {
+    pub(super) async fn quality_of(
+        &self,
+        caller: &Caller,
+        request: &v1::QualityRequest,
+    ) -> Result<v1::QualityReply, Status> {
+        all_groups_here(&self.0).await?;
+        let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
+        let is_within = self.within(&request.unit);
+        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
+        let (mut units, mut verdicts) = (Vec::new(), Verdicts::default());
+        for Asked { hosted, only, may, .. } in self.asked(caller, Action::Figures, wanted)? {
+            if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
+                continue;
+            }
+            if units.len() + may.len() > UNITS_MAX {
+                return Err(precondition(format!("there are more than {UNITS_MAX} communes: ask for a smaller unit")));
+            }
+            for id in may {
+                let Some(state) = hosted.shard(id).map_err(|error| broken(&error))? else { continue };
+                let coming = hosted.look(|view| registry::coming(view, hosted.keys(), id));
+                let coming = coming.map_err(|error| broken(&error))?;
+                let (mut required, mut filled) = (state.quality.required, state.quality.filled);
+                for (_, (due, of_them)) in coming.range(..=today) {
+                    (required, filled) = (required + due, filled + of_them);
+                }
+                let (_, step) = self.0.statements_and_step(hosted, &state)?;
+                let home = state.info.home();
+                let (unit_code, unit_name) = self.0.unit_words(home);
+                units.push(v1::UnitQuality {
+                    shard: id.to_string(),
+                    unit: home.to_string(),
+                    unit_code,
+                    unit_name,
+                    records: state.persons + state.households + state.dossiers,
+                    disputed: state.quality.disputed,
+                    doubled: state.quality.doubled,
+                    required,
+                    filled,
+                    step: step.word.to_owned(),
+                    step_at_ms: step.at_ms,
+                    pending_up: step.pending_up,
+                });
+            }
+        }
+        verdicts.refuse_who_may_look_nowhere()?;
+        Ok(v1::QualityReply { units })
+    }
+}
