@@ -46,7 +46,9 @@ async fn say(client: &Client, record: RecordId, event: Event, words: &[(&str, &s
     let read = client.get(&working(), record).await.unwrap();
     let mut said = EventBuilder::new(&working(), event);
     said.about("dossier", &read);
-    words.iter().for_each(|(name, text)| drop(said.set(name, text)));
+    for (name, text) in words {
+        said.set(name, text);
+    }
     said.grounds(grounds);
     client.file(&client.session(), &said).await.unwrap();
 }
