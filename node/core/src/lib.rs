@@ -38,6 +38,8 @@ pub mod record;
 
 pub mod blocks;
 
+pub mod targets;
+
 pub mod place;
 
 pub mod command;

@@ -1,4 +1,4 @@
-//! The schema: which fields a person, a household and a site have, and what a value of each may be.
+//! The schema: which fields a person, a household, a site and what else units say have, and what a value of each may be.
 //!
 //! The fields of a person are those of article 9 of the Law on Identification (26/2023/QH15). There are no biometrics and
 //! never will be. Field ids are permanent: one is never re-used, parts of a structured value and codes of a list are only
@@ -50,14 +50,22 @@ pub enum RecordKind {
     Unit,
     /// A block of personal numbers that a unit grants to a site below it; only in ancestor shards.
     Block,
+    /// How many of an event a unit is to reach by a day; only in ancestor shards.
+    Target,
     /// A kind of a newer version, in an edit that came from elsewhere; its code.
     Unknown(u8),
 }
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 5] =
-        [RecordKind::Person, RecordKind::Household, RecordKind::Site, RecordKind::Unit, RecordKind::Block];
+    pub const ALL: [RecordKind; 6] = [
+        RecordKind::Person,
+        RecordKind::Household,
+        RecordKind::Site,
+        RecordKind::Unit,
+        RecordKind::Block,
+        RecordKind::Target,
+    ];
 
     /// Those that communes keep of people, in order.
     pub const OF_PEOPLE: [RecordKind; 2] = [RecordKind::Person, RecordKind::Household];
@@ -71,6 +79,7 @@ impl RecordKind {
             RecordKind::Site => "site",
             RecordKind::Unit => "unit",
             RecordKind::Block => "block",
+            RecordKind::Target => "target",
             RecordKind::Unknown(_) => "unknown",
         }
     }
@@ -81,6 +90,7 @@ impl RecordKind {
         match self {
             RecordKind::Person | RecordKind::Household => Some(level::LEVEL_FIRST),
             RecordKind::Site | RecordKind::Unit | RecordKind::Block => Some(level::LEVEL_FIRST),
+            RecordKind::Target => Some(level::LEVEL_FIRST),
             RecordKind::Unknown(_) => None,
         }
     }

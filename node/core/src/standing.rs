@@ -86,7 +86,7 @@ pub fn standing_field(kind: RecordKind) -> Option<FieldId> {
     match kind {
         RecordKind::Person => Some(field::STANDING),
         RecordKind::Household => Some(field::HOUSEHOLD_STANDING),
-        RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Unknown(_) => None,
+        RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Target | RecordKind::Unknown(_) => None,
     }
 }
 

@@ -124,7 +124,9 @@ impl ShardState {
             RecordKind::Person => Some(&mut self.persons),
             RecordKind::Household => Some(&mut self.households),
             // No edit of an unknown kind is folded.
-            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Unknown(_) => None,
+            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Target | RecordKind::Unknown(_) => {
+                None
+            }
         }
     }
 

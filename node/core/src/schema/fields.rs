@@ -135,6 +135,17 @@ pub mod field {
         BLOCK_SHARD = 4004;
         /// The life of that site's data that may use it, and no other one.
         BLOCK_LIFE = 4005;
+        /// The unit that a target is for.
+        TARGET_UNIT = 6001;
+        /// The event that it counts, by name.
+        TARGET_EVENT = 6002;
+        /// How many there are to be, from which day to which: one value, so that two changes made apart never make a target that
+        /// nobody set.
+        TARGET_AIM = 6003;
+        /// Whether it was withdrawn.
+        TARGET_WITHDRAWN = 6004;
+        /// The plan or the resolution by which it is so.
+        TARGET_GROUNDS = 6005;
     }
 }
 
@@ -272,6 +283,16 @@ static DOCUMENT: Struct = Struct {
     in_order: None,
 };
 
+static AIM: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("count", "Chỉ tiêu", Type::Text { chars_max: 9, shape: Shape::Digits { min: 1, max: 9 } }),
+        needed("from", "Từ ngày", ANY),
+        needed("until", "Đến hết ngày", ANY),
+    ],
+    in_order: Some((1, 2)),
+};
+
 const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field {
         id,
@@ -304,6 +325,10 @@ const fn unit(id: FieldId, name: &'static str, label: &'static str, ty: Type) ->
 
 const fn block(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field { kind: RecordKind::Block, ..site(id, name, label, ty) }
+}
+
+const fn target(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Target, ..site(id, name, label, ty) }
 }
 
 impl Field {
@@ -423,4 +448,10 @@ pub static FIELDS: &[Field] = &[
         .required(Required::Always),
     block(field::BLOCK_LIFE, "life", "Phiên bản dữ liệu được dùng", Type::Text { chars_max: 34, shape: Shape::Incarnation })
         .required(Required::Always),
+
+    target(field::TARGET_UNIT, "unit", "Đơn vị thực hiện", Type::Unit).required(Required::Always),
+    target(field::TARGET_EVENT, "event", "Sự kiện", text(40)).required(Required::Always),
+    target(field::TARGET_AIM, "aim", "Chỉ tiêu và thời hạn", Type::Struct(&AIM)).required(Required::Always),
+    target(field::TARGET_WITHDRAWN, "withdrawn", "Đã hủy", Type::Flag),
+    target(field::TARGET_GROUNDS, "grounds", "Căn cứ", text(300)),
 ];

@@ -18,5 +18,6 @@ mod second;
 mod shards;
 mod standing;
 mod statements;
+mod targets;
 mod time;
 mod versions;
