@@ -40,6 +40,7 @@ pub mod sheet;
 mod show;
 mod standing;
 mod status;
+mod target;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -427,7 +428,7 @@ pub enum Verb {
     },
     /// Lists the fields of records and how their values are written
     Fields {
-        /// person, household, site or unit; without it, all
+        /// person, household, site, unit, block or target; without it, all
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
@@ -451,6 +452,9 @@ pub enum Verb {
     Held(held::Held),
     /// How many births, deaths, marriages and other events there were, by unit, day or month
     Figures(figures::Figures),
+    /// How many of an event a unit is to reach by a day
+    #[command(subcommand)]
+    Target(target::Target),
     /// The ledger of personal numbers: where those of each series are, and how long each commune's will last
     Numbers(numbers::Numbers),
     /// Who read what, for auditors
@@ -743,7 +747,7 @@ fn key(text: &str) -> Result<[u8; 32], String> {
 }
 
 fn kind(text: &str) -> Result<RecordKind, String> {
-    RecordKind::named(text).ok_or_else(|| "write person, household, site or unit".to_owned())
+    RecordKind::named(text).ok_or_else(|| "write person, household, site, unit, block or target".to_owned())
 }
 
 fn request(text: &str) -> Result<RequestId, String> {

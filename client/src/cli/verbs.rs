@@ -9,7 +9,7 @@ use serde_json::json;
 use super::wording::{choose_shard, field_and_element, send, show_accepted, with_request};
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, held, import, numbers, receipt, roll, show, standing, status, unit,
+    figures, held, import, numbers, receipt, roll, show, standing, status, target, unit,
 };
 use crate::client::{self, Client};
 use crate::request::{self, Accepted, Context, EditBuilder};
@@ -122,6 +122,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Roll(command) => roll::run(client, context, desk, command).await?,
         Verb::Held(command) => return held::run(client, desk, command).await,
         Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
+        Verb::Target(command) => target::run(client, context, desk, command).await?,
         Verb::Numbers(command) => numbers::show_numbers(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {

@@ -11,13 +11,15 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crdts::CmRDT;
+
 use crate::date::Date;
-use crate::edit::Change;
+use crate::edit::{Change, Dot};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::event::Event;
-use crate::ids::UnitId;
+use crate::ids::{AuthorId, UnitId};
 use crate::level;
-use crate::record::Record;
+use crate::record::{Record, Write};
 use crate::schema::{Content, RecordKind, Value, field};
 use crate::wire_struct;
 
@@ -143,6 +145,15 @@ impl Target {
             event: Event::named(&record.text(field::TARGET_EVENT)?)?,
             aim: Aim::of(&record.value(field::TARGET_AIM, b"")?)?.ok()?,
         })
+    }
+
+    /// What a record would say once these changes are made.
+    #[must_use]
+    pub fn after(mut record: Record, changes: &[Change]) -> Option<Self> {
+        // Later than all that is there.
+        let dot = Dot { actor: AuthorId::default(), counter: u64::MAX };
+        record.apply(Write::new(dot, i64::MAX, changes));
+        Target::of(&record)
     }
 }
 
@@ -299,9 +310,8 @@ pub fn forecast(aim: &Aim, by_day: &BTreeMap<Date, u64>, today: Date) -> Forecas
         .fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
     let expected = || {
         let missing = u128::from(aim.count.saturating_sub(before)) * recent_days as u128;
-        let days = i64::try_from(missing.checked_div(u128::from(recent))?).ok()?;
-        let days = days.checked_add(i64::from(missing % u128::from(recent) > 0))?.max(1);
-        let day = now.checked_add(days - 1)?;
+        let days = (recent > 0).then(|| missing.div_ceil(u128::from(recent)))?;
+        let day = now.checked_add(i64::try_from(days.max(1)).ok()? - 1)?;
         (day <= Date::MAX.days()).then(|| Date::from_days(day))
     };
     let outlook = match reached {

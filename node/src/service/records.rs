@@ -11,6 +11,7 @@ mod pages;
 mod receipt;
 mod roll;
 mod standing;
+mod targets;
 mod worklist;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -492,6 +493,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.figures_of(&caller, request.get_ref()).await?))
+    }
+
+    async fn targets(&self, request: Request<v1::TargetsRequest>) -> Result<Response<v1::TargetsReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.targets_of(&caller, request.get_ref()).await?))
     }
 
     async fn numbers(&self, request: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {
