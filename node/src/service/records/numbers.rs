@@ -69,7 +69,7 @@ impl RecordsService {
         Ok(v1::NumbersReply { series, units: units.map_err(|error| broken(&error))?, way })
     }
 
-    /// The unit that is asked about; or the caller's, or the site's if that is below it.
+    /// The unit that is meant: the one that is asked for; or the caller's, or the site's if the caller's is above it.
     pub(super) fn root(&self, named: &str, caller: &Caller) -> Result<UnitId, Status> {
         let (units, own) = (self.0.units(), self.0.config.site.unit);
         let of_caller = if units.is_within(caller.claims.unit, own) { caller.claims.unit } else { own };
