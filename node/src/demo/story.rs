@@ -197,6 +197,7 @@ impl Story {
         let (kept, begun) = self.cut_off(second, &people, say).await?;
         let conflicts = self.heal(&kept, say).await?;
         self.after_the_line(&begun, say).await?;
+        self.campaign(&people[SCRIPTED_PERSONS + RANDOM_PERSONS..], say).await?;
         self.decide(&conflicts, say).await?;
         self.read_back(say).await
     }
