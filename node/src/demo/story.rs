@@ -192,8 +192,8 @@ impl Story {
         let cut_at = drafts.len() * FIRST_PART / 100;
         let (first, second) = drafts.split_at(cut_at);
 
-        self.say_holidays(say).await?;
         let people = self.register(first, say).await?;
+        self.say_holidays(say).await?;
         let (kept, begun) = self.cut_off(second, &people, say).await?;
         let conflicts = self.heal(&kept, say).await?;
         self.after_the_line(&begun, say).await?;
