@@ -42,6 +42,7 @@ pub mod sheet;
 mod show;
 mod standing;
 mod status;
+mod target;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -440,7 +441,7 @@ pub enum Verb {
     },
     /// Lists the fields of records and how their values are written
     Fields {
-        /// person, household, site or unit; without it, all
+        /// person, household, site, unit, block or target; without it, all
         #[arg(value_parser = kind)]
         kind: Option<RecordKind>,
     },
@@ -466,6 +467,9 @@ pub enum Verb {
     Figures(figures::Figures),
     /// How good the records are: correct, complete, clean and live, by commune
     Quality(quality::Quality),
+    /// How many of an event a unit is to reach by a day
+    #[command(subcommand)]
+    Target(target::Target),
     /// The ledger of personal numbers: where those of each series are, and how long each commune's will last
     Numbers(numbers::Numbers),
     /// Who read what, for auditors
@@ -761,7 +765,7 @@ fn key(text: &str) -> Result<[u8; 32], String> {
 }
 
 fn kind(text: &str) -> Result<RecordKind, String> {
-    RecordKind::named(text).ok_or_else(|| "write person, household, site or unit".to_owned())
+    RecordKind::named(text).ok_or_else(|| "write person, household, site, unit, block or target".to_owned())
 }
 
 fn request(text: &str) -> Result<RequestId, String> {

@@ -1,7 +1,7 @@
 //! What a site counts: events by day, how good the records are, and where the personal numbers are.
 
 use dinhba_core::date::Date;
-use dinhba_core::number::Series;
+use dinhba_core::number::{PersonNumber, Series};
 use dinhba_proto::v1;
 
 use crate::client::{Client, records};
@@ -48,7 +48,19 @@ impl Client {
         series: Option<Series>,
     ) -> Result<v1::NumbersReply, Error> {
         let series = series.map(|series| series.to_string()).unwrap_or_default();
-        let message = v1::NumbersRequest { context: context.wire(), unit: unit.to_owned(), series };
+        let message =
+            v1::NumbersRequest { context: context.wire(), unit: unit.to_owned(), series, number: String::new() };
         self.read(message, |transport, request| async move { records(transport).numbers(request).await }).await
+    }
+
+    /// What became of one personal number: who granted it to whom, and whether it was assigned. Whose it is, [`find`](Self::find) tells.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn way_of_number(&self, context: &Context, number: PersonNumber) -> Result<v1::NumberWay, Error> {
+        let (context, number) = (context.wire(), number.to_string());
+        let message = v1::NumbersRequest { context, number, ..v1::NumbersRequest::default() };
+        let reply = self.read(message, |transport, request| async move { records(transport).numbers(request).await });
+        reply.await?.way.ok_or(Error::Protocol("an answer without the number that was asked for"))
     }
 }

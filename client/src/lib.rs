@@ -51,7 +51,7 @@
 //! # What else there is
 //!
 //! [`Client::find`] and [`Client::members`] look for people, [`Client::history`] tells what became of a record, in events;
-//! [`Client::watch`] follows a commune's edits, [`Client::export`] takes all of its records, [`Client::figures`] counts; [`event`] has the commonest events as builders and the
+//! [`Client::watch`] follows a commune's edits, [`Client::export`] takes all of its records, [`Client::figures`] counts, and [`targets`] says how far that is of what was set; [`event`] has the commonest events as builders and the
 //! others by name. `client/examples` has a registration counter, a clerk with a work list and a reader of statistics.
 //!
 //! Of the modules below each rests on those before it.
@@ -85,6 +85,7 @@ pub mod sites;
 pub mod units;
 
 pub mod holidays;
+pub mod targets;
 
 pub mod standing;
 

@@ -344,6 +344,10 @@ impl Records for Memory {
         Ok(Response::new(v1::FiguresReply::default()))
     }
 
+    async fn targets(&self, _: Request<v1::TargetsRequest>) -> Result<Response<v1::TargetsReply>, Status> {
+        Ok(Response::new(v1::TargetsReply::default()))
+    }
+
     async fn numbers(&self, _: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {
         Ok(Response::new(v1::NumbersReply::default()))
     }

@@ -1,4 +1,4 @@
-//! Figures: how many of each event there were, by unit, day or month, as a table with bars, or as CSV.
+//! Figures: how many of each event there were, by unit, day or month, as a table with bars, or as CSV. How far targets are is in `target`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
-use super::{Desk, Failure, show};
+use super::{Desk, Failure, show, target};
 use crate::client::Client;
 use crate::request::Context;
 
@@ -28,6 +28,9 @@ pub struct Figures {
     /// What stands in a row of its own
     #[arg(long, value_enum, default_value = "unit")]
     by: By,
+    /// How far the targets are instead, with a forecast, and who is behind
+    #[arg(long, conflicts_with_all = ["from", "to", "by"])]
+    targets: bool,
     /// Writes CSV
     #[arg(long)]
     csv: bool,
@@ -104,6 +107,9 @@ pub(super) async fn show_figures(
     desk: &mut Desk<'_>,
     command: Figures,
 ) -> Result<(), Failure> {
+    if command.targets {
+        return target::show_progress(client, context, desk, (command.unit, command.csv)).await;
+    }
     let today = InstantMs(client.ambient().utc_ms()).date_in_vietnam();
     let to = command.to.unwrap_or(today);
     let from = command.from.unwrap_or_else(|| Date::from_days(to.days() - DAYS));

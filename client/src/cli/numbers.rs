@@ -1,6 +1,6 @@
 //! The ledger of personal numbers on the command line.
 
-use dinhba_core::number::{Series, Sex};
+use dinhba_core::number::{PersonNumber, Series, Sex};
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
@@ -19,6 +19,39 @@ pub struct Numbers {
     /// blocks were granted
     #[arg(long)]
     series: Option<Series>,
+    /// What became of one number (twelve digits); whose it is, `find --number` tells
+    #[arg(long, conflicts_with_all = ["series", "unit"])]
+    number: Option<PersonNumber>,
+}
+
+/// What became of a number, in words.
+fn way(way: &v1::NumberWay) -> String {
+    let state = match way.state.as_str() {
+        "free" => "granted to nobody".to_owned(),
+        "on-the-way" => "with a site that may grant it on".to_owned(),
+        "left" => "granted, and not assigned yet".to_owned(),
+        "assigned" => "spoken for there: assigned, or written down, and perhaps cancelled since".to_owned(),
+        "void" => format!("nobody's ever: {}", way.why),
+        "outside" => "written down in a record here, though it is in no block of theirs".to_owned(),
+        _ => "not granted to anybody here: ask a site further up".to_owned(),
+    };
+    let mut text = format!("{}: {state}", way.number);
+    for grant in &way.grants {
+        let unit = |code: &str, name: &str| show::plain(format!("{code} {name}").trim());
+        let (by, to) = (unit(&grant.by_code, &grant.by_name), unit(&grant.to_code, &grant.to_name));
+        text.push_str(&format!(
+            "\n  {by} granted {} numbers from {} on to {to} ({})",
+            grant.count, grant.first, grant.site
+        ));
+    }
+    text
+}
+
+fn way_json(way: &v1::NumberWay) -> Json {
+    let grant = |grant: &v1::NumberGrant| json!({ "by": grant.by_code, "to": grant.to_code, "site": grant.site, "first": grant.first, "count": grant.count });
+    json!({
+        "number": way.number, "state": way.state, "why": way.why, "grants": way.grants.iter().map(grant).collect::<Vec<_>>(),
+    })
 }
 
 /// What a series is of, in words.
@@ -93,6 +126,10 @@ pub(super) async fn show_numbers(
     desk: &mut Desk<'_>,
     command: Numbers,
 ) -> Result<(), Failure> {
+    if let Some(number) = command.number {
+        let told = client.way_of_number(context, number).await?;
+        return desk.show(|| way(&told), || way_json(&told));
+    }
     let reply = client.numbers(context, command.unit.as_deref().unwrap_or(""), command.series).await?;
     desk.show(|| table(&reply), || json_of(&reply))?;
     for series in reply.series.iter().filter(|series| !series.complete) {
@@ -123,5 +160,16 @@ mod tests {
         let shown = table(&reply);
         assert!(shown.contains("nữ 2026") && shown.contains("NO") && shown.contains("02683"), "{shown}");
         assert_eq!(json_of(&reply)["units"][0]["days_left"], 9);
+    }
+
+    #[test]
+    fn the_way_of_a_number_is_told_from_the_top_down() {
+        let grant =
+            |by: &str, to: &str| v1::NumberGrant { by_code: by.into(), to_code: to.into(), ..Default::default() };
+        let grants = vec![grant("00", "10"), grant("10", "02683")];
+        let told =
+            way(&v1::NumberWay { number: "010326500001".into(), state: "left".into(), grants, ..Default::default() });
+        assert!(told.starts_with("010326500001: granted, and not assigned yet\n  00 granted"), "{told}");
+        assert!(told.find("to 10").unwrap() < told.find("to 02683").unwrap(), "{told}");
     }
 }

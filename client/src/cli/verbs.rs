@@ -9,7 +9,7 @@ use serde_json::json;
 use super::wording::{choose_shard, field_and_element, send, show_accepted, with_request};
 use super::{
     Backup, Connection, Desk, Edit, Exit, Failure, Find, LookAtBackup, Site, Verb, backup, event, export, fields,
-    figures, held, holidays, import, numbers, quality, receipt, roll, show, standing, status, unit, work,
+    figures, held, holidays, import, numbers, quality, receipt, roll, show, standing, status, target, unit, work,
 };
 use crate::client::{self, Client};
 use crate::request::{self, Accepted, Context, EditBuilder};
@@ -130,6 +130,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Held(command) => return held::run(client, desk, command).await,
         Verb::Figures(command) => figures::show_figures(client, context, desk, command).await?,
         Verb::Quality(command) => quality::show_quality(client, context, desk, command).await?,
+        Verb::Target(command) => target::run(client, context, desk, command).await?,
         Verb::Numbers(command) => numbers::show_numbers(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {

@@ -46,11 +46,15 @@ pub enum Action {
     AssignNumbers,
     /// Grants blocks of personal numbers to the sites below.
     GrantNumbers,
+    /// Reads a target that a unit was set, and its history: it says nothing of people.
+    ReadTargets,
+    /// Sets a target for a unit, changes or withdraws it.
+    SetTargets,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 16] = [
+    pub const ALL: [Action; 18] = [
         Action::Read,
         Action::Find,
         Action::History,
@@ -67,6 +71,8 @@ impl Action {
         Action::Figures,
         Action::AssignNumbers,
         Action::GrantNumbers,
+        Action::ReadTargets,
+        Action::SetTargets,
     ];
 
     /// The action's name, as in denials, logs and metrics.
@@ -89,6 +95,8 @@ impl Action {
             Action::Figures => "figures",
             Action::AssignNumbers => "assign-numbers",
             Action::GrantNumbers => "grant-numbers",
+            Action::ReadTargets => "read-targets",
+            Action::SetTargets => "set-targets",
         }
     }
 
@@ -97,11 +105,11 @@ impl Action {
     pub fn roles(self) -> &'static [Role] {
         match self {
             Action::Read | Action::Find | Action::Watch => &[Role::Registrar],
-            Action::Edit | Action::Resolve | Action::Export | Action::Import => &[Role::Registrar],
+            Action::Edit | Action::Resolve | Action::Export | Action::Import | Action::SetTargets => &[Role::Registrar],
             Action::History | Action::Figures => &[Role::Registrar, Role::Auditor],
             // Not the registrar: whoever reads must not see how reading is watched.
             Action::AccessLog => &[Role::Auditor],
-            Action::Status => &Role::ALL,
+            Action::Status | Action::ReadTargets => &Role::ALL,
             Action::Administer | Action::EditSites => &[Role::Operator],
             Action::ReadSites => &[Role::Operator, Role::Auditor],
             // Nobody's to ask for: a site's program does it by rule.
@@ -192,7 +200,7 @@ mod tests {
     }
 
     /// For each action: may an operator, a registrar, an auditor do it within their unit?
-    const TABLE: [(Action, [bool; 3]); 16] = [
+    const TABLE: [(Action, [bool; 3]); 18] = [
         (Action::Read, [false, true, false]),
         (Action::Find, [false, true, false]),
         (Action::History, [false, true, true]),
@@ -209,6 +217,8 @@ mod tests {
         (Action::Figures, [false, true, true]),
         (Action::AssignNumbers, [false, false, false]),
         (Action::GrantNumbers, [false, false, false]),
+        (Action::ReadTargets, [true, true, true]),
+        (Action::SetTargets, [false, true, false]),
     ];
 
     #[test]

@@ -146,7 +146,7 @@ impl ShardInfo {
     #[must_use]
     pub fn takes(&self, kind: RecordKind) -> bool {
         match kind {
-            RecordKind::Site | RecordKind::Block => self.is_ancestor(),
+            RecordKind::Site | RecordKind::Block | RecordKind::Target => self.is_ancestor(),
             RecordKind::Unit | RecordKind::Calendar => self.is_ancestor() && self.path.len() == 1,
             RecordKind::Person | RecordKind::Household | RecordKind::Dossier | RecordKind::Unknown(_) => {
                 !self.is_ancestor()

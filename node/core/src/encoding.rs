@@ -433,7 +433,7 @@ impl Wire for FieldId {
     }
 }
 
-wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site, 4 => Unit, 5 => Block, 7 => Dossier, 8 => Calendar } }
+wire_code! { open RecordKind { 1 => Person, 2 => Household, 3 => Site, 4 => Unit, 5 => Block, 6 => Target, 7 => Dossier, 8 => Calendar } }
 
 #[cfg(test)]
 mod tests {

@@ -47,6 +47,7 @@
 //! | `Pending` | record name | [`PendingEntry`](crate::command::PendingEntry): an edit of the record waits for a second person |
 //! | `Taken` | series, page | [`Taken`](crate::blocks::Taken): which numbers of a series some edit of the shard ever wrote |
 //! | `Block` | series, first serial, record | [`Granted`](crate::blocks::Granted): a block that this ancestor shard grants |
+//! | `Target` | unit, record | [`Target`](crate::targets::Target): a target that this ancestor shard sets for the unit |
 //! | `Unnumbered` | record | since when a personal number is due to the person; nothing, if his was cancelled |
 //! | `Work` | kind of work, day, record, item | nothing: an entry of the shard's work lists |
 //! | `Figure` | day, event | how many of these events came on that day |
@@ -137,6 +138,8 @@ pub enum Space {
     Unnumbered = 0x26,
     /// What is to be done, by kind and day.
     Work = 0x27,
+    /// Targets that are set.
+    Target = 0x28,
     /// How many events there were, by day.
     Figure = 0x30,
     /// What records must have from a day on.
@@ -511,6 +514,21 @@ impl Keys {
         match series {
             Some(series) => self.range(shard, space, &[&series.key_bytes()]),
             None => self.range(shard, space, &[]),
+        }
+    }
+
+    /// A target that an ancestor shard sets for a unit.
+    #[must_use]
+    pub fn target(self, shard: ShardId, unit: UnitId, record: RecordId) -> Vec<u8> {
+        self.key(shard, Space::Target, &[&unit.0.to_be_bytes(), &record.0])
+    }
+
+    /// The targets that an ancestor shard sets for a unit, or for all.
+    #[must_use]
+    pub fn targets(self, shard: ShardId, unit: Option<UnitId>) -> Range {
+        match unit {
+            Some(unit) => self.range(shard, Space::Target, &[&unit.0.to_be_bytes()]),
+            None => self.range(shard, Space::Target, &[]),
         }
     }
 

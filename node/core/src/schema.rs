@@ -1,4 +1,4 @@
-//! The schema: which fields a person, a household and a site have, and what a value of each may be.
+//! The schema: which fields a person, a household, a site and what else units say have, and what a value of each may be.
 //!
 //! The fields of a person are those of article 9 of the Law on Identification (26/2023/QH15). There are no biometrics and
 //! never will be. Field ids are permanent: one is never re-used, parts of a structured value and codes of a list are only
@@ -50,6 +50,8 @@ pub enum RecordKind {
     Unit,
     /// A block of personal numbers that a unit grants to a site below it; only in ancestor shards.
     Block,
+    /// How many of an event a unit is to reach by a day; only in ancestor shards.
+    Target,
     /// A dossier: a service that is declared once, and the steps that it goes through.
     Dossier,
     /// The public holidays of a year; only in the centre's ancestor shard.
@@ -60,12 +62,13 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All that this version knows, in order.
-    pub const ALL: [RecordKind; 7] = [
+    pub const ALL: [RecordKind; 8] = [
         RecordKind::Person,
         RecordKind::Household,
         RecordKind::Site,
         RecordKind::Unit,
         RecordKind::Block,
+        RecordKind::Target,
         RecordKind::Dossier,
         RecordKind::Calendar,
     ];
@@ -82,6 +85,7 @@ impl RecordKind {
             RecordKind::Site => "site",
             RecordKind::Unit => "unit",
             RecordKind::Block => "block",
+            RecordKind::Target => "target",
             RecordKind::Dossier => "dossier",
             RecordKind::Calendar => "calendar",
             RecordKind::Unknown(_) => "unknown",
@@ -94,6 +98,7 @@ impl RecordKind {
         match self {
             RecordKind::Person | RecordKind::Household => Some(level::LEVEL_FIRST),
             RecordKind::Site | RecordKind::Unit | RecordKind::Block => Some(level::LEVEL_FIRST),
+            RecordKind::Target => Some(level::LEVEL_FIRST),
             RecordKind::Dossier | RecordKind::Calendar => Some(level::LEVEL_FIRST),
             RecordKind::Unknown(_) => None,
         }

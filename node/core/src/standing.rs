@@ -87,7 +87,12 @@ pub fn standing_field(kind: RecordKind) -> Option<FieldId> {
         RecordKind::Person => Some(field::STANDING),
         RecordKind::Household => Some(field::HOUSEHOLD_STANDING),
         RecordKind::Dossier => Some(field::DOSSIER_STANDING),
-        RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Calendar | RecordKind::Unknown(_) => None,
+        RecordKind::Site
+        | RecordKind::Unit
+        | RecordKind::Block
+        | RecordKind::Target
+        | RecordKind::Calendar
+        | RecordKind::Unknown(_) => None,
     }
 }
 

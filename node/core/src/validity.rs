@@ -5,6 +5,7 @@ use crate::edit::{Change, GROUNDS};
 use crate::level::limits;
 use crate::record::Record;
 use crate::schema::{Class, FieldId, RecordKind, Rule, RuleId, rules, validate as validate_value};
+use crate::targets;
 use crate::text::check;
 
 /// Whether a change may stand in a record of this kind; the text names the field and what to do, never the value.
@@ -17,7 +18,8 @@ pub fn validate(level: u16, kind: RecordKind, change: &Change) -> Result<(), Str
         }
         return check(text, bytes_max).map_err(|error| format!("grounds: {error}"));
     }
-    validate_value(level, kind, change.field, &change.element, &change.value).map_err(|invalid| invalid.to_string())
+    validate_value(level, kind, change.field, &change.element, &change.value).map_err(|invalid| invalid.to_string())?;
+    targets::check(level, change)
 }
 
 /// Whether bytes are a civil date, or empty.

@@ -1,5 +1,5 @@
-//! A day at the counters, beside the bulk: a birth far from the line with its number, a death that takes two persons, a dossier that is late;
-//! and the figures of it all at the end.
+//! A day at the counters, beside the bulk: a birth far from the line with its number, a death that takes two persons, a dossier that is late, a
+//! campaign with its target; and the figures of it all at the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use dinhba_client::generate::holidays;
 use dinhba_client::person::Person;
 use dinhba_client::request::field_of;
 use dinhba_client::standing::Judgement;
+use dinhba_client::targets::{SetTarget, TargetsOf};
 use dinhba_client::work::WorkQuery;
 use dinhba_client::{Context, Limits};
 use dinhba_core::claims::Role;
@@ -18,6 +19,7 @@ use dinhba_core::event::Event;
 use dinhba_core::ids::RecordId;
 use dinhba_core::number::Sex;
 use dinhba_core::standing::Standing;
+use dinhba_core::targets::Aim;
 use dinhba_core::units::Tier;
 
 use super::report::{Say, UnitCounts};
@@ -28,6 +30,13 @@ use crate::runtime::{self, now, sleep};
 const LAY_THERE: i64 = 42;
 /// How long a list or a calendar may take to come where it is waited for.
 const COMES_WITHIN: Duration = Duration::from_secs(20);
+/// What the district wants of a campaign for cards, within how many days, and what the commune does of it.
+const CARDS_WANTED: u64 = 20;
+const CAMPAIGN_DAYS: i64 = 30;
+const CARDS_MADE: u64 = 5;
+/// A card from the request to the counter.
+const CARD_EVENTS: [Event; 5] =
+    [Event::CardRequested, Event::CardCaptured, Event::CardApproved, Event::CardProduced, Event::CardDelivered];
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What was begun at the commune that is cut off.
@@ -146,6 +155,57 @@ impl Story {
             self.facts.lists_with_late_dossier
         ));
         Ok(())
+    }
+
+    /// The district wants cards handed over in its commune within a month; the commune hands over the first of them, and the province sees how
+    /// far that is.
+    pub(super) async fn campaign(&mut self, people: &[RecordId], say: &Say) -> Result<()> {
+        let context = Context::parse("issuance", "KH-2024-005")?;
+        let way_up = self.country.homes[0].way_up;
+        let (commune, district) = (self.officer(way_up[0])?, self.officer(way_up[1])?);
+        let aim = Aim::new(today(), Date::from_days(today().days() + CAMPAIGN_DAYS), CARDS_WANTED)?;
+        let target = SetTarget::of(self.country.homes[0].unit, Event::CardDelivered, aim, "Kế hoạch 5/KH-CA");
+        district.client.edit(&district.client.session(), &target.build(&context)).await?;
+        let mut done = 0;
+        for id in people {
+            let record = commune.client.get(&context, *id).await?;
+            let person = Person::of(&record, &*self.country.directory)?;
+            let age = person.birth_date.map(|born| born.latest().years_until(today()));
+            let may = person.number.is_some() && person.death_date.is_none() && age.is_some_and(|age| age >= 14);
+            if !may || !person.is_settled() || record.fields.iter().any(|field| field.field == "identity_card") {
+                continue;
+            }
+            for event in CARD_EVENTS {
+                let read = commune.client.get(&context, *id).await?;
+                let mut filed = EventBuilder::new(&context, event);
+                filed.about("person", &read);
+                if event == Event::CardRequested {
+                    filed.set("kind", "căn cước");
+                }
+                commune.file(&filed).await?;
+            }
+            done += 1;
+            if done == CARDS_MADE {
+                break;
+            }
+        }
+        let (province, since) = (self.officer(way_up[2])?.client, now());
+        loop {
+            let told = province.targets(&context, &TargetsOf::default()).await?.targets;
+            let progress = told.first().and_then(|target| target.progress.clone()).unwrap_or_default();
+            if progress.done == done && done > 0 {
+                self.facts.cards_delivered = done;
+                self.facts.cards_wanted = CARDS_WANTED;
+                say.step(format!("{done} of the {CARDS_WANTED} cards that the district wants are handed over; the province sees it"));
+                return Ok(());
+            }
+            if now() - since > COMES_WITHIN {
+                let text = format!("the province sees {} of {done} cards that were handed over", progress.done);
+                self.broken(say, text);
+                return Ok(());
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The figures of each commune, as the centre has them.

@@ -18,6 +18,7 @@ use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Client, Context, EditBuilder, Error, Session};
 use dinhba_core::ids::{AuthorId, RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::schema::{FieldId, RecordKind, parse};
+use dinhba_core::standing::is_standing;
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use futures::{Stream, StreamExt, stream};
@@ -101,6 +102,10 @@ pub fn changes(kind: &str, wire: &[v1::FieldChange]) -> Result<BTreeMap<Cell, Ch
     let mut changes = BTreeMap::new();
     for change in wire {
         let field = field_named(kind, &change.field)?;
+        // How an edit stands is no value of the record that is shown.
+        if is_standing(field) {
+            continue;
+        }
         let overwrites = change.overwrites.iter().map(dot_of).collect::<Result<BTreeSet<Dot>>>()?;
         changes.insert((field, change.element.clone()), Change { value: change.value.clone(), overwrites });
     }

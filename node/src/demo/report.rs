@@ -162,6 +162,9 @@ pub struct Facts {
     pub confirmed_by_second: u64,
     /// Work lists on which the late dossier stood: those of the tiers from its commune up.
     pub lists_with_late_dossier: u64,
+    /// Cards that the commune handed over in a campaign, and how many of them its district wants.
+    pub cards_delivered: u64,
+    pub cards_wanted: u64,
     /// How many there were of each event, by commune.
     pub figures: Vec<UnitCounts>,
     /// Copies of shards that were read back whole, and what was read.
@@ -276,8 +279,8 @@ pub fn table(country: &Country, facts: &Facts) -> String {
     let _ = writeln!(text, "  personal numbers given by the offices themselves {}", grouped(facts.numbers_given));
     let _ = writeln!(
         text,
-        "  deaths confirmed by a second person {}   lists on which the late dossier stood {}",
-        facts.confirmed_by_second, facts.lists_with_late_dossier
+        "  deaths confirmed by a second person {}   lists on which the late dossier stood {}   cards {} of {} wanted",
+        facts.confirmed_by_second, facts.lists_with_late_dossier, facts.cards_delivered, facts.cards_wanted
     );
     for UnitCounts { unit, code, counts } in &facts.figures {
         let counts: Vec<String> = counts.iter().map(|(event, count)| format!("{event} {}", grouped(*count))).collect();

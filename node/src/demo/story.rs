@@ -192,11 +192,12 @@ impl Story {
         let cut_at = drafts.len() * FIRST_PART / 100;
         let (first, second) = drafts.split_at(cut_at);
 
-        self.say_holidays(say).await?;
         let people = self.register(first, say).await?;
+        self.say_holidays(say).await?;
         let (kept, begun) = self.cut_off(second, &people, say).await?;
         let conflicts = self.heal(&kept, say).await?;
         self.after_the_line(&begun, say).await?;
+        self.campaign(&people[SCRIPTED_PERSONS + RANDOM_PERSONS..], say).await?;
         self.decide(&conflicts, say).await?;
         self.read_back(say).await
     }

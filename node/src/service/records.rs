@@ -12,6 +12,7 @@ mod quality;
 mod receipt;
 mod roll;
 mod standing;
+mod targets;
 mod work;
 mod worklist;
 
@@ -513,6 +514,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.quality_of(&caller, request.get_ref()).await?))
+    }
+
+    async fn targets(&self, request: Request<v1::TargetsRequest>) -> Result<Response<v1::TargetsReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.targets_of(&caller, request.get_ref()).await?))
     }
 
     async fn numbers(&self, request: Request<v1::NumbersRequest>) -> Result<Response<v1::NumbersReply>, Status> {

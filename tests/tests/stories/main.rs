@@ -29,6 +29,7 @@ mod restored_backup;
 mod rotten_state;
 mod search;
 mod shutdown;
+mod targets;
 mod two_persons;
 mod versions;
 mod work;

@@ -115,6 +115,17 @@ async fn a_child_that_is_born_far_from_the_line_has_a_number_that_nobody_else_ha
     let centre = country.site_client("00", Role::Registrar, "00");
     let ledger = ledger(&centre).await;
     assert!(ledger.series.iter().all(|series| series.complete && series.total == 1_000_000), "{ledger:?}");
+    // Of each number the centre tells the whole way; of one that nobody was granted that it is free.
+    let counting = Context::parse("statistics", "TK-1").unwrap();
+    for number in &given {
+        let way = centre.way_of_number(&counting, *number).await.unwrap();
+        let steps: Vec<(&str, &str)> =
+            way.grants.iter().map(|grant| (grant.by_code.as_str(), grant.to_code.as_str())).collect();
+        assert_eq!((way.state.as_str(), steps.len(), steps[0]), ("assigned", 3, ("00", "10")), "{way:?}");
+    }
+    let never = given.first().unwrap().series().number(999_999).unwrap();
+    let way = centre.way_of_number(&counting, never).await.unwrap();
+    assert_eq!((way.state.as_str(), way.grants.len()), ("free", 0), "{way:?}");
     let assigned: u64 = ledger.series.iter().map(|series| series.assigned).sum();
     assert_eq!(assigned, given.len() as u64, "{ledger:?}");
     assert!(ledger.series.iter().all(|series| series.void == 0));

@@ -11,9 +11,10 @@ use super::{GroupState, ShardState, Tx, corrupt, read_range};
 use crate::access::{Action, decide, may_at_all};
 use crate::command::{AccessEntry, AccessHead, AccessSeen, Answer, LoggedAccess, Looked};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{GroupId, Hash, SiteId, UnitId};
+use crate::ids::{GroupId, Hash, RecordId, SiteId, UnitId};
 use crate::inject::sometimes;
 use crate::keys::{Keys, own_suffix};
+use crate::schema::RecordKind;
 use crate::store::{StateView, StoreError};
 
 /// Access logs of one other site of which is kept where they stand: a group has a new one when it is made again from an archive, and
@@ -91,9 +92,13 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
         let action = action_of(entry.looked);
         let named = entry.shard.map(|shard| tx.shard(shard)).transpose()?;
         let one = named.as_ref().and_then(Option::as_ref);
-        // What a unit says to all below it, whoever looks after one of those may read.
-        let is_of_sites = action != Action::Administer && one.is_some_and(|shard| shard.info.is_ancestor());
-        let action = if is_of_sites { Action::ReadSites } else { action };
+        // What a unit says to all below it, whoever looks after one of those may read; and the targets that it sets, whoever works there.
+        let is_said = action != Action::Administer && one.is_some_and(|shard| shard.info.is_ancestor());
+        let action = match is_said {
+            true if is_of_target(tx, &entry)? => Action::ReadTargets,
+            true => Action::ReadSites,
+            false => action,
+        };
         let reaches = |shard: &ShardState| decide(level, &entry.claims, action, &shard.info.path).is_ok();
         let allowed = match (entry.looked, action, entry.shard) {
             // Access log and backup are one for the whole group: who may see it all may have them. A group may have members before it
@@ -108,7 +113,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
             }
             (_, Action::ReadSites, Some(_)) if one.is_none() => false,
             // Other answers show what may be seen.
-            (_, Action::ReadSites, _) | (_, _, None) => {
+            (_, Action::ReadSites | Action::ReadTargets, _) | (_, _, None) => {
                 may_at_all(level, &entry.claims, action) && tx.bytes(&tx.keys().reach(entry.claims.unit))?.is_some()
             }
             (_, _, Some(_)) => one.is_some_and(reaches),
@@ -121,6 +126,15 @@ pub(super) fn apply(tx: &mut Tx<'_>, mut group: GroupState, entries: Vec<AccessE
     }
     tx.put_group(&group);
     Ok(Answer::Access(verdicts))
+}
+
+/// Whether an entry is about a target: it, or its history.
+fn is_of_target(tx: &Tx<'_>, entry: &AccessEntry) -> Result<bool, StoreError> {
+    let (Looked::Record | Looked::History | Looked::Shown, Some(shard)) = (entry.looked, entry.shard) else {
+        return Ok(false);
+    };
+    let record = tx.record(shard, RecordId(entry.subject))?;
+    Ok(record.is_some_and(|(record, _)| record.kind == RecordKind::Target))
 }
 
 /// The shards that an entry is about which names none and asks for all. A walk over all costs every replica several times what the

@@ -34,16 +34,11 @@ use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
 use crate::standing::{Standing, check_kind, is_standing, needs_second, standing_field, standing_key};
 use crate::store::{StateView, StoreError};
+use crate::targets;
 use crate::validity;
 
 pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -> Result<Answer, StoreError> {
-    let kind = command.kind;
-    let asked = |info: &ShardInfo| match kind {
-        EditKind::Grant => Action::GrantNumbers,
-        _ if info.is_ancestor() => Action::EditSites,
-        EditKind::Change | EditKind::Proposal => Action::Edit,
-        _ => Action::Resolve,
-    };
+    let asked = |info: &ShardInfo| action_of(info, command.kind, &command.parts);
     let shard = match admit(tx, group, command.shard, asked, &command.origin)? {
         Ok(shard) => shard,
         Err(answer) => return Ok(answer),
@@ -52,6 +47,19 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: EditCommand) -
         return answer_again(tx, &command, receipt);
     }
     make(tx, group, shard, command, None)
+}
+
+/// What somebody does who makes an edit of these parts in a shard.
+#[must_use]
+pub fn action_of(info: &ShardInfo, kind: EditKind, parts: &[PartDraft]) -> Action {
+    let sets_target = || parts.iter().any(|part| part.record_kind == RecordKind::Target);
+    match kind {
+        EditKind::Grant => Action::GrantNumbers,
+        _ if info.is_ancestor() && sets_target() => Action::SetTargets,
+        _ if info.is_ancestor() => Action::EditSites,
+        EditKind::Change | EditKind::Proposal => Action::Edit,
+        _ => Action::Resolve,
+    }
 }
 
 /// Files an event: what it makes of the records is an edit like any other.
@@ -435,6 +443,15 @@ pub fn check_form(
                 "blocks of numbers are granted by the sites themselves, and nothing else is",
             );
         }
+        // Who may set a target may not say what else stands in its shard.
+        if (part.record_kind == RecordKind::Target) != (parts[0].record_kind == RecordKind::Target) {
+            invalid(FormPlace::Part(index), "targets are set by edits of their own: leave out the other parts");
+        }
+        if part.record_kind == RecordKind::Target
+            && let Err(text) = targets::check_all(part.create, &part.changes)
+        {
+            invalid(FormPlace::Part(index), text);
+        }
         // A changed program may have put two edits of one record into a command, of which all is said at once.
         let said = standing.and_then(|_| part.changes.iter().find(|change| is_standing(change.field)));
         if !records.insert((part.record, said.map(|change| &change.element))) {
@@ -490,6 +507,9 @@ pub fn misplaced(info: &ShardInfo, parts: &[PartDraft]) -> Option<&'static str> 
             "the holidays of a year belong in the ancestor shard of the country: `dinhba holidays set` at the central site finds it"
         }
         RecordKind::Block => "the record of a block of numbers belongs in an ancestor shard",
+        RecordKind::Target => {
+            "a target belongs in the ancestor shard of the unit that sets it: `dinhba target set` finds it"
+        }
         RecordKind::Person | RecordKind::Household | RecordKind::Dossier | RecordKind::Unknown(_) => {
             "an ancestor shard goes to every site below its unit: persons, households and dossiers belong in the shard of a commune"
         }

@@ -24,6 +24,7 @@ use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
 use crate::standing::check_kind;
 use crate::store::{StateView, StoreError};
+use crate::targets::Target;
 use crate::validity;
 use crate::work::{Entry, Work};
 
@@ -93,6 +94,8 @@ pub(super) struct Derived {
     pending: BTreeMap<Dot, AuthorId>,
     /// The block that it grants.
     granted: Option<Granted>,
+    /// The target that it sets.
+    target: Option<Target>,
     /// Whether it lacks a personal number, and whether one is due.
     lacks_number: bool,
     is_unnumbered: bool,
@@ -118,7 +121,7 @@ impl Derived {
         let is_numbered = touches(field::PERSONAL_NUMBER);
         let numbers = if is_numbered { search::personal_numbers(level, record, index_key) } else { BTreeSet::new() };
         let pending = record.pending().clone();
-        let granted = Granted::of(record);
+        let (granted, target) = (Granted::of(record), Target::of(record));
         let bears = DUE_BY.into_iter().any(&touches);
         let lacks_number = bears && number_lacking(record, home).is_some();
         let is_unnumbered = lacks_number && number_due(record, home).is_some();
@@ -127,6 +130,7 @@ impl Derived {
             numbers,
             pending,
             granted,
+            target,
             lacks_number,
             is_unnumbered,
             steps: work::steps(record),
@@ -552,6 +556,14 @@ pub(super) fn replace_derived(
         }
         if let Some(granted) = &after.granted {
             tx.put(keys.block(home, &granted.block, id), granted);
+        }
+    }
+    if before.target != after.target {
+        if let Some(target) = &before.target {
+            tx.delete(keys.target(home, target.unit, id));
+        }
+        if let Some(target) = &after.target {
+            tx.put(keys.target(home, target.unit, id), target);
         }
     }
     if (before.lacks_number, before.is_unnumbered) != (after.lacks_number, after.is_unnumbered) {

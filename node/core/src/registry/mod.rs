@@ -25,6 +25,7 @@ mod renew;
 mod signposts;
 mod standing;
 mod state;
+mod targets;
 mod time;
 mod tx;
 mod work;
@@ -44,7 +45,9 @@ use crate::store::{Batch, StateView, StoreError};
 pub use access::{HEARD_MAX, access_head, heard, next_access_hash};
 pub use branches::{BRANCHES_TOLD_MAX, Names, alias_id, heads, place_named, place_of_request, tips};
 pub(crate) use branches::{is_head_of, way_down};
-pub use edit::{AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, check_form, misplaced, to_judge};
+pub use edit::{
+    AcceptedEdits, FormError, FormPlace, ToJudge, accepted_edits, action_of, check_form, misplaced, to_judge,
+};
 pub use figures::{Figures, figures, recount};
 pub(crate) use fold::{Entering, enter_alone, poison_of};
 pub use fold::{conflicts_of, folded_anew, running_hash};
@@ -55,6 +58,7 @@ pub use past::{AsOf, Past, as_of};
 pub use quality::{Coming, coming, quality_recounted};
 pub use signposts::{homes, signposts_of};
 pub use state::{Arrival, AuthorState, Context, GroupState, Key, Parked, Poison, ShardState, StoredEdit};
+pub use targets::targets;
 pub use time::RECEIPT_DAYS;
 pub use tx::{Tx, corrupt};
 pub use work::{due_of, entry_of, work, work_recounted};

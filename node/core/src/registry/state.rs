@@ -130,9 +130,12 @@ impl ShardState {
             RecordKind::Household => Some(&mut self.households),
             RecordKind::Dossier => Some(&mut self.dossiers),
             // No edit of an unknown kind is folded.
-            RecordKind::Site | RecordKind::Unit | RecordKind::Block | RecordKind::Calendar | RecordKind::Unknown(_) => {
-                None
-            }
+            RecordKind::Site
+            | RecordKind::Unit
+            | RecordKind::Block
+            | RecordKind::Target
+            | RecordKind::Calendar
+            | RecordKind::Unknown(_) => None,
         }
     }
 

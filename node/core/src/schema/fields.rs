@@ -161,6 +161,17 @@ pub mod field {
         CALENDAR_WORKED = 5103;
         /// The decision by which it is so.
         CALENDAR_GROUNDS = 5104;
+        /// The unit that a target is for.
+        TARGET_UNIT = 6001;
+        /// The event that it counts, by name.
+        TARGET_EVENT = 6002;
+        /// How many there are to be, from which day to which: one value, so that two changes made apart never make a target that
+        /// nobody set.
+        TARGET_AIM = 6003;
+        /// Whether it was withdrawn.
+        TARGET_WITHDRAWN = 6004;
+        /// The plan or the resolution by which it is so.
+        TARGET_GROUNDS = 6005;
     }
 }
 
@@ -311,6 +322,15 @@ static DOSSIER_STEP: Struct = Struct {
     ],
     in_order: None,
 };
+static AIM: Struct = Struct {
+    form: Form::Named,
+    parts: &[
+        needed("count", "Chỉ tiêu", Type::Text { chars_max: 9, shape: Shape::Digits { min: 1, max: 9 } }),
+        needed("from", "Từ ngày", ANY),
+        needed("until", "Đến hết ngày", ANY),
+    ],
+    in_order: Some((1, 2)),
+};
 
 const fn person(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field {
@@ -352,6 +372,10 @@ const fn dossier(id: FieldId, name: &'static str, label: &'static str, ty: Type)
 
 const fn calendar(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
     Field { kind: RecordKind::Calendar, ..site(id, name, label, ty) }
+}
+
+const fn target(id: FieldId, name: &'static str, label: &'static str, ty: Type) -> Field {
+    Field { kind: RecordKind::Target, ..site(id, name, label, ty) }
 }
 
 impl Field {
@@ -489,4 +513,10 @@ pub static FIELDS: &[Field] = &[
     calendar(field::CALENDAR_OFF, "off", "Ngày nghỉ", Type::Code(codes::HOLIDAY)).repeat(Repeat::Keyed),
     calendar(field::CALENDAR_WORKED, "worked", "Ngày làm bù", Type::Flag).repeat(Repeat::Keyed),
     calendar(field::CALENDAR_GROUNDS, "grounds", "Căn cứ", text(300)),
+
+    target(field::TARGET_UNIT, "unit", "Đơn vị thực hiện", Type::Unit).required(Required::Always),
+    target(field::TARGET_EVENT, "event", "Sự kiện", text(40)).required(Required::Always),
+    target(field::TARGET_AIM, "aim", "Chỉ tiêu và thời hạn", Type::Struct(&AIM)).required(Required::Always),
+    target(field::TARGET_WITHDRAWN, "withdrawn", "Đã hủy", Type::Flag),
+    target(field::TARGET_GROUNDS, "grounds", "Căn cứ", text(300)),
 ];

@@ -24,9 +24,13 @@ use crate::memory::{Office, PATH, SHARD, accepted, claims, create_command, reque
 /// What is written, by field and element.
 type Fields<'a> = [(FieldId, &'a str, &'a str)];
 
-/// An office that hosts the ancestor shards of all units above its commune too.
 fn office() -> Office {
-    let mut office = Office::new(1);
+    office_of(1)
+}
+
+/// An office that hosts the ancestor shards of all units above its commune too.
+pub fn office_of(site: u64) -> Office {
+    let mut office = Office::new(site);
     for depth in 1..PATH.len() {
         let info = ShardInfo::of_unit_above(PATH[..depth].to_vec());
         let (incarnation, epoch) = (Incarnation(office.random()), office.random());

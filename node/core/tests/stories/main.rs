@@ -18,6 +18,7 @@ mod second;
 mod shards;
 mod standing;
 mod statements;
+mod targets;
 mod time;
 mod versions;
 mod work;

@@ -2,14 +2,13 @@
 
 use std::future::Future;
 
-use dinhba_core::access::Action;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Command, EditCommand, PartDraft};
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::inject::is_armed;
-use dinhba_core::registry::{FormError, FormPlace, ShardState, check_form, misplaced};
+use dinhba_core::registry::{FormError, FormPlace, ShardState, action_of, check_form, misplaced};
 use dinhba_core::schema::RecordKind;
 use dinhba_proto::v1;
 use futures::stream::BoxStream;
@@ -132,7 +131,12 @@ impl RecordsService {
     }
 
     async fn edit_uncounted(&self, claims: &Claims, request: v1::EditRequest) -> Result<v1::EditReply, Status> {
-        let home = if request.shard.is_empty() { self.shard_of("", claims).await } else { Ok(ShardId::default()) };
+        let sets_target = || request.parts.iter().any(|part| part.kind == RecordKind::Target.name());
+        let home = match request.shard.is_empty() {
+            true if sets_target() => self.shard_of_targets(claims),
+            true => self.shard_of("", claims).await,
+            false => Ok(ShardId::default()),
+        };
         // What is wrong with the edit comes before where it goes, and is all said at once.
         let edit = self.edit_command(claims, home.as_ref().copied().unwrap_or_default(), request)?;
         home?;
@@ -147,15 +151,12 @@ impl RecordsService {
         let place = self.place_of(command.shard).await?;
         let caller =
             Caller { claims: claims.clone(), purpose: command.origin.purpose, case: command.origin.case.clone() };
-        let action = match command.kind {
-            _ if place.shard.info.is_ancestor() => Action::EditSites,
-            EditKind::Decision => Action::Resolve,
-            _ => Action::Edit,
-        };
+        let action = action_of(&place.shard.info, command.kind, &command.parts);
         caller.may(self.0.level_max, action, &place.shard.info.path)?;
         if let Some(text) = misplaced(&place.shard.info, &command.parts) {
             return Err(wrong("parts", text));
         }
+        self.check_targets(&caller, &place, &command.parts)?;
         let records = command.parts.iter().map(|part| part.record.to_string()).collect();
         self.proposed(&place, "parts", bytes, records).await
     }

@@ -8,9 +8,9 @@ use dinhba_core::command::{Looked, ShardInfo};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::Author;
 use dinhba_core::ids::{ShardId, UnitId};
-use dinhba_core::number::{SERIAL_END, Series, Sex};
+use dinhba_core::number::{PersonNumber, SERIAL_END, Series, Sex};
 use dinhba_core::registry;
-use dinhba_core::store::StoreError;
+use dinhba_core::store::{StateView, StoreError};
 use dinhba_proto::v1;
 use tonic::Status;
 
@@ -33,6 +33,12 @@ impl RecordsService {
             "" => None,
             series => Some(series.parse().map_err(|error| wrong("series", format!("series: {error}")))?),
         };
+        let number: Option<PersonNumber> = match request.number.as_str() {
+            "" => None,
+            _ if series.is_some() => return Err(wrong("series", "series: a number says its own, leave it out")),
+            number => Some(number.parse().map_err(|error| wrong("number", format!("number: {error}")))?),
+        };
+        let series = series.or(number.map(PersonNumber::series));
         all_groups_here(&self.0).await?;
         let is_within = self.within(&request.unit);
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
@@ -54,14 +60,16 @@ impl RecordsService {
             return Err(precondition(text));
         }
         let homes: Vec<ShardId> = units.iter().map(|(shard, _)| *shard).collect();
+        let way = number.map(|number| ledger.way(self, root, number, &homes)).transpose();
+        let way = way.map_err(|error| broken(&error))?;
         let series = ledger.accounts(self, root, &homes).map_err(|error| broken(&error))?;
         let usable = ledger.usable(self);
         let units: Result<Vec<_>, StoreError> =
             units.into_iter().map(|(shard, unit)| self.unit_numbers((&ledger, &usable), shard, unit)).collect();
-        Ok(v1::NumbersReply { series, units: units.map_err(|error| broken(&error))? })
+        Ok(v1::NumbersReply { series, units: units.map_err(|error| broken(&error))?, way })
     }
 
-    /// The unit that is asked about; or the caller's, or the site's if that is below it.
+    /// The unit that is meant: the one that is asked for; or the caller's, or the site's if the caller's is above it.
     pub(super) fn root(&self, named: &str, caller: &Caller) -> Result<UnitId, Status> {
         let (units, own) = (self.0.units(), self.0.config.site.unit);
         let of_caller = if units.is_within(caller.claims.unit, own) { caller.claims.unit } else { own };
@@ -211,6 +219,72 @@ impl Ledger {
         let Some(hosted) = service.0.host_of(block.holder.shard) else { return Ok(0) };
         let serials = block.serials();
         hosted.look(|view| registry::taken(view, hosted.keys(), block.holder.shard, (block.series, &serials)))
+    }
+
+    /// What became of one number: from the centre down, as far as this site knows.
+    fn way(
+        &self,
+        service: &RecordsService,
+        root: UnitId,
+        number: PersonNumber,
+        homes: &[ShardId],
+    ) -> Result<v1::NumberWay, StoreError> {
+        let (shared, place) = (&service.0, service.0.place());
+        let (series, serial) = (number.series(), number.serial());
+        let unit_of = |shard: &ShardId| place.shards.get(shard).map(|entry| entry.unit).unwrap_or_default();
+        let is_in = |block: &Block| block.series == series && block.serials().contains(&serial);
+        let of_shard = |(shard, grants): (&ShardId, &Vec<Granted>)| {
+            let unit = unit_of(shard);
+            let blocks = grants.iter().map(|granted| granted.block).filter(is_in);
+            blocks.map(|block| (shared.path(unit).len(), unit, block)).collect::<Vec<_>>()
+        };
+        let mut grants: Vec<(usize, UnitId, Block)> = self.all.iter().flat_map(of_shard).collect();
+        grants.sort_by_key(|(depth, ..)| *depth);
+        let is_taken = |shard: ShardId| match shared.host_of(shard) {
+            Some(hosted) => {
+                let taken =
+                    |view: &dyn StateView| registry::taken(view, hosted.keys(), shard, (series, &(serial..serial + 1)));
+                Ok::<_, StoreError>(hosted.look(taken)? > 0)
+            }
+            None => Ok(false),
+        };
+        let (mut state, mut why) = ("unknown", "");
+        match grants.last() {
+            Some((.., block)) => {
+                let is_commune = place.shards.get(&block.holder.shard).is_some_and(|entry| !entry.is_ancestor());
+                state = match self.usable(service).contains(block) {
+                    _ if is_commune && is_taken(block.holder.shard)? => "assigned",
+                    true if is_commune => "left",
+                    true => "on-the-way",
+                    false => "void",
+                };
+                if state == "void" {
+                    why = match self.lives.contains(&block.holder) {
+                        true => "who granted it had it not to grant",
+                        false => "the life of a site's data is over that it was granted to",
+                    };
+                }
+            }
+            None => {
+                for shard in homes {
+                    if is_taken(*shard)? {
+                        state = "outside";
+                    }
+                }
+                if state == "unknown" && shared.path(root).len() == 1 {
+                    state = "free";
+                }
+            }
+        }
+        let told = grants.into_iter().map(|(_, by, block)| {
+            let ((by_code, by_name), to) = (shared.unit_words(by), unit_of(&block.holder.shard));
+            let (to_code, to_name) = shared.unit_words(to);
+            let first = series.number(block.first).map(|number| number.to_string()).unwrap_or_default();
+            let (site, count) = (block.holder.site.to_string(), block.count);
+            v1::NumberGrant { by_code, by_name, to_code, to_name, site, first, count }
+        });
+        let grants = told.collect();
+        Ok(v1::NumberWay { number: number.to_string(), state: state.to_owned(), why: why.to_owned(), grants })
     }
 
     /// The account of each series, of the numbers that a unit has to give.

@@ -173,6 +173,14 @@ impl Walk<'_> {
     }
 }
 
+/// The first of what was found, in their order; and whether there are more.
+fn cut(found: &mut Vec<Found>, room: usize) -> bool {
+    found.sort_by(|one, two| one.mark.cmp(&two.mark));
+    let is_more = found.len() > room;
+    found.truncate(room);
+    is_more
+}
+
 /// The kinds of that name; all, if it is empty.
 fn kinds(name: &str) -> Result<Vec<Work>, Status> {
     let found: Vec<Work> = Work::all().filter(|work| name.is_empty() || work.name() == name).collect();
@@ -211,9 +219,7 @@ impl RecordsService {
             groups.insert(hosted.id(), (hosted, homes));
         }
         verdicts.refuse_who_may_look_nowhere()?;
-        found.sort_by(|one, two| one.mark.cmp(&two.mark));
-        let is_more = found.len() > WORK_MAX;
-        found.truncate(WORK_MAX);
+        let is_more = cut(&mut found, WORK_MAX);
         for (group, (hosted, _)) in &groups {
             let here = found.iter().filter(|found| found.mark.group == *group);
             let shown: BTreeSet<(ShardId, RecordId)> =
@@ -319,4 +325,89 @@ fn waiting_edit(
     let Some(stored) = read::<StoredEdit>(view, &key)? else { return Ok(None) };
     let edit = Edit::from_bytes(&stored.bytes).map_err(|error| corrupt(&key, error))?;
     Ok(Some((stored.hash.0.to_vec(), edit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use dinhba_core::store::{Batch, StateEngine};
+
+    use super::*;
+    use crate::raft::test_support::MemoryState;
+
+    const GROUP: GroupId = GroupId(1);
+
+    fn today() -> Date {
+        "2026-06-15".parse().unwrap()
+    }
+
+    /// So many shards, each with some entries of each kind since days that lie up to two months back; and how far each lies below the asker.
+    fn state(shards: u64) -> (MemoryState, BTreeMap<ShardId, usize>, Vec<(ShardId, Entry)>) {
+        let (state, keys, mut batch) = (MemoryState::default(), Keys(GROUP), Batch::default());
+        let (mut above, mut all) = (BTreeMap::new(), Vec::new());
+        for shard in 1..=shards {
+            above.insert(ShardId(shard), (shard % 4) as usize);
+            for (at, work) in (0..).zip(Work::all()) {
+                for count in 0..shard % 3 {
+                    let since = Date::from_days(today().days() - ((shard * 7 + at * 5 + count * 11) % 60) as i64);
+                    let record = RecordId([(shard % 5 + count) as u8; 16]);
+                    let entry = Entry { work, since, record, item: vec![count as u8] };
+                    batch.put(keys.work(ShardId(shard), &entry), Vec::new());
+                    batch.put(keys.due(work, since, ShardId(shard)), Vec::new());
+                    all.push((ShardId(shard), entry));
+                }
+            }
+        }
+        state.apply(batch).expect("memory");
+        (state, above, all)
+    }
+
+    #[test]
+    fn pages_show_once_and_in_order_what_is_that_units_to_do_by_signposts_and_without() {
+        let calendar = Calendar::default();
+        for shards in [5, SHARDS_ASKED_MAX as u64 + 30] {
+            let (state, above, entries) = state(shards);
+            let view = state.snapshot().unwrap();
+            let walk = Walk { view: &*view, keys: Keys(GROUP), above: &above };
+            for (all, overdue, room) in [(false, false, 7), (true, false, 100), (false, true, 1), (true, true, 30)] {
+                let mut wanted: Vec<Mark> = Vec::new();
+                for (shard, Entry { work, since, record, item }) in &entries {
+                    let deadline = work.deadline(&calendar, *since);
+                    let shows = match work.shows(&calendar, above[shard], today()) {
+                        _ if all => true,
+                        ShowsSince::Never => false,
+                        ShowsSince::Always => true,
+                        ShowsSince::UpTo(last) => *since <= last,
+                    };
+                    if shows && !(overdue && deadline.day >= today()) {
+                        let (due, since) = (deadline.day.days(), since.days());
+                        let (work, record, item) = (*work, *record, item.clone());
+                        wanted.push(Mark { due, work, since, group: GROUP, shard: *shard, record, item });
+                    }
+                }
+                wanted.sort();
+                wanted.dedup();
+                let (mut seen, mut from) = (Vec::new(), None);
+                loop {
+                    let kinds = Work::all().collect();
+                    let question = Question { calendar: &calendar, today: today(), kinds, all, overdue, from };
+                    let mut page = walk.first(&question, room + 1).unwrap();
+                    let is_more = cut(&mut page, room);
+                    seen.extend(page.into_iter().map(|found| found.mark));
+                    from = seen.last().cloned();
+                    if !is_more {
+                        break;
+                    }
+                }
+                assert!(!wanted.is_empty());
+                assert_eq!(seen, wanted, "{shards} shards, all {all}, overdue {overdue}");
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_are_asked_for_by_their_words() {
+        assert_eq!(kinds("conflict").unwrap(), [Work::Conflict]);
+        assert!(kinds("step").unwrap().len() > 1 && kinds("").unwrap().len() == Work::all().count());
+        assert!(kinds("steps").is_err());
+    }
 }
