@@ -17,7 +17,7 @@ use dinhba_core::claims::Role;
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::event::Event;
 use dinhba_core::ids::RecordId;
-use dinhba_core::number::Sex;
+use dinhba_core::number::{Series, Sex};
 use dinhba_core::standing::Standing;
 use dinhba_core::targets::Aim;
 use dinhba_core::units::Tier;
@@ -71,13 +71,39 @@ impl Story {
         Ok(())
     }
 
+    /// Of which sex the commune that is to be cut off has numbers for who is born this year: blocks come down by themselves.
+    pub(super) async fn numbers_at_hand(&mut self, say: &Say) -> Result<Sex> {
+        let (context, since) = (Context::parse("statistics", "TK-2024-003")?, now());
+        let client = self.officer(self.country.homes[0].way_up[0])?.client;
+        loop {
+            let units = client.numbers(&context, "", None).await?.units;
+            let left = units.iter().flat_map(|unit| &unit.left).filter(|left| left.left > 0);
+            let series = left.filter_map(|left| left.series.parse::<Series>().ok());
+            if let Some(series) = series.into_iter().find(|series| series.birth_year() == today().year()) {
+                return Ok(series.sex());
+            }
+            if now() - since > COMES_WITHIN {
+                self.broken(say, "no numbers came down to the commune".to_owned());
+                return Ok(Sex::Female);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// At the commune that is cut off: somebody is born, somebody dies, and a dossier is typed in that lay there on paper.
-    pub(super) async fn at_the_counter(&mut self, people: &[RecordId], say: &Say) -> Result<Begun> {
+    pub(super) async fn at_the_counter(&mut self, people: &[RecordId], sex: Sex, say: &Say) -> Result<Begun> {
         let context = Context::parse("registration", "KS-2024-300")?;
         let officer = self.officer(self.country.homes[0].way_up[0])?;
-        let born = Birth::of("Giàng Thị Mỷ", Sex::Female, today().into()).nationality("VN").build(&context);
+        let name = if sex == Sex::Female { "Giàng Thị Mỷ" } else { "Giàng A Tủa" };
+        let born = Birth::of(name, sex, today().into()).nationality("VN").build(&context);
         let child = officer.file(&born).await?;
         self.facts.numbered_far_from_the_line = child.number.is_some();
+        if child.number.is_none() {
+            self.broken(
+                say,
+                "a child that was born far from the line has no number, though there were some".to_owned(),
+            );
+        }
         let mut deceased = None;
         for id in people {
             let record = officer.client.get(&context, *id).await?;
@@ -101,8 +127,8 @@ impl Story {
         opened.set("date", &Date::from_days(today().days() - LAY_THERE).to_string());
         let dossier = officer.file(&opened).await?;
         say.step(format!(
-            "a child is born there and {}; a death waits for a second person; a dossier is {LAY_THERE} days old",
-            if child.number.is_some() { "has a number of the commune's own" } else { "waits for a number" }
+            "a child is born there and has a number of the commune's own; a death waits for a second person; a dossier is {LAY_THERE} \
+             days old"
         ));
         let dossier = dossier.records.first().copied().context("an event that made no dossier")?;
         Ok(Begun { deceased: deceased.id.parse()?, dossier })
@@ -172,7 +198,7 @@ impl Story {
             let person = Person::of(&record, &*self.country.directory)?;
             let age = person.birth_date.map(|born| born.latest().years_until(today()));
             let may = person.number.is_some() && person.death_date.is_none() && age.is_some_and(|age| age >= 14);
-            if !may || !person.is_settled() || record.fields.iter().any(|field| field.field == "identity_card") {
+            if !may || !person.is_settled() {
                 continue;
             }
             for event in CARD_EVENTS {
@@ -196,7 +222,9 @@ impl Story {
             if progress.done == done && done > 0 {
                 self.facts.cards_delivered = done;
                 self.facts.cards_wanted = CARDS_WANTED;
-                say.step(format!("{done} of the {CARDS_WANTED} cards that the district wants are handed over; the province sees it"));
+                say.step(format!(
+                    "{done} of the {CARDS_WANTED} cards that the district wants are handed over; the province sees it"
+                ));
                 return Ok(());
             }
             if now() - since > COMES_WITHIN {

@@ -246,13 +246,14 @@ impl Story {
         if people.len() < SCRIPTED_PERSONS + RANDOM_PERSONS {
             bail!("only {} persons live in {}: take more --persons", people.len(), self.country.sites[commune].name);
         }
+        let sex = self.numbers_at_hand(say).await?;
         self.lines[commune].cut();
         let names = [commune, district].map(|at| self.country.sites[at].name.clone());
         say.step(format!("the line of {} to {} is cut", names[0], names[1]));
         let before = self.site_edits(commune).await?;
 
         let kept = self.scripted(people, say).await?;
-        let begun = self.at_the_counter(&people[SCRIPTED_PERSONS + RANDOM_PERSONS..], say).await?;
+        let begun = self.at_the_counter(&people[SCRIPTED_PERSONS + RANDOM_PERSONS..], sex, say).await?;
         let batches = self.batches(drafts)?;
         let mut sends = Vec::new();
         // The batch of the commune, and of the province, with how far each is.

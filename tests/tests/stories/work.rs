@@ -138,6 +138,18 @@ async fn a_dossier_goes_from_hand_to_hand_and_shows_further_up_once_it_is_late()
     agree(&country, &WAY, country.shard(COMMUNE)).await;
     assert_eq!(steps(&commune).await, [is("step", "permanent_residence")]);
 
+    // Every tier counts alike how good the records are: of the child that is known which was filled in, and little else.
+    let statistics = Context::parse("statistics", "TK-1").unwrap();
+    let quality = async |client: &Client| {
+        let unit = client.quality(&statistics, "").await.unwrap().remove(0);
+        (unit.records, unit.disputed, unit.doubled, unit.required, unit.filled)
+    };
+    let counted = quality(&commune).await;
+    assert!(counted.0 == 2 && counted.1 == 0 && counted.3 > counted.4 && counted.4 > 4, "{counted:?}");
+    for above in [&district, &province, &centre] {
+        assert_eq!(quality(above).await, counted);
+    }
+
     // Nobody sees the list of a unit that is not his; and what was shown of the dossier is in the log.
     let elsewhere = country.site_client(WAY[2], Role::Registrar, COMMUNE);
     let of_district = WorkQuery { unit: WAY[2].to_owned(), ..WorkQuery::default() };
