@@ -281,9 +281,9 @@ pub const ALL: &[Mutant] = &[
         &[NothingLost, Linearizable],
     ),
     random(
-        "answer-before-caught-up",
-        "A node that is back behind its site answers from what it has: what its site accepted is not found.",
-        &[Linearizable, NothingLost],
+        "not-found-local",
+        "A node says that something is not there by what it has itself: what its site accepted a moment ago is not known.",
+        &[NothingLost, Linearizable],
     ),
     random(
         "take-lost-log-for-new",
