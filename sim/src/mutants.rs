@@ -383,7 +383,7 @@ pub const ALL: &[Mutant] = &[
     directory(
         "parent-as-configured",
         "A site dials whom its configuration names, whatever the directory says.",
-        &[Alive, Converges],
+        &[LinksGoOn, Alive, Converges],
     ),
     directory(
         "moved-site-shut-out",
