@@ -254,6 +254,13 @@ impl Country {
         self.0.shards[commune]
     }
 
+    /// The commune whose shard it is; none of an ancestor shard.
+    #[must_use]
+    pub fn home(&self, shard: ShardId) -> Option<UnitId> {
+        let (code, _) = self.0.shards.iter().find(|(_, known)| **known == shard)?;
+        unit(code).map(|unit| unit.id)
+    }
+
     /// Whether there is such a shard yet: that of a commune is there once its site is.
     #[must_use]
     pub fn has_shard(&self, shard: ShardId) -> bool {

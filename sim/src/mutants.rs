@@ -137,6 +137,7 @@ pub fn run(mutant: &Mutant, seeds: std::ops::Range<u64>) -> Verdict {
 const LEFT_BEHIND: &str = include_str!("../scenarios/follower_left_behind.toml");
 const ROTTEN_LOG: &str = include_str!("../scenarios/rotten_log.toml");
 const LEADER_RESTARTS: &str = include_str!("../scenarios/leader_restarts_before_its_flush.toml");
+const WITHOUT_ITS_LOG: &str = include_str!("../scenarios/without_its_log.toml");
 const CROWDED: &str = include_str!("../scenarios/crowded_counter.toml");
 const STOLEN_KEY: &str = include_str!("../scenarios/stolen_key.toml");
 const HOSTILE: &str = include_str!("../scenarios/hostile_callers.toml");
@@ -283,15 +284,16 @@ pub const ALL: &[Mutant] = &[
         &[NothingLost, Linearizable],
     ),
     random(
-        "answer-before-caught-up",
-        "A node that is back behind its site answers from what it has: what its site accepted is not found.",
-        &[Linearizable, NothingLost],
+        "not-found-local",
+        "A node says that something is not there by what it has itself: what its site accepted a moment ago is not known.",
+        &[NothingLost, Linearizable],
     ),
-    random(
-        "take-lost-log-for-new",
-        "A node that lost its log beside a state that it kept takes part again, and votes twice in a term.",
-        &[NeverBack, NothingLost, ReplicasAgree, Linearizable, Alive],
-    ),
+    Mutant {
+        name: "take-lost-log-for-new",
+        breaks: "A node that lost its log beside a state that it kept takes part again, and votes twice in a term.",
+        promises: &[NeverBack, NothingLost, ReplicasAgree, Linearizable, Alive],
+        needs: Some(WITHOUT_ITS_LOG),
+    },
     // Chains and merges.
     random(
         "reuse-number",
@@ -383,7 +385,7 @@ pub const ALL: &[Mutant] = &[
     directory(
         "parent-as-configured",
         "A site dials whom its configuration names, whatever the directory says.",
-        &[Alive, Converges],
+        &[LinksGoOn, Alive, Converges],
     ),
     directory(
         "moved-site-shut-out",

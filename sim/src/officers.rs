@@ -43,6 +43,9 @@ const SHARED_RECORDS: usize = 3;
 /// In runs in which some site knows grounds of plain changes, one in so many has them.
 const GROUNDS_ONE_IN: usize = 3;
 
+/// After one piece of work in so many an officer asks how far up it is held.
+const HELD_ONE_IN: usize = 8;
+
 /// How often a request without a definite answer is sent again by one who is patient: several times ten seconds, longer
 /// than an election.
 const ASKED_AGAIN_MAX: usize = 4;
@@ -236,6 +239,9 @@ impl Officer {
             Work::Events => self.file_event(shard, &known).await,
             Work::Worst => self.do_worst(shard, &known).await,
         }
+        if self.pick(HELD_ONE_IN) == 0 {
+            self.ask_held().await;
+        }
     }
 
     fn pick(&self, count: usize) -> usize {
@@ -281,7 +287,9 @@ impl Officer {
         match became {
             Became::Accepted => {
                 self.answered(operation, Answered::Accepted);
-                self.oracle.ledger().records.entry(shard).or_default().push(record);
+                let mut ledger = self.oracle.ledger();
+                ledger.records.entry(shard).or_default().push(record);
+                ledger.registered.insert((self.site, shard));
             }
             Became::Refused => self.answered(operation, Answered::Refused),
             // A record under that id can only be that of this request.
@@ -315,6 +323,7 @@ impl Officer {
                 let mut ledger = self.oracle.ledger();
                 ledger.records.entry(shard).or_default().extend(&members);
                 ledger.households.entry(shard).or_default().push((RecordId::derive(request, 0), members));
+                ledger.registered.insert((self.site, shard));
             }
             Became::Refused => operations.into_iter().for_each(|operation| self.answered(operation, Answered::Refused)),
             Became::Stale(_) | Became::Unknown => {}
@@ -461,6 +470,12 @@ impl Officer {
         }
         self.not("unknown");
         Became::Unknown
+    }
+
+    /// Whether his site may not know what it accepted: one that came back from an old copy, that lost its disk, or whose key somebody
+    /// else has.
+    fn forgets(&self) -> bool {
+        self.country.was_stolen(self.site) || !self.oracle.ledger().losses.is_empty()
     }
 
     fn not(&self, told: &str) {

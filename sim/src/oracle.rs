@@ -59,6 +59,8 @@ pub struct Ledger {
     pub households: BTreeMap<ShardId, Vec<(RecordId, Vec<RecordId>)>>,
     /// Records that exist for sure, by shard, in the order in which they were registered.
     pub records: BTreeMap<ShardId, Vec<RecordId>>,
+    /// Sites that registered somebody under the name that all have, and in which shard.
+    pub registered: BTreeSet<(SitePlace, ShardId)>,
     /// Units that the centre was told it made.
     pub units: BTreeMap<RequestId, Unit>,
     /// Years of which the centre was told that it said the holidays.

@@ -20,9 +20,8 @@ use dinhba_proto::v1::{BackupPosition, BackupReply, BackupRequest};
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
 
-use super::answer::{broken, denied, elsewhere, failed, not_accepted, precondition, wrong};
-use super::{Caller, id};
-use crate::hosted::PROPOSE_WAIT;
+use super::answer::{broken, denied, failed, not_accepted, precondition, wrong};
+use super::{Caller, all_groups_here, id, up_to_date};
 use crate::raft::stored::read_position;
 use crate::runtime;
 use crate::seal::{Keyed, Sealer};
@@ -49,9 +48,7 @@ pub(super) async fn stream(
     }
     let held: Result<Reached, Status> = request.held.iter().map(position).collect();
     let held = held?;
-    if let Some(group) = shared.place().groups.keys().find(|group| shared.group(**group).is_none()) {
-        return Err(elsewhere(&shared, *group, "a part of the site's records"));
-    }
+    all_groups_here(&shared).await?;
     let taken_ms = runtime::utc_ms();
     log_it(&shared, caller).await?;
     let sealer = Arc::new(Keyed::for_backups(&shared.secrets.backup));
@@ -80,9 +77,13 @@ fn position(held: &BackupPosition) -> Result<(LogName, (u64, Hash)), Status> {
 /// Says in each group's access log that a backup is taken. Afterwards this replica shows all that was acknowledged before.
 async fn log_it(shared: &Shared, caller: &Caller) -> Result<(), Status> {
     for hosted in shared.hosted() {
-        if hosted.shards().map_err(|error| broken(&error))?.is_empty() {
-            hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
-            continue;
+        let has_none = || Ok::<_, Status>(hosted.shards().map_err(|error| broken(&error))?.is_empty());
+        if has_none()? {
+            up_to_date(hosted).await?;
+            // Those that came here by now are given out as well.
+            if has_none()? {
+                continue;
+            }
         }
         let entry = caller.entry(Looked::Backup, None, [0; 16]);
         if hosted.log_accesses(vec![entry]).await.map_err(failed)? != [true] {

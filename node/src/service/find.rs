@@ -27,7 +27,7 @@ use tonic::Status;
 use super::answer::{broken, denied, failed, no_record, not_found, wrong as wrong_field};
 use super::convert::{record_to_wire, shown_bytes};
 use super::records::{Asked, RecordsService, SHARDS_ASKED_MAX, SHOWN_BYTES_MAX, Verdicts};
-use super::{Caller, id, marks};
+use super::{Caller, id, marks, up_to_date_place};
 use crate::hosted::Hosted;
 
 /// Records in one page: more is a list, and there is no "list all".
@@ -89,6 +89,13 @@ struct Question<'a> {
     within: &'a (dyn Fn(&ShardInfo) -> bool + Sync),
     /// Whether a record that the terms point to is meant.
     matches: &'a (dyn Fn(RecordId, &Record) -> bool + Sync),
+}
+
+impl Question<'_> {
+    /// Whether a shard is asked for: one with records of people.
+    fn wanted(&self) -> impl Fn(&ShardInfo) -> bool + Sync {
+        |shard| !shard.is_ancestor() && (self.within)(shard)
+    }
 }
 
 /// A record to be shown.
@@ -208,11 +215,8 @@ impl RecordsService {
             }
         };
         let index_key = self.index_key();
-        let within = self.within(&unit);
-        let is_within = |info: &ShardInfo| !info.is_ancestor() && within(info);
-        let homes: Result<Vec<_>, StoreError> = self.0.hosted().map(Hosted::homes).collect();
-        let homes = homes.map_err(|error| broken(&error))?;
-        if !homes.iter().flat_map(|homes| homes.values()).any(is_within) {
+        let within = self.within_here(&unit).await?;
+        if !self.hosts_people(&within)? {
             return Err(not_found(
                 "unit: this site keeps no records of it; write its code, its code and a day (02683@2025-06-30) or its id",
             ));
@@ -282,9 +286,8 @@ impl RecordsService {
                 are_here &= self.find_record(*household)?.is_some_and(|found| found.hosted.id() == place);
             }
             if !are_here {
-                for asked in
-                    self.asked(caller, Action::Find, |shard| !shard.is_ancestor() && (question.within)(shard))?
-                {
+                let all = self.asked(caller, Action::Find, &question.wanted())?;
+                for asked in all {
                     let group = asked.hosted.id();
                     if !question.logged.contains(&group) && self.ask(caller, &question, &asked).await?.is_none() {
                         question.logged.insert(group);
@@ -332,8 +335,9 @@ impl RecordsService {
         let shown: usize = first.iter().map(prost::Message::encoded_len).sum();
         let mut left = Left { bytes: SHOWN_BYTES_MAX.saturating_sub(shown), ..Left::ALL };
         let (mut records, mut verdicts, mut next) = (first, Verdicts::default(), None);
-        for asked in self.asked(caller, Action::Find, |shard| !shard.is_ancestor() && (question.within)(shard))? {
-            let Asked { hosted, may, homes, .. } = &asked;
+        let wanted = question.wanted();
+        for asked in self.asked(caller, Action::Find, &wanted)? {
+            let hosted = asked.hosted;
             if from.is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
             }
@@ -346,12 +350,16 @@ impl RecordsService {
             if !verdicts.may(denial) {
                 continue;
             }
+            let Some(Asked { may, homes, .. }) = self.asked_of(hosted, caller, Action::Find, &wanted)? else {
+                continue;
+            };
             let from = from.as_ref().filter(|mark| mark.group == hosted.id());
             let (room, keys) = (FOUND_MAX - records.len(), hosted.keys());
-            let page = hosted
-                .look(|view| Walk { view, keys, index_key: &index_key, may }.page(question, from, room, &mut left));
+            let page = hosted.look(|view| {
+                Walk { view, keys, index_key: &index_key, may: &may }.page(question, from, room, &mut left)
+            });
             let (found, end) = page.map_err(|error| broken(&error))?;
-            records.extend(self.show(caller, hosted, homes, found).await?);
+            records.extend(self.show(caller, hosted, &homes, found).await?);
             if end.is_some() {
                 next = end;
                 break;
@@ -478,10 +486,32 @@ impl RecordsService {
         text.parse().ok().or_else(by_code_and_day)
     }
 
+    /// Whether a shard with records of people is hosted here, of those that are meant.
+    fn hosts_people(&self, is_meant: &impl Fn(&ShardInfo) -> bool) -> Result<bool, Status> {
+        for hosted in self.0.hosted() {
+            let homes = hosted.homes().map_err(|error| broken(&error))?;
+            if homes.values().any(|info| !info.is_ancestor() && is_meant(info)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// As [`within`](Self::within), by a directory that is up to date if nothing here seems to lie there: units are made, and the
+    /// shards of communes taken in, while a site runs, and this replica may not have heard of it.
+    pub(super) async fn within_here(&self, unit: &str) -> Result<impl Fn(&ShardInfo) -> bool + Sync + use<>, Status> {
+        let within = self.within(unit);
+        if self.hosts_people(&within)? {
+            return Ok(within);
+        }
+        up_to_date_place(&self.0).await?;
+        Ok(self.within(unit))
+    }
+
     /// Whether a shard's home is a unit, or lies in it: by its id, by code and day, or by the code that this site uses.
-    pub(super) fn within(&self, unit: &str) -> impl Fn(&ShardInfo) -> bool + Sync {
+    fn within(&self, unit: &str) -> impl Fn(&ShardInfo) -> bool + Sync + use<> {
         let directory = self.0.units();
-        let known = self.unit_named(unit);
+        let (known, unit) = (self.unit_named(unit), unit.to_owned());
         move |shard| {
             let mut path = shard.path.iter();
             match known {

@@ -112,12 +112,17 @@ fn started(shared: &Shared) -> Result<(), Status> {
     Err(not_accepted("the node is starting; nothing was accepted, try again in a moment"))
 }
 
-/// Whether this node can tell what there is from what there is not: callers believe a refusal.
+/// Whether this node serves: not one that was removed, nor one that has only just started. That one may not have read the
+/// directory yet, by whose units and blocks of numbers the door refuses an edit for good, and it would keep callers waiting whom
+/// another node answers at once.
+///
+/// It is no proof that this replica is up to date: one that was may have fallen behind since. Who says that something is
+/// not there asks [`up_to_date`].
 fn ready(shared: &Shared) -> Result<(), Status> {
     if shared.has_left() {
         return Err(not_accepted(format!("{LEFT}; nothing was accepted, ask another node of the site")));
     }
-    if shared.has_caught_up() || is_armed("answer-before-caught-up") {
+    if shared.has_caught_up() {
         return Ok(());
     }
     started(shared)?;
@@ -125,15 +130,30 @@ fn ready(shared: &Shared) -> Result<(), Status> {
     Err(not_accepted(format!("the node has not caught up with its site yet; nothing was accepted, {advice}")))
 }
 
+/// Brings this replica of a group up to date with its site. Before it says that something is not there: callers believe that, and
+/// what was accepted by way of another node a moment ago may not have come here yet.
+async fn up_to_date(hosted: &Hosted) -> Result<(), Status> {
+    if is_armed("not-found-local") {
+        return Ok(());
+    }
+    hosted.group.barrier(PROPOSE_WAIT).await.map(|_| ()).map_err(not_accepted)
+}
+
+/// The same for the directory.
+async fn up_to_date_place(shared: &Shared) -> Result<(), Status> {
+    if let Some(first) = shared.site_group() {
+        up_to_date(first).await?;
+        shared.refresh_place().map_err(|error| broken(&error))?;
+    }
+    Ok(())
+}
+
 /// The directory, if it is whole: who knows only a part of it takes a shard for nowhere that is with another node. Groups
 /// are listed when a site is founded, and no more are added.
 async fn whole_place(shared: &Shared) -> Result<Arc<Place>, Status> {
     if !shared.is_founded() {
         started(shared)?;
-        if let Some(first) = shared.site_group() {
-            first.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
-        }
-        shared.refresh_place().map_err(|error| broken(&error))?;
+        up_to_date_place(shared).await?;
     }
     let place = shared.place();
     if place.groups.is_empty() {
@@ -149,10 +169,7 @@ async fn host_of(shared: &Shared, shard: ShardId) -> Result<&Hosted, Status> {
         return Ok(hosted);
     }
     whole_place(shared).await?;
-    if let Some(first) = shared.site_group() {
-        first.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
-        shared.refresh_place().map_err(|error| broken(&error))?;
-    }
+    up_to_date_place(shared).await?;
     shared.host_of(shard).ok_or_else(|| match shared.place().shards.get(&shard) {
         Some(entry) => elsewhere(shared, entry.group, format!("shard {shard}")),
         None => no_shard(shard),

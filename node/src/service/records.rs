@@ -45,9 +45,11 @@ use super::answer::{
     beyond_end, broken, bug, denied, failed, no_record, not_accepted, not_found, precondition, unread, wrong,
 };
 use super::convert::{record_to_wire, request_from_wire, request_to_wire, status_to_refused};
-use super::{Caller, all_groups_here, group_here, host_of, id, person, ready, whole_place};
+use super::{
+    Caller, all_groups_here, group_here, host_of, id, person, ready, up_to_date, up_to_date_place, whole_place,
+};
 use crate::gate::Budget;
-use crate::hosted::{Hosted, PROPOSE_WAIT};
+use crate::hosted::Hosted;
 use crate::shared::Shared;
 
 /// Entries of the access log in one page.
@@ -129,20 +131,29 @@ impl RecordsService {
         &self,
         caller: &Caller,
         action: Action,
-        wanted: impl Fn(&ShardInfo) -> bool,
+        wanted: &impl Fn(&ShardInfo) -> bool,
     ) -> Result<Vec<Asked<'_>>, Status> {
-        let mut all = Vec::new();
-        for hosted in self.0.hosted() {
-            let homes = hosted.homes().map_err(|error| broken(&error))?;
-            let mut shards = homes.values().filter(|info| wanted(info)).peekable();
-            let Some(first) = shards.next() else { continue };
-            let only = shards.peek().is_none().then_some(first.shard);
-            let may = std::iter::once(first).chain(shards);
-            let may = may.filter(|info| caller.may(self.0.level_max, action, &info.path).is_ok());
-            let may = may.map(|info| info.shard).collect();
-            all.push(Asked { hosted, only, may, homes });
-        }
-        Ok(worth_asking(all, |asked| !asked.may.is_empty()))
+        let all = self.0.hosted().filter_map(|hosted| self.asked_of(hosted, caller, action, wanted).transpose());
+        Ok(worth_asking(all.collect::<Result<_, _>>()?, |asked: &Asked<'_>| !asked.may.is_empty()))
+    }
+
+    /// A group that is asked, if it has a shard that is wanted. Asked again once the question is in its log, which has brought this
+    /// replica up to date, it also has what was taken in until then.
+    pub(super) fn asked_of<'a>(
+        &self,
+        hosted: &'a Hosted,
+        caller: &Caller,
+        action: Action,
+        wanted: &impl Fn(&ShardInfo) -> bool,
+    ) -> Result<Option<Asked<'a>>, Status> {
+        let homes = hosted.homes().map_err(|error| broken(&error))?;
+        let mut shards = homes.values().filter(|info| wanted(info)).peekable();
+        let Some(first) = shards.next() else { return Ok(None) };
+        let only = shards.peek().is_none().then_some(first.shard);
+        let may = std::iter::once(first).chain(shards);
+        let may = may.filter(|info| caller.may(self.0.level_max, action, &info.path).is_ok());
+        let may = may.map(|info| info.shard).collect();
+        Ok(Some(Asked { hosted, only, may, homes }))
     }
 
     /// Writes one read into the access log of each group that it touches, before anything is read.
@@ -212,7 +223,7 @@ impl RecordsService {
             all_groups_here(&self.0).await?;
             let action = if looked == Looked::History { Action::History } else { Action::Read };
             let (mut verdicts, mut asked) = (Verdicts::default(), BTreeSet::new());
-            for Asked { hosted, .. } in self.asked(caller, action, |_| true)? {
+            for Asked { hosted, .. } in self.asked(caller, action, &|_: &ShardInfo| true)? {
                 // This replica may lag: the entry's place in the log is also the barrier that brings it up to date.
                 if verdicts.may(self.log_or_denial(caller, looked, hosted, None, record.0).await?) {
                     found = self.find_record(record)?;
@@ -226,7 +237,7 @@ impl RecordsService {
             // That it is nowhere must hold for the other groups too; one that has it logs the attempt below.
             for hosted in self.0.hosted().filter(|hosted| !asked.contains(&hosted.id())) {
                 if found.is_none() {
-                    hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
+                    up_to_date(hosted).await?;
                     found = self.find_record(record)?;
                 }
             }
@@ -264,7 +275,10 @@ impl RecordsService {
         if let Some(home) = self.0.place().home_of(claims.unit) {
             return Ok(home);
         }
-        let home = whole_place(&self.0).await?.home_of(claims.unit);
+        whole_place(&self.0).await?;
+        // A commune's shard may be taken in while the site runs.
+        up_to_date_place(&self.0).await?;
+        let home = self.0.place().home_of(claims.unit);
         home.ok_or_else(|| not_found("shard: name the shard; the caller's unit is not a commune here"))
     }
 

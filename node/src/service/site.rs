@@ -31,7 +31,7 @@ use tonic::{Request, Response, Status};
 use super::answer::{
     broken, bug, denied, failed, in_part, not_accepted, not_found, outcome_unknown, precondition, refused, wrong,
 };
-use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, person, ready, started};
+use super::{Caller, all_groups_here, backup, group_here, host_of, id, marks, person, ready, started, up_to_date};
 use crate::call::{CHANGE_WAIT, Change, ChangeKind, Changed, Members};
 use crate::hosted::Hosted;
 use crate::metrics::{LinkState, RaftRole};
@@ -459,9 +459,18 @@ impl SiteService {
         }
     }
 
-    /// Whether a group here has the node, as a voter or a learner.
-    fn is_member(&self, node: NodeId) -> bool {
-        self.0.hosted().any(|hosted| hosted.group.status().members.contains_key(&node))
+    /// Whether a group here has the node, as a voter or a learner. That none has is only said once this replica is up to date.
+    async fn is_member(&self, node: NodeId) -> Result<bool, Status> {
+        if self.0.hosted().any(|hosted| hosted.group.status().members.contains_key(&node)) {
+            return Ok(true);
+        }
+        for hosted in self.0.hosted() {
+            up_to_date(hosted).await?;
+            if hosted.group.members().await.map_err(not_accepted)?.contains_key(&node) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where a member of a group here is reached; nowhere, if it is none.
@@ -630,7 +639,7 @@ impl Site for SiteService {
         let node: NodeId = id("node", &request.into_inner().node)?;
         let doing = async {
             all_groups_here(&self.0).await?;
-            if !self.is_member(node) {
+            if !self.is_member(node).await? {
                 return Err(not_found(format!("{node} is no learner of this site: start it and add it first")));
             }
             self.log_act(&caller, Looked::PromoteNode, node.0.into(), None).await?;
@@ -648,7 +657,11 @@ impl Site for SiteService {
         let doing = async {
             all_groups_here(&self.0).await?;
             // A mistyped id must neither be spent nor look like a node that is gone.
-            if !self.is_member(node) && !self.0.place().nodes.contains_key(&node) {
+            let is_known = self.is_member(node).await? || {
+                self.0.refresh_place().map_err(|error| broken(&error))?;
+                self.0.place().nodes.contains_key(&node)
+            };
+            if !is_known {
                 return Err(not_found(format!("{node} never was a node of this site: see the status for its nodes")));
             }
             self.log_act(&caller, Looked::RemoveNode, node.0.into(), None).await?;
@@ -725,7 +738,6 @@ impl Site for SiteService {
     type BackupStream = BoxStream<'static, Result<BackupReply, Status>>;
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
-        // A replica that lacks its shards would neither log the backup nor give them out.
         ready(&self.0)?;
         let caller = self.operator(&request, request.get_ref().context.as_ref())?;
         backup::stream(Arc::clone(&self.0), &caller, request.into_inner()).await.map(Response::new)
@@ -742,6 +754,7 @@ impl Site for SiteService {
             author.try_into().map_err(|_| wrong("author", "author: give its 16 bytes, as the status shows"))?;
         let doing = async {
             let hosted = host_of(&self.0, shard).await?;
+            up_to_date(hosted).await?;
             let known = hosted.look(|view| authors(view, hosted.keys(), shard)).map_err(|error| broken(&error))?;
             let state = known
                 .get(&AuthorId(author))

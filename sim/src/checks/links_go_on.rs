@@ -1,9 +1,10 @@
-//! A site knows how far it has taken a neighbour's stream, so that a link that was cut goes on where it stood.
+//! A site speaks with the site that it is linked below now, and knows how far it has taken a neighbour's stream, so that a link that
+//! was cut goes on where it stood.
 //!
-//! Asked is, once all is in step, that there is a position for every neighbour from which an edit came, and that it is one
-//! of its present stream. Does not check: how far it is, since a stream that began anew may rightly stop before what was
-//! taken earlier; the neighbour from which a site was moved away; links of a site that lost a disk or got an old one; shards
-//! where an author is parked.
+//! Asked is, once all is in step, that some node of the site tells of a link to the site above; that there is a position for every
+//! neighbour from which an edit came, and that it is one of its present stream. Does not check: whether the link is up at this
+//! moment; how far the position is, since a stream that began anew may rightly stop before what was taken earlier; the neighbour from
+//! which a site was moved away; streams of a site that lost a disk or got an old one; shards where an author is parked.
 
 use dinhba_core::command::Cursor;
 use dinhba_core::ids::{GroupId, ShardId};
@@ -11,6 +12,7 @@ use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, Arrival, ShardState};
 
 use super::{Check, World};
+use crate::country::Power;
 use crate::scenario::Promise;
 use crate::state::engine;
 use crate::trace::{NodePlace, SitePlace};
@@ -49,6 +51,23 @@ fn forgotten(world: &World, site: SitePlace, peer: SitePlace) -> Vec<String> {
     found
 }
 
+/// What is wrong if no node of a site speaks with the one that it is linked below; it may still reach all by way of another.
+fn unlinked(world: &World, site: SitePlace, parent: SitePlace) -> Option<String> {
+    let country = &world.country;
+    let (plan, above) = (&country.sites()[site], &country.sites()[parent]);
+    let nodes: Vec<_> = {
+        let machines = country.machines();
+        let on = machines.iter().filter(|machine| machine.site == site && machine.power == Power::On);
+        on.filter_map(|machine| machine.node.clone()).collect()
+    };
+    let speaks = nodes.iter().any(|node| {
+        let links = node.shared.links.all();
+        links.into_iter().any(|((_, peer), report)| report.up && peer == above.id)
+    });
+    let text = || format!("{} is linked below {}, and has no link to it", plan.code, above.code);
+    (!nodes.is_empty() && country.is_founded(site) && !speaks).then(text)
+}
+
 impl Check for LinksGoOn {
     fn promise(&self) -> Promise {
         Promise::LinksGoOn
@@ -58,6 +77,7 @@ impl Check for LinksGoOn {
         let mut found = Vec::new();
         for site in 0..world.country.sites().len() {
             let Some(parent) = world.country.parent(site) else { continue };
+            found.extend(unlinked(world, site, parent));
             if world.was_set_back(site) || world.was_set_back(parent) {
                 continue;
             }

@@ -191,9 +191,8 @@ impl Officer {
 
     /// What is wrong with an answer to an accepted event that was filed again.
     fn is_wrong_again(&self, request: RequestId, again: Result<Accepted, Error>) -> Option<&'static str> {
+        let forgets = self.forgets();
         let ledger = self.oracle.ledger();
-        // A site that came back from an old copy, or that lost its disk, does not know.
-        let forgets = self.country.was_stolen(self.site) || !ledger.losses.is_empty();
         let hash = ledger.told.get(&request).map(|told| told.hash);
         match again {
             _ if forgets => None,

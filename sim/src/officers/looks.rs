@@ -1,16 +1,18 @@
-//! All ways in which an officer looks at records; what he was shown goes into the oracle, for the access log.
+//! All ways in which an officer looks at records; what he was shown goes into the oracle, for the access log. What his site accepted
+//! before he asked, by whichever node, it knows: its request, and whoever was registered.
 //!
 //! Limit: answers that show nothing are not counted, though the log has those looks too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dinhba_client::Find;
+use dinhba_client::{Error, Find};
 use dinhba_core::command::Looked;
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_node::runtime;
 use dinhba_proto::v1;
 use futures::StreamExt;
+use tonic::Code;
 
 use super::{FILE_NUMBER, MOBILE, Officer};
 use crate::looks::{Look, whole};
@@ -23,6 +25,10 @@ const WATCHED_MAX: usize = 40;
 
 /// Edits back from the end of a shard at which he begins to follow it.
 const WATCHED_BACK: u64 = 20;
+
+fn is_not_found(error: &Error) -> bool {
+    matches!(error, Error::Refused { code: Code::NotFound, .. })
+}
 
 impl Officer {
     /// One look: half of them at one record.
@@ -61,12 +67,42 @@ impl Officer {
     }
 
     async fn search(&self, shard: ShardId) {
-        let find = Find::by_name("nguyen thi lan", "1990-03-08");
-        let Ok(found) = self.client.find(&self.context, &find).await else { return };
+        let home = if self.pick(2) == 0 { self.country.home(shard) } else { None };
+        let unit = home.map(|unit| unit.to_string()).unwrap_or_default();
+        let find = Find { unit, ..Find::by_name("nguyen thi lan", "1990-03-08") };
+        let is_registered = self.oracle.ledger().registered.contains(&(self.site, shard));
+        let found = self.client.find(&self.context, &find).await;
+        let is_nobody = match &found {
+            Ok(page) => page.records.is_empty() && page.next.is_empty(),
+            Err(error) => is_not_found(error),
+        };
+        if is_registered && is_nobody && !self.forgets() {
+            let text = format!("nobody is found in {shard}, where somebody was registered: {:?}", found.as_ref().err());
+            self.oracle.ledger().contradictions.push(text);
+        }
+        let Ok(found) = found else { return };
         if found.records.iter().any(|record| record.shard == shard.to_string()) {
             self.was_shown(Looked::Find, &shard.to_string(), [0; 16]);
         }
         self.were_shown(&found.records);
+    }
+
+    /// Asks how far up the newest acceptance of his site is held, at whichever node.
+    pub(super) async fn ask_held(&self) {
+        let newest = {
+            let ledger = self.oracle.ledger();
+            let here = ledger.told.iter().filter(|(_, told)| told.site == self.site);
+            here.max_by_key(|(_, told)| told.at).map(|(request, told)| (*request, told.shard))
+        };
+        let Some((request, shard)) = newest else { return };
+        let client = if self.pick(2) == 0 { &self.client } else { &self.second };
+        let asked = client.held(request, Some(shard)).await;
+        if asked.is_err_and(|error| is_not_found(&error)) && !self.forgets() {
+            let text = format!(
+                "{request} was accepted, and who asks how far up it is held is told that there is no such request"
+            );
+            self.oracle.ledger().contradictions.push(text);
+        }
     }
 
     async fn history(&self, record: RecordId) {

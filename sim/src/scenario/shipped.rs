@@ -1,7 +1,7 @@
 //! The scenarios that come with the simulator.
 
 /// Name and text of each. The files are in `sim/scenarios`.
-pub const SHIPPED: [(&str, &str); 25] = [
+pub const SHIPPED: [(&str, &str); 26] = [
     ("peace", include_str!("../../scenarios/peace.toml")),
     ("typhoon", include_str!("../../scenarios/typhoon.toml")),
     ("one_way_fibre", include_str!("../../scenarios/one_way_fibre.toml")),
@@ -18,6 +18,7 @@ pub const SHIPPED: [(&str, &str); 25] = [
     ("rotten_snapshots", include_str!("../../scenarios/rotten_snapshots.toml")),
     ("rotten_beyond_itself", include_str!("../../scenarios/rotten_beyond_itself.toml")),
     ("broken_while_joining", include_str!("../../scenarios/broken_while_joining.toml")),
+    ("without_its_log", include_str!("../../scenarios/without_its_log.toml")),
     ("first_snapshot", include_str!("../../scenarios/first_snapshot.toml")),
     ("rotten_log", include_str!("../../scenarios/rotten_log.toml")),
     ("births_far_from_the_line", include_str!("../../scenarios/births_far_from_the_line.toml")),

@@ -348,23 +348,28 @@ impl Goods {
         Some(self.said(self.chain(self.own, number, hash).command(vec![Self::note()])))
     }
 
-    /// On a field of somebody's record: replaces itself and what comes after it; half of them also edits that are not there, and
-    /// edits to come.
+    /// On a field of somebody's record, three times. Replaces itself alone, which no later edit brings to light; or what comes after it
+    /// too; or also edits that are not there, and edits to come.
     pub(super) fn hostile_overwrites(&self) -> Batch {
-        let chain = self.life(self.own.site);
-        let own = chain.author.id();
-        let mut overwrites: Vec<Dot> = (1..4).map(|counter| Dot { actor: own, counter }).collect();
-        if self.pick(2) == 0 {
+        let mut chain = self.life(self.own.site);
+        let (own, pick) = (chain.author.id(), self.pick(3));
+        let mut others: Vec<Dot> = Vec::new();
+        if pick == 0 {
             let to_come = |(actor, state): (&AuthorId, &AuthorState)| Dot { actor: *actor, counter: state.number + 3 };
-            overwrites.extend(self.authors.iter().map(to_come));
-            overwrites.extend((0..20).map(|_| Dot { actor: AuthorId(random()), counter: u64::MAX }));
+            others.extend(self.authors.iter().map(to_come));
+            others.extend((0..20).map(|_| Dot { actor: AuthorId(random()), counter: u64::MAX }));
         }
-        overwrites.sort();
-        overwrites.dedup();
         let record = self.records.get(self.pick(self.records.len())).copied().unwrap_or(RecordId(random()));
-        let changes = || vec![Change { overwrites: overwrites.clone(), ..change(field::OTHER_NAME, "Lan") }];
-        let chain = chain.edit((0, 1), record, changes(), |_| {}).edit((0, 1), record, changes(), |_| {});
-        self.said(chain.edit((0, 1), record, changes(), |_| {}))
+        for number in 1..4 {
+            let of_own = if pick == 1 { number..number + 1 } else { 1..4 };
+            let mut overwrites: Vec<Dot> = of_own.map(|counter| Dot { actor: own, counter }).collect();
+            overwrites.extend(others.iter().cloned());
+            overwrites.sort();
+            overwrites.dedup();
+            let changes = vec![Change { overwrites, ..change(field::OTHER_NAME, "Lan") }];
+            chain = chain.edit((0, 1), record, changes, |_| {});
+        }
+        self.said(chain)
     }
 
     /// Kinds, levels, roles and fields that this version does not know, and values that no field has.

@@ -26,14 +26,16 @@ impl RecordsService {
             return Err(wrong("to", "to: the last day lies before the first"));
         }
         all_groups_here(&self.0).await?;
-        let is_within = self.within(&request.unit);
+        let is_within = self.within_here(&request.unit).await?;
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
         let (mut units, mut verdicts, mut left) = (Vec::new(), Verdicts::default(), FIGURES_MAX);
-        for Asked { hosted, only, may, homes } in self.asked(caller, Action::Figures, wanted)? {
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
             // Also who asks for one commune in vain is in its log.
             if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
                 continue;
             }
+            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
+            let Some(Asked { may, homes, .. }) = asked else { continue };
             for id in may {
                 let home = homes[&id].home();
                 let found = hosted.look(|view| registry::figures(view, hosted.keys(), id, days, left));

@@ -22,6 +22,7 @@ use crate::hosted::Hosted;
 use crate::runtime;
 use crate::service::answer::{broken, not_found, wrong};
 use crate::service::convert::request_from_wire;
+use crate::service::up_to_date;
 
 /// How long one call may wait: a client that waits for longer asks again, and no connection is held for somebody who is gone.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -47,8 +48,16 @@ impl RecordsService {
         let over = runtime::now() + Duration::from_millis(asked.wait_ms.into()).min(WAIT_MAX);
         let place = self.place_of(shard).await?;
         let mut moved = place.hosted.follow();
+        if self.holders(place.hosted, shard, request)?.is_none() {
+            up_to_date(place.hosted).await?;
+        }
         loop {
-            let sites = self.holders(place.hosted, shard, request)?;
+            let sites = self.holders(place.hosted, shard, request)?.ok_or_else(|| {
+                not_found(
+                    "no such request is known here: ask the site that accepted it; a name is forgotten 400 days after its session's \
+                     last",
+                )
+            })?;
             let is_there = |by: &v1::HeldBy| by.holds && until.is_some_and(|tier| by.tier == tier.name());
             let reached = sites.iter().any(is_there);
             if reached || until.is_none() || runtime::now() >= over {
@@ -64,7 +73,8 @@ impl RecordsService {
         }
     }
 
-    fn holders(&self, hosted: &Hosted, shard: ShardId, request: RequestId) -> Result<Vec<v1::HeldBy>, Status> {
+    /// Who holds what a request wrote, as this replica has it; none if it does not know the request.
+    fn holders(&self, hosted: &Hosted, shard: ShardId, request: RequestId) -> Result<Option<Vec<v1::HeldBy>>, Status> {
         let found = hosted.look(|view| {
             let here = Here { view, keys: hosted.keys() };
             let Some(lies) = place_of_request(view, &hosted.context, shard, request)? else { return Ok(None) };
@@ -80,11 +90,7 @@ impl RecordsService {
             }
             Ok(Some((now, before)))
         });
-        let Some((now, before)) = found.map_err(|error| broken(&error))? else {
-            return Err(not_found(
-                "no such request is known here: ask the site that accepted it; a name is forgotten 400 days after its session's last",
-            ));
-        };
+        let Some((now, before)) = found.map_err(|error| broken(&error))? else { return Ok(None) };
         let place = self.0.place();
         let of = |site: SiteId, holds: bool, said_ms: i64| {
             let unit = place.sites.get(&site)?.unit;
@@ -107,6 +113,6 @@ impl RecordsService {
         let lost = lost.filter_map(|said| of(said.body.site, false, said.body.at_ms));
         let mut all: Vec<_> = own.into_iter().chain(others).chain(lost).collect();
         all.sort_by(|one, two| (one.0, &one.1.site).cmp(&(two.0, &two.1.site)));
-        Ok(all.into_iter().map(|(_, by)| by).collect())
+        Ok(Some(all.into_iter().map(|(_, by)| by).collect()))
     }
 }

@@ -40,13 +40,15 @@ impl RecordsService {
         };
         let series = series.or(number.map(PersonNumber::series));
         all_groups_here(&self.0).await?;
-        let is_within = self.within(&request.unit);
+        let is_within = self.within_here(&request.unit).await?;
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
         let (mut units, mut verdicts) = (Vec::new(), Verdicts::default());
-        for Asked { hosted, only, may, homes } in self.asked(caller, Action::Figures, wanted)? {
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
             if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
                 continue;
             }
+            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
+            let Some(Asked { may, homes, .. }) = asked else { continue };
             for id in may {
                 units.push((id, homes[&id].home()));
             }

@@ -23,13 +23,15 @@ impl RecordsService {
     ) -> Result<v1::QualityReply, Status> {
         all_groups_here(&self.0).await?;
         let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
-        let is_within = self.within(&request.unit);
+        let is_within = self.within_here(&request.unit).await?;
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
         let (mut units, mut verdicts) = (Vec::new(), Verdicts::default());
-        for Asked { hosted, only, may, .. } in self.asked(caller, Action::Figures, wanted)? {
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
             if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
                 continue;
             }
+            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
+            let Some(Asked { may, .. }) = asked else { continue };
             if units.len() + may.len() > UNITS_MAX {
                 return Err(precondition(format!("there are more than {UNITS_MAX} communes: ask for a smaller unit")));
             }

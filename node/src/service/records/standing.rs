@@ -14,11 +14,11 @@ use tonic::Status;
 
 use super::worklist::{Entry, List, Room, Wanted};
 use super::{Place, RecordsService};
-use crate::hosted::{Hosted, PROPOSE_WAIT};
+use crate::hosted::Hosted;
 use crate::runtime;
-use crate::service::answer::{Problem, broken, invalid, not_accepted, not_found, wrong};
+use crate::service::answer::{Problem, broken, invalid, not_found, wrong};
 use crate::service::convert::{grounds_change, request_from_wire, shard_named};
-use crate::service::{Caller, context_from_wire, id, keep};
+use crate::service::{Caller, context_from_wire, id, keep, up_to_date};
 
 /// Edits in one page of what waits: a morning's work...
 const PENDING_MAX: usize = 200;
@@ -102,7 +102,7 @@ impl RecordsService {
         if let Some(found) = look()? {
             return Ok(Some(found));
         }
-        hosted.group.barrier(PROPOSE_WAIT).await.map_err(not_accepted)?;
+        up_to_date(hosted).await?;
         look()
     }
 

@@ -24,7 +24,7 @@ use tonic::Status;
 use super::{Asked, Place, RecordsService, Verdicts};
 use crate::hosted::Hosted;
 use crate::runtime;
-use crate::service::answer::{broken, denied, not_found, precondition, wrong};
+use crate::service::answer::{broken, denied, not_accepted, not_found, precondition, wrong};
 use crate::service::{Caller, all_groups_here, id};
 
 /// Targets in one answer: the communes of a province with one each.
@@ -132,16 +132,26 @@ impl RecordsService {
             since => id("since", since)?,
         };
         all_groups_here(&self.0).await?;
-        let is_within = self.within(&request.unit);
+        let is_within = self.within_here(&request.unit).await?;
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
         let (mut communes, mut verdicts) = (Vec::new(), Verdicts::default());
-        for Asked { hosted, only, may, homes } in self.asked(caller, Action::Figures, wanted)? {
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
             if verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
+                let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
+                let Some(Asked { may, homes, .. }) = asked else { continue };
                 communes.extend(may.into_iter().map(|shard| (hosted, homes[&shard].clone())));
             }
         }
         verdicts.refuse_who_may_look_nowhere()?;
         let root = self.root(&request.unit, caller)?;
+        if communes.is_empty() {
+            // A unit without records here may have targets all the same, and whoever looks at them is in a log.
+            let first =
+                self.0.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
+            if let Some(denial) = self.log_or_denial(caller, Looked::Figures, first, None, [0; 16]).await? {
+                return Err(denial);
+            }
+        }
         communes.retain(|(_, info)| info.path.contains(&root));
         let mut sets = self.sets(root, &communes)?;
         sets.retain(|set| event.is_none_or(|event| event == set.target.event) && set.target.aim.last() >= since);

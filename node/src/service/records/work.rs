@@ -200,17 +200,19 @@ impl RecordsService {
         all_groups_here(&self.0).await?;
         let root = self.root(&request.unit, caller)?;
         let v1::WorkRequest { all, overdue, kind, .. } = request;
-        let asked = marks::asked("work", &format!("{root} {all} {overdue} {kind}"));
+        let of = marks::asked("work", &format!("{root} {all} {overdue} {kind}"));
         let index_key = self.index_key();
-        let from: Option<Mark> = marks::open(&request.after, &asked, &index_key)?;
+        let from: Option<Mark> = marks::open(&request.after, &of, &index_key)?;
         let (place, today) = (self.0.place(), InstantMs(runtime::utc_ms()).date_in_vietnam());
         let question = Question { calendar: &place.calendar, today, kinds, all: *all, overdue: *overdue, from };
         let (mut found, mut groups, mut verdicts) = (Vec::new(), BTreeMap::new(), Verdicts::default());
         let wanted = |info: &ShardInfo| !info.is_ancestor() && info.path.contains(&root);
-        for Asked { hosted, only, may, homes } in self.asked(caller, Action::Resolve, wanted)? {
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Resolve, &wanted)? {
             if !verdicts.may(self.log_or_denial(caller, Looked::Work, hosted, only, [0; 16]).await?) {
                 continue;
             }
+            let asked = self.asked_of(hosted, caller, Action::Resolve, &wanted)?;
+            let Some(Asked { may, homes, .. }) = asked else { continue };
             let distance = |shard: &ShardId| homes[shard].path.iter().rev().position(|unit| *unit == root);
             let above = may.iter().filter_map(|shard| Some((*shard, distance(shard)?))).collect();
             let first =
@@ -228,7 +230,7 @@ impl RecordsService {
                 return Err(denied("the caller's claims do not reach there; the attempt is logged"));
             }
         }
-        let next = found.last().filter(|_| is_more).map(|last| marks::seal(&last.mark, &asked, &index_key));
+        let next = found.last().filter(|_| is_more).map(|last| marks::seal(&last.mark, &of, &index_key));
         let mut items = Vec::with_capacity(found.len());
         for one in found {
             let (hosted, homes) = &groups[&one.mark.group];

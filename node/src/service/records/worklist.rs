@@ -169,7 +169,7 @@ impl RecordsService {
         let from: Option<Mark> = marks::open(after, &question, &index_key)?;
         let (mut found, mut verdicts, mut next) = (Vec::new(), Verdicts::default(), None);
         let wanted = |info: &ShardInfo| !info.is_ancestor() && only.is_none_or(|only| only == info.shard);
-        for Asked { hosted, may, .. } in self.asked(caller, Action::Resolve, wanted)? {
+        for Asked { hosted, .. } in self.asked(caller, Action::Resolve, &wanted)? {
             if from.as_ref().is_some_and(|mark| hosted.id() < mark.group) {
                 continue;
             }
@@ -180,6 +180,8 @@ impl RecordsService {
             if !verdicts.may(self.log_or_denial(caller, list.looked(), hosted, only, [0; 16]).await?) {
                 continue;
             }
+            let asked = self.asked_of(hosted, caller, Action::Resolve, &wanted)?;
+            let Some(Asked { may, .. }) = asked else { continue };
             let from = from.as_ref().filter(|mark| mark.group == hosted.id());
             let page = hosted.look(|view| {
                 let walk = Walk { list, view, keys: hosted.keys(), may: &may };
