@@ -156,7 +156,7 @@ mod tests {
     fn a_ledger_that_does_not_add_up_says_so() {
         let series = |complete| v1::NumberSeries { series: "010326".into(), total: 10, complete, ..Default::default() };
         let unit = v1::UnitNumbers { unit_code: "02683".into(), waiting: 2, days_left: Some(9), ..Default::default() };
-        let reply = v1::NumbersReply { series: vec![series(true), series(false)], units: vec![unit] };
+        let reply = v1::NumbersReply { series: vec![series(true), series(false)], units: vec![unit], way: None };
         let shown = table(&reply);
         assert!(shown.contains("nữ 2026") && shown.contains("NO") && shown.contains("02683"), "{shown}");
         assert_eq!(json_of(&reply)["units"][0]["days_left"], 9);
