@@ -24,7 +24,7 @@ use tonic::Status;
 use super::{Asked, Place, RecordsService, Verdicts};
 use crate::hosted::Hosted;
 use crate::runtime;
-use crate::service::answer::{broken, denied, not_found, precondition, wrong};
+use crate::service::answer::{broken, denied, not_accepted, not_found, precondition, wrong};
 use crate::service::{Caller, all_groups_here, id};
 
 /// Targets in one answer: the communes of a province with one each.
@@ -142,6 +142,14 @@ impl RecordsService {
         }
         verdicts.refuse_who_may_look_nowhere()?;
         let root = self.root(&request.unit, caller)?;
+        if communes.is_empty() {
+            // A unit without records here may have targets all the same, and whoever looks at them is in a log.
+            let first =
+                self.0.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
+            if let Some(denial) = self.log_or_denial(caller, Looked::Figures, first, None, [0; 16]).await? {
+                return Err(denial);
+            }
+        }
         communes.retain(|(_, info)| info.path.contains(&root));
         let mut sets = self.sets(root, &communes)?;
         sets.retain(|set| event.is_none_or(|event| event == set.target.event) && set.target.aim.last() >= since);
