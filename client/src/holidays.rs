@@ -60,7 +60,9 @@ impl Client {
         let refused = |text: String| Error::refusal(Code::FailedPrecondition, text);
         let said = self.holidays().await?;
         let named: Vec<(Date, &str)> = holidays.off.iter().map(|(day, name)| (*day, name.as_str())).collect();
-        let year = Year::new(holidays.year, &named, &holidays.worked).map_err(|wrong| refused(wrong.join("; ")))?;
+        let year = Year::new(holidays.year, &named, &holidays.worked);
+        let invalid = |wrong: Vec<String>| Error::refusal(Code::InvalidArgument, wrong.join("; "));
+        let year = year.map_err(invalid)?;
         follows(holidays.year, &said).map_err(refused)?;
         let before = match said.iter().find(|said| said.year == u32::from(holidays.year)) {
             Some(said) => {

@@ -75,7 +75,7 @@ pub(super) async fn judge(
         _ => {
             let entry = meant(client, context, record, (standing, &digits)).await?;
             if !desk.json {
-                desk.remark(&format!("{} of {}", standing.name(), show::entry_line(&entry)));
+                desk.remark(&format!("to be {}: {}", standing.name(), show::entry_line(&entry)));
             }
             entry.hash
         }

@@ -22,7 +22,7 @@ pub struct Work {
     /// Only what should have been done before today
     #[arg(long)]
     overdue: bool,
-    /// Only one kind
+    /// Only one kind: conflict, rule, number-twice, second-person, number-pending, step, papers, step-failed
     #[arg(long, value_parser = kind)]
     kind: Option<&'static str>,
     /// Goes on where a page ended, as it said
@@ -62,7 +62,9 @@ fn how(item: &v1::WorkItem) -> String {
     match item.kind.as_str() {
         "conflict" => format!("dinhba resolve {record} '{}' VALUE --grounds …", what(item)),
         "rule" | "number-twice" => format!("dinhba get {record}"),
-        "second-person" => format!("dinhba confirm {record}"),
+        "second-person" => {
+            format!("dinhba confirm {record} {}", show::hex(&item.edit).get(..8).unwrap_or_default())
+        }
         "number-pending" => "comes by itself, once the site above hears of it".to_owned(),
         "step" if item.event.is_empty() => format!("dinhba dossier-step-done dossier={record} step={step} result=…"),
         "step" => format!("dinhba {} … dossier={record}", item.event),
@@ -87,8 +89,10 @@ fn table(reply: &v1::WorkReply) -> String {
         let due = match (item.late, item.due_is_sure) {
             (0, true) => Cell::from(item.due.clone()),
             (0, false) => Cell::from(format!("{} ?", item.due)),
-            (1, _) => Cell::from(format!("{}, 1 day late", item.due)).tinted(Tint::Bad),
-            (late, _) => Cell::from(format!("{}, {late} days late", item.due)).tinted(Tint::Bad),
+            (late, is_sure) => {
+                let (days, mark) = (if late == 1 { "day" } else { "days" }, if is_sure { "" } else { " ?" });
+                Cell::from(format!("{}, {late} {days} late{mark}", item.due)).tinted(Tint::Bad)
+            }
         };
         let unit = |code: &str, name: &str| show::plain(format!("{code} {name}").trim());
         let row: [Cell; 8] = [
@@ -114,11 +118,11 @@ fn json_of(reply: &v1::WorkReply) -> Json {
             "element": item.element, "rule": item.rule, "edit": show::hex(&item.edit), "service": item.service,
             "step": item.step, "event": item.event, "since": item.since, "due": item.due,
             "due_is_sure": item.due_is_sure, "late": item.late, "owner": item.owner, "owner_code": item.owner_code,
-            "owner_role": item.owner_role,
+            "owner_name": item.owner_name, "owner_role": item.owner_role, "step_label": item.step_label,
         })
     };
     json!({
-        "unit": reply.unit, "unit_code": reply.unit_code, "today": reply.today, "next": show::hex(&reply.next),
+        "unit": reply.unit, "unit_code": reply.unit_code, "unit_name": reply.unit_name, "today": reply.today, "next": show::hex(&reply.next),
         "items": reply.items.iter().map(item).collect::<Vec<_>>(),
     })
 }
@@ -130,13 +134,17 @@ pub(super) async fn show_work(
     command: Work,
 ) -> Result<(), Failure> {
     let Work { unit, all, overdue, kind, after } = command;
+    let is_narrow = kind.is_some() || overdue;
     let kind = kind.unwrap_or_default().to_owned();
     let query = WorkQuery { unit: unit.unwrap_or_default(), all, overdue, kind };
     let reply = client.work(context, &query, &after.map(|mark| mark.0).unwrap_or_default()).await?;
     desk.show(|| table(&reply), || json_of(&reply))?;
     let next = show::hex(&reply.next);
     match (reply.items.is_empty(), next.is_empty()) {
-        (true, true) => desk.remark(&format!("nothing is to be done at {} {}", reply.unit_code, reply.unit_name)),
+        (true, true) => {
+            let of_that = if is_narrow { " of that kind" } else { "" };
+            desk.remark(&format!("nothing{of_that} is to be done at {} {}", reply.unit_code, reply.unit_name));
+        }
         (_, false) => desk.remark(&format!("there is more: go on with the same and --after {next}")),
         (false, true) => {}
     }

@@ -20,9 +20,12 @@ pub struct Year {
     worked: BTreeSet<Date>,
 }
 
+/// A day of each year: month and day.
+type DayOfYear = (u8, u8);
+
 /// Those of which the law fixes how many days they have, and those that fall on one day of each year (Labour Code 45/2019/QH14,
 /// article 112).
-const STATUTORY: [(&str, usize, Option<(u8, u8)>); 6] = [
+const STATUTORY: [(&str, usize, Option<DayOfYear>); 6] = [
     ("new_year", 1, Some((1, 1))),
     ("tet", 5, None),
     ("hung_kings", 1, None),
@@ -32,7 +35,7 @@ const STATUTORY: [(&str, usize, Option<(u8, u8)>); 6] = [
 ];
 
 /// The first and the last day, by month and day, between which a holiday of the moon's calendar may lie.
-const BY_THE_MOON: [(&str, (u8, u8), (u8, u8)); 2] = [("tet", (1, 18), (2, 25)), ("hung_kings", (3, 25), (5, 2))];
+const BY_THE_MOON: [(&str, DayOfYear, DayOfYear); 2] = [("tet", (1, 18), (2, 25)), ("hung_kings", (3, 25), (5, 2))];
 
 impl Year {
     /// The days off of a year with their holidays, and the days of weekends that are worked; or all that is wrong with them, in words.
@@ -171,7 +174,7 @@ impl Calendar {
         match self.years.get(&day.year()) {
             Some(year) => year.worked.contains(&day) || !(is_weekend(day) || year.off.contains_key(&day)),
             None => {
-                let is_fixed = |fixed: &(&str, usize, Option<(u8, u8)>)| fixed.2 == Some((day.month(), day.day()));
+                let is_fixed = |fixed: &(&str, usize, Option<DayOfYear>)| fixed.2 == Some((day.month(), day.day()));
                 !(is_weekend(day) || STATUTORY.iter().any(is_fixed))
             }
         }

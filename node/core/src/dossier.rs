@@ -2,14 +2,14 @@
 //! 63/2024). What a service consists of is a table: another one is a row of [`SERVICES`] and a code.
 //!
 //! A dossier is a record of the commune where it was handed in. Each of its steps is an element of one field: in which state it is, since
-//! when, until when it was done and with which result. A step begins once those before it are done; what the register itself shows, such as
+//! when, and with which result. A step of which nothing is said begins once those before it are done; what the register itself shows, such as
 //! a birth, ends its step with the event that registers it. What events make of that stands in `filing::effects::dossier`; what is open of it, in
 //! `work`.
 
-use crate::date::Date;
+use crate::date::{Date, PartialDate};
 use crate::event::Event;
 use crate::record::Record;
-use crate::schema::{RecordKind, field};
+use crate::schema::{RecordKind, Value, field};
 
 /// A service.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,8 +177,35 @@ impl Stage {
     }
 }
 
+/// The values of a step: several, if it is in dispute.
+fn values(record: &Record, step: &Step) -> Vec<Value> {
+    let key = (field::DOSSIER_STEP, step.element().into_bytes());
+    let values = record.values(&key).iter().filter_map(|tagged| Value::decode(field::DOSSIER_STEP, &tagged.value).ok());
+    values.filter(|value| !value.is_cleared()).collect()
+}
+
+fn state(value: &Value) -> Option<&'static str> {
+    value.part("state")?.code()
+}
+
+/// Since when a step is done, if all that is said of it says so.
+fn done_since(record: &Record, step: &Step) -> Option<Date> {
+    let values = values(record, step);
+    if values.is_empty() || !values.iter().all(|value| state(value) == Some("done")) {
+        return None;
+    }
+    values.iter().filter_map(since).max()
+}
+
+fn since(value: &Value) -> Option<Date> {
+    Some(value.part("since")?.date()?.earliest())
+}
+
 /// The steps of a dossier about which somebody has something to do: service and step by their places, the stage, and since when. Nothing of
-/// one that is closed, of another kind of record, or of a newer version's service. Of a step in dispute each value counts.
+/// one that is closed, of another kind of record, or of a newer version's service.
+///
+/// A step of which nothing is said is open since those before it are done; the first ones, since the dossier was handed in. Of a step in
+/// dispute each value counts. One that is done though something before it is not, since that was rejected or taken up again, has failed.
 #[must_use]
 pub fn open_steps(record: &Record) -> Vec<(usize, usize, Stage, Date)> {
     if record.kind != RecordKind::Dossier || record.value(field::DOSSIER_CLOSED, b"").is_some() {
@@ -188,15 +215,24 @@ pub fn open_steps(record: &Record) -> Vec<(usize, usize, Stage, Date)> {
     let Some((at, service)) = SERVICES.iter().enumerate().find(|(_, service)| Some(service.name) == named) else {
         return Vec::new();
     };
+    let declared = record.value(field::DOSSIER_DECLARED, b"").and_then(|value| value.date());
+    let declared = declared.map_or(Date::MIN, PartialDate::earliest);
     let mut found = Vec::new();
     for (place, step) in service.steps.iter().enumerate() {
-        let value = record.value(field::DOSSIER_STEP, step.element().as_bytes());
-        let Some(value) = value else { continue };
-        let part = |name| value.part(name);
-        let Some(state) = part("state").and_then(|state| state.code()) else { continue };
-        let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.state() == state) else { continue };
-        let Some(since) = part("since").and_then(|since| since.date()) else { continue };
-        found.push((at, place, stage, since.earliest()));
+        let before = step.after.iter().filter_map(|name| service.step(name));
+        let before: Option<Vec<Date>> = before.map(|(_, before)| done_since(record, before)).collect();
+        let begins = before.as_ref().map(|before| before.iter().copied().max().unwrap_or(declared));
+        let said = values(record, step);
+        if said.is_empty() {
+            found.extend(begins.map(|begins| (at, place, Stage::Open, begins)));
+        }
+        for value in said {
+            let stage = match state(&value) {
+                Some("done") if begins.is_none() => Some(Stage::Failed),
+                state => Stage::ALL.into_iter().find(|stage| Some(stage.state()) == state),
+            };
+            found.extend(stage.and_then(|stage| Some((at, place, stage, since(&value)?))));
+        }
     }
     found
 }

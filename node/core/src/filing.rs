@@ -228,7 +228,7 @@ fn check_inputs(
     }
     for (at, input) in asked.iter().enumerate().filter(|(_, input)| input.is_required) {
         if !given.iter().any(|(place, _)| usize::from(*place) == at) {
-            found.push((place(input.name), "is needed".to_owned()));
+            found.push((place(input.name), format!("{} is needed", input.name)));
         }
     }
 }

@@ -138,9 +138,15 @@ impl Work {
         self.step().map_or(0, |(_, step)| step.owner)
     }
 
-    /// How far above the home it shows from its first day on: what failed, the owner's superior hears of at once.
+    /// How far above the home it shows from its first day on. What failed, the owner's superior hears of at once; who wrote what waits for
+    /// a second person is often alone in his office; and a number that two communes have, neither of them knows of.
     fn shown_to(self) -> u8 {
-        self.owner() + u8::from(matches!(self, Work::Step(Stage::Failed, ..)))
+        self.owner()
+            + match self {
+                Work::Step(Stage::Failed, ..) | Work::Second => 1,
+                Work::NumberTwice => 2,
+                _ => 0,
+            }
     }
 
     /// Until when it is to be done, if it is open since a day.

@@ -28,7 +28,7 @@ use crate::inject::{is_armed, sometimes};
 use crate::level::{self, LEVEL_FIRST, LEVEL_GROUNDS, limits};
 use crate::number::{PersonNumber, Sex};
 use crate::record::{Record, Write};
-use crate::schema::{RecordKind, field};
+use crate::schema::{FieldId, RecordKind, field};
 use crate::search::{households_of, members_term, number_term};
 use crate::share::{FLOOD_BYTES, SHARE_BYTES_MAX, Shares, Weight};
 use crate::signed_receipt::SignedEdit;
@@ -393,6 +393,9 @@ pub enum FormPlace {
     Change(usize, usize),
 }
 
+/// What of a dossier may be edited without an event.
+const OF_DOSSIERS_FREE: [FieldId; 3] = [GROUNDS, field::DOSSIER_NOTE, field::DOSSIER_PHONE];
+
 /// Everything that can be said of an edit without looking at records. The door says all of it to the caller; `apply`
 /// refuses with the first.
 #[must_use]
@@ -468,6 +471,13 @@ pub fn check_form(
         }
         if let Err(text) = check_kind(kind, &part.changes) {
             invalid(FormPlace::Part(index), text);
+        }
+        if is_plain && part.record_kind == RecordKind::Dossier {
+            let is_free = |change: &Change| OF_DOSSIERS_FREE.contains(&change.field);
+            if part.create || !part.changes.iter().all(is_free) {
+                let text = "a dossier is opened, goes on and is closed by its events: `dinhba events` shows them";
+                invalid(FormPlace::Part(index), text);
+            }
         }
         if part.changes.iter().all(|change| change.field == GROUNDS) {
             invalid(FormPlace::Part(index), "a part must change at least one field");

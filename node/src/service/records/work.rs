@@ -198,6 +198,17 @@ impl RecordsService {
     pub(super) async fn work_of(&self, caller: &Caller, request: &v1::WorkRequest) -> Result<v1::WorkReply, Status> {
         let kinds = kinds(&request.kind)?;
         all_groups_here(&self.0).await?;
+        let is_within = self.within_here(&request.unit).await?;
+        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
+        let (mut lists, mut verdicts) = (Vec::new(), Verdicts::default());
+        // Also who asks for a unit in vain is in its log.
+        for Asked { hosted, only, .. } in self.asked(caller, Action::Resolve, &wanted)? {
+            if verdicts.may(self.log_or_denial(caller, Looked::Work, hosted, only, [0; 16]).await?) {
+                let asked = self.asked_of(hosted, caller, Action::Resolve, &wanted)?;
+                lists.extend(asked.map(|Asked { may, homes, .. }| (hosted, may, homes)));
+            }
+        }
+        verdicts.refuse_who_may_look_nowhere()?;
         let root = self.root(&request.unit, caller)?;
         let v1::WorkRequest { all, overdue, kind, .. } = request;
         let of = marks::asked("work", &format!("{root} {all} {overdue} {kind}"));
@@ -205,14 +216,8 @@ impl RecordsService {
         let from: Option<Mark> = marks::open(&request.after, &of, &index_key)?;
         let (place, today) = (self.0.place(), InstantMs(runtime::utc_ms()).date_in_vietnam());
         let question = Question { calendar: &place.calendar, today, kinds, all: *all, overdue: *overdue, from };
-        let (mut found, mut groups, mut verdicts) = (Vec::new(), BTreeMap::new(), Verdicts::default());
-        let wanted = |info: &ShardInfo| !info.is_ancestor() && info.path.contains(&root);
-        for Asked { hosted, only, .. } in self.asked(caller, Action::Resolve, &wanted)? {
-            if !verdicts.may(self.log_or_denial(caller, Looked::Work, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let asked = self.asked_of(hosted, caller, Action::Resolve, &wanted)?;
-            let Some(Asked { may, homes, .. }) = asked else { continue };
+        let (mut found, mut groups) = (Vec::new(), BTreeMap::new());
+        for (hosted, may, homes) in lists {
             let distance = |shard: &ShardId| homes[shard].path.iter().rev().position(|unit| *unit == root);
             let above = may.iter().filter_map(|shard| Some((*shard, distance(shard)?))).collect();
             let first =
@@ -220,7 +225,6 @@ impl RecordsService {
             found.extend(first.map_err(|error| broken(&error))?);
             groups.insert(hosted.id(), (hosted, homes));
         }
-        verdicts.refuse_who_may_look_nowhere()?;
         let is_more = cut(&mut found, WORK_MAX);
         for (group, (hosted, _)) in &groups {
             let here = found.iter().filter(|found| found.mark.group == *group);

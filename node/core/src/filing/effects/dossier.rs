@@ -1,6 +1,6 @@
 //! Dossiers: their steps, one after the other.
 
-use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse};
+use super::{Case, Done, EventRule, Place, Stop, Work, choice, refuse, warn};
 use crate::date::{Date, PartialDate};
 use crate::dossier::{Service, Shown, Step};
 use crate::event::Event;
@@ -28,12 +28,38 @@ event_rules! {
     NOTHING_OPEN = "dossier_done", "Decree 63/2024/NĐ-CP",
         "all steps are done: there is nothing to close",
         "tất cả các bước đã giải quyết xong";
+    DAY_NEEDED = "day_needed", "Decree 63/2024/NĐ-CP",
+        "give the whole day, since a term runs from it",
+        "ghi đủ ngày, tháng, năm";
+    BEFORE_DECLARED = "before_the_dossier", "Decree 63/2024/NĐ-CP",
+        "that day lies before the dossier was handed in: check both",
+        "ngày này trước ngày tiếp nhận hồ sơ: kiểm tra lại";
+    OLD_DOSSIER = "dossier_older_than_a_year", "Decree 63/2024/NĐ-CP",
+        "that day lies more than a year back",
+        "ngày tiếp nhận cách đây hơn một năm", warning = true;
+    BY_ITS_EVENT = "step_has_an_event", "Decree 63/2024/NĐ-CP",
+        "the register ends this step with its event, filed with the dossier: say it only if that is in the register of another office",
+        "bước này kết thúc khi đăng ký sự kiện kèm hồ sơ: chỉ ghi riêng nếu việc đăng ký ở đơn vị khác", warning = true;
 }
+
+/// Days after which nobody types in what lay there on paper without saying why.
+const OLD_DAYS: i64 = 366;
 
 /// The day from which a term runs: the one that was given, such as that of a dossier which lay there on paper until the power was back; the
 /// day of the filing, if none was, or not the day.
 fn term_from(given: Option<PartialDate>, on: Date) -> PartialDate {
     given.and_then(PartialDate::exact).map_or(on, |given| given.min(on)).into()
+}
+
+/// The day that was given for what is said of a dossier, or that of the filing.
+fn day_given(case: &Case<'_>, at: usize) -> Result<PartialDate, Stop> {
+    let Some(given) = case.input_date("date") else { return Ok(case.on.into()) };
+    let Some(day) = given.exact() else { return refuse(Place::Input("date"), &DAY_NEEDED).map(|()| given) };
+    let declared = case.works[at].value(field::DOSSIER_DECLARED, "").and_then(|value| value.date());
+    if declared.is_some_and(|declared| day < declared.earliest()) {
+        refuse(Place::Input("date"), &BEFORE_DECLARED)?;
+    }
+    Ok(day.min(case.on).into())
 }
 
 /// A step as a record is to say it.
@@ -46,12 +72,30 @@ struct Said<'a> {
 }
 
 impl Work {
-    fn state_of(&self, step: &Step) -> Option<&'static str> {
+    fn is_done(&self, step: &Step) -> bool {
+        self.said_of(step) == Some("done")
+    }
+
+    fn said_of(&self, step: &Step) -> Option<&'static str> {
         self.part(field::DOSSIER_STEP, &step.element(), "state")?.code()
     }
 
-    fn waits(&self, step: &Step) -> bool {
-        matches!(self.state_of(step), Some("open" | "papers_missing"))
+    /// Whether the steps before one are done.
+    fn is_turn_of(&self, service: &Service, step: &Step) -> bool {
+        step.after.iter().all(|name| service.step(name).is_some_and(|(_, before)| self.is_done(before)))
+    }
+
+    /// The state of a step: one of which nothing is said is open, once it is its turn.
+    fn state_of(&self, service: &Service, step: &Step) -> Option<&'static str> {
+        match self.said_of(step) {
+            None if self.is_disputed(field::DOSSIER_STEP, &step.element()) => None,
+            None => self.is_turn_of(service, step).then_some("open"),
+            said => said,
+        }
+    }
+
+    fn waits(&self, service: &Service, step: &Step) -> bool {
+        self.is_turn_of(service, step) && matches!(self.state_of(service, step), Some("open" | "papers_missing"))
     }
 
     fn say_step(&mut self, step: &Step, said: Said<'_>, on: PartialDate) {
@@ -67,17 +111,6 @@ impl Work {
         let parts = parts.filter_map(|(name, content)| Some((part_place(field::DOSSIER_STEP, name)?, content?)));
         let parts = parts.collect();
         self.set(field::DOSSIER_STEP, &step.element(), Content::Parts(parts));
-    }
-
-    /// Begins the steps whose turn it is.
-    fn begin_steps(&mut self, service: &Service, on: PartialDate) {
-        for step in service.steps {
-            let is_done =
-                |name: &&str| service.step(name).is_some_and(|(_, before)| self.state_of(before) == Some("done"));
-            if self.state_of(step).is_none() && step.after.iter().all(is_done) {
-                self.say_step(step, Said { state: "open", ..Said::default() }, on);
-            }
-        }
     }
 
     /// Whether a person's record shows that a step is done.
@@ -110,9 +143,8 @@ fn end_shown(case: &mut Case<'_>, (at, service): (usize, &'static Service), pers
     let on = case.on.into();
     let mut is_any = false;
     for step in service.steps {
-        if case.works[at].waits(step) && case.works[person].shows(step.shown) {
+        if case.works[at].waits(service, step) && case.works[person].shows(step.shown) {
             case.works[at].say_step(step, Said { state: "done", ended: Some(on), ..Said::default() }, on);
-            case.works[at].begin_steps(service, on);
             is_any = true;
         }
     }
@@ -121,12 +153,17 @@ fn end_shown(case: &mut Case<'_>, (at, service): (usize, &'static Service), pers
 
 pub(super) fn opened(case: &mut Case<'_>) -> Done {
     let Some((at, service)) = dossier(case)? else { return Ok(()) };
+    if case.input_date("date").is_some_and(|given| given.exact().is_none()) {
+        return refuse(Place::Input("date"), &DAY_NEEDED);
+    }
     let on = term_from(case.input_date("date"), case.on);
+    if case.on.days() - on.earliest().days() > OLD_DAYS {
+        warn(case, Place::Input("date"), &OLD_DOSSIER)?;
+    }
     let work = &mut case.works[at];
     if work.value(field::DOSSIER_DECLARED, "").is_none() {
         work.set(field::DOSSIER_DECLARED, "", Content::Date(on));
     }
-    work.begin_steps(service, on);
     if let Some(person) = case.one("person") {
         let id = case.works[person].id;
         case.works[at].set(field::DOSSIER_PERSON, "", Content::Record(id));
@@ -142,7 +179,7 @@ pub(super) fn advance(case: &mut Case<'_>) -> Done {
     let persons: Vec<usize> = (0..case.works.len()).filter(|one| is_main(&case.works[*one])).collect();
     let named = case.works[at].value(field::DOSSIER_PERSON, "").and_then(|value| value.record());
     // Whom a dossier is about that names nobody yet, the event of its next step says: a birth.
-    let is_next = |step: &Step| step.event == Some(case.filed.event) && case.works[at].waits(step);
+    let is_next = |step: &Step| step.event == Some(case.filed.event) && case.works[at].waits(service, step);
     let is_unnamed = !case.works[at].is_disputed(field::DOSSIER_PERSON, "") && service.steps.iter().any(is_next);
     let person = match (named, &persons[..]) {
         (Some(named), _) => persons.iter().copied().find(|one| case.works[*one].id == named),
@@ -165,15 +202,20 @@ pub(super) fn step(case: &mut Case<'_>) -> Done {
     let Some((at, service)) = dossier(case)? else { return Ok(()) };
     let event = case.filed.event;
     if event == Event::DossierClosed {
-        let is_done = |step: &Step| case.works[at].state_of(step) == Some("done");
-        return if service.steps.iter().all(is_done) { refuse(Place::Subject(at), &NOTHING_OPEN) } else { Ok(()) };
+        if service.steps.iter().all(|step| case.works[at].is_done(step)) {
+            return refuse(Place::Subject(at), &NOTHING_OPEN);
+        }
+        return day_given(case, at).map(drop);
     }
     let named = case.input("step").and_then(|step| step.code());
     let Some((_, step)) = named.and_then(|name| service.step(name)) else {
         return refuse(Place::Input("step"), &NO_STEP);
     };
-    let (state, waits) = (case.works[at].state_of(step), case.works[at].waits(step));
-    let (on, ended) = (PartialDate::from(case.on), term_from(case.input_date("date"), case.on));
+    let (state, waits) = (case.works[at].state_of(service, step), case.works[at].waits(service, step));
+    let (on, ended) = (PartialDate::from(case.on), day_given(case, at)?);
+    if event == Event::DossierStepDone && step.event.is_some() {
+        warn(case, Place::Input("step"), &BY_ITS_EVENT)?;
+    }
     let said = match event {
         Event::DossierStepDone if waits => {
             Said { state: "done", ended: Some(ended), result: case.input("result"), ..Said::default() }
@@ -190,6 +232,5 @@ pub(super) fn step(case: &mut Case<'_>) -> Done {
     };
     let since = said.ended.unwrap_or(on);
     case.works[at].say_step(step, said, since);
-    case.works[at].begin_steps(service, since);
     Ok(())
 }
