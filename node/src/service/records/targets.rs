@@ -134,8 +134,10 @@ impl RecordsService {
         all_groups_here(&self.0).await?;
         let is_within = self.within_here(&request.unit).await?;
         let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
-        let (mut communes, mut verdicts) = (Vec::new(), Verdicts::default());
+        let first = self.0.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
+        let (mut communes, mut verdicts, mut is_first_asked) = (Vec::new(), Verdicts::default(), false);
         for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
+            is_first_asked |= hosted.id() == first.id();
             if verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
                 let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
                 let Some(Asked { may, homes, .. }) = asked else { continue };
@@ -144,13 +146,11 @@ impl RecordsService {
         }
         verdicts.refuse_who_may_look_nowhere()?;
         let root = self.root(&request.unit, caller)?;
-        if communes.is_empty() {
-            // A unit without records here may have targets all the same, and whoever looks at them is in a log.
-            let first =
-                self.0.site_group().ok_or_else(|| not_accepted("the node is starting: try again in a moment"))?;
-            if let Some(denial) = self.log_or_denial(caller, Looked::Figures, first, None, [0; 16]).await? {
-                return Err(denial);
-            }
+        // Targets stand in the site's first group: whoever looks at them is in its log, and sees what was set before he asked.
+        if !is_first_asked
+            && let Some(denial) = self.log_or_denial(caller, Looked::Figures, first, None, [0; 16]).await?
+        {
+            return Err(denial);
         }
         communes.retain(|(_, info)| info.path.contains(&root));
         let mut sets = self.sets(root, &communes)?;
