@@ -60,8 +60,8 @@ async fn the_examples_of_the_sdk_do_what_they_say() {
     let clerk = (DISTRICT, Role::Registrar);
     let list = says(&run(&country, clerk, "work_list_clerk", &[]));
     assert!(list.contains("1 edits wait") && list.contains(&record.to_string()), "{list}");
-    // The correction is the commune's to confirm; the child of its counter has a number by now, or waits for one there.
-    assert!(list.contains("0 things are to be done"), "{list}");
+    // It shows at the unit above its author's from its first day on: he may be alone in his office.
+    assert!(list.contains("1 things are to be done") && list.contains("second-person until"), "{list}");
     let done = says(&run(&country, clerk, "work_list_clerk", &[&record.to_string()]));
     assert!(done.contains(&format!("confirmed {record}")), "{done}");
     assert!(says(&run(&country, clerk, "work_list_clerk", &[])).contains("0 edits wait"));
