@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use dinhba_core::command::{Answer, Command, FileCommand};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::dossier::Stage;
-use dinhba_core::edit::{Dot, EditKind};
+use dinhba_core::edit::{Change, Dot, EditKind};
 use dinhba_core::filing::{Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, RequestId};
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{due_of, signposts_of};
-use dinhba_core::schema::field;
+use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::store::StateView;
 use dinhba_core::units::NoUnits;
 use dinhba_core::work::{Entry, Work};
 
-use crate::memory::{Office, SHARD, accepted, command, request};
+use crate::memory::{Office, SHARD, accepted, command, refusal, request, value};
 
 const MONDAY: Date = match Date::new(2026, 6, 15) {
     Ok(day) => day,
@@ -127,6 +127,43 @@ fn a_dossier_is_on_the_list_of_whoever_is_next_from_the_day_on_which_it_is_his_t
     closed.grounds = "Rút hồ sơ".to_owned();
     accepted(filed(&mut office, request(1, 5), &closed));
     assert_eq!(listed(&office), [(Work::Number, 2)]);
+}
+
+#[test]
+fn what_was_done_has_failed_once_something_before_it_is_taken_up_again() {
+    let step = |stage, step| Work::Step(stage, 0, step);
+    let mut office = Office::new(1);
+    at(&mut office, 0);
+    let opened =
+        typed(&office, "dossier-opened", &[("dossier", None)], &[("service", "birth"), ("applicant", "Lê Hoa")]);
+    accepted(filed(&mut office, request(1, 1), &opened));
+    let dossier = RecordId::derive(request(1, 1), 0);
+    let born = birth(&office, Some(dossier));
+    accepted(filed(&mut office, request(1, 2), &born));
+    let of_step = |office: &Office, event: &str, inputs: &[(&str, &str)]| {
+        let mut said = typed(office, event, &[("dossier", Some(dossier))], inputs);
+        said.grounds = "Quyết định 3/QĐ-UBND".to_owned();
+        said
+    };
+    let done = of_step(&office, "dossier-step-done", &[("step", "health insurance"), ("result", "GD 4")]);
+    accepted(filed(&mut office, request(1, 3), &done));
+    assert_eq!(listed(&office), [(Work::Number, 0), (step(Stage::Open, 1), 0)]);
+    at(&mut office, 1);
+    let again = of_step(&office, "dossier-step-reopened", &[("step", "birth registration")]);
+    accepted(filed(&mut office, request(1, 4), &again));
+    // Whose turn it is not any more waits; what was done all the same, somebody has to look at.
+    assert_eq!(listed(&office), [(Work::Number, 0), (step(Stage::Open, 0), 1), (step(Stage::Failed, 2), 0)]);
+    let mut edit = command(request(1, 5), EditKind::Change, dossier, false, Vec::new());
+    edit.parts[0].record_kind = RecordKind::Dossier;
+    let closed = Change {
+        field: field::DOSSIER_CLOSED,
+        element: Vec::new(),
+        value: value(field::DOSSIER_CLOSED, "2026-06-15"),
+        overwrites: Vec::new(),
+    };
+    edit.parts[0].changes = vec![closed];
+    let (_, text) = refusal(office.edit(edit));
+    assert!(text.contains("by its events"), "{text}");
 }
 
 #[test]
