@@ -6,8 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crdts::CmRDT;
+
 use crate::date::Date;
-use crate::record::Record;
+use crate::edit::{Change, Dot};
+use crate::ids::AuthorId;
+use crate::record::{Record, Write};
 use crate::schema::codes::HOLIDAY;
 use crate::schema::{RecordKind, field};
 
@@ -115,6 +119,15 @@ impl Year {
     /// Days of weekends that are worked, in order.
     pub fn days_worked(&self) -> impl Iterator<Item = Date> + '_ {
         self.worked.iter().copied()
+    }
+
+    /// What a record would say once these changes are made; see [`said`](Self::said).
+    #[must_use]
+    pub fn after(mut record: Record, changes: &[Change]) -> Option<(u16, Result<Self, Vec<String>>)> {
+        // Later than all that is there.
+        let dot = Dot { actor: AuthorId::default(), counter: u64::MAX };
+        record.apply(Write::new(dot, i64::MAX, changes));
+        Year::said(&record)
     }
 
     /// The year that a record is about, with what it says of it; or why that counts for nothing.

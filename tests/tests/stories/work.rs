@@ -7,7 +7,7 @@ use std::time::Duration;
 use dinhba_client::event::{Birth, EventBuilder};
 use dinhba_client::generate::holidays;
 use dinhba_client::work::WorkQuery;
-use dinhba_client::{Client, Context, Error};
+use dinhba_client::{Client, Context, EditBuilder, Error};
 use dinhba_core::claims::Role;
 use dinhba_core::date::Date;
 use dinhba_core::event::Event;
@@ -81,6 +81,14 @@ async fn a_dossier_goes_from_hand_to_hand_and_shows_further_up_once_it_is_late()
         .await;
     }
     eventually("the commune knows the holidays", WAIT, async || commune.holidays().await.unwrap().len() == 3).await;
+    // Nor can a hole be made by an edit of what was said.
+    let said = operator.holidays().await.unwrap().remove(0);
+    let record = operator.get(&administration, said.record.parse().unwrap()).await.unwrap();
+    let mut hole = EditBuilder::new(&administration);
+    let part = hole.change(&record);
+    hole.set(part, "off", &format!("{}-09-03", said.year), "");
+    let refused = operator.edit(&operator.session(), &hole).await.unwrap_err();
+    assert!(refused.to_string().contains("national_day has 2 days"), "{refused}");
     let far = operator.set_holidays(&administration, &holidays(today.year() + 3), "QĐ 9").await.unwrap_err();
     assert!(far.to_string().contains("between"), "{far}");
 

@@ -2,14 +2,17 @@
 
 use std::future::Future;
 
+use dinhba_core::calendar::Year;
 use dinhba_core::claims::Claims;
 use dinhba_core::command::{Answer, Command, EditCommand, PartDraft};
 use dinhba_core::edit::{COMMAND_BYTES_MAX, Change, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, RequestId, SessionId, ShardId};
 use dinhba_core::inject::is_armed;
-use dinhba_core::registry::{FormError, FormPlace, ShardState, action_of, check_form, misplaced};
+use dinhba_core::record::Record;
+use dinhba_core::registry::{FormError, FormPlace, ShardState, action_of, check_form, misplaced, read};
 use dinhba_core::schema::RecordKind;
+use dinhba_core::store::StoreError;
 use dinhba_proto::v1;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
@@ -18,7 +21,9 @@ use tonic::Status;
 use super::{Place, RecordsService};
 use crate::hosted::{Kind, ProposalFailed};
 use crate::runtime;
-use crate::service::answer::{Problem, bug, failed, invalid, precondition, refused, rules_broken, stale, wrong};
+use crate::service::answer::{
+    Problem, broken, bug, failed, invalid, precondition, refused, rules_broken, stale, wrong,
+};
 use crate::service::convert::{
     change_from_wire, change_path, date_from_wire, grounds_change, kind_from_wire, receipt_to_wire, request_from_wire,
     shard_named,
@@ -157,6 +162,7 @@ impl RecordsService {
             return Err(wrong("parts", text));
         }
         self.check_targets(&caller, &place, &command.parts)?;
+        check_holidays(&place, &command.parts)?;
         let records = command.parts.iter().map(|part| part.record.to_string()).collect();
         self.proposed(&place, "parts", bytes, records).await
     }
@@ -209,6 +215,27 @@ impl RecordsService {
             ))),
         }
     }
+}
+
+/// Refuses holidays of a year that would have a hole: they would count for nothing, and all deadlines with them.
+fn check_holidays(place: &Place<'_>, parts: &[PartDraft]) -> Result<(), Status> {
+    for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.record_kind == RecordKind::Calendar) {
+        let known = known(place, part).map_err(|error| broken(&error))?;
+        let wrong_in = |text: String| Err(wrong(format!("parts[{at}]"), text));
+        match Year::after(known, &part.changes) {
+            Some((_, Ok(_))) => {}
+            Some((year, Err(misfits))) => return wrong_in(format!("{year}: {}", misfits.join("; "))),
+            None => return wrong_in("year: say which year's holidays these are".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// The record of a part as it is; an empty one, if the part makes it.
+pub(super) fn known(place: &Place<'_>, part: &PartDraft) -> Result<Record, StoreError> {
+    let key = place.hosted.keys().record(place.shard.info.shard, part.record);
+    let known: Option<Record> = place.hosted.look(|view| read(view, &key))?;
+    Ok(known.unwrap_or_else(|| Record::new(part.record_kind)))
 }
 
 /// The answers to what comes, in its order, several at a time under way. What cannot be read ends it, after the answers to all

@@ -12,8 +12,7 @@ use dinhba_core::command::{Looked, PartDraft, ShardInfo};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::event::Event;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
-use dinhba_core::record::Record;
-use dinhba_core::registry::{self, read};
+use dinhba_core::registry;
 use dinhba_core::schema::{RecordKind, field};
 use dinhba_core::store::StoreError;
 use dinhba_core::targets::{Aim, Forecast, Target, forecast};
@@ -21,6 +20,7 @@ use dinhba_core::units::{Directory, Tier};
 use dinhba_proto::v1;
 use tonic::Status;
 
+use super::edit::known;
 use super::{Asked, Place, RecordsService, Verdicts};
 use crate::hosted::Hosted;
 use crate::runtime;
@@ -209,9 +209,7 @@ fn too_much(what: &str) -> Status {
 
 /// The target that a part of an edit makes or changes, as it would be; none if it would be withdrawn.
 fn would_be(place: &Place<'_>, part: &PartDraft) -> Result<Option<Target>, StoreError> {
-    let key = place.hosted.keys().record(place.shard.info.shard, part.record);
-    let known: Option<Record> = place.hosted.look(|view| read(view, &key))?;
-    Ok(Target::after(known.unwrap_or_else(|| Record::new(part.record_kind)), &part.changes))
+    Ok(Target::after(known(place, part)?, &part.changes))
 }
 
 /// The communes with what they have of the events that targets count.
