@@ -156,6 +156,27 @@ impl RecordsService {
         Ok(Some(Asked { hosted, only, may, homes }))
     }
 
+    /// The groups with records of people in a unit, each with the shards that the caller may see, once the question is in the log of each:
+    /// also who asks for one commune in vain is in its log.
+    pub(super) async fn asked_within(
+        &self,
+        caller: &Caller,
+        (action, looked): (Action, Looked),
+        unit: &str,
+    ) -> Result<Vec<Asked<'_>>, Status> {
+        all_groups_here(&self.0).await?;
+        let is_within = self.within_here(unit).await?;
+        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
+        let (mut found, mut verdicts) = (Vec::new(), Verdicts::default());
+        for Asked { hosted, only, .. } in self.asked(caller, action, &wanted)? {
+            if verdicts.may(self.log_or_denial(caller, looked, hosted, only, [0; 16]).await?) {
+                found.extend(self.asked_of(hosted, caller, action, &wanted)?);
+            }
+        }
+        verdicts.refuse_who_may_look_nowhere()?;
+        Ok(found)
+    }
+
     /// Writes one read into the access log of each group that it touches, before anything is read.
     async fn log(
         &self,

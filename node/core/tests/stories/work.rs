@@ -68,6 +68,14 @@ fn birth(office: &Office, dossier: Option<RecordId>) -> Typed {
     typed
 }
 
+/// Opens a dossier for a birth, by the first request.
+fn open_dossier(office: &mut Office) -> RecordId {
+    let inputs = [("service", "birth"), ("applicant", "Lê Hoa")];
+    let opened = typed(office, "dossier-opened", &[("dossier", None)], &inputs);
+    accepted(filed(office, request(1, 1), &opened));
+    RecordId::derive(request(1, 1), 0)
+}
+
 /// What stands on the lists, as kind and days after the Monday.
 fn listed(office: &Office) -> Vec<(Work, i64)> {
     let entries = office.listed();
@@ -94,10 +102,7 @@ fn a_dossier_is_on_the_list_of_whoever_is_next_from_the_day_on_which_it_is_his_t
     let step = |stage, step| Work::Step(stage, 0, step);
     let mut office = Office::new(1);
     at(&mut office, 0);
-    let opened =
-        typed(&office, "dossier-opened", &[("dossier", None)], &[("service", "birth"), ("applicant", "Lê Hoa")]);
-    accepted(filed(&mut office, request(1, 1), &opened));
-    let dossier = RecordId::derive(request(1, 1), 0);
+    let dossier = open_dossier(&mut office);
     assert_eq!(listed(&office), [(step(Stage::Open, 0), 0)]);
 
     at(&mut office, 1);
@@ -134,10 +139,7 @@ fn what_was_done_has_failed_once_something_before_it_is_taken_up_again() {
     let step = |stage, step| Work::Step(stage, 0, step);
     let mut office = Office::new(1);
     at(&mut office, 0);
-    let opened =
-        typed(&office, "dossier-opened", &[("dossier", None)], &[("service", "birth"), ("applicant", "Lê Hoa")]);
-    accepted(filed(&mut office, request(1, 1), &opened));
-    let dossier = RecordId::derive(request(1, 1), 0);
+    let dossier = open_dossier(&mut office);
     let born = birth(&office, Some(dossier));
     accepted(filed(&mut office, request(1, 2), &born));
     let of_step = |office: &Office, event: &str, inputs: &[(&str, &str)]| {

@@ -1,16 +1,16 @@
 //! How many of each event there were. Nothing is counted here: `apply` keeps the figures.
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{Looked, ShardInfo};
+use dinhba_core::command::Looked;
 use dinhba_core::date::Date;
 use dinhba_core::event::Event;
 use dinhba_core::registry;
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::{Asked, RecordsService, Verdicts};
+use super::{Asked, RecordsService};
 use crate::service::answer::{broken, precondition, wrong};
-use crate::service::{Caller, all_groups_here, id};
+use crate::service::{Caller, id};
 
 /// Figures in one answer: a quarter of a message.
 const FIGURES_MAX: usize = 20_000;
@@ -25,17 +25,9 @@ impl RecordsService {
         if days.0 > days.1 {
             return Err(wrong("to", "to: the last day lies before the first"));
         }
-        all_groups_here(&self.0).await?;
-        let is_within = self.within_here(&request.unit).await?;
-        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
-        let (mut units, mut verdicts, mut left) = (Vec::new(), Verdicts::default(), FIGURES_MAX);
-        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
-            // Also who asks for one commune in vain is in its log.
-            if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
-            let Some(Asked { may, homes, .. }) = asked else { continue };
+        let (mut units, mut left) = (Vec::new(), FIGURES_MAX);
+        let asked = self.asked_within(caller, (Action::Figures, Looked::Figures), &request.unit).await?;
+        for Asked { hosted, may, homes, .. } in asked {
             for id in may {
                 let home = homes[&id].home();
                 let found = hosted.look(|view| registry::figures(view, hosted.keys(), id, days, left));
@@ -61,7 +53,6 @@ impl RecordsService {
                 });
             }
         }
-        verdicts.refuse_who_may_look_nowhere()?;
         Ok(v1::FiguresReply { units })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
 use dinhba_core::blocks::{Account, Block, Granted, covered};
-use dinhba_core::command::{Looked, ShardInfo};
+use dinhba_core::command::Looked;
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::Author;
 use dinhba_core::ids::{ShardId, UnitId};
@@ -14,11 +14,11 @@ use dinhba_core::store::{StateView, StoreError};
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::{Asked, RecordsService, Verdicts};
+use super::RecordsService;
 use crate::numbers::{self, place_of};
 use crate::runtime;
+use crate::service::Caller;
 use crate::service::answer::{broken, denied, not_found, precondition, wrong};
-use crate::service::{Caller, all_groups_here};
 
 /// Blocks in one answer: each is looked up.
 const BLOCKS_MAX: usize = 5_000;
@@ -39,21 +39,9 @@ impl RecordsService {
             number => Some(number.parse().map_err(|error| wrong("number", format!("number: {error}")))?),
         };
         let series = series.or(number.map(PersonNumber::series));
-        all_groups_here(&self.0).await?;
-        let is_within = self.within_here(&request.unit).await?;
-        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
-        let (mut units, mut verdicts) = (Vec::new(), Verdicts::default());
-        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
-            if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
-            let Some(Asked { may, homes, .. }) = asked else { continue };
-            for id in may {
-                units.push((id, homes[&id].home()));
-            }
-        }
-        verdicts.refuse_who_may_look_nowhere()?;
+        let asked = self.asked_within(caller, (Action::Figures, Looked::Figures), &request.unit).await?;
+        let homes = asked.iter().flat_map(|asked| asked.may.iter().map(|shard| (*shard, asked.homes[shard].home())));
+        let units: Vec<(ShardId, UnitId)> = homes.collect();
         let root = self.root(&request.unit, caller)?;
         let ledger = Ledger::read(self, root, series).map_err(|error| broken(&error))?;
         let count = ledger.all.values().map(Vec::len).sum::<usize>();

@@ -1,16 +1,16 @@
 //! How good the records of each commune are. Nothing is counted here but what comes due by age: `apply` keeps the counts.
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{Looked, ShardInfo};
+use dinhba_core::command::Looked;
 use dinhba_core::date::InstantMs;
 use dinhba_core::registry;
 use dinhba_proto::v1;
 use tonic::Status;
 
-use super::{Asked, RecordsService, Verdicts};
+use super::{Asked, RecordsService};
 use crate::runtime;
+use crate::service::Caller;
 use crate::service::answer::{broken, precondition};
-use crate::service::{Caller, all_groups_here};
 
 /// Communes in one answer: all that there are, at 200 bytes each, fit a message.
 const UNITS_MAX: usize = 12_000;
@@ -21,17 +21,10 @@ impl RecordsService {
         caller: &Caller,
         request: &v1::QualityRequest,
     ) -> Result<v1::QualityReply, Status> {
-        all_groups_here(&self.0).await?;
         let today = InstantMs(runtime::utc_ms()).date_in_vietnam();
-        let is_within = self.within_here(&request.unit).await?;
-        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
-        let (mut units, mut verdicts) = (Vec::new(), Verdicts::default());
-        for Asked { hosted, only, .. } in self.asked(caller, Action::Figures, &wanted)? {
-            if !verdicts.may(self.log_or_denial(caller, Looked::Figures, hosted, only, [0; 16]).await?) {
-                continue;
-            }
-            let asked = self.asked_of(hosted, caller, Action::Figures, &wanted)?;
-            let Some(Asked { may, .. }) = asked else { continue };
+        let mut units = Vec::new();
+        let asked = self.asked_within(caller, (Action::Figures, Looked::Figures), &request.unit).await?;
+        for Asked { hosted, may, .. } in asked {
             if units.len() + may.len() > UNITS_MAX {
                 return Err(precondition(format!("there are more than {UNITS_MAX} communes: ask for a smaller unit")));
             }
@@ -62,7 +55,6 @@ impl RecordsService {
                 });
             }
         }
-        verdicts.refuse_who_may_look_nowhere()?;
         Ok(v1::QualityReply { units })
     }
 }

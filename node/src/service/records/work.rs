@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinhba_core::access::Action;
 use dinhba_core::calendar::{Calendar, Deadline};
 use dinhba_core::claims::Role;
-use dinhba_core::command::{ConflictKey, Looked, ShardInfo};
+use dinhba_core::command::{ConflictKey, Looked};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::{Malformed, Wire};
@@ -22,11 +22,11 @@ use dinhba_proto::v1;
 use tonic::Status;
 
 use super::standing::waiting;
-use super::{Asked, RecordsService, Verdicts};
+use super::{Asked, RecordsService};
 use crate::hosted::Hosted;
 use crate::runtime;
 use crate::service::answer::{broken, denied, wrong};
-use crate::service::{Caller, all_groups_here, marks};
+use crate::service::{Caller, marks};
 
 /// Entries in one page: a look at each is logged.
 const WORK_MAX: usize = 100;
@@ -197,18 +197,7 @@ impl RecordsService {
     /// the page shows of a record is a look at it.
     pub(super) async fn work_of(&self, caller: &Caller, request: &v1::WorkRequest) -> Result<v1::WorkReply, Status> {
         let kinds = kinds(&request.kind)?;
-        all_groups_here(&self.0).await?;
-        let is_within = self.within_here(&request.unit).await?;
-        let wanted = |info: &ShardInfo| !info.is_ancestor() && is_within(info);
-        let (mut lists, mut verdicts) = (Vec::new(), Verdicts::default());
-        // Also who asks for a unit in vain is in its log.
-        for Asked { hosted, only, .. } in self.asked(caller, Action::Resolve, &wanted)? {
-            if verdicts.may(self.log_or_denial(caller, Looked::Work, hosted, only, [0; 16]).await?) {
-                let asked = self.asked_of(hosted, caller, Action::Resolve, &wanted)?;
-                lists.extend(asked.map(|Asked { may, homes, .. }| (hosted, may, homes)));
-            }
-        }
-        verdicts.refuse_who_may_look_nowhere()?;
+        let lists = self.asked_within(caller, (Action::Resolve, Looked::Work), &request.unit).await?;
         let root = self.root(&request.unit, caller)?;
         let v1::WorkRequest { all, overdue, kind, .. } = request;
         let of = marks::asked("work", &format!("{root} {all} {overdue} {kind}"));
@@ -217,7 +206,7 @@ impl RecordsService {
         let (place, today) = (self.0.place(), InstantMs(runtime::utc_ms()).date_in_vietnam());
         let question = Question { calendar: &place.calendar, today, kinds, all: *all, overdue: *overdue, from };
         let (mut found, mut groups) = (Vec::new(), BTreeMap::new());
-        for (hosted, may, homes) in lists {
+        for Asked { hosted, may, homes, .. } in lists {
             let distance = |shard: &ShardId| homes[shard].path.iter().rev().position(|unit| *unit == root);
             let above = may.iter().filter_map(|shard| Some((*shard, distance(shard)?))).collect();
             let first =
