@@ -42,6 +42,7 @@ pub mod sheet;
 mod show;
 mod standing;
 mod status;
+mod stocks;
 mod target;
 #[cfg(test)]
 mod tests;

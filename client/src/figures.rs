@@ -1,4 +1,4 @@
-//! What a site counts: events by day, how good the records are, and where the personal numbers are.
+//! What a site counts: events by day, what is in which state, how good the records are, and where the personal numbers are.
 
 use dinhba_core::date::Date;
 use dinhba_core::number::{PersonNumber, Series};
@@ -33,6 +33,23 @@ impl Client {
     pub async fn quality(&self, context: &Context, unit: &str) -> Result<Vec<v1::UnitQuality>, Error> {
         let message = v1::QualityRequest { context: context.wire(), unit: unit.to_owned() };
         let reply = self.read(message, |transport, request| async move { records(transport).quality(request).await });
+        Ok(reply.await?.units)
+    }
+
+    /// How many cards, accounts and steps of dossiers are in which state in a unit (code, code and day, or id; empty for all that the caller
+    /// may see) and those below it; of steps that are done, those that were from one day to another, both included.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn stocks(
+        &self,
+        context: &Context,
+        unit: &str,
+        (from, to): (Date, Date),
+    ) -> Result<Vec<v1::UnitStocks>, Error> {
+        let (unit, from, to) = (unit.to_owned(), from.to_string(), to.to_string());
+        let message = v1::StocksRequest { context: context.wire(), unit, from, to };
+        let reply = self.read(message, |transport, request| async move { records(transport).stocks(request).await });
         Ok(reply.await?.units)
     }
 

@@ -422,6 +422,10 @@ impl Records for Memory {
         Ok(Response::new(v1::QualityReply::default()))
     }
 
+    async fn stocks(&self, _: Request<v1::StocksRequest>) -> Result<Response<v1::StocksReply>, Status> {
+        Ok(Response::new(v1::StocksReply::default()))
+    }
+
     async fn work(&self, _: Request<v1::WorkRequest>) -> Result<Response<v1::WorkReply>, Status> {
         Ok(Response::new(v1::WorkReply::default()))
     }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Engine;
 
 /// The format of directories that this program makes. It reads this one alone.
-pub const FORMAT: u32 = 10;
+pub const FORMAT: u32 = 11;
 /// Personal data lies below: for the node's user alone.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;

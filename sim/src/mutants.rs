@@ -259,6 +259,7 @@ pub const ALL: &[Mutant] = &[
     random("numbers-forgotten", "Which personal numbers were given is forgotten.", &[NumbersOnce, DigestsTrue]),
     random("work-forgotten", "What waits for a second person stands on no work list.", &[DigestsTrue]),
     random("work-stays", "A step of a dossier that was done stays on the work list.", &[DigestsTrue]),
+    random("stock-stays", "A step of a dossier that was done still counts as open.", &[DigestsTrue]),
     random(
         "grant-from-the-start",
         "A block is granted from the first number on, whatever was granted.",

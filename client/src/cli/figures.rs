@@ -9,7 +9,7 @@ use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
-use super::{Desk, Failure, show, target};
+use super::{Desk, Failure, show, stocks, target};
 use crate::client::Client;
 use crate::request::Context;
 
@@ -31,6 +31,10 @@ pub struct Figures {
     /// How far the targets are instead, with a forecast, and who is behind
     #[arg(long, conflicts_with_all = ["from", "to", "by"])]
     targets: bool,
+    /// How many cards, accounts and steps of dossiers are in which state instead, and how many steps are late; of those that are done, the
+    /// ones of these days
+    #[arg(long, conflicts_with = "targets")]
+    stocks: bool,
     /// Writes CSV
     #[arg(long)]
     csv: bool,
@@ -113,6 +117,16 @@ pub(super) async fn show_figures(
     let today = InstantMs(client.ambient().utc_ms()).date_in_vietnam();
     let to = command.to.unwrap_or(today);
     let from = command.from.unwrap_or_else(|| Date::from_days(to.days() - DAYS));
+    if command.stocks {
+        let by_unit = match command.by {
+            By::Unit => true,
+            By::All => false,
+            By::Day | By::Month => {
+                return Err(Failure::usage("--by: what is in which state is counted by `unit`, or `all` in one"));
+            }
+        };
+        return stocks::show_stocks(client, context, desk, (command.unit, by_unit, command.csv), (from, to)).await;
+    }
     let units = client.figures(context, command.unit.as_deref().unwrap_or(""), (from, to)).await?;
     let rows = rows(&units, command.by);
     if command.csv {

@@ -201,6 +201,31 @@ fn since(value: &Value) -> Option<Date> {
     Some(value.part("since")?.date()?.earliest())
 }
 
+/// The dossier's service by its place, and for each of its steps its place and the day on which it begins, if that has come: since those before
+/// it are done; the first ones, since the dossier was handed in. Nothing of another kind of record, or of a newer version's service.
+fn begun_steps(record: &Record) -> impl Iterator<Item = (usize, usize, &'static Step, Option<Date>)> {
+    let named = record.value(field::DOSSIER_SERVICE, b"").and_then(|value| value.code());
+    let service = SERVICES.iter().enumerate().find(|(_, service)| Some(service.name) == named);
+    let service = service.filter(|_| record.kind == RecordKind::Dossier);
+    let declared = record.value(field::DOSSIER_DECLARED, b"").and_then(|value| value.date());
+    let declared = declared.map_or(Date::MIN, PartialDate::earliest);
+    service.into_iter().flat_map(move |(at, service)| {
+        service.steps.iter().enumerate().map(move |(place, step)| {
+            let before = step.after.iter().filter_map(|name| service.step(name));
+            let before: Option<Vec<Date>> = before.map(|(_, before)| done_since(record, before)).collect();
+            (at, place, step, before.map(|before| before.into_iter().max().unwrap_or(declared)))
+        })
+    })
+}
+
+/// The steps of a dossier that are done, as all that is said of them says: service and step by their places, the day on which each began, and
+/// the day on which it was done. One that is done though something before it is not has failed, and is none of them.
+#[must_use]
+pub fn done_steps(record: &Record) -> Vec<(usize, usize, Date, Date)> {
+    let done = |(at, place, step, begins)| Some((at, place, begins?, done_since(record, step)?));
+    begun_steps(record).filter_map(done).collect()
+}
+
 /// The steps of a dossier about which somebody has something to do: service and step by their places, the stage, and since when. Nothing of
 /// one that is closed, of another kind of record, or of a newer version's service.
 ///
@@ -211,17 +236,8 @@ pub fn open_steps(record: &Record) -> Vec<(usize, usize, Stage, Date)> {
     if record.kind != RecordKind::Dossier || record.value(field::DOSSIER_CLOSED, b"").is_some() {
         return Vec::new();
     }
-    let named = record.value(field::DOSSIER_SERVICE, b"").and_then(|value| value.code());
-    let Some((at, service)) = SERVICES.iter().enumerate().find(|(_, service)| Some(service.name) == named) else {
-        return Vec::new();
-    };
-    let declared = record.value(field::DOSSIER_DECLARED, b"").and_then(|value| value.date());
-    let declared = declared.map_or(Date::MIN, PartialDate::earliest);
     let mut found = Vec::new();
-    for (place, step) in service.steps.iter().enumerate() {
-        let before = step.after.iter().filter_map(|name| service.step(name));
-        let before: Option<Vec<Date>> = before.map(|(_, before)| done_since(record, before)).collect();
-        let begins = before.as_ref().map(|before| before.iter().copied().max().unwrap_or(declared));
+    for (at, place, step, begins) in begun_steps(record) {
         let said = values(record, step);
         if said.is_empty() {
             found.extend(begins.map(|begins| (at, place, Stage::Open, begins)));

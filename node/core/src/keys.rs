@@ -52,6 +52,7 @@
 //! | `Work` | kind of work, day, record, item | nothing: an entry of the shard's work lists |
 //! | `Figure` | day, event | how many of these events came on that day |
 //! | `Coming` | day | how many fields records must have from that day on, and how many of these are filled |
+//! | `Stock` | what, days | how many cards, accounts or steps of dossiers are in that state since then |
 //!
 //! Free for what is to come, in a shard and apart from the counts in its `ShardState`: 0x20 for pointers to where records moved,
 //! 0x32 for sketches. In the group itself, 0x0b to 0x0f.
@@ -66,6 +67,7 @@ use crate::encoding::Wire;
 use crate::event::Event;
 use crate::ids::{AuthorId, GroupId, Incarnation, RecordId, RequestId, SessionId, ShardId, SiteId, UnitId};
 use crate::number::Series;
+use crate::stock::{Counted, Stock};
 use crate::work::{Entry, Work};
 
 /// The spaces, in key order: below 0x10 the group's own, the others a shard's.
@@ -144,6 +146,8 @@ pub enum Space {
     Figure = 0x30,
     /// What records must have from a day on.
     Coming = 0x31,
+    /// How many cards, accounts and steps are in which state.
+    Stock = 0x33,
 }
 
 /// After the group in a key of the group's own.
@@ -611,6 +615,27 @@ impl Keys {
     #[must_use]
     pub fn all_coming(self, shard: ShardId) -> Range {
         self.range(shard, Space::Coming, &[])
+    }
+
+    /// How many there are in a state.
+    #[must_use]
+    pub fn stock(self, shard: ShardId, counted: &Counted) -> Vec<u8> {
+        let Counted { stock, day, began } = *counted;
+        self.key(shard, Space::Stock, &[&stock.code(), &day_bytes(day), &day_bytes(began)])
+    }
+
+    /// All of these; of steps that are done, those that were from one day to another, both included.
+    pub fn stocks(self, shard: ShardId, done: (Date, Date)) -> impl Iterator<Item = Range> {
+        let of = move |(stock, first, last): (Stock, Date, Date)| {
+            let from = self.key(shard, Space::Stock, &[&stock.code(), &day_bytes(first)]);
+            (from, self.range(shard, Space::Stock, &[&stock.code(), &day_bytes(last)]).1)
+        };
+        Stock::all()
+            .map(move |stock| match stock {
+                Stock::Done(..) => (stock, done.0, done.1),
+                _ => (stock, Date::MIN, Date::MAX),
+            })
+            .map(of)
     }
 
     /// The whole index of a shard.

@@ -45,6 +45,7 @@ pub mod dossier;
 pub mod work;
 
 pub mod quality;
+pub mod stock;
 pub mod targets;
 
 pub mod place;

@@ -498,13 +498,21 @@ impl RecordsService {
     }
 
     /// As [`within`](Self::within), by a directory that is up to date if nothing here seems to lie there: units are made, and the
-    /// shards of communes taken in, while a site runs, and this replica may not have heard of it.
+    /// shards of communes taken in, while a site runs, and this replica may not have heard of it. A unit that nobody knows is refused.
     pub(super) async fn within_here(&self, unit: &str) -> Result<impl Fn(&ShardInfo) -> bool + Sync + use<>, Status> {
         let within = self.within(unit);
         if self.hosts_people(&within)? {
             return Ok(within);
         }
         up_to_date_place(&self.0).await?;
+        let units = self.0.units();
+        let is_known = match self.unit_named(unit) {
+            Some(id) => units.get(id).is_some(),
+            None => unit.is_empty() || units.iter().any(|known| known.code == unit),
+        };
+        if !is_known {
+            return Err(not_found("unit: none of that code, code and day or id is known here"));
+        }
         Ok(self.within(unit))
     }
 

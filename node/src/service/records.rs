@@ -12,6 +12,7 @@ mod quality;
 mod receipt;
 mod roll;
 mod standing;
+mod stocks;
 mod targets;
 mod work;
 mod worklist;
@@ -549,6 +550,12 @@ impl Records for RecordsService {
         ready(&self.0)?;
         let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
         Ok(Response::new(self.quality_of(&caller, request.get_ref()).await?))
+    }
+
+    async fn stocks(&self, request: Request<v1::StocksRequest>) -> Result<Response<v1::StocksReply>, Status> {
+        ready(&self.0)?;
+        let caller = Caller::resolve(&request, request.get_ref().context.as_ref())?;
+        Ok(Response::new(self.stocks_of(&caller, request.get_ref()).await?))
     }
 
     async fn targets(&self, request: Request<v1::TargetsRequest>) -> Result<Response<v1::TargetsReply>, Status> {

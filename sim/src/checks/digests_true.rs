@@ -86,10 +86,12 @@ impl Shard<'_> {
         let (figures, _) = registry::figures(self.view, keys, self.id(), (Date::MIN, Date::MAX), usize::MAX)?;
         let recounted = registry::recount(self.view, self.context, self.id())?;
         let quality = registry::quality_recounted(self.view, keys, self.id())?;
+        let stocks = registry::stocks_recounted(self.view, keys, self.id())?;
         let open = registry::work_recounted(self.view, keys, self.id())?;
         found.extend(untrue(&[
             ("figures", figures == recounted),
             ("counts of quality", (kept.quality, registry::coming(self.view, keys, self.id())?) == quality),
+            ("stocks", registry::stocks(self.view, keys, self.id(), (Date::MIN, Date::MAX))? == stocks),
             ("work lists", registry::work(self.view, keys, self.id())? == open),
             ("ledger of personal numbers", taken == written),
             ("number of edits", kept.arrivals == count),

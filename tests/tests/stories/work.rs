@@ -17,6 +17,7 @@ use dinhba_proto::v1;
 use dinhba_tests::country::{Country, eventually, operating, site};
 use dinhba_tests::evidence::{agree, in_step};
 use dinhba_tests::officer::values;
+use tonic::Code;
 
 use crate::PROGRAM;
 
@@ -160,6 +161,22 @@ async fn a_dossier_goes_from_hand_to_hand_and_shows_further_up_once_it_is_late()
     for above in [&district, &province, &centre] {
         assert_eq!(quality(above).await, counted);
     }
+
+    // And what there is in which state: of the three steps the birth is registered, the residence not yet, and the insurance given.
+    let days = ("2020-01-01".parse().unwrap(), "2100-01-01".parse().unwrap());
+    let stocks = async |client: &Client| {
+        let stocks = client.stocks(&statistics, "", days).await.unwrap().remove(0).stocks;
+        let row = |stock: v1::Stock| (stock.of, stock.step, stock.state, stock.count);
+        stocks.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let step = |step: &str, state: &str| ("step".to_owned(), step.to_owned(), state.to_owned(), 1);
+    let states =
+        [step("permanent_residence", "open"), step("birth_registration", "done"), step("health_insurance", "done")];
+    for tier in [&commune, &district, &province, &centre] {
+        assert_eq!(stocks(tier).await, states);
+    }
+    let unknown = commune.stocks(&statistics, "99999", days).await.unwrap_err();
+    assert!(matches!(unknown, Error::Refused { code: Code::NotFound, .. }), "{unknown}");
 
     // Nobody sees the list of a unit that is not his; and what was shown of the dossier is in the log.
     let elsewhere = country.site_client(WAY[2], Role::Registrar, COMMUNE);

@@ -8,7 +8,9 @@ use crdts::CmRDT;
 use super::branches::{Grown, Held, alias, grow, is_entangled, resolve};
 use super::ledger;
 use super::standing::{Judged, judge, may_have_twin, note_life};
-use super::{Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, quality, signposts, time, work};
+use super::{
+    Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, quality, signposts, stock, time, work,
+};
 use crate::blocks::{DUE_BY, Granted, number_due, number_lacking};
 use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
 use crate::date::Date;
@@ -23,6 +25,7 @@ use crate::schema::{FIELDS, FieldId, RecordKind, field};
 use crate::search::{self, Term};
 use crate::share::{Rank, Shares, Weight};
 use crate::standing::check_kind;
+use crate::stock::{Counted, counted};
 use crate::store::{StateView, StoreError};
 use crate::targets::Target;
 use crate::validity;
@@ -103,6 +106,8 @@ pub(super) struct Derived {
     steps: BTreeSet<(Work, Date)>,
     /// What it must have, and has of that; nothing if neither changed.
     fullness: Option<Fullness>,
+    /// As what it counts among the stocks.
+    stock: BTreeMap<Counted, u64>,
 }
 
 /// What it takes to say what derives from a record: the group's level, the shard's home, the key of the index.
@@ -123,6 +128,8 @@ impl Derived {
         let pending = record.pending().clone();
         let (granted, target) = (Granted::of(record), Target::of(record));
         let bears = DUE_BY.into_iter().any(&touches);
+        let is_stock =
+            touches(field::IDENTITY_CARD) || touches(field::E_IDENTIFICATION) || record.kind == RecordKind::Dossier;
         let lacks_number = bears && number_lacking(record, home).is_some();
         let is_unnumbered = lacks_number && number_due(record, home).is_some();
         Derived {
@@ -134,6 +141,7 @@ impl Derived {
             lacks_number,
             is_unnumbered,
             steps: work::steps(record),
+            stock: if is_stock { counted(record) } else { BTreeMap::new() },
             ..Derived::disputes(level, record, touches)
         }
     }
@@ -538,6 +546,7 @@ pub(super) fn replace_derived(
         quality::judge(tx, shard, id, was)?;
     }
     quality::replace(tx, shard, (before.fullness.as_ref(), after.fullness.as_ref()))?;
+    stock::replace(tx, home, (&before.stock, &after.stock))?;
     for name in before.pending.keys().filter(|name| !after.pending.contains_key(name)) {
         let key = keys.pending(home, id, name);
         let PendingEntry { since_ms, .. } = tx.must(&key)?;

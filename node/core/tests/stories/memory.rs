@@ -11,6 +11,7 @@ use dinhba_core::command::{
     Accepted, Adopt, Answer, Command, Cursor, EditCommand, Form, Merged, PartDraft, Proposal, Raise, RefusalCode, Seal,
     ShardInfo, Tip,
 };
+use dinhba_core::date::Date;
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS, Origin};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{
@@ -20,8 +21,8 @@ use dinhba_core::keys::Keys;
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
 use dinhba_core::registry::{
-    Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, coming, quality_recounted, read, read_range, work,
-    work_recounted,
+    Context, GroupState, Key, Poison, ShardState, StoredEdit, apply, coming, quality_recounted, read, read_range,
+    stocks, stocks_recounted, work, work_recounted,
 };
 use dinhba_core::schema::{FieldId, RecordKind, display, parse};
 use dinhba_core::store::{self, Scan, StateView, StoreError};
@@ -233,12 +234,15 @@ impl Office {
         Ok(office)
     }
 
-    /// The work lists, which must be what is open; as the counts of quality must be those of the records.
+    /// The work lists, which must be what is open; as the counts of quality and the stocks must be those of the records.
     pub fn listed(&self) -> BTreeSet<Entry> {
         let listed = work(&self.state, self.keys(), SHARD).unwrap();
         assert_eq!(listed, work_recounted(&self.state, self.keys(), SHARD).unwrap());
         let counted = (self.shard().quality, coming(&self.state, self.keys(), SHARD).unwrap());
         assert_eq!(counted, quality_recounted(&self.state, self.keys(), SHARD).unwrap());
+        let all_days = (Date::MIN, Date::MAX);
+        let stocks = stocks(&self.state, self.keys(), SHARD, all_days).unwrap();
+        assert_eq!(stocks, stocks_recounted(&self.state, self.keys(), SHARD).unwrap());
         listed
     }
 

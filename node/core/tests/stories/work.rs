@@ -10,8 +10,9 @@ use dinhba_core::filing::{Typed, TypedSubject};
 use dinhba_core::ids::{RecordId, RequestId};
 use dinhba_core::level::LEVEL_MAX;
 use dinhba_core::record::Record;
-use dinhba_core::registry::{due_of, signposts_of};
-use dinhba_core::schema::{RecordKind, field};
+use dinhba_core::registry::{due_of, signposts_of, stocks};
+use dinhba_core::schema::{FieldId, RecordKind, field};
+use dinhba_core::stock::{Counted, Stock};
 use dinhba_core::store::StateView;
 use dinhba_core::units::NoUnits;
 use dinhba_core::work::{Entry, Work};
@@ -132,6 +133,71 @@ fn a_dossier_is_on_the_list_of_whoever_is_next_from_the_day_on_which_it_is_his_t
     closed.grounds = "Rút hồ sơ".to_owned();
     accepted(filed(&mut office, request(1, 5), &closed));
     assert_eq!(listed(&office), [(Work::Number, 2)]);
+}
+
+#[test]
+fn stocks_tell_steps_by_their_days_and_what_was_done_stays_counted() {
+    let (birth_registration, residence, insurance) = (0, 1, 2);
+    let mut office = Office::new(1);
+    at(&mut office, 0);
+    let dossier = open_dossier(&mut office);
+    assert_eq!(stocked(&office), [(Stock::Open(Stage::Open, 0, birth_registration), 0, 0, 1)]);
+
+    at(&mut office, 2);
+    let born = birth(&office, Some(dossier));
+    accepted(filed(&mut office, request(1, 2), &born));
+    let open = |step| (Stock::Open(Stage::Open, 0, step), 2, 0, 1);
+    let done = (Stock::Done(0, birth_registration), 2, 0, 1);
+    assert_eq!(stocked(&office), [open(residence), open(insurance), done]);
+
+    // A dossier that is closed has nothing open, and what was done of it was done.
+    at(&mut office, 3);
+    let mut closed = typed(&office, "dossier-closed", &[("dossier", Some(dossier))], &[("date", "2026-06-18")]);
+    closed.grounds = "Rút hồ sơ".to_owned();
+    accepted(filed(&mut office, request(1, 3), &closed));
+    assert_eq!(stocked(&office), [done]);
+
+    // A card and an account are counted under the state in which each is, and under no other.
+    let person = RecordId::derive(request(1, 2), 0);
+    let card = "number=001226000001; kind=can_cuoc; state=";
+    let write = |office: &mut Office, counter: u64, changes: &[(FieldId, &str, &str)]| {
+        let record = office.record(person);
+        let change = |(field, element, text): &(FieldId, &str, &str)| Change {
+            field: *field,
+            element: element.as_bytes().to_vec(),
+            value: value(*field, text),
+            overwrites: record.dots(&(*field, element.as_bytes().to_vec())),
+        };
+        let changes = changes.iter().map(change).collect();
+        let edit = command(request(1, counter), EditKind::Change, person, false, changes);
+        accepted(office.run(Command::Edit(Box::new(edit))));
+    };
+    write(
+        &mut office,
+        4,
+        &[
+            (field::IDENTITY_CARD, "1", &format!("{card}lost")),
+            (field::IDENTITY_CARD, "2", &format!("{card}requested")),
+            (field::E_IDENTIFICATION, "", "level_1"),
+        ],
+    );
+    let plain = |stock, count| (stock, Date::MIN.days() - MONDAY.days(), Date::MIN.days() - MONDAY.days(), count);
+    let (requested, lost) = (plain(Stock::Card(1), 1), plain(Stock::Card(7), 1));
+    assert_eq!(stocked(&office), [requested, lost, plain(Stock::Account(2), 1), done]);
+    write(&mut office, 5, &[(field::IDENTITY_CARD, "2", &format!("{card}lost")), (field::E_IDENTIFICATION, "", "")]);
+    assert_eq!(stocked(&office), [plain(Stock::Card(7), 2), done]);
+}
+
+/// The stocks, with their days after the Monday: that of a step that is done, and that on which its term began.
+fn stocked(office: &Office) -> Vec<(Stock, i64, i64, u64)> {
+    office.listed();
+    let stocks = stocks(&office.state, office.keys(), SHARD, (Date::MIN, Date::MAX)).unwrap();
+    let after = |day: Date| day.days() - MONDAY.days();
+    let row = |(counted, count): (&Counted, &u64)| {
+        let began = if matches!(counted.stock, Stock::Open(..)) { 0 } else { after(counted.began) };
+        (counted.stock, after(counted.day), began, *count)
+    };
+    stocks.iter().map(row).collect()
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! How many there are in which state, on the command line: `figures --stocks`.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use dinhba_core::date::Date;
+use dinhba_proto::v1;
+use serde_json::{Value as Json, json};
+
+use super::sheet::{Sheet, column};
+use super::{Desk, Failure, show};
+use crate::client::Client;
+use crate::request::Context;
+
+/// What a row is about, in the order in which the service names them: unit, kind, service, step with its label, state with its label.
+type Key = (String, usize);
+
+/// The rows of all units, each with its counts added up.
+fn rows(units: &[v1::UnitStocks], by_unit: bool) -> Vec<(String, v1::Stock)> {
+    // The service tells states and steps in their order; of several units in one row that order is kept.
+    let name = |stock: &v1::Stock| (stock.of.clone(), stock.service.clone(), stock.step.clone(), stock.state.clone());
+    let mut order = BTreeMap::new();
+    let mut rows: BTreeMap<Key, v1::Stock> = BTreeMap::new();
+    for unit in units {
+        let words =
+            if by_unit { format!("{} {}", unit.unit_code, unit.unit_name).trim().to_owned() } else { String::new() };
+        for stock in &unit.stocks {
+            let next = order.len();
+            let place = *order.entry(name(stock)).or_insert(next);
+            let row = rows.entry((words.clone(), place)).or_insert(v1::Stock { count: 0, late: 0, ..stock.clone() });
+            row.count += stock.count;
+            row.late += stock.late;
+        }
+    }
+    let kind = |stock: &v1::Stock| ["card", "account", "step"].iter().position(|of| *of == stock.of);
+    let mut rows: Vec<(String, v1::Stock)> = rows.into_iter().map(|((unit, _), stock)| (unit, stock)).collect();
+    rows.sort_by(|(unit, stock), (other, others)| (unit, kind(stock)).cmp(&(other, kind(others))));
+    rows
+}
+
+fn label(stock: &v1::Stock) -> &str {
+    match stock.of.as_str() {
+        "card" => "Thẻ căn cước",
+        "account" => "Tài khoản định danh điện tử",
+        _ => &stock.step_label,
+    }
+}
+
+fn table(rows: &[(String, v1::Stock)]) -> String {
+    let mut sheet = Sheet::new([
+        column("").wraps(16),
+        column("").wraps(24),
+        column("trạng thái").wraps(16),
+        column("state").spare(1),
+        column("count").number(),
+        column("late").number(),
+    ]);
+    let mut before = None;
+    for (unit, stock) in rows {
+        let name = if before == Some(unit) { String::new() } else { show::plain(unit) };
+        before = Some(unit);
+        let late = if stock.of == "step" { stock.late.to_string() } else { String::new() };
+        let [label, state_label, state] =
+            [label(stock), &stock.state_label, &stock.state].map(|text| show::plain(text));
+        sheet.add_row([name, label, state_label, state, stock.count.to_string(), late]);
+    }
+    sheet.text()
+}
+
+fn json_of(unit: &str, stock: &v1::Stock) -> Json {
+    json!({
+        "row": unit, "of": stock.of, "service": stock.service, "step": stock.step, "state": stock.state,
+        "label": stock.state_label, "count": stock.count, "late": stock.late,
+    })
+}
+
+pub(super) async fn show_stocks(
+    client: &Client,
+    context: &Context,
+    desk: &mut Desk<'_>,
+    (unit, by_unit, is_csv): (Option<String>, bool, bool),
+    (from, to): (Date, Date),
+) -> Result<(), Failure> {
+    let units = client.stocks(context, &unit.unwrap_or_default(), (from, to)).await?;
+    let rows = rows(&units, by_unit);
+    if is_csv {
+        let mut writer = csv::Writer::from_writer(&mut *desk.out);
+        writer
+            .write_record(["row", "of", "service", "step", "state", "label", "count", "late"])
+            .map_err(io::Error::from)?;
+        for (unit, stock) in &rows {
+            let v1::Stock { of, service, step, state, state_label, count, late, .. } = stock;
+            let record = [unit, of, service, step, state, state_label, &count.to_string(), &late.to_string()];
+            writer.write_record(record).map_err(io::Error::from)?;
+        }
+        return Ok(writer.flush()?);
+    }
+    let all = || rows.iter().map(|(unit, stock)| json_of(unit, stock)).collect::<Vec<_>>();
+    desk.show(|| table(&rows), || json!({ "from": from.to_string(), "to": to.to_string(), "stocks": all() }))?;
+    if rows.is_empty() {
+        desk.remark("there is no card, no account and no dossier");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(of: &str, step: &str, state: &str, count: u64, late: u64) -> v1::Stock {
+        let [of, step, state] = [of, step, state].map(str::to_owned);
+        v1::Stock {
+            of,
+            step_label: step.clone(),
+            state_label: state.clone(),
+            step,
+            state,
+            count,
+            late,
+            ..Default::default()
+        }
+    }
+
+    fn unit(code: &str, stocks: Vec<v1::Stock>) -> v1::UnitStocks {
+        v1::UnitStocks { unit_code: code.into(), stocks, ..v1::UnitStocks::default() }
+    }
+
+    #[test]
+    fn units_are_told_apart_or_added_up_with_cards_before_accounts_before_steps() {
+        let units = [
+            unit("02683", vec![stock("step", "permanent_residence", "open", 2, 1)]),
+            unit(
+                "02701",
+                vec![stock("card", "", "requested", 5, 0), stock("step", "permanent_residence", "open", 1, 1)],
+            ),
+        ];
+        let counts = |by_unit| {
+            rows(&units, by_unit).iter().map(|(unit, row)| (unit.clone(), row.count, row.late)).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(true), [("02683".into(), 2, 1), ("02701".into(), 5, 0), ("02701".into(), 1, 1)]);
+        assert_eq!(counts(false), [(String::new(), 5, 0), (String::new(), 3, 2)]);
+        let text = table(&rows(&units, true));
+        assert!(text.contains("Thẻ căn cước") && text.contains("permanent_residence"), "{text}");
+    }
+}
