@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod meter;
 mod nodes;
+mod office;
 mod population;
 mod site;
 mod table;
@@ -68,6 +69,8 @@ enum Part {
     Idle,
     /// A record of 10,000 edits, and a site of 10,035 shards.
     Large,
+    /// An office of many people whose line is down: births, searches, work lists.
+    Office,
     /// Twice the load that a site of three can serve.
     Overload,
     /// Memory under a steady load, for `--minutes`. Only if it is named.
@@ -187,6 +190,9 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     if options.wants(Part::Large) {
         report.alone.extend(large::record(options).await?);
         report.alone.extend(large::site(options).await?);
+    }
+    if options.wants(Part::Office) {
+        report.alone.extend(office::office(options).await?);
     }
     if options.wants(Part::Overload) {
         report.alone.extend(load::overload(options).await?);

@@ -32,7 +32,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::pki::identity_of;
+use crate::pki::{Shown, TrustHeader, identity_of};
 use crate::raft::peer::FRAME_BYTES_MAX;
 use crate::runtime::{self, Sleep};
 use crate::service::answer::{denied, move_on, outcome_unknown, overloaded};
@@ -124,7 +124,7 @@ struct Usage {
 /// What all have under way.
 #[derive(Debug, Default)]
 struct Ledger {
-    callers: BTreeMap<String, Usage>,
+    callers: BTreeMap<Arc<str>, Usage>,
     /// Of people: bytes and calls.
     people: Usage,
     all: Usage,
@@ -138,7 +138,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Call {
     ledger: Arc<Mutex<Ledger>>,
-    caller: String,
+    caller: Arc<str>,
     is_person: bool,
     is_feed: bool,
     bytes: AtomicUsize,
@@ -147,7 +147,7 @@ struct Call {
 impl Call {
     fn open(ledger: &Arc<Mutex<Ledger>>, caller: &Identity, is_feed: bool) -> Result<Self, Status> {
         let is_person = matches!(caller, Identity::Person(_));
-        let caller = caller.uri();
+        let caller: Arc<str> = caller.uri().into();
         let busy = |what: &str, most| {
             let text = format!("{what} are under way, at most {most}; nothing was accepted: end some, or wait");
             Err(overloaded(text))
@@ -167,7 +167,7 @@ impl Call {
         if is_feed && entries.all.feeds >= FEEDS_MAX {
             return busy("many streams of all", FEEDS_MAX);
         }
-        let usage = entries.callers.entry(caller.clone()).or_default();
+        let usage = entries.callers.entry(Arc::clone(&caller)).or_default();
         usage.calls += 1;
         usage.feeds += usize::from(is_feed);
         entries.all.calls += 1;
@@ -194,7 +194,7 @@ impl Call {
                 "all callers together are sending more than this node holds at once; nothing was accepted: wait a little",
             ));
         }
-        let usage = ledger.callers.entry(self.caller.clone()).or_default();
+        let usage = ledger.callers.entry(Arc::clone(&self.caller)).or_default();
         if usage.bytes + bytes > most {
             return Err(overloaded(format!(
                 "this caller is sending more than {most} bytes at once; nothing was accepted: send less at a time"
@@ -303,13 +303,18 @@ pub struct Gated<S> {
 
 impl<S> Gated<S> {
     /// Whether the call may go on: its part of the ledger and its rule.
-    fn admit(&self, request: &http::Request<Body>) -> Result<(Arc<Call>, Rule), Status> {
+    fn admit(&self, request: &mut http::Request<Body>) -> Result<(Arc<Call>, Rule), Status> {
         let caller = identity_of(request.extensions(), request.headers())?;
         let rule = rule(request.uri().path());
         if rule.is_for_nodes && matches!(caller, Identity::Person(_)) {
             return Err(denied("this is for nodes: people and applications use the records service"));
         }
-        Ok((Arc::new(Call::open(&self.ledger, &caller, rule.is_feed)?), rule))
+        let call = Call::open(&self.ledger, &caller, rule.is_feed)?;
+        if request.extensions().get::<TrustHeader>().is_some() {
+            // So that a header is read once. Where there is a certificate, it is there already.
+            request.extensions_mut().insert(Shown(Some(Ok(caller))));
+        }
+        Ok((Arc::new(call), rule))
     }
 }
 
@@ -328,7 +333,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let (call, rule) = match self.admit(&request) {
+        let (call, rule) = match self.admit(&mut request) {
             Ok(admitted) => admitted,
             Err(status) => return std::future::ready(Ok(status.into_http())).boxed(),
         };
@@ -337,10 +342,7 @@ where
             request.extensions_mut().insert(Budget(Arc::clone(&call)));
         }
         // A stream of messages ends where the next one would begin, after the answers to all before it; an answer alone where it is.
-        let over = |ends: bool| match ends && rule.is_endless {
-            true => Stay::over(request.extensions()),
-            false => future::pending().boxed(),
-        };
+        let over = |ends: bool| (ends && rule.is_endless).then(|| Stay::over(request.extensions()));
         let (asking_over, answer_over) = (over(rule.is_stream), over(!rule.is_stream));
         let whole = |body| Body::new(Whole::new(body, rule, bytes_within, asking_over, Arc::clone(&call)));
         let answering = self.inner.call(request.map(whole));
@@ -365,38 +367,39 @@ struct Whole {
     rest: Bytes,
     within: Duration,
     silence: Option<Sleep>,
-    /// When no more messages are to come.
-    over: Fuse<BoxFuture<'static, ()>>,
+    /// When no more messages are to come, if anything says so.
+    over: Option<Fuse<BoxFuture<'static, ()>>>,
 }
 
 impl Whole {
     /// The five bytes in front of a message: whether it is compressed, and its length.
     const HEADER: usize = 5;
 
-    fn new(body: Body, rule: Rule, within: Duration, over: BoxFuture<'static, ()>, call: Arc<Call>) -> Self {
-        let over = over.fuse();
+    fn new(body: Body, rule: Rule, within: Duration, over: Option<BoxFuture<'static, ()>>, call: Arc<Call>) -> Self {
+        let over = over.map(FutureExt::fuse);
         Whole { body, rule, call, part: BytesMut::new(), rest: Bytes::new(), within, silence: None, over }
     }
 
     /// Moves bytes to the present message; it, if that makes it whole.
     fn advance(&mut self) -> Result<Option<Bytes>, Status> {
-        if self.part.len() < Self::HEADER {
-            if self.part.is_empty() && !self.rest.is_empty() {
-                // The one before it has been answered, or is counted by who keeps it.
-                self.call.release();
+        if self.part.is_empty() && !self.rest.is_empty() {
+            // The one before it has been answered, or is counted by who keeps it.
+            self.call.release();
+            // Most messages come in one piece, which is handed on as it is.
+            if let Some(header) = self.rest.first_chunk() {
+                let length = self.length(header)?;
+                if self.rest.len() >= Self::HEADER + length {
+                    self.call.charge(length)?;
+                    return Ok(Some(self.rest.split_to(Self::HEADER + length)));
+                }
             }
+        }
+        if self.part.len() < Self::HEADER {
             let missing = self.rest.len().min(Self::HEADER - self.part.len());
             self.part.extend_from_slice(&self.rest.split_to(missing));
         }
-        let Some(&[_, a, b, c, d]) = self.part.first_chunk() else { return Ok(None) };
-        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-        let limit = self.rule.message_bytes_max;
-        if length > limit {
-            // As the transport would say it, so that it is put into our words in one place.
-            return Err(Status::out_of_range(format!(
-                "Error, decoded message length too large: found {length} bytes, the limit is: {limit} bytes"
-            )));
-        }
+        let Some(header) = self.part.first_chunk() else { return Ok(None) };
+        let length = self.length(header)?;
         let missing = self.rest.len().min(Self::HEADER + length - self.part.len());
         self.call.charge(missing)?;
         self.part.extend_from_slice(&self.rest.split_to(missing));
@@ -404,6 +407,19 @@ impl Whole {
             return Ok(None);
         }
         Ok(Some(std::mem::take(&mut self.part).freeze()))
+    }
+
+    /// The length that is announced in front of a message.
+    fn length(&self, [_, a, b, c, d]: &[u8; Self::HEADER]) -> Result<usize, Status> {
+        let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
+        let limit = self.rule.message_bytes_max;
+        if length > limit {
+            // As the transport would say it, so that it is put into our words in one place.
+            return Err(Status::out_of_range(format!(
+                "Error, decoded message length too large: found {length} bytes, the limit is: {limit} bytes"
+            )));
+        }
+        Ok(length)
     }
 }
 
@@ -413,7 +429,7 @@ impl http_body::Body for Whole {
 
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
-            if self.part.is_empty() && self.over.poll_unpin(task).is_ready() {
+            if self.part.is_empty() && self.over.as_mut().is_some_and(|over| over.poll_unpin(task).is_ready()) {
                 return Poll::Ready(Some(Err(move_on())));
             }
             if let Some(message) = self.advance()? {
@@ -484,9 +500,10 @@ struct Fed {
 }
 
 impl Fed {
-    fn new(body: Body, within: Duration, over: BoxFuture<'static, ()>, call: Arc<Call>) -> Self {
+    fn new(body: Body, within: Duration, over: Option<BoxFuture<'static, ()>>, call: Arc<Call>) -> Self {
         let (sender, frames) = mpsc::channel(1);
         let cut = Arc::default();
+        let over = over.unwrap_or_else(|| future::pending().boxed());
         runtime::spawn("feed", feed(body, sender, within, over, Arc::clone(&cut)));
         Fed { frames, cut, _call: call }
     }
@@ -562,7 +579,6 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::pki::Shown;
 
     const EDIT: &str = "/dinhba.v1.Records/Edit";
     const WATCH: &str = "/dinhba.v1.Records/Watch";

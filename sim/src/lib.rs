@@ -6,6 +6,7 @@
 //! (whether the promises hold), `run`.
 
 pub mod ambient;
+pub mod births;
 pub mod checks;
 pub mod country;
 pub mod coverage;

@@ -18,7 +18,7 @@ use dinhba_sim::mutants::{self, Mutant, Verdict};
 use dinhba_sim::run::{self, Outcome};
 use dinhba_sim::scenario::Scenario;
 use dinhba_sim::swarm::{self, Plan, Tally};
-use dinhba_sim::{golden, report, tables, twice};
+use dinhba_sim::{births, golden, report, tables, twice};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -60,6 +60,20 @@ enum Command {
     Scenario {
         /// The file; or the name of one that comes with the simulator.
         file: PathBuf,
+        #[command(flatten)]
+        shows: Shows,
+    },
+    /// Run a province that registers births while its lines and machines fail: no number twice, none lost from the ledger.
+    Births {
+        /// Of how many communes.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=births::COMMUNES_MAX as i64))]
+        communes: u16,
+        /// How many births in all of them.
+        #[arg(long, default_value_t = 100_000)]
+        births: u32,
+        /// Decides everything.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
         #[command(flatten)]
         shows: Shows,
     },
@@ -165,6 +179,13 @@ fn obey(command: Command) -> anyhow::Result<bool> {
             run_one(&mutants::scenario(shows.mutant, seed), &shows, &replay_seed(seed, shows.mutant))
         }
         Command::Scenario { file, shows } => run_one(&read(&file)?, &shows, &replay_file(&file, shows.mutant)),
+        Command::Births { communes, births, seed, shows } => {
+            let replay = format!(
+                "cargo run --release -p dinhba-sim -- births --communes {communes} --births {births} --seed {seed}{}",
+                armed(shows.mutant)
+            );
+            run_one(&births::scenario(usize::from(communes), births, seed), &shows, &replay)
+        }
         Command::Swarm(arguments) => run_swarm(&arguments),
         Command::Mutants { name, seeds, threads } => run_mutants(name, seeds, threads),
         Command::Golden { write } => run_golden(write),

@@ -168,6 +168,7 @@ pub fn run(scenario: &Scenario, mutant: Option<&'static str>) -> Outcome {
             ("accepted", ledger.told.len() as u64),
             ("operations", ledger.history.operations().len() as u64),
             ("undecided", ledger.undecided as u64),
+            ("numbers", ledger.numbers.len() as u64),
         ])
     };
     let (mut sites, mut nodes) = (Vec::new(), Vec::new());

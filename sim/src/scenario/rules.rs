@@ -23,8 +23,8 @@ const ROT_MAX: u64 = 1_000;
 const LASTS_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// The longest name; it is also a file's name.
 const NAME_LETTERS_MAX: usize = 60;
-/// Most sites: a run is one thread, and a country of a thousand offices is not what it is for.
-const SITES_MAX: usize = 64;
+/// Most sites: a run is one thread, and a country of a thousand offices is not what it is for. The largest province fits.
+const SITES_MAX: usize = 300;
 /// Most officers and most faults, each: more than anybody writes or reads.
 const LINES_MAX: usize = 1_000;
 /// Waits that a scenario sets are at most this long: latencies and flushes.
