@@ -55,8 +55,13 @@ pub fn action_of(info: &ShardInfo, kind: EditKind, parts: &[PartDraft]) -> Actio
     let sets_target = || parts.iter().any(|part| part.record_kind == RecordKind::Target);
     match kind {
         EditKind::Grant => Action::GrantNumbers,
-        _ if info.is_ancestor() && sets_target() => Action::SetTargets,
-        _ if info.is_ancestor() => Action::EditSites,
+        _ if info.is_ancestor() => {
+            if sets_target() {
+                Action::SetTargets
+            } else {
+                Action::EditSites
+            }
+        }
         EditKind::Change | EditKind::Proposal => Action::Edit,
         _ => Action::Resolve,
     }
@@ -827,7 +832,7 @@ fn number(
         };
         let edit = Edit { header, changes: draft.changes };
         pending |= edit.needs_second();
-        let bytes = edit.to_bytes();
+        let (bytes, hash) = edit.to_bytes_and_hash(&secret);
         if bytes.len() > EDIT_BYTES_MAX {
             let text = format!("an edit may have {EDIT_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
             return Ok(Answer::refused(RefusalCode::Invalid, text));
@@ -837,7 +842,7 @@ fn number(
             let text = format!("all parts of an edit may have {COMMAND_BYTES_MAX} bytes, these have more: split it");
             return Ok(Answer::refused(RefusalCode::Invalid, text));
         }
-        previous = edit.hash(&secret);
+        previous = hash;
         edits.push((edit, bytes, previous));
     }
     if is_new_session {

@@ -32,7 +32,7 @@ pub(super) fn held(
         return Ok(());
     }
     let home = shard.info.shard;
-    let mut touched = BTreeSet::from([(home, id)]);
+    let (mut touched, mut is_shared) = (BTreeSet::new(), false);
     for number in before.symmetric_difference(after) {
         let key = tx.keys().number(home, number);
         let mut holders: Vec<RecordId> = tx.get(&key)?.unwrap_or_default();
@@ -46,21 +46,40 @@ pub(super) fn held(
         } else {
             tx.put(key, &holders)
         }
+        let others = others(tx, number, (home, id))?;
+        is_shared |= after.contains(number) && !others.is_empty();
         // Of several others each has the conflict, with or without this one.
-        if let [other] = others(tx, number, (home, id))?[..] {
+        if let [other] = others[..] {
             sometimes("a number is held in two shards", other.0 != home);
             touched.insert(other);
         }
     }
+    for number in before.intersection(after) {
+        is_shared |= !others(tx, number, (home, id))?.is_empty();
+    }
+    debug_assert_eq!(is_shared, has_shared(tx, (home, id))?);
+    judge(tx, shard, id, is_shared, now_ms)?;
     for (of, record) in touched {
+        let is_shared = has_shared(tx, (of, record))?;
         if of == home {
-            judge(tx, shard, record, now_ms)?;
+            judge(tx, shard, record, is_shared, now_ms)?;
         } else if let Some(mut other) = tx.shard(of)? {
-            judge(tx, &mut other, record, now_ms)?;
+            judge(tx, &mut other, record, is_shared, now_ms)?;
             tx.put_shard(&other);
         }
     }
     Ok(())
+}
+
+/// Whether another record has a number of this one, as it is stored.
+fn has_shared(tx: &Tx<'_>, (home, id): (ShardId, RecordId)) -> Result<bool, StoreError> {
+    let Some((record, _)) = tx.record(home, id)? else { return Ok(false) };
+    for number in personal_numbers(tx.level()?, &record, &tx.context.index_key.secret) {
+        if !others(tx, &number, (home, id))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first two records that have a number, beside one that is asked about.
@@ -81,15 +100,15 @@ fn others(tx: &Tx<'_>, number: &Term, asked: (ShardId, RecordId)) -> Result<Vec<
 }
 
 /// Opens or ends the conflict of one record.
-fn judge(tx: &mut Tx<'_>, shard: &mut ShardState, id: RecordId, now_ms: i64) -> Result<(), StoreError> {
+fn judge(
+    tx: &mut Tx<'_>,
+    shard: &mut ShardState,
+    id: RecordId,
+    is_shared: bool,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let home = shard.info.shard;
     let key = tx.keys().conflict(home, id, &ConflictKey::Number(Nothing).to_bytes());
-    let (mut is_shared, level) = (false, tx.level()?);
-    if let Some((record, _)) = tx.record(home, id)? {
-        for number in personal_numbers(level, &record, &tx.context.index_key.secret) {
-            is_shared |= !others(tx, &number, (home, id))?.is_empty();
-        }
-    }
     let was_shared = is_open(tx, home, id)?;
     match (was_shared, is_shared) {
         (false, true) => {
