@@ -558,10 +558,14 @@ fn check_against_state(
     part: &PartDraft,
     dot: Dot,
 ) -> Result<Result<Option<Transition>, Answer>, StoreError> {
-    let old = tx.record(shard.info.shard, part.record)?;
+    // A record that is to be new is looked for where all of the group's are named.
+    let homes = if part.create { homes_here(tx, part.record)? } else { Vec::new() };
+    let may_be_here = !part.create || homes.contains(&shard.info.shard);
+    debug_assert!(may_be_here || tx.record(shard.info.shard, part.record)?.is_none());
+    let old = if may_be_here { tx.record(shard.info.shard, part.record)? } else { None };
     let fresh = Record::new(part.record_kind);
     // The id of a new record derives from its request: another shard that has it took this request, or its like.
-    if old.is_none() && part.create && !homes_here(tx, part.record)?.is_empty() {
+    if old.is_none() && !homes.is_empty() {
         return Ok(Err(named_before(&command.origin, "for another shard")));
     }
     let current = match (&old, part.create) {
