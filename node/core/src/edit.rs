@@ -22,7 +22,7 @@ use crdts::OrdDot;
 use crate::claims::{Case, Claims, Purpose};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::event::Event;
-use crate::ids::{AuthorId, Hash, Incarnation, RecordId, RequestId, ShardId, SiteId, first_16};
+use crate::ids::{AuthorId, Domain, Hash, Incarnation, RecordId, RequestId, ShardId, SiteId, first_16};
 use crate::level::{self, LEVEL_FIRST};
 use crate::schema::{FieldId, RecordKind};
 use crate::{wire_code, wire_struct};
@@ -69,7 +69,8 @@ impl Author {
     /// The short name by which dots and heads call this author.
     #[must_use]
     pub fn id(&self) -> AuthorId {
-        AuthorId(first_16(&blake3::Hasher::new_derive_key("dinhba 2026 author").update(&self.to_bytes()).finalize()))
+        static DOMAIN: Domain = Domain::new("dinhba 2026 author");
+        AuthorId(first_16(&DOMAIN.hasher().update(&self.to_bytes()).finalize()))
     }
 }
 
@@ -180,7 +181,8 @@ pub fn commitment(salt: &[u8; 32], change: &Change) -> [u8; 32] {
 /// The hash of an edit, from the bytes of its header and the commitments of its changes.
 #[must_use]
 pub fn hash_of(header: &[u8], commitments: &[[u8; 32]]) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 edit");
+    static DOMAIN: Domain = Domain::new("dinhba 2026 edit");
+    let mut hasher = DOMAIN.hasher();
     hasher.update(&(header.len() as u64).to_bytes());
     hasher.update(header);
     hasher.update(&(commitments.len() as u64).to_bytes());

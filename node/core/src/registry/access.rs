@@ -11,7 +11,7 @@ use super::{GroupState, ShardState, Tx, corrupt, read_range};
 use crate::access::{Action, decide, may_at_all};
 use crate::command::{AccessEntry, AccessHead, AccessSeen, Answer, LoggedAccess, Looked};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{GroupId, Hash, RecordId, SiteId, UnitId};
+use crate::ids::{Domain, GroupId, Hash, RecordId, SiteId, UnitId};
 use crate::inject::sometimes;
 use crate::keys::{Keys, own_suffix};
 use crate::schema::RecordKind;
@@ -81,7 +81,8 @@ pub fn heard(view: &dyn StateView, keys: Keys) -> Result<Vec<(SiteId, AccessSeen
 /// The chain's hash after one more entry.
 #[must_use]
 pub fn next_access_hash(previous: &Hash, entry: &AccessEntry, allowed: bool) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 access log");
+    static DOMAIN: Domain = Domain::new("dinhba 2026 access log");
+    let mut hasher = DOMAIN.hasher();
     hasher.update(&previous.0).update(&[u8::from(allowed)]).update(&entry.to_bytes());
     Hash(*hasher.finalize().as_bytes())
 }

@@ -249,8 +249,12 @@ const NO_PREDECESSOR: Malformed = Malformed { what: "chain: the edit before is m
 
 /// Whether only a refold can tell what an edit replaces: it names a number at which a chain branches, or somebody of whom no
 /// edit is held, who may be the alias of one that is. `aside` is that of its own author.
-pub(super) fn is_entangled(tx: &Tx<'_>, shard: ShardId, edit: &Edit, aside: u64) -> Result<bool, StoreError> {
-    let own = edit.dot().actor;
+pub(super) fn is_entangled(
+    tx: &Tx<'_>,
+    shard: ShardId,
+    (edit, own): (&Edit, AuthorId),
+    aside: u64,
+) -> Result<bool, StoreError> {
     let mut least: BTreeMap<AuthorId, u64> = BTreeMap::new();
     for dot in edit.changes.iter().flat_map(|change| &change.overwrites) {
         least.entry(dot.actor).and_modify(|least| *least = dot.counter.min(*least)).or_insert(dot.counter);

@@ -55,8 +55,13 @@ pub fn action_of(info: &ShardInfo, kind: EditKind, parts: &[PartDraft]) -> Actio
     let sets_target = || parts.iter().any(|part| part.record_kind == RecordKind::Target);
     match kind {
         EditKind::Grant => Action::GrantNumbers,
-        _ if info.is_ancestor() && sets_target() => Action::SetTargets,
-        _ if info.is_ancestor() => Action::EditSites,
+        _ if info.is_ancestor() => {
+            if sets_target() {
+                Action::SetTargets
+            } else {
+                Action::EditSites
+            }
+        }
         EditKind::Change | EditKind::Proposal => Action::Edit,
         _ => Action::Resolve,
     }

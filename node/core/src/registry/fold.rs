@@ -14,7 +14,7 @@ use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, 
 use crate::date::Date;
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
-use crate::ids::{AuthorId, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};
+use crate::ids::{AuthorId, Domain, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};
 use crate::inject::{is_armed, sometimes};
 use crate::keys::suffix;
 use crate::quality::{Fullness, bears};
@@ -31,7 +31,8 @@ use crate::work::{Entry, Work};
 /// The running hash of a stream after one more edit.
 #[must_use]
 pub fn running_hash(before: &Hash, edit: &Hash) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("dinhba 2026 stream");
+    static DOMAIN: Domain = Domain::new("dinhba 2026 stream");
+    let mut hasher = DOMAIN.hasher();
     hasher.update(&before.0).update(&edit.0);
     Hash(*hasher.finalize().as_bytes())
 }
@@ -253,13 +254,13 @@ pub(crate) fn enter(
     let Entering { edit, dot, bytes, hash, from, key, poison, transition } = entering;
     let (id, header) = (shard.info.shard, &edit.header);
     let Grown { place, name, renamed, aside } = grow(tx, id, (&dot, header), hash, (from, key))?;
-    note_life(tx, shard, header, &place)?;
+    note_life(tx, shard, (header, dot.actor), &place)?;
 
     append(tx, shard, (edit, hash, bytes), from, &place);
     ledger::note(tx, id, &edit.changes)?;
     figures::count(tx, id, header, true)?;
     if header.part + 1 == header.of {
-        remember_request(tx, id, edit, hash, transition.is_some())?;
+        remember_request(tx, id, (edit, &dot), hash, transition.is_some())?;
     }
     // An edit that is made here replaces what is shown here, and nobody can have named its alias before.
     let is_due = |entered: &Entered| entered.due.contains(&header.record);
@@ -294,8 +295,8 @@ pub(crate) fn enter(
                 || bears_on_others(&old, edit)
                 || transition.as_ref().is_some_and(Transition::takes_all)
                 || edit.standing_change().is_some()
-                || may_have_twin(tx, shard, header, &place)?
-                || is_entangled(tx, id, edit, aside)?
+                || may_have_twin(tx, shard, (header, dot.actor), &place)?
+                || is_entangled(tx, id, (edit, dot.actor), aside)?
         }
     };
     let is_taken = || match &old {
@@ -439,14 +440,13 @@ fn fold_in(record: &mut Record, kinds: Kinds, mut write: Write) {
 fn remember_request(
     tx: &mut Tx<'_>,
     shard: ShardId,
-    edit: &Edit,
+    (edit, dot): (&Edit, &Dot),
     hash: Hash,
     is_surely_first: bool,
 ) -> Result<(), StoreError> {
     let key = tx.keys().request(shard, edit.header.origin.request);
     if (is_surely_first || tx.get::<Receipt>(&key)?.is_none()) && !is_armed("lose-request-id") {
-        let Dot { actor, counter } = edit.dot();
-        let first = Dot { actor, counter: counter - u64::from(edit.header.part) };
+        let first = Dot { actor: dot.actor, counter: dot.counter - u64::from(edit.header.part) };
         tx.put(key, &Receipt { shard, first, count: edit.header.of, hash });
         time::used(tx, shard, edit.header.origin.request.session, edit.header.origin.received_ms)?;
     }

@@ -107,6 +107,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, group: &GroupState, command: MergeCommand) 
 /// An edit, read and hashed.
 struct Part<'b> {
     edit: Edit,
+    dot: &'b Dot,
     hash: Hash,
     bytes: &'b [u8],
 }
@@ -232,7 +233,7 @@ fn read_part<'b>(item: &'b Item, shard: &ShardState, secrets: &Secrets) -> Optio
     }
     let secret = secrets.get(&(item.dot.actor, edit.header.origin.request.session))?;
     let hash = edit.hash(secret);
-    Some(Part { edit, hash, bytes: &item.bytes })
+    Some(Part { edit, dot: &item.dot, hash, bytes: &item.bytes })
 }
 
 /// Takes a whole command: what of it is here is passed over, the rest enters.
@@ -247,7 +248,7 @@ fn take(
 ) -> Result<(), StoreError> {
     let id = shard.info.shard;
     let Some(first) = parts.first() else { return Ok(()) };
-    let (header, dot) = (first.edit.header.clone(), first.edit.dot());
+    let (header, dot) = (first.edit.header.clone(), first.dot.clone());
     let is_next = match header.number {
         1 => header.previous == Hash::default(),
         number => tx.locate(id, dot.actor, number - 1, &header.previous)?.is_some(),
@@ -257,7 +258,7 @@ fn take(
     if !is_next || !keep_secret(tx, id, secret_of, secrets)? {
         return park(tx, shard, &first.edit, (peer, key), Parked::Chain, merged);
     }
-    for Part { edit, hash, bytes } in parts {
+    for Part { edit, hash, bytes, .. } in parts {
         let is_known = tx.locate(id, dot.actor, edit.header.number, &hash)?.is_some();
         // Bounded: each double would double again on every way that it takes.
         let again = is_armed("apply-twice") && tx.author(id, dot.actor)?.is_none_or(|root| root.aside == 0);
@@ -273,7 +274,7 @@ fn take(
             merged.known += 1;
             continue;
         }
-        if sometimes("an incarnation is left in a merge", dot.actor == shard.own.id()) {
+        if sometimes("an incarnation is left in a merge", header.author == shard.own) {
             leave(shard, now_ms);
         }
         merged.rewound |= tx.author(id, dot.actor)?.is_some_and(|state| state.parked.is_some());

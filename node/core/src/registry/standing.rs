@@ -302,10 +302,10 @@ fn content(edit: &Edit) -> Vec<u8> {
 pub(super) fn note_life(
     tx: &mut Tx<'_>,
     shard: &mut ShardState,
-    header: &Header,
+    (header, author): (&Header, AuthorId),
     place: &Dot,
 ) -> Result<(), StoreError> {
-    let (id, site, author) = (shard.info.shard, header.author.site, header.author.id());
+    let (id, site) = (shard.info.shard, header.author.site);
     let mut is_reborn = place.actor != author;
     if is_reborn {
         tx.put_bytes(tx.keys().beside(id, header.origin.request), Vec::new());
@@ -324,11 +324,16 @@ pub(super) fn note_life(
 
 /// Whether another acceptance of an edit's request may be here: its site has had several lives and another one knew the session, or
 /// its chain has branched and a branch has the request. Else the edit has no twin, and nothing is looked up for it.
-pub(super) fn may_have_twin(tx: &Tx<'_>, shard: &ShardState, header: &Header, place: &Dot) -> Result<bool, StoreError> {
+pub(super) fn may_have_twin(
+    tx: &Tx<'_>,
+    shard: &ShardState,
+    (header, author): (&Header, AuthorId),
+    place: &Dot,
+) -> Result<bool, StoreError> {
     if !shard.reborn.contains(&header.author.site) {
         return Ok(false);
     }
-    let (id, author, request) = (shard.info.shard, header.author.id(), header.origin.request);
+    let (id, request) = (shard.info.shard, header.origin.request);
     // Of two on branches of one chain, one is beside it.
     if place.actor != author || tx.bytes(&tx.keys().beside(id, request))?.is_some() {
         return Ok(true);
