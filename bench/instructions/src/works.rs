@@ -47,6 +47,9 @@ const TODAY: Date = match Date::new(2026, 5, 29) {
 };
 const SECRET: [u8; 32] = [3; 32];
 
+/// What a registration takes, as an edit: some 0.8 KB.
+const EDIT_BYTES: std::ops::Range<usize> = 700..900;
+
 /// Numbers that the office may give to those who are born this year, of each sex.
 const NUMBERS: u32 = 10_000;
 
@@ -64,6 +67,7 @@ pub const WORKS: &[Work] = &[
     Work { name: "change-alone", run: || changes(1) },
     Work { name: "birth", run: || births(TOGETHER, true) },
     Work { name: "birth-alone", run: || births(1, true) },
+    Work { name: "birth-unnumbered", run: || births(TOGETHER, false) },
     Work { name: "merged-registration", run: || merges(false) },
     Work { name: "merged-change", run: || merges(true) },
     Work { name: "read", run: || reads(TOGETHER) },
@@ -219,7 +223,7 @@ fn name(number: u64) -> String {
     format!("{}/{}/{}", of(FAMILY, number, 1), of(MIDDLE, number, 3), of(GIVEN, number, 2))
 }
 
-/// Some twenty fields of a person who lives here, about 1 KB as an edit.
+/// Some twenty fields of a person who lives here.
 fn person(number: u64) -> Vec<(FieldId, &'static str, String)> {
     let is_male = number.is_multiple_of(2);
     let born = 1950 + number % 50;
@@ -315,7 +319,12 @@ fn register(site: &mut Site, count: u64) -> anyhow::Result<()> {
 
 /// People are registered of whom the office knows all.
 fn registrations(together: usize) -> anyhow::Result<()> {
-    Site::founded(1)?.run_edits(registered(BEFORE + COUNTED)?, together)
+    let mut site = Site::founded(1)?;
+    site.run_edits(registered(BEFORE + COUNTED)?, together)?;
+    let place = Dot { actor: site.shard()?.own.id(), counter: BEFORE };
+    let stored: StoredEdit = read(&site.state, &site.context.keys().edit(SHARD, &place))?.context("an edit")?;
+    ensure!(EDIT_BYTES.contains(&stored.bytes.len()), "a registration has {} bytes", stored.bytes.len());
+    Ok(())
 }
 
 /// One field of each is changed.

@@ -340,9 +340,27 @@ impl Edit {
     /// The hash that the author's next edit chains to. `secret` is the author's secret for the request's session.
     #[must_use]
     pub fn hash(&self, secret: &[u8; 32]) -> Hash {
-        let commitment = |(index, change)| commitment(&self.salt(secret, index), change);
-        let commitments: Vec<[u8; 32]> = (0..).zip(&self.changes).map(commitment).collect();
-        hash_of(&self.header.to_bytes(), &commitments)
+        self.hash_with(&self.header.to_bytes(), secret)
+    }
+
+    /// The bytes of the edit and its hash: the header is encoded once for both.
+    pub(crate) fn to_bytes_and_hash(&self, secret: &[u8; 32]) -> (Vec<u8>, Hash) {
+        let mut bytes = Vec::with_capacity(self.bytes_hint());
+        self.header.encode(&mut bytes);
+        let hash = self.hash_with(&bytes, secret);
+        self.changes.encode(&mut bytes);
+        (bytes, hash)
+    }
+
+    fn hash_with(&self, header: &[u8], secret: &[u8; 32]) -> Hash {
+        let mut bytes = Vec::new();
+        let mut commitment = |(index, change): (u32, &Change)| {
+            bytes.clear();
+            change.encode(&mut bytes);
+            *blake3::keyed_hash(&self.salt(secret, index), &bytes).as_bytes()
+        };
+        let commitments: Vec<[u8; 32]> = (0..).zip(&self.changes).map(&mut commitment).collect();
+        hash_of(header, &commitments)
     }
 
     /// The salt of change `index`.
@@ -419,6 +437,14 @@ mod tests {
     use super::*;
 
     const SECRET: [u8; 32] = [0x5e; 32];
+
+    #[test]
+    fn bytes_and_hash_together_are_what_they_are_alone() {
+        let edit = samples::edit();
+        assert_eq!(edit.to_bytes_and_hash(&SECRET), (edit.to_bytes(), edit.hash(&SECRET)));
+        let of_change = commitment(&edit.salt(&SECRET, 0), &edit.changes[0]);
+        assert_eq!(edit.hash(&SECRET), hash_of(&edit.header.to_bytes(), &[of_change]));
+    }
 
     #[test]
     fn an_edit_survives_its_bytes_with_extensions_it_does_not_know() {

@@ -38,6 +38,9 @@ use crate::standing::{standing_field, standing_key};
 /// A field, and which of its elements if it repeats.
 pub type FieldKey = (FieldId, Vec<u8>);
 
+/// Room for what most records have; longer ones grow.
+const FIELDS_USUAL: usize = 32;
+
 /// Sorts before every other one.
 const FIRST_KEY: FieldKey = (FieldId(0), Vec::new());
 
@@ -343,17 +346,27 @@ impl Wire for Record {
         self.kind.encode(out);
         self.shares.encode(out);
         self.clock.dots.encode(out);
-        let written = |tagged: &Tagged| (tagged.dot.clone(), tagged.received_ms);
-        let mut edits: Vec<(Dot, i64)> = self.fields.values().flatten().map(written).collect();
+        let mut edits: Vec<(&Dot, i64)> = Vec::new();
+        for tagged in self.fields.values().flatten() {
+            let edit = (&tagged.dot, tagged.received_ms);
+            // One edit wrote most fields.
+            if edits.last() != Some(&edit) {
+                edits.push(edit);
+            }
+        }
         edits.sort_unstable();
         edits.dedup();
-        edits.encode(out);
+        (edits.len() as u64).encode(out);
+        for (dot, received_ms) in &edits {
+            dot.encode(out);
+            received_ms.encode(out);
+        }
         (self.fields.len() as u64).encode(out);
         for (key, values) in &self.fields {
             key.encode(out);
             (values.len() as u64).encode(out);
             for tagged in values {
-                let place = edits.partition_point(|(dot, at)| (dot, *at) < (&tagged.dot, tagged.received_ms));
+                let place = edits.partition_point(|edit| *edit < (&tagged.dot, tagged.received_ms));
                 (place as u64).encode(out);
                 tagged.value.encode(out);
             }
@@ -382,14 +395,15 @@ impl Wire for Record {
             return Err(Malformed { what: "record: edits out of order" });
         }
         let mut pointed = vec![false; edits.len()];
-        let mut fields = BTreeMap::new();
-        for _ in 0..input.length()? {
+        let count = input.length()?;
+        let mut fields: Vec<(FieldKey, Vec<Tagged>)> = Vec::with_capacity(count.min(FIELDS_USUAL));
+        for _ in 0..count {
             let key = FieldKey::decode(input)?;
-            if fields.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            if fields.last().is_some_and(|(last, _)| *last >= key) {
                 return Err(Malformed { what: "record: fields out of order" });
             }
             let values = decode_values(&edits, &mut pointed, input)?;
-            fields.insert(key, values);
+            fields.push((key, values));
         }
         if pointed.contains(&false) {
             return Err(Malformed { what: "record: an edit without a value" });
@@ -403,7 +417,8 @@ impl Wire for Record {
             kind,
             shares,
             clock,
-            fields,
+            // From a list in order a map is made at once, without a search for each place.
+            fields: fields.into_iter().collect(),
             awaited,
             pending: Wire::decode(input)?,
             takes_all: Wire::decode(input)?,

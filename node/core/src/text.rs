@@ -50,7 +50,13 @@ pub enum TextError {
 /// Whether `text` is in normal form NFC.
 #[must_use]
 pub fn is_nfc(text: &str) -> bool {
-    text.is_ascii() || unicode_normalization::is_nfc(text)
+    text.chars().all(is_always_nfc) || unicode_normalization::is_nfc(text)
+}
+
+/// Whether a character is in NFC by itself and beside any other one: Latin letters with their accents in one, as all of Vietnamese.
+/// None of them is a mark.
+fn is_always_nfc(c: char) -> bool {
+    c < MARKS_FIRST || ('\u{1e00}'..='\u{1eff}').contains(&c)
 }
 
 /// `text` in normal form NFC.
@@ -74,14 +80,16 @@ pub fn check(text: &str, chars_max: usize) -> Result<(), TextError> {
     if text.len() > chars_max.saturating_mul(4) || text.chars().count() > chars_max {
         return Err(TextError::TooLong { chars_max });
     }
-    let mut marks = 0;
+    let (mut marks, mut is_plain) = (0, true);
     for (index, c) in text.chars().enumerate() {
-        marks = if c >= MARKS_FIRST && is_combining_mark(c) { marks + 1 } else { 0 };
+        let is_always_nfc = is_always_nfc(c);
+        is_plain &= is_always_nfc;
+        marks = if !is_always_nfc && is_combining_mark(c) { marks + 1 } else { 0 };
         if !is_allowed(c) || marks > MARKS_IN_A_ROW_MAX {
             return Err(TextError::Forbidden { position: index + 1 });
         }
     }
-    if !is_nfc(text) {
+    if !is_plain && !is_nfc(text) {
         return Err(TextError::NotNfc);
     }
     if text.starts_with(' ') || text.ends_with(' ') || text.contains("  ") {
@@ -222,7 +230,8 @@ const ALLOWED: &[(u32, u32)] = &[
 ];
 
 fn is_allowed(c: char) -> bool {
-    if matches!(c, ' '..='~') {
+    // Most of what is written; the table has them too.
+    if matches!(c, ' '..='~' | '\u{ae}'..='\u{34e}' | '\u{1e00}'..='\u{1eff}') {
         return true;
     }
     let code = c as u32;
@@ -234,6 +243,20 @@ fn is_allowed(c: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use unicode_normalization::char::canonical_combining_class;
+    use unicode_normalization::{IsNormalized, is_nfc_quick};
+
+    #[test]
+    fn what_is_taken_for_nfc_at_a_glance_is_and_what_is_allowed_at_a_glance_stands_in_the_table() {
+        for c in '\0'..=char::MAX {
+            if is_always_nfc(c) {
+                assert_eq!(is_nfc_quick(std::iter::once(c)), IsNormalized::Yes, "{c:?}");
+                assert!(!is_combining_mark(c) && canonical_combining_class(c) == 0, "{c:?}");
+            }
+            let is_listed = ALLOWED.iter().any(|(first, last)| (*first..=*last).contains(&(c as u32)));
+            assert_eq!(is_allowed(c), is_listed, "{c:?}");
+        }
+    }
 
     #[test]
     fn search_does_not_see_accents_case_or_tone_placement() {

@@ -832,7 +832,7 @@ fn number(
         };
         let edit = Edit { header, changes: draft.changes };
         pending |= edit.needs_second();
-        let bytes = edit.to_bytes();
+        let (bytes, hash) = edit.to_bytes_and_hash(&secret);
         if bytes.len() > EDIT_BYTES_MAX {
             let text = format!("an edit may have {EDIT_BYTES_MAX} bytes, this one has {}: split it", bytes.len());
             return Ok(Answer::refused(RefusalCode::Invalid, text));
@@ -842,7 +842,7 @@ fn number(
             let text = format!("all parts of an edit may have {COMMAND_BYTES_MAX} bytes, these have more: split it");
             return Ok(Answer::refused(RefusalCode::Invalid, text));
         }
-        previous = edit.hash(&secret);
+        previous = hash;
         edits.push((edit, bytes, previous));
     }
     if is_new_session {

@@ -61,17 +61,27 @@ impl<'a> Tx<'a> {
 
     /// The value under a key.
     pub fn get<T: Wire>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.bytes(key)?.map(|bytes| T::from_bytes(&bytes).map_err(|error| corrupt(key, error))).transpose()
+        let read = |bytes: &[u8]| T::from_bytes(bytes).map_err(|error| corrupt(key, error));
+        match self.writes.get(key) {
+            Some(written) => written.as_deref().map(read).transpose(),
+            None => self.view.get(key)?.as_deref().map(read).transpose(),
+        }
     }
 
     /// The same, read of the view once: for values of which every command of a batch needs the same few.
     pub fn get_held<T: Wire>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let mut held = self.held.borrow_mut();
-        if !self.writes.contains_key(key) && !held.contains_key(key) {
-            held.insert(key.to_vec(), self.view.get(key)?);
+        let read = |bytes: &[u8]| T::from_bytes(bytes).map_err(|error| corrupt(key, error));
+        if let Some(written) = self.writes.get(key) {
+            return written.as_deref().map(read).transpose();
         }
-        let bytes = self.writes.get(key).or_else(|| held.get(key)).and_then(Option::as_deref);
-        bytes.map(|bytes| T::from_bytes(bytes).map_err(|error| corrupt(key, error))).transpose()
+        let mut held = self.held.borrow_mut();
+        if let Some(known) = held.get(key) {
+            return known.as_deref().map(read).transpose();
+        }
+        let bytes = self.view.get(key)?;
+        let value = bytes.as_deref().map(read).transpose();
+        held.insert(key.to_vec(), bytes);
+        value
     }
 
     /// A value that other values say is there.
