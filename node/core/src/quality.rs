@@ -52,8 +52,11 @@ impl Fullness {
         if !RecordKind::OF_PEOPLE.contains(&record.kind) {
             return None;
         }
-        let is_filled =
-            |field: FieldId| record.values(&(field, Vec::new())).iter().any(|tagged| !tagged.value.is_empty());
+        // Asked for each field of the schema: they are looked up in a list, which is in order, not in the record.
+        let of_whole = record.fields().filter(|((_, element), _)| element.is_empty());
+        let filled = of_whole.filter(|(_, values)| values.iter().any(|tagged| !tagged.value.is_empty()));
+        let filled: Vec<FieldId> = filled.map(|((field, _), _)| *field).collect();
+        let is_filled = |field: FieldId| filled.binary_search(&field).is_ok();
         let is_dead = is_filled(field::DEATH_DATE) || is_filled(field::DISAPPEARANCE_DATE);
         let births = record.values(&(field::BIRTH_DATE, Vec::new())).iter();
         let births: Option<Vec<Date>> = births

@@ -95,11 +95,6 @@ pub fn place_of_request(
 }
 
 impl Tx<'_> {
-    /// An author's first branch, which knows of the others.
-    pub(super) fn author(&self, shard: ShardId, author: AuthorId) -> Result<Option<AuthorState>, StoreError> {
-        self.get(&self.keys().author(shard, author))
-    }
-
     /// All branches of an author.
     fn branches(&self, shard: ShardId, author: AuthorId) -> Result<Vec<(AuthorId, AuthorState)>, StoreError> {
         let branches = self.range::<AuthorState>(self.keys().branches(shard, author))?;
@@ -218,7 +213,7 @@ pub(super) fn grow(
     let fresh = |trunk| AuthorState { author: header.author, number, hash, from, key, parked: None, trunk, aside: 0 };
     sometimes("a parked author goes on", root.as_ref().is_some_and(|root| root.parked.is_some()));
     let Some(root) = root.filter(|root| root.number > 0) else {
-        tx.put(keys.author(shard, author), &fresh(None));
+        tx.put_author(shard, author, fresh(None));
         return Ok(Grown { place: dot.clone(), name: dot.clone(), renamed: None, aside: 0 });
     };
     let holders = tx.holders(shard, (author, &root), number)?;
@@ -231,10 +226,10 @@ pub(super) fn grow(
     };
     let aside = if branch == author { root.aside } else { root.aside.max(number) };
     if branch == author {
-        tx.put(keys.author(shard, author), &AuthorState { aside, ..fresh(None) });
+        tx.put_author(shard, author, AuthorState { aside, ..fresh(None) });
     } else {
         tx.put(keys.branch(shard, author, branch), &fresh(trunk));
-        tx.put(keys.author(shard, author), &AuthorState { aside, parked: None, ..root });
+        tx.put_author(shard, author, AuthorState { aside, parked: None, ..root });
     }
     let renamed = match holders.as_slice() {
         [(other, _)] => Some(Dot { actor: *other, counter: number }),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{AuthorState, Context, GroupState, ShardState, StoredEdit};
 use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
-use crate::ids::{Hash, ShardId};
+use crate::ids::{AuthorId, Hash, ShardId};
 use crate::keys::{Keys, Range, Space, space_of, suffix};
 use crate::level::LEVEL_FIRST;
 use crate::record::Record;
@@ -20,6 +20,17 @@ pub struct Tx<'a> {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// What was read of the view and is asked for by one command after the other.
     held: RefCell<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    decoded: RefCell<Decoded>,
+}
+
+/// What each edit asks for several times, as it was read or written last: what is written otherwise is forgotten here. Never anything but what
+/// the bytes say: builds with debug assertions, all tests and simulations among them, decode it beside at each look.
+#[derive(Default)]
+struct Decoded {
+    group: Option<GroupState>,
+    shard: Option<ShardState>,
+    /// The first branch of an author.
+    author: Option<(ShardId, AuthorId, AuthorState)>,
 }
 
 /// A value that passed its checksum and still cannot be read: written by another version, or by a bug.
@@ -36,7 +47,7 @@ impl<'a> Tx<'a> {
     /// Starts without writes.
     #[must_use]
     pub fn new(view: &'a dyn StateView, context: &'a Context) -> Self {
-        Tx { view, context, writes: BTreeMap::new(), held: RefCell::default() }
+        Tx { view, context, writes: BTreeMap::new(), held: RefCell::default(), decoded: RefCell::default() }
     }
 
     /// All writes so far.
@@ -91,17 +102,31 @@ impl<'a> Tx<'a> {
 
     /// Sets a value.
     pub fn put<T: Wire>(&mut self, key: Vec<u8>, value: &T) {
-        self.writes.insert(key, Some(value.to_bytes()));
+        self.write(key, Some(value.to_bytes()));
     }
 
     /// Sets bytes.
     pub fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
-        self.writes.insert(key, Some(bytes));
+        self.write(key, Some(bytes));
     }
 
     /// Removes a value.
     pub fn delete(&mut self, key: Vec<u8>) {
-        self.writes.insert(key, None);
+        self.write(key, None);
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        const GROUP: u8 = Space::Group as u8;
+        const SHARD: u8 = Space::Shard as u8;
+        const AUTHOR: u8 = Space::Author as u8;
+        let decoded = self.decoded.get_mut();
+        match space_of(&key) {
+            Some(GROUP) => decoded.group = None,
+            Some(SHARD) => decoded.shard = None,
+            Some(AUTHOR) => decoded.author = None,
+            _ => {}
+        }
+        self.writes.insert(key, value);
     }
 
     /// All values in a range, in key order.
@@ -169,7 +194,14 @@ impl<'a> Tx<'a> {
 
     /// The group, once formed.
     pub fn group(&self) -> Result<Option<GroupState>, StoreError> {
-        self.get_held(&self.keys().group())
+        let known = self.decoded.borrow().group.clone();
+        if known.is_some() {
+            debug_assert_eq!(Ok(&known), self.get_held(&self.keys().group()).as_ref());
+            return Ok(known);
+        }
+        let group = self.get_held(&self.keys().group())?;
+        self.decoded.borrow_mut().group.clone_from(&group);
+        Ok(group)
     }
 
     /// The feature level at which the next command is decided: the group's.
@@ -180,10 +212,16 @@ impl<'a> Tx<'a> {
     /// Sets the group.
     pub fn put_group(&mut self, group: &GroupState) {
         self.put(self.keys().group(), group);
+        self.decoded.get_mut().group = Some(group.clone());
     }
 
     /// A hosted shard.
     pub fn shard(&self, shard: ShardId) -> Result<Option<ShardState>, StoreError> {
+        let known = self.decoded.borrow().shard.as_ref().filter(|known| known.info.shard == shard).cloned();
+        if known.is_some() {
+            debug_assert_eq!(Ok(&known), self.get(&self.keys().shard(shard)).as_ref());
+            return Ok(known);
+        }
         self.get(&self.keys().shard(shard))
     }
 
@@ -198,12 +236,31 @@ impl<'a> Tx<'a> {
     /// Sets a shard.
     pub fn put_shard(&mut self, shard: &ShardState) {
         self.put(self.keys().shard(shard.info.shard), shard);
+        self.decoded.get_mut().shard = Some(shard.clone());
+    }
+
+    /// An author's first branch, which knows of the others.
+    pub(super) fn author(&self, shard: ShardId, author: AuthorId) -> Result<Option<AuthorState>, StoreError> {
+        let is_it = |known: &&(ShardId, AuthorId, AuthorState)| (known.0, known.1) == (shard, author);
+        let known = self.decoded.borrow().author.as_ref().filter(is_it).map(|(.., state)| state.clone());
+        if known.is_some() {
+            debug_assert_eq!(Ok(&known), self.get(&self.keys().author(shard, author)).as_ref());
+            return Ok(known);
+        }
+        let state: Option<AuthorState> = self.get(&self.keys().author(shard, author))?;
+        self.decoded.borrow_mut().author = state.clone().map(|state| (shard, author, state));
+        Ok(state)
+    }
+
+    /// Sets an author's first branch.
+    pub(super) fn put_author(&mut self, shard: ShardId, author: AuthorId, state: AuthorState) {
+        self.put(self.keys().author(shard, author), &state);
+        self.decoded.get_mut().author = Some((shard, author, state));
     }
 
     /// The end of an author's first branch: number and hash, zero if it has no edit here.
-    pub fn head(&self, shard: ShardId, author: crate::ids::AuthorId) -> Result<(u64, Hash), StoreError> {
-        let state: Option<AuthorState> = self.get(&self.keys().author(shard, author))?;
-        Ok(state.map_or((0, Hash::default()), |state| (state.number, state.hash)))
+    pub fn head(&self, shard: ShardId, author: AuthorId) -> Result<(u64, Hash), StoreError> {
+        Ok(self.author(shard, author)?.map_or((0, Hash::default()), |state| (state.number, state.hash)))
     }
 
     /// The edit that lies at a place.
