@@ -30,7 +30,7 @@ fn counted(header: &Header) -> Option<(Date, Event)> {
 }
 
 /// An edit counts from now on, or no more.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn count(tx: &mut Tx<'_>, shard: ShardId, header: &Header, counts: bool) -> Result<(), StoreError> {
     let Some((day, event)) = counted(header) else { return Ok(()) };
     if !counts && is_armed("figures-keep-what-is-set-aside") {

@@ -24,7 +24,7 @@ fn written(change: &Change) -> Option<PersonNumber> {
 }
 
 /// Takes note of the numbers that an edit writes, whatever else becomes of it.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn note(tx: &mut Tx<'_>, shard: ShardId, changes: &[Change]) -> Result<(), StoreError> {
     for number in changes.iter().filter_map(written) {
         let key = tx.keys().taken(shard, number.series(), Taken::page(number.serial()));
@@ -37,7 +37,7 @@ pub(super) fn note(tx: &mut Tx<'_>, shard: ShardId, changes: &[Change]) -> Resul
 }
 
 /// The next number of a sex and birth year that `own` may give, of these blocks.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn next_number(
     tx: &Tx<'_>,
     own: &Author,

@@ -46,7 +46,7 @@ fn day(at_ms: i64) -> Date {
 }
 
 /// The steps of a dossier that somebody has to do something about, with their days.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn steps(record: &Record) -> BTreeSet<(Work, Date)> {
     if record.kind != RecordKind::Dossier {
         return BTreeSet::new();
@@ -57,7 +57,7 @@ pub(super) fn steps(record: &Record) -> BTreeSet<(Work, Date)> {
 }
 
 /// Puts an entry into the lists of a shard.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn open(tx: &mut Tx<'_>, shard: ShardId, entry: &Entry) {
     if is_armed("work-forgotten") && entry.work == Work::Second {
         return;
@@ -68,7 +68,7 @@ pub(super) fn open(tx: &mut Tx<'_>, shard: ShardId, entry: &Entry) {
 }
 
 /// Takes an entry off.
-#[inline(never)]
+#[inline(never)] // its share is told when instructions are counted
 pub(super) fn close(tx: &mut Tx<'_>, shard: ShardId, entry: &Entry) -> Result<(), StoreError> {
     if is_armed("work-stays") && matches!(entry.work, Work::Step(..)) {
         return Ok(());
