@@ -58,11 +58,7 @@ pub(super) fn held(
         is_shared |= !others(tx, number, (home, id))?.is_empty();
     }
     debug_assert_eq!(is_shared, has_shared(tx, (home, id))?);
-    // Who had no number shared none.
-    debug_assert!(!before.is_empty() || !is_open(tx, home, id)?);
-    if is_shared || !before.is_empty() {
-        judge(tx, shard, id, is_shared, now_ms)?;
-    }
+    judge(tx, shard, id, is_shared, now_ms)?;
     for (of, record) in touched {
         let is_shared = has_shared(tx, (of, record))?;
         if of == home {
