@@ -189,7 +189,6 @@ pub async fn office(options: &Options) -> anyhow::Result<Vec<Figure>> {
     for at in 0..TO_DO {
         let read = client.get(&context, persons[at % persons.len()].id).await?;
         let mut edit = EditBuilder::new(&context);
-        edit.grounds("as in the register of births");
         let part = edit.change(&read);
         let day = Date::from_days(today.days() - 20_000 - at as i64);
         edit.set(part, "birth_date", "", &day.to_string());
