@@ -186,12 +186,14 @@ pub async fn office(options: &Options) -> anyhow::Result<Vec<Figure>> {
     })
     .await?;
 
-    for at in 0..TO_DO {
-        let read = client.get(&context, persons[at % persons.len()].id).await?;
+    for Person { id, born, .. } in persons.iter().filter(|person| person.born.len() == 10).take(TO_DO) {
+        let read = client.get(&context, *id).await?;
         let mut edit = EditBuilder::new(&context);
         let part = edit.change(&read);
-        let day = Date::from_days(today.days() - 20_000 - at as i64);
-        edit.set(part, "birth_date", "", &day.to_string());
+        // Another day of the month: the year is in the number.
+        let (month, day) = born.split_at(8);
+        let day = day.parse::<u8>()? % 28 + 1;
+        edit.set(part, "birth_date", "", &format!("{month}{day:02}"));
         client.edit(&session, &edit).await?;
     }
     let lists = async |query: WorkQuery| {
