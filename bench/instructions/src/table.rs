@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 
 /// By how much a count may be above the table, in a hundred: what a change elsewhere moves by the layout of the program alone is less.
-pub const RISE_MAX: f64 = 3.0;
+pub const RISE_MAX: u64 = 3;
 
 /// The line that names the compiler.
 const COMPILER: &str = "compiler";
@@ -55,10 +55,9 @@ impl Table {
     /// What it says of a count.
     pub fn judge(&self, work: &str, counted: u64) -> Verdict {
         let Some(before) = self.counts.get(work) else { return Verdict::Unknown };
-        let rise = rise(*before, counted);
-        if rise > RISE_MAX {
+        if counted * 100 > before * (100 + RISE_MAX) {
             Verdict::Dearer
-        } else if rise < -RISE_MAX {
+        } else if counted * 100 < before * (100 - RISE_MAX) {
             Verdict::Cheaper
         } else {
             Verdict::AsBefore
