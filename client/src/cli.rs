@@ -45,7 +45,7 @@ mod standing;
 mod status;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unit;
 mod verbs;
 mod wording;
@@ -56,6 +56,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as _;
+use clap::error::ErrorKind;
 use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_core::schema::{RecordKind, key_of};
@@ -238,11 +239,10 @@ impl Failure {
         match self {
             Failure::Client(Error::Refused { problems, .. }) if problems.len() > 1 => {
                 for problem in problems {
-                    let said = problem.text_in(lang);
-                    text.push_str(&match problem.field.as_str() {
-                        "" => format!("\n  {said}"),
-                        field => format!("\n  {field}: {said}"),
-                    });
+                    let (place, said) = (problem.place_in(lang), problem.text_in(lang));
+                    // In English what is wrong is told behind its place, whatever it begins with.
+                    let is_told = place.is_empty() || (lang != Lang::En && said.starts_with(&place));
+                    text.push_str(&if is_told { format!("\n  {said}") } else { format!("\n  {place}: {said}") });
                 }
             }
             Failure::Client(Error::Stale(stale)) => text.push_str(&format!("\n  dinhba get {}", stale.record)),
@@ -899,7 +899,11 @@ impl Desk<'_> {
 /// The language that a command line or the environment asks for, as it is needed before the line is read.
 #[must_use]
 pub fn language_of(words: impl IntoIterator<Item = std::ffi::OsString>) -> Lang {
-    let words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // Programs are answered in English.
+    if words.iter().any(|word| word == "--json") {
+        return Lang::En;
+    }
     Lang::of_words(words, &environment)
 }
 
@@ -914,7 +918,10 @@ pub fn misused(error: &clap::Error, words: impl IntoIterator<Item = std::ffi::Os
     let lang = language_of(words.iter().cloned());
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
         eprintln!("{}", misuse(error).json());
-    } else if error.use_stderr() && lang != Lang::En {
+    } else if lang != Lang::En
+        && error.use_stderr()
+        && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
         eprintln!("{}", help::misuse(error, lang));
     } else if let Err(unwritten) = error.print() {
         tracing::debug!(%unwritten, "nobody is left to be told");

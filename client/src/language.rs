@@ -154,15 +154,23 @@ const FILES: [(&str, [&str; 2]); 5] = [
     ("phrases", [include_str!("../i18n/en/phrases.ftl"), include_str!("../i18n/vi/phrases.ftl")]),
 ];
 
+/// The help in Vietnamese.
+const HELP_VI: &str = include_str!("../i18n/vi/help.ftl");
+
+static HELP: LazyLock<Bundle> = LazyLock::new(|| bundle_of(Lang::Vi, [("help", HELP_VI)]));
 static ENGLISH: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 static VIETNAMESE: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Vi));
 
 fn bundle(lang: Lang) -> Bundle {
+    bundle_of(lang, FILES.map(|(name, texts)| (name, texts[lang as usize])))
+}
+
+fn bundle_of<'a>(lang: Lang, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bundle {
     let mut bundle = FluentBundle::new_concurrent(vec![lang.id()]);
     // Marks of direction around parameters, which no terminal needs.
     bundle.set_use_isolating(false);
-    for (name, texts) in FILES {
-        let file = resource(name, texts[lang as usize]);
+    for (name, text) in files {
+        let file = resource(name, text);
         bundle.add_resource(file).unwrap_or_else(|twice| panic!("{name}.ftl: {twice:?}"));
     }
     bundle
@@ -318,6 +326,34 @@ impl Message {
             Kind::Row(all) => all.iter().map(|message| message.text(lang)).collect(),
         }
     }
+}
+
+/// The help of a verb or, by its attribute, of one of its options, where it does not stand in the code: in another language than
+/// English.
+pub(crate) fn help_in(lang: Lang, key: &str, option: Option<&str>) -> Option<String> {
+    if lang == Lang::En {
+        return None;
+    }
+    let message = HELP.get_message(key)?;
+    let pattern = match option {
+        None => message.value()?,
+        Some(option) => message.get_attribute(option)?.value(),
+    };
+    Some(HELP.format_pattern(pattern, None, &mut Vec::new()).into_owned())
+}
+
+/// The verbs of which there is help in the catalogue, and their options.
+#[cfg(test)]
+pub(crate) fn help_keys() -> std::collections::BTreeSet<(String, String)> {
+    let file = resource("help", HELP_VI);
+    let of = |entry: &fluent_syntax::ast::Entry<&str>| match entry {
+        fluent_syntax::ast::Entry::Message(message) => {
+            let options = message.attributes.iter().map(|option| option.id.name).chain([""]);
+            options.map(|option| (message.id.name.to_owned(), option.to_owned())).collect()
+        }
+        _ => Vec::new(),
+    };
+    file.entries().flat_map(of).collect()
 }
 
 /// A word of a closed list, if it is known.

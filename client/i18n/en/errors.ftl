@@ -76,3 +76,20 @@ say-which-record = say which record: its id (r-…) stands first; give --create 
 say-whom-to-find = say whom to find: give --number, or --name together with --born
 say-why = say why: --grounds
 write-record-id = { $name }: write the record's id (r-…)
+
+# Where in a request something is wrong.
+place-subject = subject { $number }
+
+# A wrong command line.
+misuse-conflict = { $option } cannot be used with { $other }
+misuse-help = For more information, try '--help'.
+misuse-missing = these were not provided: { $options }
+misuse-no-command = a command is needed
+misuse-no-value = { $option } needs a value
+misuse-suggested = perhaps { $suggested } is meant
+misuse-too-many = { $option } does not take so many values
+misuse-unknown-command = there is no command { $command }
+misuse-unknown-option = there is no option { $option } here
+misuse-usage = Usage: { $usage }
+misuse-value = { $value } is no value of { $option }: { $why }
+misuse-value-of = { $value } is no value of { $option }; choose one of: { $choices }

@@ -83,7 +83,6 @@ title-series = series
 title-series-of = of
 title-set-aside = set aside
 title-set-by = set by
-title-shard = shard
 title-since = since
 title-site = site
 title-snapshot = snapshot

@@ -115,13 +115,80 @@ tier-province = province
 
 law-adoption = Law on Adoption
 law-and = {" "}and{" "}
+law-before = before{" "}
 law-article = article
 law-articles = articles
 law-civil-code = Civil Code
 law-civil-status = Law on Civil Status
 law-decree = Decree
 law-identification = Law on Identification
+law-law = Law
 law-marriage = Law on Marriage and Family
 law-nationality = Law on Vietnamese Nationality
 law-residence = Law on Residence
 law-to = {" "}to{" "}
+
+# What stands for a value in the help.
+
+placeholder-address = ADDRESS
+placeholder-after = AFTER
+placeholder-age-max = AGE_MAX
+placeholder-age-min = AGE_MIN
+placeholder-archive = ARCHIVE
+placeholder-born = BORN
+placeholder-by = BY
+placeholder-case = CASE
+placeholder-count = COUNT
+placeholder-create = CREATE
+placeholder-day = DAY
+placeholder-day-holiday = DAY=HOLIDAY
+placeholder-days = DAYS
+placeholder-dir = DIR
+placeholder-edit = EDIT
+placeholder-event = EVENT
+placeholder-field = FIELD
+placeholder-file = FILE
+placeholder-format = FORMAT
+placeholder-from = FROM
+placeholder-grounds = GROUNDS
+placeholder-group = GROUP
+placeholder-household = HOUSEHOLD
+placeholder-kind = KIND
+placeholder-language = LANGUAGE
+placeholder-mother = MOTHER
+placeholder-name = NAME
+placeholder-number = NUMBER
+placeholder-on = ON
+placeholder-output = OUTPUT
+placeholder-person = PERSON
+placeholder-public-key = PUBLIC_KEY
+placeholder-purpose = PURPOSE
+placeholder-record = RECORD
+placeholder-record---field-value = RECORD | FIELD=VALUE
+placeholder-request = REQUEST
+placeholder-role-record---input-value = ROLE=RECORD | INPUT=VALUE
+placeholder-seconds = SECONDS
+placeholder-series = SERIES
+placeholder-shard = SHARD
+placeholder-show = SHOW
+placeholder-site = SITE
+placeholder-title = TITLE
+placeholder-unit = UNIT
+placeholder-units = UNITS
+placeholder-until = UNTIL
+placeholder-valid-from = VALID_FROM
+placeholder-value = VALUE
+placeholder-within = WITHIN
+placeholder-year = YEAR
+
+# What the help says of its own.
+
+help-arguments = Arguments
+help-choices = possible values:
+help-command-here = <COMMAND>
+help-commands = Commands
+help-default = default:
+help-options = Options
+help-options-here = [OPTIONS]
+help-options-of-all = Options of the verbs that ask a site, before or after the verb
+help-usage = Usage:

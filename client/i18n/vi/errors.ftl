@@ -78,7 +78,7 @@ problem-of-file = tệp: { $reason }
 no-case = Chưa ghi số hồ sơ vụ việc: thêm --case với số hồ sơ, hoặc đặt DINHBA_CASE.
 no-identity = Chưa có chứng thư của người dùng: thêm --identity với thư mục có ca.pem, cert.pem và key.pem, hoặc đặt DINHBA_IDENTITY, hoặc ghi --ca, --cert và --key.
 no-node = Chưa biết hỏi máy chủ nào: thêm --node máy:cổng, hoặc đặt DINHBA_NODE.
-no-purpose = Chưa ghi mục đích: thêm --purpose (ví dụ registration là đăng ký), hoặc đặt DINHBA_PURPOSE.
+no-purpose = Chưa ghi mục đích: thêm --purpose (ví dụ `registration` là đăng ký), hoặc đặt DINHBA_PURPOSE.
 verb-asks-no-site = Lệnh này không hỏi máy chủ nào: bỏ --node, --identity, --purpose, --case và --timeout.
 change-is-written = Viết thay đổi là trường=giá trị hoặc trường[mục]=giá trị; trường= để trống là xóa.
 edit-is-named-by = Gọi một lần ghi bằng những chữ số đầu của mã băm, như `dinhba history` cho thấy.
@@ -104,7 +104,24 @@ rejected-over-imported = --rejected trỏ vào tệp đang nhập hoặc sẽ gh
 rejected-takes-a-file = --rejected cần tên của một tệp.
 say-record-first = Trước hết ghi rõ hồ sơ nào.
 say-which-edit = Ghi rõ lần ghi nào, bằng những chữ số đầu của mã băm:{ $edits }
-say-which-record = Ghi rõ hồ sơ nào: mã hồ sơ (r-…) đứng đầu; muốn lập hồ sơ mới thì thêm --create person.
+say-which-record = Ghi rõ hồ sơ nào: mã hồ sơ (r-…) đứng đầu; muốn lập hồ sơ mới thì thêm `--create person`.
 say-whom-to-find = Ghi rõ tìm ai: dùng --number, hoặc --name cùng với --born.
 say-why = Ghi rõ căn cứ: --grounds.
 write-record-id = { $name }: viết mã hồ sơ (r-…).
+
+# Where in a request something is wrong.
+place-subject = hồ sơ thứ { $number }
+
+# A wrong command line.
+misuse-conflict = { $option } không dùng chung được với { $other }
+misuse-help = Xem thêm bằng '--help'.
+misuse-missing = còn thiếu: { $options }
+misuse-no-command = cần ghi một lệnh
+misuse-no-value = { $option } cần có giá trị
+misuse-suggested = có phải là { $suggested }?
+misuse-too-many = { $option } không nhận nhiều giá trị như vậy
+misuse-unknown-command = không có lệnh { $command }
+misuse-unknown-option = ở đây không có tùy chọn { $option }
+misuse-usage = Cách dùng: { $usage }
+misuse-value = { $value } không dùng được cho { $option }: { $why }
+misuse-value-of = { $value } không dùng được cho { $option }; chọn một trong: { $choices }

@@ -83,7 +83,6 @@ title-series = dải số
 title-series-of = dùng cho
 title-set-aside = để riêng
 title-set-by = nơi giao
-title-shard = phân vùng
 title-since = từ
 title-site = máy chủ đơn vị
 title-snapshot = ảnh chụp

@@ -115,13 +115,80 @@ tier-province = tỉnh
 
 law-adoption = Luật Nuôi con nuôi
 law-and = {" "}và{" "}
+law-before = trước năm{" "}
 law-article = Điều
 law-articles = Điều
 law-civil-code = Bộ luật Dân sự
 law-civil-status = Luật Hộ tịch
 law-decree = Nghị định
 law-identification = Luật Căn cước
+law-law = Luật
 law-marriage = Luật Hôn nhân và gia đình
 law-nationality = Luật Quốc tịch Việt Nam
 law-residence = Luật Cư trú
 law-to = {" "}đến{" "}
+
+# What stands for a value in the help.
+
+placeholder-address = ĐỊA_CHỈ
+placeholder-after = CHỖ_DỪNG
+placeholder-age-max = TUỔI
+placeholder-age-min = TUỔI
+placeholder-archive = KHO
+placeholder-born = NGÀY_SINH
+placeholder-by = CÁCH_GỘP
+placeholder-case = SỐ_HỒ_SƠ
+placeholder-count = SỐ_LƯỢNG
+placeholder-create = LOẠI
+placeholder-day = NGÀY
+placeholder-day-holiday = NGÀY=LỄ
+placeholder-days = NGÀY
+placeholder-dir = THƯ_MỤC
+placeholder-edit = LẦN_GHI
+placeholder-event = SỰ_KIỆN
+placeholder-field = TRƯỜNG
+placeholder-file = TỆP
+placeholder-format = DẠNG
+placeholder-from = TỪ
+placeholder-grounds = CĂN_CỨ
+placeholder-group = NHÓM
+placeholder-household = HỘ
+placeholder-kind = LOẠI
+placeholder-language = NGÔN_NGỮ
+placeholder-mother = TÊN_MẸ
+placeholder-name = TÊN
+placeholder-number = SỐ
+placeholder-on = NGÀY
+placeholder-output = TỆP
+placeholder-person = NGƯỜI
+placeholder-public-key = KHÓA
+placeholder-purpose = MỤC_ĐÍCH
+placeholder-record = HỒ_SƠ
+placeholder-record---field-value = HỒ_SƠ | TRƯỜNG=GIÁ_TRỊ
+placeholder-request = YÊU_CẦU
+placeholder-role-record---input-value = VAI=HỒ_SƠ | Ô=GIÁ_TRỊ
+placeholder-seconds = GIÂY
+placeholder-series = DẢI
+placeholder-shard = PHÂN_VÙNG
+placeholder-show = TRƯỜNG
+placeholder-site = MÁY_CHỦ
+placeholder-title = TIÊU_ĐỀ
+placeholder-unit = ĐƠN_VỊ
+placeholder-units = ĐƠN_VỊ
+placeholder-until = CẤP
+placeholder-valid-from = NGÀY
+placeholder-value = GIÁ_TRỊ
+placeholder-within = GIÂY
+placeholder-year = NĂM
+
+# What the help says of its own.
+
+help-arguments = Đối số
+help-choices = chọn một trong:
+help-command-here = <LỆNH>
+help-commands = Lệnh
+help-default = mặc định:
+help-options = Tùy chọn
+help-options-here = [TÙY_CHỌN]
+help-options-of-all = Tùy chọn của các lệnh có hỏi máy chủ, ghi trước hoặc sau lệnh
+help-usage = Cách dùng:

@@ -94,7 +94,8 @@ impl Connection {
 
     /// Whether it says anything of a site: more than how to write.
     fn is_given(&self) -> bool {
-        let Connection { nodes, identity, ca, cert, key, unsafe_loopback, purpose, case, json: _, lang: _, timeout } = self;
+        let Connection { nodes, identity, ca, cert, key, unsafe_loopback, purpose, case, json: _, lang: _, timeout } =
+            self;
         let files = [identity, ca, cert, key];
         let words = [unsafe_loopback, purpose, case];
         let is_named = files.iter().any(|file| file.is_some()) || words.iter().any(|word| word.is_some());
@@ -144,12 +145,8 @@ impl Connection {
 
     pub(super) fn context(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context, Failure> {
         let given = |option: &Option<String>, variable| option.clone().or_else(|| env(variable));
-        let purpose = given(&self.purpose, "DINHBA_PURPOSE").ok_or_else(|| {
-            Failure::usage(say!("no-purpose"))
-        })?;
-        let case = given(&self.case, "DINHBA_CASE").ok_or_else(|| {
-            Failure::usage(say!("no-case"))
-        })?;
+        let purpose = given(&self.purpose, "DINHBA_PURPOSE").ok_or_else(|| Failure::usage(say!("no-purpose")))?;
+        let case = given(&self.case, "DINHBA_CASE").ok_or_else(|| Failure::usage(say!("no-case")))?;
         Context::parse(&purpose, &case).map_err(|error| Failure::usage(error.to_string()))
     }
 
@@ -162,9 +159,10 @@ impl Connection {
         }
         let folder = self.identity.clone().or_else(|| env("DINHBA_IDENTITY").map(PathBuf::from));
         let file = |given: &Option<PathBuf>, name: &str| {
-            given.clone().or_else(|| folder.as_deref().map(|folder: &Path| folder.join(name))).ok_or_else(|| {
-                Failure::usage(say!("no-identity"))
-            })
+            given
+                .clone()
+                .or_else(|| folder.as_deref().map(|folder: &Path| folder.join(name)))
+                .ok_or_else(|| Failure::usage(say!("no-identity")))
         };
         let (ca, cert, key) = (file(&self.ca, "ca.pem")?, file(&self.cert, "cert.pem")?, file(&self.key, "key.pem")?);
         let credentials = Credentials::read(&ca, &cert, &key).map_err(|error| Failure::usage(error.to_string()))?;

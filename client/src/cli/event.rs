@@ -45,7 +45,10 @@ pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
     Form::ALL.iter().map(|form| {
         let verb = clap::Command::new(form.event.name()).hide(true);
         let about = about(Lang::En, form);
-        <File as clap::Args>::augment_args(verb).about(about.clone()).long_about(about).after_help(asked(form).to_string())
+        <File as clap::Args>::augment_args(verb)
+            .about(about.clone())
+            .long_about(about)
+            .after_help(asked(form).to_string())
     })
 }
 
@@ -175,8 +178,7 @@ pub(super) async fn file(
             return Err(Failure::usage(say!("filled-in-how")));
         };
         if let Some((_, role)) = form.role(name).filter(|(_, role)| !role.is_new) {
-            let record: RecordId =
-                value.parse().map_err(|_| Failure::usage(say!("write-record-id", name = name)))?;
+            let record: RecordId = value.parse().map_err(|_| Failure::usage(say!("write-record-id", name = name)))?;
             event.about(role.name, &client.get(context, record).await?);
             subjects.push(role);
             continue;
@@ -219,9 +221,7 @@ fn registered(lang: Lang, form: &Form, roles: &[&Role], accepted: &Accepted) -> 
     }
     match accepted.number {
         Some(number) => text += &format!("  Số định danh cá nhân: {number}\n"),
-        None if form.event.gives_number() => {
-            text += &format!("  {}\n", say!("number-given-later").text(lang))
-        }
+        None if form.event.gives_number() => text += &format!("  {}\n", say!("number-given-later").text(lang)),
         None => {}
     }
     text + &show::accepted(lang, accepted)

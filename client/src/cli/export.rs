@@ -42,9 +42,7 @@ impl Output {
         let path = path.filter(|path| path.as_os_str() != "-");
         let by_name = || match &path {
             Some(path) if fs::metadata(path).map_or(true, |there| there.is_file()) => {
-                Format::of(path).ok_or_else(|| {
-                    Failure::usage(say!("name-file-by-form", file = path.display()))
-                })
+                Format::of(path).ok_or_else(|| Failure::usage(say!("name-file-by-form", file = path.display())))
             }
             _ => Ok(Format::Ndjson),
         };
@@ -123,9 +121,7 @@ pub(super) fn unit_typed(directory: &impl Resolve, unit: &str) -> Option<UnitId>
 pub(super) fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
     // A code alone means today's unit, or else the last one that had it.
     let alone = || [REFORM, BEFORE_REFORM].into_iter().find_map(|day| directory.unit(unit, day));
-    unit_typed(directory, unit).or_else(alone).ok_or_else(|| {
-        Failure::usage(say!("no-unit-known", unit = unit))
-    })
+    unit_typed(directory, unit).or_else(alone).ok_or_else(|| Failure::usage(say!("no-unit-known", unit = unit)))
 }
 
 /// What was written, and what was not.

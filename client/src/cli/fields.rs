@@ -128,6 +128,8 @@ mod tests {
 
     #[test]
     fn every_field_is_listed_with_a_form() {
+        let told = as_text(Lang::Vi, RecordKind::OF_PEOPLE.into_iter().flat_map(fields));
+        crate::cli::tests::vietnamese::assert_vietnamese(&told);
         let shown = as_text(Lang::En, RecordKind::ALL.into_iter().flat_map(fields));
         for field in RecordKind::ALL.into_iter().flat_map(fields) {
             assert!(shown.contains(field.name) && !form(Lang::En, &field.ty).is_empty(), "{}", field.name);

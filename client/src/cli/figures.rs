@@ -163,6 +163,9 @@ mod tests {
         assert_eq!(counts(By::Day), [3, 5, 1, 9]);
         assert_eq!(counts(By::Month), [3, 5, 1, 9]);
         assert_eq!(counts(By::All), [8, 1, 9]);
+        let told = table(Lang::Vi, &rows(&units[..1], By::Month));
+        assert!(told.contains("01/2026"), "{told}");
+        crate::cli::tests::vietnamese::assert_vietnamese(&told);
         let shown = table(Lang::En, &rows(&units[..1], By::All));
         let bars: Vec<usize> = shown.lines().map(|line| line.matches('█').count()).filter(|count| *count > 0).collect();
         assert_eq!(bars, [20, 5], "{shown}");

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::sheet::{Cell, Sheet, Tint, column};
 use super::{Desk, Failure, show};
 use crate::client::Client;
-use crate::language::{Lang, Message, say};
 use crate::holidays::Holidays as Said;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 
 /// What can be said of public holidays, at the central site.

@@ -36,8 +36,8 @@ use crate::client::Client;
 use crate::draft::DraftRecord;
 use crate::error::Error;
 use crate::import::plan::{Plan, Planned};
-use crate::language::{Lang, Message, say};
 use crate::import::{Format, Problem, Reading, Records, Titles, take_bytes};
+use crate::language::{Lang, Message, say};
 use crate::request::{Context, EditBuilder, Find};
 use crate::streams::Answered;
 
@@ -351,8 +351,7 @@ fn begin_rejected(path: &Path, command: &Import, records: &Records) -> Result<Re
             Format::Csv => say!("rejected-is-csv", file = path.display()),
         }));
     }
-    let file =
-        export::Extract::begin(path).map_err(|error| Failure::of_file(path, error))?;
+    let file = export::Extract::begin(path).map_err(|error| Failure::of_file(path, error))?;
     Ok(Rejected { path: path.to_owned(), file })
 }
 
@@ -623,7 +622,11 @@ impl Done {
             match (self.rejected() > 0, written) {
                 (true, Ok(Some(path))) => lines.push(say!("rejected-rows-in", file = path.display())),
                 (true, Err(failure)) => {
-                    lines.push(say!("rejected-rows-unwritten", failure = failure.message(), again = Message::from(AGAIN)));
+                    lines.push(say!(
+                        "rejected-rows-unwritten",
+                        failure = failure.message(),
+                        again = Message::from(AGAIN)
+                    ));
                 }
                 (true, Ok(None)) => lines.push(say!("mend-rejected-rows")),
                 (false, _) => {}

@@ -149,6 +149,7 @@ pub(super) async fn show_numbers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn a_ledger_that_does_not_add_up_says_so() {
@@ -157,6 +158,9 @@ mod tests {
         let reply = v1::NumbersReply { series: vec![series(true), series(false)], units: vec![unit], way: None };
         let shown = table(Lang::En, &reply);
         assert!(shown.contains("nữ 2026") && shown.contains("NO") && shown.contains("02683"), "{shown}");
+        let told = table(Lang::Vi, &reply);
+        assert!(told.contains("KHÔNG KHỚP"), "{told}");
+        assert_vietnamese(&told);
         assert_eq!(json_of(&reply)["units"][0]["days_left"], 9);
     }
 
@@ -165,8 +169,14 @@ mod tests {
         let grant =
             |by: &str, to: &str| v1::NumberGrant { by_code: by.into(), to_code: to.into(), ..Default::default() };
         let grants = vec![grant("00", "10"), grant("10", "02683")];
-        let told =
-            way(Lang::En, &v1::NumberWay { number: "010326500001".into(), state: "left".into(), grants, ..Default::default() });
+        for state in ["free", "on-the-way", "left", "assigned", "void", "outside", "elsewhere"] {
+            let way_of = v1::NumberWay { state: state.into(), grants: grants.clone(), ..Default::default() };
+            assert_vietnamese(&way(Lang::Vi, &way_of));
+        }
+        let told = way(
+            Lang::En,
+            &v1::NumberWay { number: "010326500001".into(), state: "left".into(), grants, ..Default::default() },
+        );
         assert!(told.starts_with("010326500001: granted, and not assigned yet\n  00 granted"), "{told}");
         assert!(told.find("to 10").unwrap() < told.find("to 02683").unwrap(), "{told}");
     }

@@ -45,9 +45,7 @@ fn live(lang: Lang, unit: &v1::UnitQuality) -> Cell {
     match (unit.step.as_str(), unit.pending_up) {
         ("top", _) => Cell::from(say!("the-centre").text(lang)),
         ("in_step", _) => Cell::from(say!("live-in-step", since = since).text(lang)).tinted(Tint::Good),
-        (_, pending) => {
-            Cell::from(say!("live-behind", count = pending, since = since).text(lang)).tinted(Tint::Bad)
-        }
+        (_, pending) => Cell::from(say!("live-behind", count = pending, since = since).text(lang)).tinted(Tint::Bad),
     }
 }
 
@@ -109,12 +107,16 @@ pub(super) async fn show_quality(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn shares_are_rounded_down_and_of_nothing_there_are_none() {
         let unit = v1::UnitQuality { records: 30_000, disputed: 1, required: 3, filled: 2, ..Default::default() };
         assert_eq!(shares(&unit).map(percent), ["99.99 %", "66.66 %", "100.00 %"]);
         assert_eq!(shares(&v1::UnitQuality::default()).map(percent), ["—", "—", "—"]);
+        let top = v1::UnitQuality { step: "top".into(), ..unit.clone() };
+        let in_step = v1::UnitQuality { step: "in_step".into(), step_at_ms: 1_750_000_000_000, ..unit.clone() };
+        assert_vietnamese(&table(Lang::Vi, &[unit.clone(), top, in_step]));
         let text = table(Lang::En, &[unit.clone(), unit]);
         assert!(text.contains("60000") && text.contains("all"), "{text}");
     }

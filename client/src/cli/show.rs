@@ -85,7 +85,11 @@ fn value_in(lang: Lang, kind: &str, field: &str, value: &str) -> String {
                     Some(format!("{name}={}", scalar_in(lang, &part.ty, value)))
                 };
                 // A semicolon within a value comes after a backslash, and what is cut there is no part.
-                value.split("; ").map(|text| part(text).unwrap_or_else(|| text.to_owned())).collect::<Vec<_>>().join("; ")
+                value
+                    .split("; ")
+                    .map(|text| part(text).unwrap_or_else(|| text.to_owned()))
+                    .collect::<Vec<_>>()
+                    .join("; ")
             }
             ty => scalar_in(lang, ty, value),
         },
@@ -439,6 +443,7 @@ pub(super) fn accepted_json(accepted: &Accepted) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
     use crate::testing::SHARD;
 
     fn person() -> v1::Record {
@@ -490,6 +495,63 @@ mod tests {
         let at = |line: &str, word: &str| line[..line.find(word).unwrap()].chars().count();
         assert_eq!(at(lines[2], "name"), at(lines[3], "birth_date"));
         assert_eq!(at(lines[2], "Nguyễn"), at(lines[4], "1975-02-03"));
+    }
+
+    #[test]
+    fn records_and_their_history_are_told_in_vietnamese() {
+        let told = record(Lang::Vi, &person());
+        assert!(told.contains("02/03/1975") && told.contains("còn mâu thuẫn, nhận lúc 15/06/2025 22:06:40"), "{told}");
+        assert!(told.starts_with("công dân r-"), "{told}");
+        assert_vietnamese(&told);
+        let reply = v1::FindReply { records: vec![person()], next: Vec::new() };
+        let told = found(Lang::Vi, &reply);
+        assert!(told.contains("02/03/1975 ≠ 03/02/1975"), "{told}");
+        assert_vietnamese(&told);
+        let change = |field: &str, element: &str, value: &str| v1::FieldChange {
+            field: field.into(),
+            element: element.into(),
+            value: value.into(),
+            ..v1::FieldChange::default()
+        };
+        let entry = v1::Entry {
+            kind: "change".into(),
+            record_kind: "person".into(),
+            role: "registrar".into(),
+            purpose: "correction".into(),
+            case: "12/2026".into(),
+            subject: "lan".into(),
+            standing: "pending".into(),
+            grounds: "Quyết định 12".into(),
+            held_by: vec!["commune".into(), "district".into()],
+            changes: vec![
+                change("sex", "", "female"),
+                change("birth_date", "", "1990-03-08"),
+                change("marital_status", "", "status=married; since=2012-05-01"),
+                change("relative", "father", ""),
+            ],
+            hash: vec![1, 2, 3, 4],
+            ..v1::Entry::default()
+        };
+        let told = history(Lang::Vi, std::slice::from_ref(&entry));
+        for word in ["lan (cán bộ đăng ký)", "cải chính 12/2026", "chờ xác nhận (01020304)", "08/03/1990", "01/05/2012"]
+        {
+            assert!(told.contains(word), "{word} in {told}");
+        }
+        for word in ["Giới tính=Nữ", "[cha]: đã xóa", "xã", "huyện", "căn cứ: Quyết định 12"] {
+            assert!(told.contains(word), "{word} in {told}");
+        }
+        assert_vietnamese(&told);
+        assert_vietnamese(&pending(Lang::Vi, &[entry]));
+        let rule = validity_rule();
+        let conflict = v1::Conflict { record_kind: "person".into(), rule, ..v1::Conflict::default() };
+        assert_vietnamese(&conflicts(
+            Lang::Vi,
+            &v1::ConflictsReply { conflicts: vec![conflict], ..Default::default() },
+        ));
+    }
+
+    fn validity_rule() -> String {
+        dinhba_core::validity::rule_text(dinhba_core::schema::RULES[0].id.0)
     }
 
     #[test]

@@ -350,6 +350,7 @@ mod tests {
             parked: vec![v1::ParkedAuthor { author: vec![1; 16], site: "s-1".into(), reason: "bad chain".into() }],
             ..testing::shard_status(ShardId(2), UnitId(3), "00004", "Phường Trúc Bạch")
         };
+        let one_more = v1::ShardStatus { parked: Vec::new(), ..two.clone() };
         let shown = status(Lang::En, &testing::status(vec![one, two]));
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "n-0000000000000001 is well");
@@ -363,6 +364,7 @@ mod tests {
         assert!(rows.contains(&knows(1, "2")) && rows.contains(&knows(2, "not said")), "{shown}");
         assert!(!shown.contains(&knows(3, "2")), "who left is no node any more");
         assert!(shown.contains("up    s-0000000000000070"), "{shown}");
+        crate::cli::tests::vietnamese::assert_vietnamese(&status(Lang::Vi, &testing::status(vec![one_more])));
         assert!(shown.contains("release-author h-0000000000000002 a-01010101"), "{shown}");
         let object = status_json(&testing::status(Vec::new()));
         assert_eq!((&object["nodes"][2]["present"], &object["nodes"][2]["level_max"]), (&json!(false), &json!(2)));

@@ -373,6 +373,7 @@ pub(super) async fn show_progress(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     fn reply() -> v1::TargetsReply {
         let progress = |done, due, outlook: &str, days_early| v1::Progress {
@@ -427,6 +428,14 @@ mod tests {
         assert!(slow.contains("not at this pace") && line("02686").contains("reached on 2026-12-31, 3 days late"));
         assert!(shown.contains("Trả thẻ căn cước (card-delivered): 082 Huyện Bát Xát, 1000 from"), "{shown}");
         assert!(shown.contains("40 days left"), "{shown}");
+    }
+
+    #[test]
+    fn targets_are_told_in_vietnamese() {
+        let told = table(Lang::Vi, &reply());
+        assert!(told.contains("với đà này đạt ngày 31/12/2026, sớm 47 ngày") && told.contains("trễ 3 ngày"), "{told}");
+        assert_vietnamese(&told);
+        assert_vietnamese(&list(Lang::Vi, &reply()));
     }
 
     #[test]

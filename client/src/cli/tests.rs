@@ -12,6 +12,8 @@ use super::*;
 use crate::client::Client;
 use crate::testing::{Fault, Memory, SHARD, context, shard_status};
 
+pub(crate) mod vietnamese;
+
 #[derive(Parser)]
 #[command(after_help = EXIT_CODES)]
 struct Program {
@@ -62,8 +64,9 @@ async fn say(memory: &Memory, words: &[&str]) -> Said {
 
 async fn say_with(client: &Client, words: &[&str]) -> Said {
     let top = Top::try_parse_from(std::iter::once("dinhba").chain(words.iter().copied())).unwrap();
+    let lang = top.connection.lang.unwrap_or_default();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json, lang: Lang::En };
+    let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json, lang };
     let done = match verbs::here(&top.verb, &top.connection, &mut desk) {
         Some(done) => done,
         None => verbs::run(top.verb, client, &context(), &mut desk).await,

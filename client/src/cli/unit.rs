@@ -72,7 +72,8 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     let (change, grounds, again) = match command {
         Unit::List => {
             let units = client.said_units().await?;
-            return desk.show(|lang| list(lang, &units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }));
+            return desk
+                .show(|lang| list(lang, &units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }));
         }
         Unit::Add { code, name, parent, from, to, grounds, request } => {
             let dated = if parent.len() <= 5 { format!("{parent}@{from}") } else { parent };

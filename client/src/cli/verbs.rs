@@ -202,9 +202,10 @@ async fn send_edit(client: &Client, context: &Context, command: Edit) -> Result<
     let part = match create {
         Some(kind) => edit.create(kind),
         None => {
-            let record = words.next().and_then(|word| word.parse::<RecordId>().ok()).ok_or_else(|| {
-                Failure::usage(say!("say-which-record"))
-            })?;
+            let record = words
+                .next()
+                .and_then(|word| word.parse::<RecordId>().ok())
+                .ok_or_else(|| Failure::usage(say!("say-which-record")))?;
             edit.change(&client.get(context, record).await?)
         }
     };

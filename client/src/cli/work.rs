@@ -186,6 +186,7 @@ pub(super) async fn show_work(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn an_item_says_what_it_is_whose_and_how_it_is_done() {
@@ -204,6 +205,14 @@ mod tests {
         let text = table(Lang::En, &v1::WorkReply { items: vec![item.clone()], ..v1::WorkReply::default() });
         for word in ["2 days late", "Cấp thẻ bảo hiểm y tế", "r-01", "082", "step=health-insurance"] {
             assert!(text.contains(word), "{word} in {text}");
+        }
+        let told = table(Lang::Vi, &v1::WorkReply { items: vec![item.clone()], ..v1::WorkReply::default() });
+        assert!(told.contains("17/06/2026, quá hạn 2 ngày") && told.contains("(khai sinh)"), "{told}");
+        for kind in ["conflict", "rule", "number-twice", "second-person", "number-pending", "papers", "step-failed"] {
+            let rule = dinhba_core::validity::rule_text(dinhba_core::schema::RULES[0].id.0);
+            let field = "birth_date".into();
+            let item = v1::WorkItem { kind: kind.into(), field, rule, event: "death".into(), ..item.clone() };
+            assert_vietnamese(&table(Lang::Vi, &v1::WorkReply { items: vec![item], ..v1::WorkReply::default() }));
         }
         let birth = v1::WorkItem { event: "birth".into(), ..item };
         assert_eq!(how(Lang::En, &birth), "dinhba birth … dossier=r-01");

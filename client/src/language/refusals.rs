@@ -43,6 +43,12 @@ impl Problem {
     pub fn text_in(&self, lang: Lang) -> String {
         Message::detail(&self.text).text(lang)
     }
+
+    /// Where it is, in a language; empty where the node left some out.
+    #[must_use]
+    pub fn place_in(&self, lang: Lang) -> String {
+        phrases::place_in(lang, &self.field)
+    }
 }
 
 /// The fields that moved, without the keys of elements: one may be the number of a card.
@@ -110,7 +116,7 @@ pub(super) fn of_rule(lang: Lang, text: &str) -> Option<String> {
 }
 
 /// Names and words of laws as the tables of forms and rules write them: keys of the catalogue, the longer words first.
-const LAWS: [&str; 12] = [
+const LAWS: [&str; 14] = [
     "law-nationality",
     "law-marriage",
     "law-identification",
@@ -118,6 +124,8 @@ const LAWS: [&str; 12] = [
     "law-residence",
     "law-adoption",
     "law-civil-code",
+    "law-law",
+    "law-before",
     "law-articles",
     "law-article",
     "law-decree",
@@ -128,7 +136,9 @@ const LAWS: [&str; 12] = [
 /// A reference to the law.
 pub(super) fn law_in(lang: Lang, text: &str) -> String {
     let known = |key: &str, lang| written(lang, key, std::iter::empty()).unwrap_or_default();
-    LAWS.iter().fold(Cow::from(text), |text, key| text.replace(&known(key, Lang::En), &known(key, lang)).into()).into_owned()
+    LAWS.iter()
+        .fold(Cow::from(text), |text, key| text.replace(&known(key, Lang::En), &known(key, lang)).into())
+        .into_owned()
 }
 
 /// What was made elsewhere and is in no book, marked as such.
