@@ -32,6 +32,7 @@ mod export;
 mod fields;
 mod figures;
 mod held;
+mod help;
 mod holidays;
 mod import;
 mod numbers;
@@ -45,7 +46,7 @@ mod status;
 mod stocks;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unit;
 mod verbs;
 mod wording;
@@ -56,6 +57,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as _;
+use clap::error::ErrorKind;
 use dinhba_core::event::Event;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, RecordId, RequestId, ShardId, SiteId};
 use dinhba_core::schema::{RecordKind, key_of};
@@ -65,9 +67,11 @@ use tonic::Code;
 use crate::archive::ArchiveError;
 use crate::error::{Error, Problem};
 use crate::import::{self as files, Format};
+use crate::language::{Lang, Message, say};
 use crate::request::parse_request;
 
 pub use connection::Connection;
+pub use help::translate;
 
 /// The exit codes, for the end of the help of the top command.
 pub const EXIT_CODES: &str = "\
@@ -142,33 +146,79 @@ impl Exit {
 }
 
 /// Why a verb did not end well.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(crate) enum Failure {
-    #[error("{0}")]
-    Client(#[from] Error),
-    #[error("{0}")]
-    Usage(String),
-    #[error("{what}: {error}")]
-    File { what: String, error: std::io::Error },
+    Client(Error),
+    Usage(Message),
+    File {
+        what: Message,
+        error: std::io::Error,
+    },
     /// A file whose structure is in doubt.
-    #[error("{what} is not imported, and nothing was sent:{}", listed(.problems))]
-    Doubtful { what: String, problems: Vec<files::Problem> },
-    #[error("{0}")]
-    Archive(#[from] ArchiveError),
+    Doubtful {
+        what: Message,
+        problems: Vec<files::Problem>,
+    },
+    Archive(ArchiveError),
     /// What is written to has gone away, or is full.
-    #[error("the output cannot be written: {0}")]
-    Output(#[from] std::io::Error),
-    #[error("{0}")]
-    Other(String),
+    Output(std::io::Error),
+    Other(Message),
 }
 
-fn listed(problems: &[files::Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Client(error)
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        Failure::Archive(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::Output(error)
+    }
+}
+
+/// In English, as programs get it.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message().text(Lang::En))
+    }
 }
 
 impl Failure {
-    fn usage(text: impl Into<String>) -> Self {
+    fn usage(text: impl Into<Message>) -> Self {
         Failure::Usage(text.into())
+    }
+
+    fn other(text: impl Into<Message>) -> Self {
+        Failure::Other(text.into())
+    }
+
+    /// Of a file, by its path.
+    fn of_file(path: &std::path::Path, error: std::io::Error) -> Self {
+        Failure::File { what: Message::plain(path.display().to_string()), error }
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        match self {
+            Failure::Client(error) => error.message(),
+            Failure::Usage(message) | Failure::Other(message) => message.clone(),
+            Failure::File { what, error } => {
+                say!("failure-file", what = what.clone(), error = Message::from(error.to_string()))
+            }
+            Failure::Doubtful { what, problems } => {
+                let line = |problem| Message::plain("\n  ").then(Message::of_problem(problem));
+                let listed = Message::row(problems.iter().map(line));
+                say!("failure-doubtful", what = what.clone(), problems = listed)
+            }
+            Failure::Archive(error) => error.to_string().into(),
+            Failure::Output(error) => say!("failure-output", error = Message::from(error.to_string())),
+        }
     }
 
     fn exit(&self) -> Exit {
@@ -185,16 +235,15 @@ impl Failure {
     }
 
     /// For people: what is wrong, and of several things each.
-    fn text(&self) -> String {
-        let mut text = self.to_string();
+    fn text(&self, lang: Lang) -> String {
+        let mut text = self.message().text(lang);
         match self {
             Failure::Client(Error::Refused { problems, .. }) if problems.len() > 1 => {
-                for Problem { field, text: problem } in problems {
-                    text.push_str(&if field.is_empty() {
-                        format!("\n  {problem}")
-                    } else {
-                        format!("\n  {field}: {problem}")
-                    });
+                for problem in problems {
+                    let (place, said) = (problem.place_in(lang), problem.text_in(lang));
+                    // In English what is wrong is told behind its place, whatever it begins with.
+                    let is_told = place.is_empty() || (lang != Lang::En && said.starts_with(&place));
+                    text.push_str(&if is_told { format!("\n  {said}") } else { format!("\n  {place}: {said}") });
                 }
             }
             Failure::Client(Error::Stale(stale)) => text.push_str(&format!("\n  dinhba get {}", stale.record)),
@@ -251,6 +300,9 @@ struct Writing {
     /// Writes JSON for programs
     #[arg(long)]
     json: bool,
+    /// The language of messages to people [env: DINHBA_LANG, else LC_ALL, LC_MESSAGES or LANG]
+    #[arg(long, value_name = "LANGUAGE", value_enum)]
+    lang: Option<Lang>,
 }
 
 /// Verbs that ask no site, by their names.
@@ -298,7 +350,10 @@ impl clap::FromArgMatches for Line {
             (options, name) = (matches, below);
         }
         let connection = match WITHOUT_SITE.contains(&name) {
-            true => Connection { json: Writing::from_arg_matches(options)?.json, ..Connection::default() },
+            true => {
+                let Writing { json, lang } = Writing::from_arg_matches(options)?;
+                Connection { json, lang, ..Connection::default() }
+            }
             false => Connection::from_arg_matches(options)?,
         };
         Ok(Line { verb, connection })
@@ -795,24 +850,26 @@ pub(crate) struct Desk<'a> {
     pub(crate) out: &'a mut (dyn Write + Send),
     pub(crate) err: &'a mut (dyn Write + Send),
     pub(crate) json: bool,
+    /// The language of people.
+    pub(crate) lang: Lang,
 }
 
 impl Desk<'_> {
     /// A table for people, one object for programs.
-    fn show(&mut self, table: impl FnOnce() -> String, object: impl FnOnce() -> Json) -> Result<(), Failure> {
+    fn show(&mut self, table: impl FnOnce(Lang) -> String, object: impl FnOnce() -> Json) -> Result<(), Failure> {
         if self.json {
             writeln!(self.out, "{}", object())?;
         } else {
-            writeln!(self.out, "{}", table().trim_end())?;
+            writeln!(self.out, "{}", table(self.lang).trim_end())?;
         }
         Ok(self.out.flush()?)
     }
 
     /// A remark for people.
-    fn remark(&mut self, text: &str) {
+    fn remark(&mut self, message: &Message) {
         if !self.json {
             // Nobody is left to be told if stderr is gone.
-            let _ = writeln!(self.err, "{text}");
+            let _ = writeln!(self.err, "{}", message.text(self.lang));
         }
     }
 
@@ -835,16 +892,38 @@ impl Desk<'_> {
         let _ = if self.json {
             writeln!(self.err, "{}", failure.json())
         } else {
-            writeln!(self.err, "{}", show::plain(&failure.text()))
+            writeln!(self.err, "{}", show::plain(&failure.text(self.lang)))
         };
     }
+}
+
+/// The language that a command line or the environment asks for, as it is needed before the line is read.
+#[must_use]
+pub fn language_of(words: impl IntoIterator<Item = std::ffi::OsString>) -> Lang {
+    let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // Programs are answered in English.
+    if words.iter().any(|word| word == "--json") {
+        return Lang::En;
+    }
+    Lang::of_words(words, &environment)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Says what is wrong with a command line, or shows the help that it asks for; `words` are all of it, which tell who reads.
 #[must_use]
 pub fn misused(error: &clap::Error, words: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    if error.use_stderr() && words.into_iter().any(|word| word == "--json") {
+    let words: Vec<_> = words.into_iter().collect();
+    let lang = language_of(words.iter().cloned());
+    if error.use_stderr() && words.iter().any(|word| word == "--json") {
         eprintln!("{}", misuse(error).json());
+    } else if lang != Lang::En
+        && error.use_stderr()
+        && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
+        eprintln!("{}", help::misuse(error, lang));
     } else if let Err(unwritten) = error.print() {
         tracing::debug!(%unwritten, "nobody is left to be told");
     }
@@ -855,19 +934,20 @@ pub fn misused(error: &clap::Error, words: impl IntoIterator<Item = std::ffi::Os
 fn misuse(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let first = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").next().unwrap_or_default();
-    Failure::Usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
+    Failure::usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Does what is asked, writes to the standard output and error, and returns the exit code (see the module).
 pub async fn run(verb: Verb, connection: Connection) -> ExitCode {
     sheet::Paper::take();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let mut desk = Desk { out: &mut out, err: &mut err, json: connection.json };
+    let lang = connection.lang.unwrap_or_else(|| Lang::of_environment(&environment));
+    let mut desk = Desk { out: &mut out, err: &mut err, json: connection.json, lang };
     let done = async {
         if let Some(done) = verbs::here(&verb, &connection, &mut desk) {
             return done;
         }
-        let (client, context) = connection.open(&|name| std::env::var(name).ok())?;
+        let (client, context) = connection.open(&environment)?;
         verbs::run(verb, &client, &context, &mut desk).await
     };
     let done = done.await;

@@ -6,6 +6,7 @@
 //! that nothing was accepted. Another status without a reason is of something in between, and leaves the outcome open whatever its code.
 
 use std::error::Error as _;
+use std::fmt;
 use std::time::Duration;
 
 use dinhba_core::ids::RequestId;
@@ -15,29 +16,27 @@ use prost_types::Any;
 use tonic::{Code, ConnectError, Status};
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RichStatus};
 
+use crate::language::Lang;
 use crate::tls::DialError;
 
-/// Why there is no answer. Messages say what to do; they hold no value of a record.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why there is no answer. Messages say what to do; they hold no value of a record. In English; [`Error::text`] has them in
+/// another language.
+#[derive(Debug, Clone)]
 pub enum Error {
     /// The touched fields have moved on since the caller read them. It says which, and shows no value: read the record.
-    #[error(
-        "the record has changed since it was read ({}): look at it as it is now, and edit it anew if that still holds",
-        moved(.0)
-    )]
     Stale(Box<v1::Stale>),
     /// A definite refusal: nothing changed, and the same request will be refused again.
-    #[error("{text}")]
     Refused {
         /// Its kind.
         code: Code,
+        /// Why, as the node says it; unspecified if it is this end that refuses, or a newer version's reason.
+        reason: Reason,
         /// What is wrong and what to do, as the node says it.
         text: String,
         /// What is wrong with the request, by field; for one that breaks a rule.
         problems: Vec<Problem>,
     },
     /// No node gave an answer, and surely nothing was accepted.
-    #[error("{}", unreachable(.text, .fault.as_deref()))]
     Unreachable {
         /// The last failure.
         text: String,
@@ -45,7 +44,6 @@ pub enum Error {
         fault: Option<Box<DialError>>,
     },
     /// The request may or may not have been accepted.
-    #[error("it is not known whether the request{} was accepted: {} ({text})", named(.request), remedy(.request))]
     OutcomeUnknown {
         /// The request to send again, to the same site; none for an administrative call, whose effect `status` shows.
         request: Option<RequestId>,
@@ -53,20 +51,7 @@ pub enum Error {
         text: String,
     },
     /// An answer that makes no sense.
-    #[error("the node's answer is not understood ({0}): check that client and node are of compatible versions")]
     Protocol(&'static str),
-}
-
-fn unreachable(text: &str, fault: Option<&DialError>) -> String {
-    match fault.map(ToString::to_string) {
-        // What is known to be wrong comes first, and no advice that leads elsewhere.
-        Some(fault) if fault == text => format!("{fault}. Nothing was accepted"),
-        Some(fault) => format!("{fault}. No node of the site took the request, and nothing was accepted ({text})"),
-        None => format!(
-            "no node of the site could take the request, and nothing was accepted: try again, and check the link if \
-             that lasts ({text})"
-        ),
-    }
 }
 
 /// Something that is wrong with a request.
@@ -78,22 +63,11 @@ pub struct Problem {
     pub text: String,
 }
 
-/// The fields that moved, without the keys of elements: one may be the number of a card.
-fn moved(stale: &v1::Stale) -> String {
-    let mut names: Vec<&str> = stale.fields.iter().map(|moved| moved.field.as_str()).collect();
-    names.dedup();
-    let more = if stale.more > 0 { format!(" and {} more", stale.more) } else { String::new() };
-    names.join(", ") + &more
-}
+impl std::error::Error for Error {}
 
-fn named(request: &Option<RequestId>) -> String {
-    request.map(|request| format!(" {request}")).unwrap_or_default()
-}
-
-fn remedy(request: &Option<RequestId>) -> &'static str {
-    match request {
-        Some(_) => "send the same request to the same site again, it will be applied once",
-        None => "look at the site's status before doing it again",
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(Lang::En))
     }
 }
 
@@ -101,7 +75,7 @@ impl Error {
     /// A refusal with nothing to say of single fields.
     #[must_use]
     pub fn refusal(code: Code, text: impl Into<String>) -> Self {
-        Error::Refused { code, text: text.into(), problems: Vec::new() }
+        Error::Refused { code, reason: Reason::Unspecified, text: text.into(), problems: Vec::new() }
     }
 
     /// The error that a definite refusal stands for.
@@ -114,7 +88,8 @@ impl Error {
             .field_violations
             .into_iter()
             .map(|violation| Problem { field: violation.field, text: violation.description });
-        Error::Refused { code: told.code, text: told.text.clone(), problems: problems.collect() }
+        let reason = told.reason().unwrap_or_default();
+        Error::Refused { code: told.code, reason, text: told.text.clone(), problems: problems.collect() }
     }
 }
 

@@ -64,6 +64,8 @@ pub mod handshake;
 
 pub mod tls;
 
+pub mod language;
+
 pub mod error;
 
 pub mod request;
@@ -106,5 +108,6 @@ mod testing;
 
 pub use client::{Client, Limits};
 pub use error::{Error, Problem};
+pub use language::Lang;
 pub use request::{Accepted, Context, EditBuilder, Find, Session};
 pub use streams::Answered;

@@ -386,7 +386,9 @@ impl Records for Memory {
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
         let id = request.into_inner().record;
         let record = self.register().records.get(&id).cloned();
-        let record = record.ok_or_else(|| said(Code::NotFound, &format!("no record {id} here")))?;
+        let record = record.ok_or_else(|| {
+            said(Code::NotFound, &format!("no record {id} at this site: ask a site above it, or check the id"))
+        })?;
         Ok(Response::new(v1::GetReply { record: Some(record) }))
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use dinhba_client::cli::{Connection, EXIT_CODES, Line, misused};
+use dinhba_client::cli::{Connection, EXIT_CODES, Line, language_of, misused, translate};
 use dinhba_core::claims::Role;
 use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{NodeId, SiteId, UnitId};
@@ -133,7 +133,9 @@ enum Dev {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let CommandLine { before, action } = match CommandLine::try_parse() {
+    // The language of the help is known before the line is read.
+    let lang = language_of(std::env::args_os());
+    let CommandLine { before, action } = match read(translate(CommandLine::command(), lang)) {
         Ok(line) => line,
         Err(error) => return misused(&error, std::env::args_os()),
     };
@@ -150,7 +152,8 @@ pub fn main() -> ExitCode {
         Action::Demo(options) => runtime.block_on(demo::run(options)),
         Action::Pki(Pki::Dev(dev)) => make_keys(dev).map_or_else(|error| complain(&error), |()| ExitCode::SUCCESS),
         Action::Completions { shell } => {
-            clap_complete::generate(shell, &mut CommandLine::command(), "dinhba", &mut std::io::stdout());
+            let mut program = translate(CommandLine::command(), lang);
+            clap_complete::generate(shell, &mut program, "dinhba", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
         Action::Verb(line) => {
@@ -161,6 +164,11 @@ pub fn main() -> ExitCode {
     // Not dropped: that would wait for the thread that reads standard input, for as long as it stays open.
     runtime.shutdown_background();
     code
+}
+
+fn read(mut program: clap::Command) -> Result<CommandLine, clap::Error> {
+    let mut found = program.try_get_matches_from_mut(std::env::args_os())?;
+    CommandLine::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut program))
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {
@@ -234,6 +242,8 @@ fn make_keys(dev: Dev) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use dinhba_client::Lang;
+
     use super::*;
 
     #[test]
@@ -246,6 +256,35 @@ mod tests {
             assert!(!help.contains("--node ") && !help.contains("--purpose"), "{name}: {help}");
         }
         assert!(program.find_subcommand_mut("get").expect("get").render_help().to_string().contains("--purpose"));
+    }
+
+    #[test]
+    fn every_command_is_told_in_vietnamese() {
+        fn abouts(command: &clap::Command, found: &mut Vec<(String, String)>) {
+            for below in command.get_subcommands() {
+                let about = below.get_about().map(ToString::to_string).unwrap_or_default();
+                found.push((below.get_name().to_owned(), about));
+                abouts(below, found);
+            }
+        }
+        let all = |lang| {
+            let mut program = CommandLine::command();
+            program.build();
+            let mut found = Vec::new();
+            abouts(&translate(program, lang), &mut found);
+            found.retain(|(name, _)| name != "help");
+            found
+        };
+        let (english, vietnamese) = (all(Lang::En), all(Lang::Vi));
+        assert!(english.len() > 80 && english.len() == vietnamese.len());
+        // The verb `help` has a copy of all, which is never shown.
+        for (one, other) in english.iter().zip(&vietnamese).take_while(|((name, _), _)| name != "help") {
+            assert!(one.0 == other.0 && !other.1.is_empty(), "{one:?} {other:?}");
+        }
+        for name in ["node", "restore", "demo", "pki", "completions"] {
+            let about = |all: &[(String, String)]| all.iter().find(|(one, _)| one == name).cloned();
+            assert_ne!(about(&english), about(&vietnamese), "{name}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{Desk, Exit, Failure};
 use crate::archive::{Archive, Backup, Writer};
 use crate::client::Client;
 use crate::error::Error;
+use crate::language::{Lang, instant, say};
 use crate::request::Context;
 
 /// Adds a backup to the archive in `dir`.
@@ -24,7 +25,7 @@ pub(super) async fn take(dir: &Path, client: &Client, context: &Context, desk: &
     let site: SiteId = reply.site.parse().map_err(|_| Error::Protocol("a status that names no site"))?;
     let mut writer = Writer::begin(dir, site)?;
     if writer.resumed() {
-        desk.remark("an earlier backup was broken off; it goes on from there");
+        desk.remark(&say!("backup-goes-on"));
     }
     let before: u64 = edits(writer.reached().iter().map(|((_, shard), (position, _))| (shard.is_some(), *position)));
     let mut frames = std::pin::pin!(client.backup(context, site, writer.reached().clone()));
@@ -35,13 +36,9 @@ pub(super) async fn take(dir: &Path, client: &Client, context: &Context, desk: &
                 let backup = writer.finish(summary)?;
                 let added = backup.summary.edits().saturating_sub(before);
                 return desk.show(
-                    || {
-                        format!(
-                            "{}: {added} edits and {} bytes, up to {}",
-                            backup.path.display(),
-                            backup.bytes,
-                            taken(&backup)
-                        )
+                    |lang| {
+                        let (file, until) = (backup.path.display(), instant(backup.summary.taken_ms));
+                        say!("backup-taken", file = file, added = added, bytes = backup.bytes, until = until).text(lang)
                     },
                     || backup_json(&backup),
                 );
@@ -71,18 +68,19 @@ fn backup_json(backup: &Backup) -> Json {
 /// Reads every byte of the archive in `dir` and lists its backups.
 pub(super) fn verify(dir: &Path, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let backups = Archive::open(dir)?.verify()?;
-    let table = || {
-        let mut table = Sheet::new([
+    let table = |lang: Lang| {
+        let columns = [
             column("backup").number(),
-            column("up to"),
-            column("edits in all").number(),
+            column("up-to"),
+            column("edits-in-all").number(),
             column("bytes").number(),
             column("hash").spare(1),
-        ]);
+        ];
+        let mut table = Sheet::titled(lang, columns);
         for backup in &backups {
             table.add_row([
                 backup.begin.number.to_string(),
-                taken(backup).to_string(),
+                lang.instant(backup.summary.taken_ms),
                 backup.summary.edits().to_string(),
                 backup.bytes.to_string(),
                 backup.hash.to_string(),
@@ -91,6 +89,6 @@ pub(super) fn verify(dir: &Path, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
         table.text()
     };
     desk.show(table, || json!({ "backups": backups.iter().map(backup_json).collect::<Vec<_>>() }))?;
-    desk.remark("every byte is as it was written; that it can be opened shows only when it is restored");
+    desk.remark(&say!("archive-is-whole"));
     Ok(Exit::Done)
 }

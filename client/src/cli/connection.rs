@@ -11,6 +11,7 @@ use super::Failure;
 use crate::ambient::Machine;
 use crate::client::{Client, Limits};
 use crate::error::Error;
+use crate::language::{Lang, say};
 use crate::request::Context;
 use crate::tls::{Credentials, DialError, LoopbackDialer, TlsDialer, split_name};
 use crate::transport::Dial;
@@ -48,6 +49,9 @@ pub struct Connection {
     /// Writes JSON for programs
     #[arg(long)]
     pub json: bool,
+    /// The language of messages to people [env: DINHBA_LANG, else LC_ALL, LC_MESSAGES or LANG]
+    #[arg(long, value_name = "LANGUAGE", value_enum)]
+    pub lang: Option<Lang>,
     /// Seconds to go on trying, in all; a verb that streams goes on for as long as answers come. Without it 15, and 60 for those of `site`
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
     pub timeout: Option<u64>,
@@ -83,13 +87,15 @@ impl Connection {
             purpose: self.purpose.or(before.purpose),
             case: self.case.or(before.case),
             json: self.json || before.json,
+            lang: self.lang.or(before.lang),
             timeout: self.timeout.or(before.timeout),
         }
     }
 
     /// Whether it says anything of a site: more than how to write.
     fn is_given(&self) -> bool {
-        let Connection { nodes, identity, ca, cert, key, unsafe_loopback, purpose, case, json: _, timeout } = self;
+        let Connection { nodes, identity, ca, cert, key, unsafe_loopback, purpose, case, json: _, lang: _, timeout } =
+            self;
         let files = [identity, ca, cert, key];
         let words = [unsafe_loopback, purpose, case];
         let is_named = files.iter().any(|file| file.is_some()) || words.iter().any(|word| word.is_some());
@@ -99,8 +105,7 @@ impl Connection {
     /// Refuses what would do nothing for a verb that asks no site.
     pub(super) fn refuse_unused(&self) -> Result<(), Failure> {
         if self.is_given() {
-            let text = "this verb asks no site: leave out --node, --identity, --purpose, --case and --timeout";
-            return Err(Failure::usage(text));
+            return Err(Failure::usage(say!("verb-asks-no-site")));
         }
         Ok(())
     }
@@ -114,10 +119,10 @@ impl Connection {
             nodes.extend(env("DINHBA_NODE").iter().flat_map(|list| list.split(',')).map(|node| node.trim().to_owned()));
         }
         if nodes.is_empty() {
-            return Err(Failure::usage("no node is named: give --node host:port, or set DINHBA_NODE"));
+            return Err(Failure::usage(say!("no-node")));
         }
         if let Some(wrong) = nodes.iter().find(|node| !is_address(node)) {
-            return Err(Failure::Usage(DialError::Address { address: wrong.clone() }.to_string()));
+            return Err(Failure::usage(DialError::Address { address: wrong.clone() }.to_string()));
         }
         let dial = self.dial(&env)?;
         let limits = self.limits();
@@ -140,41 +145,37 @@ impl Connection {
 
     pub(super) fn context(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context, Failure> {
         let given = |option: &Option<String>, variable| option.clone().or_else(|| env(variable));
-        let purpose = given(&self.purpose, "DINHBA_PURPOSE").ok_or_else(|| {
-            Failure::usage(
-                "the request names no purpose: give --purpose (for example registration), or set DINHBA_PURPOSE",
-            )
-        })?;
-        let case = given(&self.case, "DINHBA_CASE").ok_or_else(|| {
-            Failure::usage("the request names no case: give --case with the reference of the file, or set DINHBA_CASE")
-        })?;
-        Context::parse(&purpose, &case).map_err(|error| Failure::Usage(error.to_string()))
+        let purpose = given(&self.purpose, "DINHBA_PURPOSE").ok_or_else(|| Failure::usage(say!("no-purpose")))?;
+        let case = given(&self.case, "DINHBA_CASE").ok_or_else(|| Failure::usage(say!("no-case")))?;
+        Context::parse(&purpose, &case).map_err(|error| Failure::usage(error.to_string()))
     }
 
     fn dial(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Arc<dyn Dial>, Failure> {
         if let Some(uri) = &self.unsafe_loopback {
             // A node takes the evidence from the connection: what stands here is not looked at.
             let identity =
-                Identity::parse(uri, EvidenceId::default()).map_err(|error| Failure::Usage(error.to_string()))?;
+                Identity::parse(uri, EvidenceId::default()).map_err(|error| Failure::usage(error.to_string()))?;
             return Ok(Arc::new(LoopbackDialer::new(&identity)));
         }
         let folder = self.identity.clone().or_else(|| env("DINHBA_IDENTITY").map(PathBuf::from));
         let file = |given: &Option<PathBuf>, name: &str| {
-            given.clone().or_else(|| folder.as_deref().map(|folder: &Path| folder.join(name))).ok_or_else(|| {
-                Failure::usage(
-                    "no identity is given: give --identity with the directory that holds ca.pem, cert.pem and key.pem, \
-                     or set DINHBA_IDENTITY, or give --ca, --cert and --key",
-                )
-            })
+            given
+                .clone()
+                .or_else(|| folder.as_deref().map(|folder: &Path| folder.join(name)))
+                .ok_or_else(|| Failure::usage(say!("no-identity")))
         };
         let (ca, cert, key) = (file(&self.ca, "ca.pem")?, file(&self.cert, "cert.pem")?, file(&self.key, "key.pem")?);
-        let credentials = Credentials::read(&ca, &cert, &key).map_err(|error| Failure::Usage(error.to_string()))?;
+        let credentials = Credentials::read(&ca, &cert, &key).map_err(|error| Failure::usage(error.to_string()))?;
         let dialer = TlsDialer::new(&credentials);
         dialer.check().map_err(|fault| match fault {
             DialError::Untimely(_) => {
                 Error::Unreachable { text: fault.to_string(), fault: Some(Box::new(fault)) }.into()
             }
-            _ => Failure::Usage(format!("{}: {fault}", cert.display())),
+            _ => Failure::usage(say!(
+                "fault-of-file",
+                file = cert.display(),
+                fault = crate::language::Message::from(fault.to_string())
+            )),
         })?;
         Ok(Arc::new(dialer))
     }

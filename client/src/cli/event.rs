@@ -12,6 +12,7 @@ use super::sheet::{Sheet, column};
 use super::{Desk, Failure, request, show, wording};
 use crate::client::Client;
 use crate::event::EventBuilder;
+use crate::language::{Lang, Message, say};
 use crate::request::{Accepted, Context};
 
 /// What the verb of an event takes.
@@ -43,63 +44,73 @@ pub(super) fn event(text: &str) -> Result<Event, String> {
 pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
     Form::ALL.iter().map(|form| {
         let verb = clap::Command::new(form.event.name()).hide(true);
-        let about = format!("{} ({})\n{}", form.event.label(), form.title, form.law);
-        <File as clap::Args>::augment_args(verb).about(about.clone()).long_about(about).after_help(asked(form))
+        let about = about(Lang::En, form);
+        <File as clap::Args>::augment_args(verb)
+            .about(about.clone())
+            .long_about(about)
+            .after_help(asked(form).to_string())
     })
 }
 
-fn written(input: &Input, is_of: &str) -> String {
-    let need = if input.is_required { "" } else { ", if known" };
+/// What a form is about.
+pub(super) fn about(lang: Lang, form: &Form) -> String {
+    say!("form-about", label = form.event.label(), title = form.title, law = Message::law(form.law)).text(lang)
+}
+
+fn written(input: &Input, of: Option<&Role>) -> Message {
     let value = input.part.map_or_else(|| input.field.to_string(), |part| format!("{}.{part}", input.field));
-    format!("  {}=…  {}{is_of}{need} (as {value} of `dinhba fields`)\n", input.name, input.label())
+    let of = of.map_or_else(|| Message::plain(""), |role| say!("form-input-of", role = role.name, label = role.label));
+    match input.is_required {
+        true => say!("form-input", name = input.name, label = input.label(), of = of, value = value),
+        false => say!("form-input-if-known", name = input.name, label = input.label(), of = of, value = value),
+    }
 }
 
 /// What a form asks, in lines.
-fn asked(form: &Form) -> String {
-    let mut text = String::from("Asked:\n");
+pub(super) fn asked(form: &Form) -> Message {
+    let mut lines = vec![say!("form-asked"), Message::plain("\n")];
+    let mut line = |message: Message| lines.extend([Message::plain("  "), message, Message::plain("\n")]);
     for role in form.roles {
         let (least, most) = role.count;
-        match (role.is_new, least, most) {
-            (true, ..) => text.push_str(&format!("  ({} is made: {})\n", role.name, role.label)),
-            (_, 0, 1) => text.push_str(&format!("  {}=r-…  {}, if there is one here\n", role.name, role.label)),
-            (_, _, 1) => text.push_str(&format!("  {}=r-…  {}\n", role.name, role.label)),
+        line(match (role.is_new, least, most) {
+            (true, ..) => say!("form-role-made", role = role.name, label = role.label),
+            (_, 0, 1) => say!("form-role-perhaps", role = role.name, label = role.label),
+            (_, _, 1) => say!("form-role", role = role.name, label = role.label),
             (_, least, most) => {
-                text.push_str(&format!("  {}=r-…  {}, {least} to {most} times\n", role.name, role.label))
+                say!("form-role-times", role = role.name, label = role.label, least = least, most = most)
             }
-        }
-        for input in role.inputs {
-            text.push_str(&written(input, &format!(" of the {} before it", role.name)));
-        }
+        });
+        role.inputs.iter().for_each(|input| line(written(input, Some(role))));
     }
-    for input in form.inputs {
-        text.push_str(&written(input, ""));
-    }
+    form.inputs.iter().for_each(|input| line(written(input, None)));
     if form.corrects {
-        text.push_str("  field=…, field[element]=…  a new value of the record before it; empty clears\n");
+        line(say!("form-corrects"));
     }
     if (Event::CardCaptured..=Event::CardRejected).contains(&form.event) {
-        text.push_str("  element=…  which card, if it may be several: its key in the record\n");
+        line(say!("form-which-card"));
     }
     if form.needs_grounds {
-        text.push_str("  --grounds …  the decision or judgment that it rests on\n");
+        line(say!("form-needs-grounds"));
     }
-    text
+    Message::row(lines)
 }
 
 /// Shows what events there are, or the form of one.
 pub(super) fn forms(event: Option<Event>, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let Some(form) = event.and_then(Event::form) else {
-        let table = || {
-            let mut rows = Sheet::new([column("event"), column("sự kiện").wraps(20), column("law").wraps(20).spare(1)]);
+        let table = |lang| {
+            let columns = [column("event"), column("happened").wraps(20), column("law").wraps(20).spare(1)];
+            let mut rows = Sheet::titled(lang, columns);
             for form in Form::ALL {
-                rows.add_row([form.event.name(), form.event.label(), form.law]);
+                let law = Message::law(form.law).text(lang);
+                rows.add_row([form.event.name(), form.event.label(), &law]);
             }
             rows.text()
         };
         return desk.show(table, || Form::ALL.iter().map(form_json).collect());
     };
-    let head = format!("{}  {} ({})\n{}\n", form.event.name(), form.event.label(), form.title, form.law);
-    desk.show(|| head + &asked(form), || form_json(form))
+    let text = |lang| format!("{}  {}\n{}", form.event.name(), about(lang, form), asked(form).text(lang));
+    desk.show(text, || form_json(form))
 }
 
 /// Shows the rules of records, then those of events.
@@ -108,11 +119,13 @@ pub(super) fn rules(desk: &mut Desk<'_>) -> Result<(), Failure> {
     let of_events =
         filing::rules().map(|rule| ("event", rule.is_warning, rule.name, rule.law, rule.text, rule.text_vi));
     let all: Vec<_> = of_records.chain(of_events).collect();
-    let table = || {
-        let mut rows = Sheet::new([column("rule"), column("law").wraps(20).spare(1), column("quy tắc").wraps(24)]);
+    let table = |lang| {
+        let columns = [column("rule"), column("law").wraps(20).spare(1), column("rule-text").wraps(24)];
+        let mut rows = Sheet::titled(lang, columns);
         for (_, is_warning, name, law, _, text_vi) in &all {
             let passes = if *is_warning { " (cảnh báo: ghi rõ căn cứ nếu đúng)" } else { "" };
-            rows.add_row([(*name).to_owned(), (*law).to_owned(), format!("{text_vi}{passes}")]);
+            let law = Message::law(law).text(lang);
+            rows.add_row([(*name).to_owned(), law, format!("{text_vi}{passes}")]);
         }
         rows.text()
     };
@@ -148,7 +161,7 @@ pub(super) async fn file(
     event: Event,
     command: File,
 ) -> Result<(), Failure> {
-    let Some(form) = event.form() else { return Err(Failure::usage("that event has no form")) };
+    let Some(form) = event.form() else { return Err(Failure::usage(say!("event-without-form"))) };
     let File { mut words, mut grounds, shard, no_questions, request } = command;
     if !no_questions && !desk.json && std::io::stdin().is_terminal() {
         ask(form, &mut words, &mut grounds, desk)?;
@@ -162,18 +175,17 @@ pub(super) async fn file(
     }
     for word in &words {
         let Some((name, value)) = word.split_once('=') else {
-            return Err(Failure::usage("what is filled in is written role=r-… or input=value"));
+            return Err(Failure::usage(say!("filled-in-how")));
         };
         if let Some((_, role)) = form.role(name).filter(|(_, role)| !role.is_new) {
-            let record: RecordId =
-                value.parse().map_err(|_| Failure::usage(format!("{name}: write the record's id (r-…)")))?;
+            let record: RecordId = value.parse().map_err(|_| Failure::usage(say!("write-record-id", name = name)))?;
             event.about(role.name, &client.get(context, record).await?);
             subjects.push(role);
             continue;
         }
         // Of the last record that is asked for it.
         let asked_of = subjects.iter().rposition(|role| role.inputs.iter().any(|input| input.name == name));
-        let last = || subjects.len().checked_sub(1).ok_or_else(|| Failure::usage("say first which record is meant"));
+        let last = || subjects.len().checked_sub(1).ok_or_else(|| Failure::usage(say!("say-record-first")));
         if let Some(at) = asked_of {
             event.set_of(at, name, value);
         } else if form.inputs.iter().any(|input| input.name == name) {
@@ -184,7 +196,7 @@ pub(super) async fn file(
             let (field, element) = wording::field_and_element(name)?;
             event.correct(last()?, field, element, value);
         } else {
-            return Err(Failure::usage(format!("{name} is not asked by this form\n{}", asked(form))));
+            return Err(Failure::usage(say!("not-asked", name = name, asked = asked(form))));
         }
     }
     if let Some(grounds) = grounds {
@@ -198,23 +210,21 @@ pub(super) async fn file(
         None => client.file(&client.session(), &event).await,
     };
     let accepted = sent.map_err(wording::with_request)?;
-    desk.show(|| registered(form, &subjects, &accepted), || registered_json(form, &subjects, &accepted))
+    desk.show(|lang| registered(lang, form, &subjects, &accepted), || registered_json(form, &subjects, &accepted))
 }
 
 /// What was registered, in words.
-fn registered(form: &Form, roles: &[&Role], accepted: &Accepted) -> String {
-    let mut text = format!("{} ({})\n", form.event.label(), form.title);
+fn registered(lang: Lang, form: &Form, roles: &[&Role], accepted: &Accepted) -> String {
+    let mut text = say!("registered", label = form.event.label(), title = form.title).text(lang) + "\n";
     for (role, record) in roles.iter().zip(&accepted.records) {
         text.push_str(&format!("  {}: {record}\n", role.label));
     }
     match accepted.number {
         Some(number) => text += &format!("  Số định danh cá nhân: {number}\n"),
-        None if form.event.gives_number() => {
-            text += "  Số định danh cá nhân: chưa có, được cấp sau (pending: it is given later, by itself)\n"
-        }
+        None if form.event.gives_number() => text += &format!("  {}\n", say!("number-given-later").text(lang)),
         None => {}
     }
-    text + &show::accepted(accepted)
+    text + &show::accepted(lang, accepted)
 }
 
 fn registered_json(form: &Form, roles: &[&Role], accepted: &Accepted) -> Json {

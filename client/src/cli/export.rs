@@ -22,10 +22,11 @@ use super::{Desk, Exit, Failure, Generate};
 use crate::client::Client;
 use crate::draft::{Draft, DraftField, DraftRecord, TEMPORARY, map_references};
 use crate::import::{Format, Writer, write};
+use crate::language::{Message, say};
 use crate::request::Context;
 
 pub(super) fn directory() -> Result<Directory, Failure> {
-    Directory::vietnam().map_err(|error| Failure::Other(error.to_string()))
+    Directory::vietnam().map_err(|error| Failure::other(error.to_string()))
 }
 
 /// Where records are written to, and how.
@@ -41,12 +42,7 @@ impl Output {
         let path = path.filter(|path| path.as_os_str() != "-");
         let by_name = || match &path {
             Some(path) if fs::metadata(path).map_or(true, |there| there.is_file()) => {
-                Format::of(path).ok_or_else(|| {
-                    Failure::usage(format!(
-                        "{}: name the file .ndjson or .csv, or give --format, so that its form is clear",
-                        path.display()
-                    ))
-                })
+                Format::of(path).ok_or_else(|| Failure::usage(say!("name-file-by-form", file = path.display())))
             }
             _ => Ok(Format::Ndjson),
         };
@@ -56,7 +52,7 @@ impl Output {
 
     fn of_file(&self, error: io::Error) -> Failure {
         match &self.path {
-            Some(path) => Failure::File { what: path.display().to_string(), error },
+            Some(path) => Failure::of_file(path, error),
             None => Failure::Output(error),
         }
     }
@@ -66,7 +62,7 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
     let directory = directory()?;
     let units: Vec<UnitId> = command.units.iter().map(|unit| find_unit(&directory, unit)).collect::<Result<_, _>>()?;
     let drafts = crate::generate::generate(&directory, &units, command.persons, command.seed)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let records = drafts.flat_map(|draft: Draft| draft.records);
     let output = Output::of(command.output.clone(), command.format)?;
     let of_file = |error| output.of_file(error);
@@ -75,8 +71,8 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
         Some(path) => write(output.format, records, File::create(path).map_err(of_file)?).map_err(of_file)?,
     };
     match &output.path {
-        Some(path) if desk.json => desk.show(String::new, || json!({ "records": count, "file": path }))?,
-        _ => desk.remark(&format!("{count} invented records")),
+        Some(path) if desk.json => desk.show(|_| String::new(), || json!({ "records": count, "file": path }))?,
+        _ => desk.remark(&say!("invented-records", count = count)),
     }
     for word in command.units.iter().filter_map(|unit| ambiguous(&directory, unit)) {
         desk.remark(&word);
@@ -85,17 +81,13 @@ pub(super) fn generate(command: &Generate, desk: &mut Desk<'_>) -> Result<Exit, 
 }
 
 /// What to know of a code that has meant two units and came without a day.
-fn ambiguous(directory: &Directory, code: &str) -> Option<String> {
+fn ambiguous(directory: &Directory, code: &str) -> Option<Message> {
     let [before, today] = [BEFORE_REFORM, REFORM].map(|day| directory.unit(code, day));
     let (before, today) = (before?, today?);
     let name = |unit| directory.path_name(unit).unwrap_or_default();
     (before != today).then(|| {
-        format!(
-            "{code} was taken as today's unit, {}; for the one that had this code until the reform, {}, \
-             write {code}@{BEFORE_REFORM}",
-            name(today),
-            name(before)
-        )
+        let written = format!("{code}@{BEFORE_REFORM}");
+        say!("code-of-two-units", code = code, today = name(today), before = name(before), written = written)
     })
 }
 
@@ -107,7 +99,10 @@ pub(super) fn units(units: &[String], desk: &mut Desk<'_>) -> Result<Exit, Failu
         let (id, tier, path) =
             (unit.id.to_string(), unit.tier.name(), directory.path_name(unit.id).unwrap_or_default());
         desk.show(
-            || format!("{id}  {tier:<8}  {:<5}  {path}", unit.code),
+            |lang| {
+                let tier = Message::word("tier", tier).text(lang);
+                format!("{id}  {tier:<8}  {:<5}  {path}", unit.code)
+            },
             || json!({ "unit": id, "code": unit.code, "name": unit.name, "tier": tier, "path": path }),
         )?;
     }
@@ -126,11 +121,7 @@ pub(super) fn unit_typed(directory: &impl Resolve, unit: &str) -> Option<UnitId>
 pub(super) fn find_unit(directory: &Directory, unit: &str) -> Result<UnitId, Failure> {
     // A code alone means today's unit, or else the last one that had it.
     let alone = || [REFORM, BEFORE_REFORM].into_iter().find_map(|day| directory.unit(unit, day));
-    unit_typed(directory, unit).or_else(alone).ok_or_else(|| {
-        Failure::usage(format!(
-            "no unit is known as {unit}: write its code and a day (00001@2025-06-30), or its id (u-…)"
-        ))
-    })
+    unit_typed(directory, unit).or_else(alone).ok_or_else(|| Failure::usage(say!("no-unit-known", unit = unit)))
 }
 
 /// What was written, and what was not.
@@ -179,15 +170,16 @@ pub(super) async fn export(
         });
         let Some(path) = &output.path else { return desk.aside(&summary) };
         summary["file"] = json!(path);
-        return desk.show(String::new, || summary);
+        return desk.show(|_| String::new(), || summary);
     }
     let of = shard.map(|shard| format!(" --shard {shard}")).unwrap_or_default();
-    desk.remark(&format!("{records} records; what changes from now on: dinhba watch{of} --from {watch_from}"));
+    let watch = format!("dinhba watch{of} --from {watch_from}");
+    desk.remark(&say!("exported", count = records, watch = watch));
     if values_left_out > 0 {
-        desk.remark(&format!("{values_left_out} values of disputed fields were left out: only the latest is written"));
+        desk.remark(&say!("values-left-out", count = values_left_out));
     }
     if fields_unknown > 0 {
-        desk.remark(&format!("{fields_unknown} fields of a newer schema were left out: use a newer version"));
+        desk.remark(&say!("fields-left-out", count = fields_unknown));
     }
     Ok(())
 }
@@ -256,7 +248,7 @@ impl Write for Extract {
 
 fn draft_of(record: &v1::Record, directory: &Directory, tally: &mut Tally) -> Result<DraftRecord, Failure> {
     let kind = RecordKind::named(&record.kind)
-        .ok_or_else(|| Failure::Other(format!("record {} is of a kind that this version does not know", record.id)))?;
+        .ok_or_else(|| Failure::Other(say!("record-of-unknown-kind", record = &record.id)))?;
     let named = record.unit.parse().ok().and_then(|unit| directory.named(unit));
     let mut fields = Vec::new();
     for field in &record.fields {
@@ -360,7 +352,7 @@ mod tests {
     #[test]
     fn a_code_that_changed_hands_is_pointed_out() {
         let directory = directory().unwrap();
-        let word = ambiguous(&directory, "02683").unwrap();
+        let word = ambiguous(&directory, "02683").unwrap().to_string();
         assert!(word.contains("Xã Bát Xát") && word.contains("02683@2025-06-30"), "{word}");
         for clear in ["02683@2025-06-30", "082", "99999", "u-d3e3493909ea6b7b"] {
             assert_eq!(ambiguous(&directory, clear), None, "{clear}");

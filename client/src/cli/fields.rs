@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::sheet::{Sheet, column};
 use super::{Desk, Exit, Failure};
+use crate::language::{Lang, Message, say};
 
 /// Codes that a line of the table names; a longer list is in `--json`.
 const CODES_SHOWN_MAX: usize = 12;
@@ -15,19 +16,21 @@ const CODES_SHOWN_MAX: usize = 12;
 pub(super) fn list(kind: Option<RecordKind>, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let wanted =
         || RecordKind::ALL.into_iter().filter(move |one| kind.is_none_or(|kind| kind == *one)).flat_map(fields);
-    desk.show(|| as_text(wanted()), || json!({ "fields": wanted().map(as_json).collect::<Vec<_>>() }))?;
+    desk.show(|lang| as_text(lang, wanted()), || json!({ "fields": wanted().map(as_json).collect::<Vec<_>>() }))?;
     Ok(Exit::Done)
 }
 
-fn as_text(wanted: impl Iterator<Item = &'static Field>) -> String {
-    let mut rows = Sheet::new([
+fn as_text(lang: Lang, wanted: impl Iterator<Item = &'static Field>) -> String {
+    let columns = [
         column("kind").spare(1),
         column("field"),
-        column("trường").wraps(16).spare(2),
-        column("how it is written").wraps(24),
-    ]);
+        column("label").wraps(16).spare(2),
+        column("how-it-is-written").wraps(24),
+    ];
+    let mut rows = Sheet::titled(lang, columns);
     for field in wanted {
-        rows.add_row([field.kind.name().to_owned(), written_name(field), field.label.to_owned(), form(&field.ty)]);
+        let kind = Message::word("kind", field.kind.name()).text(lang);
+        rows.add_row([kind, written_name(field), field.label.to_owned(), form(lang, &field.ty)]);
     }
     rows.text()
 }
@@ -42,7 +45,7 @@ fn as_json(field: &'static Field) -> Json {
         _ => Vec::new(),
     };
     json!({
-        "kind": field.kind.name(), "field": field.name, "label": field.label, "form": form(&field.ty),
+        "kind": field.kind.name(), "field": field.name, "label": field.label, "form": form(Lang::En, &field.ty),
         "repeated": field.repeat != Repeat::Once, "codes": codes, "choices": choices,
         "conflicts": field.class == Class::Adjudicated, "sensitive": field.sensitivity == Sensitivity::Sensitive,
     })
@@ -65,48 +68,57 @@ fn written_name(field: &Field) -> String {
     }
 }
 
-fn form(ty: &Type) -> String {
-    match ty {
-        Type::Text { chars_max, shape: Shape::Free } => format!("text, up to {chars_max} characters"),
-        Type::Text { chars_max, shape: Shape::Name } => {
-            format!("letters (each word in one script), up to {chars_max} characters")
-        }
-        Type::Text { shape: Shape::Digits { min, max }, .. } if min == max => format!("{min} digits"),
-        Type::Text { shape: Shape::Digits { min, max }, .. } => format!("{min} to {max} digits"),
-        Type::Text { shape: Shape::Phone, .. } => "telephone number, 8 to 15 digits".to_owned(),
-        Type::Text { shape: Shape::Email, .. } => "e-mail address".to_owned(),
-        Type::Text { shape: Shape::Site, .. } => "s-…".to_owned(),
-        Type::Text { shape: Shape::Shard, .. } => "h-…".to_owned(),
-        Type::Text { shape: Shape::Unit, .. } => "u-…".to_owned(),
-        Type::Text { shape: Shape::Incarnation, .. } => "i-…".to_owned(),
-        Type::Text { shape: Shape::Key | Shape::Hash, .. } => "64 hex digits".to_owned(),
-        Type::Text { shape: Shape::Address, .. } => "host:port".to_owned(),
-        Type::Date(Tense::Past) => "1975-03-02 or 02/03/1975, 1975-03, 1975; not to come".to_owned(),
-        Type::Date(Tense::Any) => "1975-03-02 or 02/03/1975, 1975-03, 1975; may be to come".to_owned(),
+fn form(lang: Lang, ty: &Type) -> String {
+    let said = match ty {
+        Type::Text { chars_max, shape: Shape::Free } => say!("written-text", count = *chars_max),
+        Type::Text { chars_max, shape: Shape::Name } => say!("written-letters", count = *chars_max),
+        Type::Text { shape: Shape::Digits { min, max }, .. } if min == max => say!("written-digits", count = *min),
+        Type::Text { shape: Shape::Digits { min, max }, .. } => say!("written-digits-between", min = *min, max = *max),
+        Type::Text { shape: Shape::Phone, .. } => say!("written-phone"),
+        Type::Text { shape: Shape::Email, .. } => say!("written-email"),
+        Type::Text { shape: Shape::Site, .. } => Message::plain("s-…"),
+        Type::Text { shape: Shape::Shard, .. } => Message::plain("h-…"),
+        Type::Text { shape: Shape::Unit, .. } => Message::plain("u-…"),
+        Type::Text { shape: Shape::Incarnation, .. } => Message::plain("i-…"),
+        Type::Text { shape: Shape::Key | Shape::Hash, .. } => say!("written-hex"),
+        Type::Text { shape: Shape::Address, .. } => Message::plain("host:port"),
+        Type::Date(Tense::Past) => say!("written-day-past"),
+        Type::Date(Tense::Any) => say!("written-day"),
         Type::Code(codes) if codes.len() <= CODES_SHOWN_MAX => {
-            codes.iter().map(|code| code.name).collect::<Vec<_>>().join(" | ")
+            Message::plain(codes.iter().map(|code| word(lang, code)).collect::<Vec<_>>().join(" | "))
         }
         Type::Code(codes) => {
-            let some: Vec<&str> = codes.iter().take(3).map(|code| code.name).collect();
-            format!("{} | … ({} in all; these and what else may be typed: --json)", some.join(" | "), codes.len())
+            let some: Vec<&str> = codes.iter().take(3).map(|code| word(lang, code)).collect();
+            say!("written-codes", some = some.join(" | "), count = codes.len())
         }
-        Type::Country => "VN, or the country's name".to_owned(),
-        Type::Number => "12 digits".to_owned(),
-        Type::Unit => "code@day: 02683@2025-06-30".to_owned(),
-        Type::Record(kind) => format!("r-… of a {kind}"),
-        Type::Flag => "yes | no".to_owned(),
+        Type::Country => say!("written-country"),
+        Type::Number => say!("written-digits", count = 12_usize),
+        Type::Unit => say!("written-unit"),
+        Type::Record(kind) => say!("written-record", kind = Message::word("kind", kind.name())),
+        Type::Flag => say!("written-flag"),
         Type::Struct(Struct { form: Form::Slashes, parts, .. }) => {
             let names = parts.iter().map(|part| part.name).collect::<Vec<_>>().join("/");
-            let chars = parts.first().map(|part| format!("; each {}", form(&part.ty))).unwrap_or_default();
-            names + &chars
+            match parts.first() {
+                Some(part) => say!("written-slashes", names = names, each = form(lang, &part.ty)),
+                None => Message::plain(names),
+            }
         }
         Type::Struct(Struct { form: Form::Named, parts, .. }) => {
             let part = |part: &dinhba_core::schema::Part| {
                 let needed = if part.required { "" } else { "?" };
-                format!("{}{needed}=<{}>", part.name, form(&part.ty))
+                format!("{}{needed}=<{}>", part.name, form(lang, &part.ty))
             };
-            parts.iter().map(part).collect::<Vec<_>>().join(";\n")
+            Message::plain(parts.iter().map(part).collect::<Vec<_>>().join(";\n"))
         }
+    };
+    said.text(lang)
+}
+
+/// What is typed for a code: both its name and its label may be.
+fn word(lang: Lang, code: &'static Code) -> &'static str {
+    match lang {
+        Lang::En => code.name,
+        Lang::Vi => code.label,
     }
 }
 
@@ -116,9 +128,11 @@ mod tests {
 
     #[test]
     fn every_field_is_listed_with_a_form() {
-        let shown = as_text(RecordKind::ALL.into_iter().flat_map(fields));
+        let told = as_text(Lang::Vi, RecordKind::OF_PEOPLE.into_iter().flat_map(fields));
+        crate::cli::tests::vietnamese::assert_vietnamese(&told);
+        let shown = as_text(Lang::En, RecordKind::ALL.into_iter().flat_map(fields));
         for field in RecordKind::ALL.into_iter().flat_map(fields) {
-            assert!(shown.contains(field.name) && !form(&field.ty).is_empty(), "{}", field.name);
+            assert!(shown.contains(field.name) && !form(Lang::En, &field.ty).is_empty(), "{}", field.name);
         }
         assert!(shown.contains("family/middle/given") && shown.contains("relative[child-<key>]"), "{shown}");
         assert!(shown.contains("male | female") && shown.contains("since?=<1975-03-02"), "{shown}");

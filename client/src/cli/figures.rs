@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::sheet::{Sheet, column};
 use super::{Desk, Failure, show, stocks, target};
 use crate::client::Client;
+use crate::language::{Lang, day, say};
 use crate::request::Context;
 
 /// What `figures` takes.
@@ -81,19 +82,22 @@ fn rows(units: &[v1::UnitFigures], by: By) -> BTreeMap<Key, u64> {
     rows
 }
 
-fn table(rows: &BTreeMap<Key, u64>) -> String {
+fn table(lang: Lang, rows: &BTreeMap<Key, u64>) -> String {
     let most = rows.values().max().copied().unwrap_or(1).max(1);
-    let mut sheet = Sheet::new([
-        column("").wraps(16),
-        column("sự kiện").wraps(20),
-        column("event").spare(1),
-        column("count").number(),
-        column("").spare(2),
-    ]);
+    let mut sheet = Sheet::titled(
+        lang,
+        [
+            column("").wraps(16),
+            column("happened").wraps(20),
+            column("event").spare(1),
+            column("count").number(),
+            column("").spare(2),
+        ],
+    );
     let mut before = "";
     for ((row, event), count) in rows {
         let bar = "█".repeat(usize::try_from((count * BAR).div_ceil(most)).unwrap_or(0));
-        let name = if before == row { String::new() } else { show::plain(row) };
+        let name = if before == row { String::new() } else { lang.days(&show::plain(row)) };
         before = row;
         sheet.add_row([name, event.label().to_owned(), event.name().to_owned(), count.to_string(), bar]);
     }
@@ -138,9 +142,9 @@ pub(super) async fn show_figures(
         }
         return Ok(writer.flush()?);
     }
-    desk.show(|| table(&rows), || json_of(&rows, (from, to)))?;
+    desk.show(|lang| table(lang, &rows), || json_of(&rows, (from, to)))?;
     if rows.is_empty() {
-        desk.remark(&format!("nothing was received from {from} to {to}"));
+        desk.remark(&say!("nothing-received", from = day(from), to = day(to)));
     }
     Ok(())
 }
@@ -173,7 +177,10 @@ mod tests {
         assert_eq!(counts(By::Day), [3, 5, 1, 9]);
         assert_eq!(counts(By::Month), [3, 5, 1, 9]);
         assert_eq!(counts(By::All), [8, 1, 9]);
-        let shown = table(&rows(&units[..1], By::All));
+        let told = table(Lang::Vi, &rows(&units[..1], By::Month));
+        assert!(told.contains("01/2026"), "{told}");
+        crate::cli::tests::vietnamese::assert_vietnamese(&told);
+        let shown = table(Lang::En, &rows(&units[..1], By::All));
         let bars: Vec<usize> = shown.lines().map(|line| line.matches('█').count()).filter(|count| *count > 0).collect();
         assert_eq!(bars, [20, 5], "{shown}");
         assert!(shown.contains("Đăng ký khai sinh"), "{shown}");

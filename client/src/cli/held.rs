@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use dinhba_core::date::InstantMs;
 use dinhba_core::ids::{RequestId, ShardId};
 use dinhba_core::units::Tier;
 use dinhba_proto::v1;
@@ -12,6 +11,7 @@ use super::sheet::{Cell, Sheet, Tint, column};
 use super::show::plain;
 use super::{Desk, Exit, Failure, request};
 use crate::client::Client;
+use crate::language::{Lang, Message, say};
 
 /// What `held` takes.
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ pub(super) async fn run(client: &Client, desk: &mut Desk<'_>, command: Held) -> 
         None => client.held(request, shard).await?,
         Some(tier) => client.wait_until_held(request, shard, tier, Duration::from_secs(within)).await?,
     };
-    desk.show(|| table(&reply), || {
+    desk.show(|lang| table(lang, &reply), || {
         let site = |by: &v1::HeldBy| {
             json!({
                 "site": by.site, "unit_code": by.unit_code, "unit_name": by.unit_name, "tier": by.tier, "holds": by.holds,
@@ -51,27 +51,28 @@ pub(super) async fn run(client: &Client, desk: &mut Desk<'_>, command: Held) -> 
     })?;
     match until {
         Some(tier) if !reply.reached => {
-            desk.remark(&format!("no {tier} site holds it yet"));
+            desk.remark(&say!("no-site-holds-it", tier = Message::word("tier", tier.name())));
             Ok(Exit::NotYet)
         }
         _ => Ok(Exit::Done),
     }
 }
 
-fn table(reply: &v1::HeldReply) -> String {
-    let mut rows =
-        Sheet::new([column("tier"), column("site"), column("unit").wraps(12), column("holds it"), column("said")]);
+fn table(lang: Lang, reply: &v1::HeldReply) -> String {
+    let columns = [column("tier"), column("site"), column("unit").wraps(12), column("holds-it"), column("said")];
+    let mut rows = Sheet::titled(lang, columns);
     for by in &reply.sites {
         let holds = match by.holds {
-            true => Cell::from("yes").tinted(Tint::Good),
-            false => Cell::from("re-establishing").tinted(Tint::Waits),
+            true => Cell::from(say!("holds-it").text(lang)).tinted(Tint::Good),
+            false => Cell::from(say!("re-establishing").text(lang)).tinted(Tint::Waits),
         };
         let said = match by.said_ms {
-            0 => "now, by its own disk".to_owned(),
-            at => InstantMs(at).to_string(),
+            0 => say!("held-now").text(lang),
+            at => lang.instant(at),
         };
         let unit = plain(&format!("{} {}", by.unit_code, by.unit_name));
-        let row: [Cell; 5] = [by.tier.clone().into(), by.site.clone().into(), unit.into(), holds, said.into()];
+        let tier = Message::word("tier", &by.tier).text(lang);
+        let row: [Cell; 5] = [tier.into(), by.site.clone().into(), unit.into(), holds, said.into()];
         rows.add_row(row);
     }
     rows.text()

@@ -10,6 +10,7 @@ use super::sheet::{Cell, Sheet, Tint, column};
 use super::{Desk, Failure, show};
 use crate::client::Client;
 use crate::holidays::Holidays as Said;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 
 /// What can be said of public holidays, at the central site.
@@ -81,11 +82,9 @@ pub(super) async fn run(
     match command {
         Holidays::List => {
             let years = client.holidays().await?;
-            desk.show(|| list(&years), || json!({ "years": years.iter().map(json_of).collect::<Vec<_>>() }))?;
+            desk.show(|lang| list(lang, &years), || json!({ "years": years.iter().map(json_of).collect::<Vec<_>>() }))?;
             if years.is_empty() {
-                desk.remark(
-                    "nothing was said: deadlines are counted with the holidays that every year has, and may change",
-                );
+                desk.remark(&say!("no-holidays-said"));
             }
             Ok(())
         }
@@ -97,18 +96,20 @@ pub(super) async fn run(
     }
 }
 
-fn list(years: &[v1::HolidaysOfYear]) -> String {
-    let mut rows = Sheet::new([column("day"), column("ngày nghỉ").wraps(20), column("counts").wraps(20)]);
+fn list(lang: Lang, years: &[v1::HolidaysOfYear]) -> String {
+    let mut rows = Sheet::titled(lang, [column("day"), column("holiday").wraps(20), column("counts").wraps(20)]);
     for year in years {
         let said = year.off.iter().map(|off| (off.day.clone(), off.label.clone()));
         let mut days: Vec<(String, String)> =
             said.chain(year.worked.iter().map(|day| (day.clone(), "Làm bù".to_owned()))).collect();
         days.sort();
         for (day, label) in days {
-            rows.add_row::<Cell>([day.into(), label.into(), Cell::from("yes").tinted(Tint::Good)]);
+            let counts = Cell::from(say!("counts").text(lang)).tinted(Tint::Good);
+            rows.add_row::<Cell>([lang.days(&day).into(), label.into(), counts]);
         }
         if !year.misfits.is_empty() {
-            let misfits = show::plain(&year.misfits.join("; "));
+            let misfits = year.misfits.iter().map(|misfit| Message::from(misfit.as_str()).text(lang));
+            let misfits = show::plain(&misfits.collect::<Vec<_>>().join("; "));
             rows.add_row::<Cell>([year.year.to_string().into(), "".into(), Cell::from(misfits).tinted(Tint::Bad)]);
         }
     }

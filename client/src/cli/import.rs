@@ -37,6 +37,7 @@ use crate::draft::DraftRecord;
 use crate::error::Error;
 use crate::import::plan::{Plan, Planned};
 use crate::import::{Format, Problem, Reading, Records, Titles, take_bytes};
+use crate::language::{Lang, Message, say};
 use crate::request::{Context, EditBuilder, Find};
 use crate::streams::Answered;
 
@@ -113,7 +114,8 @@ struct Said {
 
 impl Said {
     fn add(&mut self, problem: Problem, bar: &ProgressBar, desk: &mut Desk<'_>) {
-        bar.suspend(|| desk.remark(&plain(&problem.to_string())));
+        let said = Message::plain(plain(&Message::of_problem(&problem).text(desk.lang)));
+        bar.suspend(|| desk.remark(&said));
         if self.listed.len() < PROBLEMS_MAX {
             self.listed.push(problem);
         } else {
@@ -130,8 +132,8 @@ fn is_standard(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn called(file: &Path) -> String {
-    if is_standard(file) { "the standard input".to_owned() } else { file.display().to_string() }
+fn called(file: &Path) -> Message {
+    if is_standard(file) { say!("the-standard-input") } else { Message::plain(file.display().to_string()) }
 }
 
 /// Reads the file, or says why not, before anything is asked of a site.
@@ -139,7 +141,7 @@ fn read(command: &Import) -> Result<Records, Failure> {
     let of = |path: &Path| {
         let what = called(path);
         move |error: io::Error| match error.kind() {
-            io::ErrorKind::FileTooLarge => Failure::Usage(error.to_string()),
+            io::ErrorKind::FileTooLarge => Failure::usage(error.to_string()),
             _ => Failure::File { what, error },
         }
     };
@@ -147,7 +149,10 @@ fn read(command: &Import) -> Result<Records, Failure> {
         None => Titles::default(),
         Some(table) => {
             let bytes = File::open(table).and_then(take_bytes).map_err(of(table))?;
-            Titles::read(&bytes).map_err(|problem| Failure::Usage(format!("{}: {problem}", table.display())))?
+            Titles::read(&bytes).map_err(|problem| {
+                let fault = Message::of_problem(&problem);
+                Failure::usage(say!("fault-of-file", file = table.display(), fault = fault))
+            })?
         }
     };
     command.ignore_column.iter().for_each(|title| titles.ignore(title));
@@ -172,7 +177,7 @@ pub(super) fn check(command: &Import, desk: &mut Desk<'_>) -> Result<Exit, Failu
     let columns = records.columns();
     if !columns.is_empty() {
         let taken = columns.iter().map(|column| column.as_deref().unwrap_or("-")).collect::<Vec<_>>().join(", ");
-        desk.remark(&format!("columns are taken for: {taken}"));
+        desk.remark(&say!("columns-taken-for", columns = taken));
     }
     let mut said = Said::default();
     for problem in plan.problems() {
@@ -181,7 +186,7 @@ pub(super) fn check(command: &Import, desk: &mut Desk<'_>) -> Result<Exit, Failu
     remark_on_ids(&plan, &records, desk);
     let (rows, good) = (plan.rows.len(), plan.good().count());
     desk.show(
-        || format!("{rows} rows: {good} could be sent, {} bad; nothing was sent", rows - good),
+        |lang| say!("import-checked", rows = rows, good = good, bad = rows - good).text(lang),
         || {
             json!({
                 "rows": rows, "good": good, "bad": rows - good, "columns": columns, "without_id": plan.without_id,
@@ -199,17 +204,10 @@ fn list_of(command: &Import) -> String {
 fn remark_on_ids(plan: &Plan, records: &Records, desk: &mut Desk<'_>) {
     let numbers = records.ids_as_numbers();
     if numbers > 0 {
-        desk.remark(&format!(
-            "the ids of {numbers} rows are numbers in the sheet: zeros in front of them are not there, whatever it shows, and \
-             such a row would be registered a second time from a file that has them (007, not 7)"
-        ));
+        desk.remark(&say!("ids-are-numbers", count = numbers));
     }
     if plan.without_id > 0 {
-        desk.remark(&format!(
-            "{} persons have neither an id nor a personal number: mend such a row only before it is registered, since \
-             afterwards it would be registered a second time; change the record with edit instead",
-            plan.without_id
-        ));
+        desk.remark(&say!("rows-without-id", count = plan.without_id));
     }
 }
 
@@ -255,7 +253,7 @@ pub(super) async fn run(
     };
 
     let mut interrupted = std::pin::pin!(interrupted);
-    let bar = bar(plan.rows.len() as u64, command.quiet || desk.json);
+    let bar = bar(desk.lang, plan.rows.len() as u64, command.quiet || desk.json);
     let mut done =
         Done { fates: Vec::new(), problems: Said::default(), warnings: Said::default(), refusals: BTreeMap::new() };
     let mut ending = None;
@@ -329,7 +327,7 @@ struct Rejected {
 /// Begins the file of rejected rows, unless its name is that of something that is read, or of another form.
 fn begin_rejected(path: &Path, command: &Import, records: &Records) -> Result<Rejected, Failure> {
     if is_standard(path) {
-        return Err(Failure::usage("--rejected takes the name of a file"));
+        return Err(Failure::usage(say!("rejected-takes-a-file")));
     }
     // Through which the standard input may be a file, too.
     let input = if is_standard(&command.file) { Path::new("/dev/stdin") } else { &command.file };
@@ -338,39 +336,38 @@ fn begin_rejected(path: &Path, command: &Import, records: &Records) -> Result<Re
         let Ok(read) = fs::canonicalize(read) else { return false };
         written == read || part.as_ref().and_then(|part| fs::canonicalize(part).ok()).is_some_and(|part| part == read)
     };
-    for (read, what) in [(Some(input), "that is imported"), (command.columns.as_deref(), "of --columns")] {
-        if read.is_some_and(is_written) {
-            return Err(Failure::Usage(format!(
-                "--rejected names the file {what}, or would be written over it: give it another name"
-            )));
-        }
+    if is_written(input) {
+        return Err(Failure::usage(say!("rejected-over-imported")));
     }
-    let (form, name) = match records.rejected_format() {
-        Format::Ndjson => (Format::Ndjson, "NDJSON: name it .ndjson"),
-        Format::Csv => (Format::Csv, "a table with commas, also those of a workbook: name it .csv"),
-    };
+    if command.columns.as_deref().is_some_and(is_written) {
+        return Err(Failure::usage(say!("rejected-over-columns")));
+    }
+    let form = records.rejected_format();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_other_table = OTHER_TABLES.iter().any(|other| extension.eq_ignore_ascii_case(other));
     if is_other_table || Format::of(path).is_some_and(|named| named != form) {
-        return Err(Failure::Usage(format!(
-            "--rejected {}: the rejected rows of this file are written as {name}",
-            path.display()
-        )));
+        return Err(Failure::usage(match form {
+            Format::Ndjson => say!("rejected-is-ndjson", file = path.display()),
+            Format::Csv => say!("rejected-is-csv", file = path.display()),
+        }));
     }
-    let file =
-        export::Extract::begin(path).map_err(|error| Failure::File { what: path.display().to_string(), error })?;
+    let file = export::Extract::begin(path).map_err(|error| Failure::of_file(path, error))?;
     Ok(Rejected { path: path.to_owned(), file })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::Other(error.to_string()))
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::other(error.to_string()))
 }
 
-fn bar(rows: u64, is_hidden: bool) -> ProgressBar {
+fn bar(lang: Lang, rows: u64, is_hidden: bool) -> ProgressBar {
     if is_hidden || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left");
+    let template = match lang {
+        Lang::En => "{bar:40} {pos}/{len} rows, {per_sec}, {eta} left",
+        Lang::Vi => "{bar:40} {pos}/{len} dòng, {per_sec}, còn {eta}",
+    };
+    let style = ProgressStyle::with_template(template);
     ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -524,7 +521,7 @@ impl Done {
             }
             bar.inc(1);
         }
-        reader.await.err().map(|error| Ending::Broken(Failure::Other(error.to_string())))
+        reader.await.err().map(|error| Ending::Broken(Failure::other(error.to_string())))
     }
 
     fn count(&mut self, at: u32, plan: &Plan, answered: Answered) -> Result<(), String> {
@@ -572,7 +569,7 @@ impl Done {
     /// Writes the rejected rows.
     fn write_rejected(&self, to: Rejected, records: &Records, plan: &Plan) -> Result<PathBuf, Failure> {
         let Rejected { path, mut file } = to;
-        let of_file = |error| Failure::File { what: path.display().to_string(), error };
+        let of_file = |error| Failure::of_file(&path, error);
         let reason = |at: usize| {
             let refused = || self.refusals.get(&(at as u32)).cloned();
             plan.rows[at].bad.clone().or_else(refused)
@@ -600,36 +597,44 @@ impl Done {
             .map(|(_, row)| row.line)
             .take(PROBLEMS_MAX)
             .collect();
-        let text = || {
-            let mut text = format!(
-                "{rows} rows: {accepted} accepted, {already_there} already there, {refused} refused, {bad} bad"
+        let text = |lang| {
+            let summary = say!(
+                "imported",
+                rows = rows,
+                accepted = accepted,
+                there = already_there,
+                refused = refused,
+                bad = bad,
             );
-            if unanswered > 0 {
-                text.push_str(&format!(", {unanswered} not answered"));
-            }
+            let mut lines = vec![match unanswered {
+                0 => summary,
+                count => summary.then(say!("imported-unanswered", count = count)),
+            }];
             if already_there > 0 && already_there < rows {
                 let said: Vec<String> = lines_there.iter().take(LINES_SAID_MAX).map(u64::to_string).collect();
-                let more = if already_there > said.len() { " and more" } else { "" };
-                text.push_str(&format!("\nalready there: lines {}{more}", said.join(", ")));
+                let more = already_there > said.len();
+                let said = said.join(", ");
+                lines.push(match more {
+                    true => say!("already-there-and-more", lines = said),
+                    false => say!("already-there", lines = said),
+                });
             }
             match (self.rejected() > 0, written) {
-                (true, Ok(Some(path))) => text.push_str(&format!(
-                    "\nthe rejected rows are in {}: mend them there, and import that file",
-                    path.display()
-                )),
+                (true, Ok(Some(path))) => lines.push(say!("rejected-rows-in", file = path.display())),
                 (true, Err(failure)) => {
-                    text.push_str(&format!("\nthe rejected rows could not be written: {failure}; {AGAIN}"));
+                    lines.push(say!(
+                        "rejected-rows-unwritten",
+                        failure = failure.message(),
+                        again = Message::from(AGAIN)
+                    ));
                 }
-                (true, Ok(None)) => text.push_str(
-                    "\nmend the rejected rows, and import the file again: what is there stays as it is; --rejected FILE \
-                     writes them into a file of their own",
-                ),
+                (true, Ok(None)) => lines.push(say!("mend-rejected-rows")),
                 (false, _) => {}
             }
             if matches!(ending, Some(Ending::Interrupted)) {
-                text.push_str(&format!("\ninterrupted: {AGAIN}"));
+                lines.push(say!("interrupted", again = Message::from(AGAIN)));
             }
-            text
+            lines.iter().map(|line| line.text(lang)).collect::<Vec<_>>().join("\n")
         };
         let object = || {
             json!({

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::sheet::{Sheet, column};
 use super::{Desk, Failure, show};
 use crate::client::Client;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 
 /// What `numbers` takes.
@@ -25,24 +26,23 @@ pub struct Numbers {
 }
 
 /// What became of a number, in words.
-fn way(way: &v1::NumberWay) -> String {
+fn way(lang: Lang, way: &v1::NumberWay) -> String {
     let state = match way.state.as_str() {
-        "free" => "granted to nobody".to_owned(),
-        "on-the-way" => "with a site that may grant it on".to_owned(),
-        "left" => "granted, and not assigned yet".to_owned(),
-        "assigned" => "spoken for there: assigned, or written down, and perhaps cancelled since".to_owned(),
-        "void" => format!("nobody's ever: {}", way.why),
-        "outside" => "written down in a record here, though it is in no block of theirs".to_owned(),
-        _ => "not granted to anybody here: ask a site further up".to_owned(),
+        "free" => say!("number-free"),
+        "on-the-way" => say!("number-on-the-way"),
+        "left" => say!("number-left"),
+        "assigned" => say!("number-assigned"),
+        "void" => say!("number-void", why = Message::from(way.why.as_str())),
+        "outside" => say!("number-outside"),
+        _ => say!("number-unknown"),
     };
-    let mut text = format!("{}: {state}", way.number);
+    let mut text = format!("{}: {}", way.number, state.text(lang));
     for grant in &way.grants {
         let unit = |code: &str, name: &str| show::plain(format!("{code} {name}").trim());
         let (by, to) = (unit(&grant.by_code, &grant.by_name), unit(&grant.to_code, &grant.to_name));
-        text.push_str(&format!(
-            "\n  {by} granted {} numbers from {} on to {to} ({})",
-            grant.count, grant.first, grant.site
-        ));
+        let (count, first, site) = (grant.count, &grant.first, &grant.site);
+        let told = say!("number-grant", by = by, count = count, first = first, to = to, site = site);
+        text.push_str(&format!("\n  {}", told.text(lang)));
     }
     text
 }
@@ -61,33 +61,37 @@ fn of(series: &str) -> String {
     format!("{sex} {}", series.birth_year())
 }
 
-fn table(reply: &v1::NumbersReply) -> String {
-    let mut ledger = Sheet::new([
-        column("series"),
-        column("of"),
-        column("numbers").number(),
-        column("free").number(),
-        column("on the way").number().spare(2),
-        column("left").number(),
-        column("assigned").number(),
-        column("void").number(),
-        column("adds up"),
-        column("in no block").number().spare(1),
-    ]);
+fn table(lang: Lang, reply: &v1::NumbersReply) -> String {
+    let mut ledger = Sheet::titled(
+        lang,
+        [
+            column("series"),
+            column("series-of"),
+            column("numbers").number(),
+            column("free").number(),
+            column("on-the-way").number().spare(2),
+            column("left").number(),
+            column("assigned").number(),
+            column("void").number(),
+            column("adds-up"),
+            column("in-no-block").number().spare(1),
+        ],
+    );
     for series in &reply.series {
         let v1::NumberSeries { total, free, on_the_way, left, assigned, void, .. } = series;
         let counts = [total, free, on_the_way, left, assigned, void].map(ToString::to_string);
-        let adds_up = if series.complete { "yes" } else { "NO" };
+        let adds_up = if series.complete { say!("adds-up") } else { say!("does-not-add-up") };
         let cells = [series.series.clone(), of(&series.series)].into_iter().chain(counts);
         let outside = series.outside.map(|outside| outside.to_string()).unwrap_or_default();
-        ledger.add_row(cells.chain([adds_up.to_owned(), outside]));
+        ledger.add_row(cells.chain([adds_up.text(lang), outside]));
     }
-    let mut units = Sheet::new([
+    let columns = [
         column("unit").wraps(16),
         column("waiting").number(),
-        column("left, by series").wraps(20),
-        column("days left").number(),
-    ]);
+        column("left-by-series").wraps(20),
+        column("days-left").number(),
+    ];
+    let mut units = Sheet::titled(lang, columns);
     for unit in &reply.units {
         let name = show::plain(&format!("{} {}", unit.unit_code, unit.unit_name));
         let left: Vec<String> = unit.left.iter().map(|left| format!("{}: {}", left.series, left.left)).collect();
@@ -128,22 +132,16 @@ pub(super) async fn show_numbers(
 ) -> Result<(), Failure> {
     if let Some(number) = command.number {
         let told = client.way_of_number(context, number).await?;
-        return desk.show(|| way(&told), || way_json(&told));
+        return desk.show(|lang| way(lang, &told), || way_json(&told));
     }
     let reply = client.numbers(context, command.unit.as_deref().unwrap_or(""), command.series).await?;
-    desk.show(|| table(&reply), || json_of(&reply))?;
+    desk.show(|lang| table(lang, &reply), || json_of(&reply))?;
     for series in reply.series.iter().filter(|series| !series.complete) {
-        desk.remark(&format!(
-            "series {}: some numbers were granted twice, or are in no block: a site granted from an old copy of its data, or its \
-             key was stolen",
-            series.series
-        ));
+        desk.remark(&say!("series-does-not-add-up", series = &series.series));
     }
     for unit in reply.units.iter().filter(|unit| unit.days_left.is_some_and(|days| days < DAYS_TO_WARN)) {
         let (days, name) = (unit.days_left.unwrap_or_default(), show::plain(&unit.unit_name));
-        desk.remark(&format!(
-            "{name}: the numbers last for {days} more days; the site above grants more over the link"
-        ));
+        desk.remark(&say!("numbers-last", unit = name, days = days));
     }
     Ok(())
 }
@@ -151,14 +149,18 @@ pub(super) async fn show_numbers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn a_ledger_that_does_not_add_up_says_so() {
         let series = |complete| v1::NumberSeries { series: "010326".into(), total: 10, complete, ..Default::default() };
         let unit = v1::UnitNumbers { unit_code: "02683".into(), waiting: 2, days_left: Some(9), ..Default::default() };
         let reply = v1::NumbersReply { series: vec![series(true), series(false)], units: vec![unit], way: None };
-        let shown = table(&reply);
+        let shown = table(Lang::En, &reply);
         assert!(shown.contains("nữ 2026") && shown.contains("NO") && shown.contains("02683"), "{shown}");
+        let told = table(Lang::Vi, &reply);
+        assert!(told.contains("KHÔNG KHỚP"), "{told}");
+        assert_vietnamese(&told);
         assert_eq!(json_of(&reply)["units"][0]["days_left"], 9);
     }
 
@@ -167,8 +169,14 @@ mod tests {
         let grant =
             |by: &str, to: &str| v1::NumberGrant { by_code: by.into(), to_code: to.into(), ..Default::default() };
         let grants = vec![grant("00", "10"), grant("10", "02683")];
-        let told =
-            way(&v1::NumberWay { number: "010326500001".into(), state: "left".into(), grants, ..Default::default() });
+        for state in ["free", "on-the-way", "left", "assigned", "void", "outside", "elsewhere"] {
+            let way_of = v1::NumberWay { state: state.into(), grants: grants.clone(), ..Default::default() };
+            assert_vietnamese(&way(Lang::Vi, &way_of));
+        }
+        let told = way(
+            Lang::En,
+            &v1::NumberWay { number: "010326500001".into(), state: "left".into(), grants, ..Default::default() },
+        );
         assert!(told.starts_with("010326500001: granted, and not assigned yet\n  00 granted"), "{told}");
         assert!(told.find("to 10").unwrap() < told.find("to 02683").unwrap(), "{told}");
     }

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::sheet::{Cell, Sheet, Tint, column};
 use super::{Desk, Failure, show};
 use crate::client::Client;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 
 /// What `quality` takes.
@@ -36,18 +37,21 @@ fn shares(unit: &v1::UnitQuality) -> [Option<u64>; 3] {
     ]
 }
 
-fn live(unit: &v1::UnitQuality) -> Cell {
-    let since = if unit.step_at_ms == 0 { "never".to_owned() } else { show::instant(unit.step_at_ms) };
+fn live(lang: Lang, unit: &v1::UnitQuality) -> Cell {
+    let since = match unit.step_at_ms {
+        0 => say!("never"),
+        at => Message::plain(lang.instant(at)),
+    };
     match (unit.step.as_str(), unit.pending_up) {
-        ("top", _) => Cell::from("(the centre)"),
-        ("in_step", _) => Cell::from(format!("in step, {since}")).tinted(Tint::Good),
-        (_, pending) => Cell::from(format!("{pending} edits not above; heard {since}")).tinted(Tint::Bad),
+        ("top", _) => Cell::from(say!("the-centre").text(lang)),
+        ("in_step", _) => Cell::from(say!("live-in-step", since = since).text(lang)).tinted(Tint::Good),
+        (_, pending) => Cell::from(say!("live-behind", count = pending, since = since).text(lang)).tinted(Tint::Bad),
     }
 }
 
 /// The counts of all units together.
-fn sum(units: &[v1::UnitQuality]) -> v1::UnitQuality {
-    let mut all = v1::UnitQuality { unit_name: "all".to_owned(), ..v1::UnitQuality::default() };
+fn sum(lang: Lang, units: &[v1::UnitQuality]) -> v1::UnitQuality {
+    let mut all = v1::UnitQuality { unit_name: say!("all-units").text(lang), ..v1::UnitQuality::default() };
     for unit in units {
         all.records += unit.records;
         all.disputed += unit.disputed;
@@ -58,20 +62,23 @@ fn sum(units: &[v1::UnitQuality]) -> v1::UnitQuality {
     all
 }
 
-fn table(units: &[v1::UnitQuality]) -> String {
-    let mut rows = Sheet::new([
-        column("unit").wraps(16),
-        column("records").number(),
-        column("đúng").number(),
-        column("đủ").number(),
-        column("sạch").number(),
-        column("sống").wraps(20),
-    ]);
-    let all = sum(units);
+fn table(lang: Lang, units: &[v1::UnitQuality]) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("unit").wraps(16),
+            column("records").number(),
+            column("correct").number(),
+            column("complete").number(),
+            column("clean").number(),
+            column("live").wraps(20),
+        ],
+    );
+    let all = sum(lang, units);
     for (unit, is_sum) in units.iter().map(|unit| (unit, false)).chain((units.len() > 1).then_some((&all, true))) {
         let [correct, complete, clean] = shares(unit).map(|share| Cell::from(percent(share)));
         let name = show::plain(format!("{} {}", unit.unit_code, unit.unit_name).trim());
-        let live = if is_sum { Cell::from("") } else { live(unit) };
+        let live = if is_sum { Cell::from("") } else { live(lang, unit) };
         rows.add_row([name.into(), unit.records.to_string().into(), correct, complete, clean, live]);
     }
     rows.text()
@@ -94,19 +101,23 @@ pub(super) async fn show_quality(
     command: Quality,
 ) -> Result<(), Failure> {
     let units = client.quality(context, &command.unit.unwrap_or_default()).await?;
-    desk.show(|| table(&units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }))
+    desk.show(|lang| table(lang, &units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn shares_are_rounded_down_and_of_nothing_there_are_none() {
         let unit = v1::UnitQuality { records: 30_000, disputed: 1, required: 3, filled: 2, ..Default::default() };
         assert_eq!(shares(&unit).map(percent), ["99.99 %", "66.66 %", "100.00 %"]);
         assert_eq!(shares(&v1::UnitQuality::default()).map(percent), ["—", "—", "—"]);
-        let text = table(&[unit.clone(), unit]);
+        let top = v1::UnitQuality { step: "top".into(), ..unit.clone() };
+        let in_step = v1::UnitQuality { step: "in_step".into(), step_at_ms: 1_750_000_000_000, ..unit.clone() };
+        assert_vietnamese(&table(Lang::Vi, &[unit.clone(), top, in_step]));
+        let text = table(Lang::En, &[unit.clone(), unit]);
         assert!(text.contains("60000") && text.contains("all"), "{text}");
     }
 }

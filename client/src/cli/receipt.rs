@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::export::directory;
 use super::{Desk, Exit, Failure, key, request, show};
 use crate::client::Client;
+use crate::language::{Message, instant, say};
 use crate::receipt::verify;
 use crate::request::Context;
 
@@ -61,7 +62,7 @@ pub(super) async fn make(
     desk: &mut Desk<'_>,
     command: Receipt,
 ) -> Result<(), Failure> {
-    let request = command.request.ok_or_else(|| Failure::usage("name the request (q-…/1)"))?;
+    let request = command.request.ok_or_else(|| Failure::usage(say!("name-request")))?;
     let receipt = client.receipt(context, request, command.shard, &command.show).await?;
     let text = format!("{}\n", show::hex(&receipt.to_bytes()));
     match command.output {
@@ -70,10 +71,10 @@ pub(super) async fn make(
             Ok(desk.out.flush()?)
         }
         Some(path) => {
-            let failed = |error| Failure::File { what: path.display().to_string(), error };
+            let failed = |error| Failure::of_file(&path, error);
             fs::write(&path, text).map_err(failed)?;
             desk.show(
-                || format!("{} has a receipt of {} edits", path.display(), receipt.edits.len()),
+                |lang| say!("receipt-made", file = path.display(), count = receipt.edits.len()).text(lang),
                 || json!({ "file": path.display().to_string(), "edits": receipt.edits.len() }),
             )
         }
@@ -83,32 +84,37 @@ pub(super) async fn make(
 /// Checks one.
 pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let Check::Verify { file, site, public_key } = command;
-    let failed = |error| Failure::File { what: file.display().to_string(), error };
+    let failed = |error| Failure::of_file(file, error);
     let text = fs::read_to_string(file).map_err(failed)?;
-    let no_receipt = || Failure::usage(format!("{} is no receipt: it has one line of hex digits", file.display()));
+    let no_receipt = || Failure::usage(say!("no-receipt", file = file.display()));
     let bytes = show::bytes_of(text.trim()).ok_or_else(no_receipt)?;
     let receipt = SignedReceipt::from_bytes(&bytes).map_err(|_| no_receipt())?;
     let proved = verify(&receipt, *site, public_key);
-    let proved = proved.map_err(|why| Failure::usage(format!("{} proves nothing: {why}", file.display())))?;
+    let proved = proved.map_err(|why| {
+        Failure::usage(say!("proves-nothing", file = file.display(), why = Message::from(why.to_string())))
+    })?;
     let units = directory()?;
     let mut lines = Vec::new();
     let mut objects = Vec::new();
     for ((header, shown), edit) in proved.iter().zip(&receipt.edits) {
         let origin = &header.origin;
         let at = InstantMs(origin.received_ms).to_string();
-        lines.push(format!(
-            "{} ({})\n  {} {}, edit {} of site {} for shard {}\n  by {} ({}) at {at}, for {} {}",
-            header.event.label(),
-            header.event.name(),
-            header.record_kind,
-            header.record,
-            header.number,
-            header.author.site,
-            header.author.shard,
-            origin.claims.subject,
-            origin.claims.role,
-            origin.purpose,
-            origin.case,
+        lines.push(Message::plain(format!("{} ({})", header.event.label(), header.event.name())));
+        lines.push(say!(
+            "receipt-edit",
+            kind = Message::word("kind", header.record_kind.name()),
+            record = header.record,
+            number = header.number,
+            site = header.author.site,
+            shard = header.author.shard,
+        ));
+        lines.push(say!(
+            "receipt-by",
+            subject = origin.claims.subject.to_string(),
+            role = Message::word("role", origin.claims.role.to_string()),
+            at = instant(origin.received_ms),
+            purpose = Message::word("purpose", origin.purpose.to_string()),
+            case = origin.case.to_string(),
         ));
         let mut changes = Vec::new();
         for change in shown {
@@ -117,12 +123,12 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
                 field => (field.to_string(), display(field, &change.value, &units)),
             };
             let element = String::from_utf8_lossy(&change.element).into_owned();
-            lines.push(format!("  {} = {value}", show::field_name(&name, &element)));
+            lines.push(Message::plain(format!("  {} = {value}", show::field_name(&name, &element))));
             changes.push(json!({ "field": name, "element": element, "value": value }));
         }
         let withheld = edit.changes.len() - shown.len();
         if withheld > 0 {
-            lines.push(format!("  and {withheld} changes that are not shown"));
+            lines.push(say!("receipt-withheld", count = withheld));
         }
         objects.push(json!({
             "event": header.event.name(), "record": header.record.to_string(), "site": header.author.site.to_string(), "shard": header.author.shard.to_string(),
@@ -131,7 +137,8 @@ pub(super) fn check(command: &Check, desk: &mut Desk<'_>) -> Result<Exit, Failur
             "withheld": withheld,
         }));
     }
-    lines.push("The site with this key signed it. Whether it still holds, a look at the record says.".to_owned());
-    desk.show(|| show::plain(&lines.join("\n")), || Json::Array(objects))?;
+    lines.push(say!("receipt-holds"));
+    let text = |lang| lines.iter().map(|line| line.text(lang)).collect::<Vec<_>>().join("\n");
+    desk.show(|lang| show::plain(&text(lang)), || Json::Array(objects))?;
     Ok(Exit::Done)
 }

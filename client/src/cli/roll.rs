@@ -11,6 +11,7 @@ use super::export::Extract;
 use super::wording::choose_shard;
 use super::{Desk, Failure, ShardChoice};
 use crate::client::Client;
+use crate::language::say;
 use crate::request::Context;
 
 /// The columns.
@@ -39,7 +40,7 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     let Roll { on, age_min, age_max, of, output } = command;
     let shard = choose_shard(client, context, of.shard, of.unit.as_deref()).await?;
     let of_file = |error| match &output {
-        Some(path) => Failure::File { what: path.display().to_string(), error },
+        Some(path) => Failure::of_file(path, error),
         None => Failure::Output(error),
     };
     let mut extract = output.as_deref().map(Extract::begin).transpose().map_err(of_file)?;
@@ -47,7 +48,7 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     let mut pages = std::pin::pin!(client.roll(context, shard, on, Some((age_min, age_max))));
     let mut rows = csv::Writer::from_writer(Vec::new());
     let row = |rows: &mut csv::Writer<Vec<u8>>, cells: [&str; 7]| {
-        rows.write_record(cells).map_err(|error| Failure::Other(error.to_string()))
+        rows.write_record(cells).map_err(|error| Failure::other(error.to_string()))
     };
     if !desk.json {
         row(&mut rows, COLUMNS)?;
@@ -57,14 +58,14 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
             count += 1;
             doubtful += u64::from(entry.doubtful);
             if desk.json && output.is_none() {
-                desk.show(String::new, || json_of(&entry))?;
+                desk.show(|_| String::new(), || json_of(&entry))?;
                 continue;
             }
             let v1::RollEntry { record, name, birth_date, sex, personal_number, line, doubtful } = &entry;
             let is_doubtful = if *doubtful { "doubtful" } else { "" };
             row(&mut rows, [name, birth_date, sex, personal_number, line, is_doubtful, record])?;
         }
-        let bytes = rows.into_inner().map_err(|error| Failure::Other(error.to_string()))?;
+        let bytes = rows.into_inner().map_err(|error| Failure::other(error.to_string()))?;
         match &mut extract {
             Some(extract) => std::io::Write::write_all(extract, &bytes).map_err(of_file)?,
             None => std::io::Write::write_all(desk.out, &bytes).map_err(of_file)?,
@@ -76,12 +77,10 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     }
     let summary = || json!({ "on": on.to_string(), "persons": count, "doubtful": doubtful });
     match &output {
-        Some(_) if desk.json => desk.show(String::new, summary),
+        Some(_) if desk.json => desk.show(|_| String::new(), summary),
         _ if desk.json => desk.aside(&summary()),
         _ => {
-            desk.remark(&format!(
-                "{count} persons, {doubtful} of them doubtful: a date of theirs is not known to the day"
-            ));
+            desk.remark(&say!("roll-summary", count = count, doubtful = doubtful));
             Ok(())
         }
     }

@@ -13,6 +13,8 @@ use comfy_table::{
     Cell as TableCell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
 
+use crate::language::{Lang, Message, say};
+
 /// What is written on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Paper {
@@ -115,15 +117,31 @@ impl Cell {
 #[derive(Debug, Clone)]
 pub struct Sheet {
     columns: Vec<Column>,
+    /// What the columns are called, in their order.
+    titles: Vec<String>,
+    lang: Lang,
     rows: Vec<Vec<Cell>>,
     preset: &'static str,
 }
 
 impl Sheet {
-    /// A table without lines.
+    /// A table without lines, whose columns are called by their names, in English.
     #[must_use]
     pub fn new(columns: impl Into<Vec<Column>>) -> Self {
-        Sheet { columns: columns.into(), rows: Vec::new(), preset: presets::NOTHING }
+        let columns: Vec<Column> = columns.into();
+        let titles = columns.iter().map(|column| column.name.to_owned()).collect();
+        Sheet { columns, titles, lang: Lang::En, rows: Vec::new(), preset: presets::NOTHING }
+    }
+
+    /// The same in a language: the names are keys of its titles.
+    #[must_use]
+    pub fn titled(lang: Lang, columns: impl Into<Vec<Column>>) -> Self {
+        let columns: Vec<Column> = columns.into();
+        let title = |column: &Column| match column.name {
+            "" => String::new(),
+            name => Message::word("title", name).text(lang),
+        };
+        Sheet { titles: columns.iter().map(title).collect(), lang, ..Sheet::new(columns) }
     }
 
     /// The same with lines around it.
@@ -149,11 +167,8 @@ impl Sheet {
     #[must_use]
     pub fn text_on(&self, paper: Paper) -> String {
         let is_framed = self.preset != presets::NOTHING;
-        let heads: Vec<String> = self
-            .columns
-            .iter()
-            .map(|one| if is_framed { one.name.to_owned() } else { one.name.to_uppercase() })
-            .collect();
+        let head = |title: &String| if is_framed { title.clone() } else { title.to_uppercase() };
+        let heads: Vec<String> = self.titles.iter().map(head).collect();
         let shown = self.that_fit(&heads, paper.width, is_framed);
         let mut table = Table::new();
         table.load_preset(self.preset).set_header(shown.iter().map(|&at| &heads[at]));
@@ -187,9 +202,9 @@ impl Sheet {
         });
         let mut lines: Vec<String> = lines.collect();
         let left_out: Vec<&str> =
-            (0..self.columns.len()).filter(|at| !shown.contains(at)).map(|at| self.columns[at].name).collect();
+            (0..self.columns.len()).filter(|at| !shown.contains(at)).map(|at| self.titles[at].as_str()).collect();
         if !left_out.is_empty() {
-            lines.push(format!("(no room for: {})", left_out.join(", ")));
+            lines.push(say!("no-room", columns = left_out.join(", ")).text(self.lang));
         }
         lines.join("\n")
     }

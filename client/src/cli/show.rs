@@ -1,14 +1,14 @@
 //! Records, edits and lists, as tables for people and as JSON for programs.
 
-use dinhba_core::date::InstantMs;
 use dinhba_core::event::Event;
 use dinhba_core::ids::AuthorId;
-use dinhba_core::schema::{FieldId, RecordKind};
+use dinhba_core::schema::{FieldId, RecordKind, Type};
 use dinhba_core::units::Directory;
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Cell, Sheet, Tint, column};
+use crate::language::{Lang, Message, instant, say};
 use crate::request::{Accepted, request_of};
 
 /// `text` without what a terminal would obey.
@@ -26,10 +26,6 @@ pub(super) fn bytes_of(digits: &str) -> Option<Vec<u8>> {
         digits.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
     let (pairs, rest) = digits.as_chunks::<2>();
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
-pub(super) fn instant(ms: i64) -> String {
-    if ms == 0 { String::new() } else { InstantMs(ms).to_string() }
 }
 
 pub(super) fn author(bytes: &[u8]) -> String {
@@ -57,18 +53,65 @@ fn label(kind: &str, field: &v1::Field) -> String {
     label_of(kind, &field.field)
 }
 
+/// The label of a field of whatever kind of record has one of that name.
+pub(super) fn label_of_any(field: &str) -> String {
+    let labels = RecordKind::ALL.iter().map(|kind| label_of(kind.name(), field));
+    labels.into_iter().find(|label| label != field).unwrap_or_else(|| field.to_owned())
+}
+
 fn label_of(kind: &str, field: &str) -> String {
     let known = RecordKind::named(kind).and_then(|kind| FieldId::named(kind, field)).and_then(FieldId::get);
     known.map_or_else(|| field.to_owned(), |known| known.label.to_owned())
 }
 
-pub(super) fn record(record: &v1::Record) -> String {
-    let mut fields = Sheet::new([
-        column("trường").wraps(14).spare(1),
-        column("field"),
-        column("giá trị").wraps(14),
-        column("").wraps(24),
-    ]);
+/// What a field is called where changes are told: as it is written in English, and by its label in another language.
+fn name_in(lang: Lang, kind: &str, field: &str, element: &str) -> String {
+    match lang {
+        Lang::En => field_name(field, element),
+        Lang::Vi => field_name(&label_of(kind, field), &Message::word("relation", element).text(lang)),
+    }
+}
+
+/// A value as people of a language write it: codes by their labels, days with the day first. Names of parts stay, since they are typed.
+fn value_in(lang: Lang, kind: &str, field: &str, value: &str) -> String {
+    let known = RecordKind::named(kind).and_then(|kind| FieldId::named(kind, field)).and_then(FieldId::get);
+    match (lang, known) {
+        (Lang::En, _) | (_, None) => value.to_owned(),
+        (_, Some(known)) => match &known.ty {
+            Type::Struct(of) if value.contains('=') => {
+                let part = |text: &str| {
+                    let (name, value) = text.split_once('=')?;
+                    let part = of.parts.iter().find(|part| part.name == name.trim())?;
+                    Some(format!("{name}={}", scalar_in(lang, &part.ty, value)))
+                };
+                // A semicolon within a value comes after a backslash, and what is cut there is no part.
+                value
+                    .split("; ")
+                    .map(|text| part(text).unwrap_or_else(|| text.to_owned()))
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            }
+            ty => scalar_in(lang, ty, value),
+        },
+    }
+}
+
+fn scalar_in(lang: Lang, ty: &Type, value: &str) -> String {
+    match ty {
+        Type::Code(codes) => {
+            codes.iter().find(|code| code.name == value).map_or_else(|| value.to_owned(), |code| code.label.to_owned())
+        }
+        Type::Date(_) => lang.days(value),
+        Type::Flag => Message::word("flag", value).text(lang),
+        _ => value.to_owned(),
+    }
+}
+
+pub(super) fn record(lang: Lang, record: &v1::Record) -> String {
+    let mut fields = Sheet::titled(
+        lang,
+        [column("label").wraps(14).spare(1), column("field"), column("value").wraps(14), column("").wraps(24)],
+    );
     for field in &record.fields {
         for (index, value) in field.values.iter().enumerate() {
             let (name, key) = match index {
@@ -76,17 +119,20 @@ pub(super) fn record(record: &v1::Record) -> String {
                 _ => (String::new(), String::new()),
             };
             let remark = match (field.disputed, value.pending) {
-                (true, _) => Cell::from(format!("disputed, received {}", instant(value.received_ms))).tinted(Tint::Bad),
-                (false, true) => Cell::from("pending: waits for a second person").tinted(Tint::Bad),
-                (false, false) => Cell::from(""),
+                (true, _) => say!("value-disputed", at = instant(value.received_ms)).text(lang),
+                (false, true) => say!("value-pending").text(lang),
+                (false, false) => String::new(),
             };
-            fields.add_row([plain(&name).into(), key.into(), plain(&value.value).into(), remark]);
+            let shown = value_in(lang, &record.kind, &field.field, &value.value);
+            let remark = Cell::from(remark).tinted(Tint::Bad);
+            fields.add_row([plain(&name).into(), key.into(), plain(&shown).into(), remark]);
         }
     }
     let home = plain(&format!("{} {}", record.unit_code, record.unit_name));
-    let mut out = format!("{} {}  {}  {}\n{}", record.kind, record.id, home.trim(), record.shard, fields.text());
+    let kind = Message::word("kind", &record.kind).text(lang);
+    let mut out = format!("{kind} {}  {}  {}\n{}", record.id, home.trim(), record.shard, fields.text());
     for rule in &record.broken_rules {
-        out.push_str(&format!("\nbroken rule {}", plain(rule)));
+        out.push_str(&format!("\n{}", plain(&say!("broken-rule", rule = Message::from(rule.as_str())).text(lang))));
     }
     out
 }
@@ -113,14 +159,17 @@ fn value_json(value: &v1::FieldValue) -> Json {
 }
 
 /// One line for each record found.
-pub(super) fn found(reply: &v1::FindReply) -> String {
-    let mut rows = Sheet::new([
-        column("record"),
-        column("họ tên").wraps(14),
-        column("ngày sinh").wraps(10),
-        column("đơn vị").wraps(12).spare(1),
-        column(""),
-    ]);
+pub(super) fn found(lang: Lang, reply: &v1::FindReply) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("record"),
+            column("full-name").wraps(14),
+            column("born").wraps(10),
+            column("home").wraps(12).spare(1),
+            column(""),
+        ],
+    );
     for record in &reply.records {
         let values = |name: &str| {
             let found = record.fields.iter().find(|field| field.field == name);
@@ -130,11 +179,14 @@ pub(super) fn found(reply: &v1::FindReply) -> String {
             plain(&texts.join(" ≠ ").replace('/', " ")).split_whitespace().collect::<Vec<_>>().join(" ")
         };
         let is_disputed = record.fields.iter().any(|field| field.disputed) || !record.broken_rules.is_empty();
-        let remark = if is_disputed { Cell::from("disputed").tinted(Tint::Bad) } else { Cell::from("") };
+        let remark = match is_disputed {
+            true => Cell::from(say!("disputed").text(lang)).tinted(Tint::Bad),
+            false => Cell::from(""),
+        };
         rows.add_row([
             record.id.clone().into(),
             values("name").into(),
-            values("birth_date").into(),
+            lang.days(&values("birth_date")).into(),
             plain(&record.unit_name).into(),
             remark,
         ]);
@@ -142,52 +194,72 @@ pub(super) fn found(reply: &v1::FindReply) -> String {
     rows.text()
 }
 
-fn changes(changes: &[v1::FieldChange]) -> String {
+fn changes(lang: Lang, entry: &v1::Entry) -> String {
+    let kind = &entry.record_kind;
     let change = |change: &v1::FieldChange| {
-        let name = field_name(&change.field, &change.element);
-        if change.value.is_empty() { format!("{name} cleared") } else { format!("{name}={}", change.value) }
+        let name = name_in(lang, kind, &change.field, &change.element);
+        match change.value.as_str() {
+            "" => say!("change-cleared", field = name).text(lang),
+            value => format!("{name}={}", value_in(lang, kind, &change.field, value)),
+        }
     };
-    plain(&changes.iter().map(change).collect::<Vec<_>>().join("\n"))
+    plain(&entry.changes.iter().map(change).collect::<Vec<_>>().join("\n"))
 }
 
 /// What an edit is to people: the event, or else its kind.
-fn happened(entry: &v1::Entry) -> String {
+fn happened(lang: Lang, entry: &v1::Entry) -> String {
     let is_event = !entry.event.is_empty() && entry.event != Event::Change.name();
-    if is_event { entry.event_label.clone() } else { entry.kind.clone() }
+    if is_event { entry.event_label.clone() } else { Message::word("edit", &entry.kind).text(lang) }
 }
 
-pub(super) fn history(entries: &[v1::Entry]) -> String {
-    let mut rows = Sheet::new([
-        column("no.").number(),
-        column("received").spare(3),
-        column("by").wraps(16).spare(1),
-        column("unit").wraps(12).spare(4),
-        column("what").wraps(12),
-        column("changes").wraps(26),
-        column("held by").spare(2),
-    ]);
+/// Who wrote it, as what.
+fn author_of(lang: Lang, subject: &str, role: &str) -> String {
+    format!("{subject} ({})", Message::word("role", role).text(lang))
+}
+
+/// Why it was asked: the purpose, and the case.
+fn reason(lang: Lang, purpose: &str, case: &str) -> String {
+    format!("{} {case}", Message::word("purpose", purpose).text(lang))
+}
+
+pub(super) fn history(lang: Lang, entries: &[v1::Entry]) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("number").number(),
+            column("received").spare(3),
+            column("by").wraps(16).spare(1),
+            column("unit").wraps(12).spare(4),
+            column("what").wraps(12),
+            column("changes").wraps(26),
+            column("held-by").spare(2),
+        ],
+    );
     for entry in entries {
         let number = entry.dot.as_ref().map(|dot| dot.number.to_string()).unwrap_or_default();
-        let mut what = happened(entry);
+        let mut what = vec![happened(lang, entry)];
         if entry.numbered_as.is_some() {
-            what.push_str(" (on a branch)");
+            what[0] = say!("on-a-branch", what = &what[0]).text(lang);
         }
         if !entry.set_aside.is_empty() {
-            what.push_str(&format!("\nset aside: {}", entry.set_aside));
+            what.push(say!("set-aside", why = Message::word("aside", &entry.set_aside)).text(lang));
         } else if !entry.standing.is_empty() {
-            what.push_str(&format!("\n{} ({})", entry.standing, short(&entry.hash)));
+            let standing = Message::word("standing", &entry.standing).text(lang);
+            what.push(format!("{standing} ({})", short(&entry.hash)));
         }
         if !entry.grounds.is_empty() {
-            what.push_str(&format!("\nbecause {}", entry.grounds));
+            what.push(say!("because", grounds = &entry.grounds).text(lang));
         }
+        let by = author_of(lang, &entry.subject, &entry.role) + "\n" + &reason(lang, &entry.purpose, &entry.case);
+        let held_by: Vec<String> = entry.held_by.iter().map(|tier| Message::word("tier", tier).text(lang)).collect();
         rows.add_row([
             number,
-            instant(entry.received_ms),
-            plain(&format!("{} ({})\n{} {}", entry.subject, entry.role, entry.purpose, entry.case)),
+            lang.instant(entry.received_ms),
+            plain(&by),
             plain(&entry.site_unit),
-            plain(&what),
-            changes(&entry.changes),
-            entry.held_by.join("\n"),
+            plain(&what.join("\n")),
+            changes(lang, entry),
+            held_by.join("\n"),
         ]);
     }
     rows.text()
@@ -199,41 +271,44 @@ pub(super) fn short(hash: &[u8]) -> String {
 }
 
 /// What waits for a second person.
-pub(super) fn pending(entries: &[v1::Entry]) -> String {
-    let mut rows = Sheet::new([
-        column("edit"),
-        column("received").spare(3),
-        column("by").wraps(14).spare(1),
-        column("unit").wraps(12).spare(4),
-        column("record"),
-        column("what").wraps(12).spare(2),
-        column("changes").wraps(26),
-    ]);
+pub(super) fn pending(lang: Lang, entries: &[v1::Entry]) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("edit"),
+            column("received").spare(3),
+            column("by").wraps(14).spare(1),
+            column("unit").wraps(12).spare(4),
+            column("record"),
+            column("what").wraps(12).spare(2),
+            column("changes").wraps(26),
+        ],
+    );
     for entry in entries {
         rows.add_row([
             short(&entry.hash),
-            instant(entry.received_ms),
+            lang.instant(entry.received_ms),
             plain(&entry.subject),
             plain(&entry.site_unit),
             entry.record.clone(),
-            plain(&happened(entry)),
-            changes(&entry.changes),
+            plain(&happened(lang, entry)),
+            changes(lang, entry),
         ]);
     }
     rows.text()
 }
 
 /// One line of the change feed.
-pub(super) fn entry_line(entry: &v1::Entry) -> String {
+pub(super) fn entry_line(lang: Lang, entry: &v1::Entry) -> String {
     plain(&format!(
         "{} {} {} {} {} {}: {}",
         entry.position,
-        instant(entry.received_ms),
+        lang.instant(entry.received_ms),
         entry.site_unit,
         entry.subject,
-        happened(entry),
+        happened(lang, entry),
         entry.record,
-        changes(&entry.changes).replace('\n', ", ")
+        changes(lang, entry).replace('\n', ", ")
     ))
 }
 
@@ -257,23 +332,29 @@ pub(super) fn entry_json(entry: &v1::Entry) -> Json {
     })
 }
 
-pub(super) fn conflicts(reply: &v1::ConflictsReply) -> String {
-    let mut rows = Sheet::new([
-        column("since").spare(1),
-        column("record"),
-        column("trường").wraps(14).spare(2),
-        column("field or rule").wraps(14),
-        column("giá trị").wraps(14),
-    ]);
+pub(super) fn conflicts(lang: Lang, reply: &v1::ConflictsReply) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("since").spare(1),
+            column("record"),
+            column("label").wraps(14).spare(2),
+            column("field-or-rule").wraps(14),
+            column("value").wraps(14),
+        ],
+    );
     for conflict in &reply.conflicts {
-        let values: Vec<&str> = conflict.values.iter().map(|value| value.value.as_str()).collect();
+        let kind = &conflict.record_kind;
+        let values = conflict.values.iter().map(|value| value_in(lang, kind, &conflict.field, &value.value));
+        let values: Vec<String> = values.collect();
+        let rule = Message::from(conflict.rule.as_str()).text(lang);
         let name = field_name(&conflict.field, &conflict.element);
         let is_rule = conflict.field.is_empty();
         rows.add_row([
-            instant(conflict.since_ms),
+            lang.instant(conflict.since_ms),
             conflict.record.clone(),
-            if is_rule { String::new() } else { label_of(&conflict.record_kind, &conflict.field) },
-            plain(if is_rule { &conflict.rule } else { &name }),
+            if is_rule { String::new() } else { label_of(kind, &conflict.field) },
+            plain(if is_rule { &rule } else { &name }),
             plain(&values.join("\n")),
         ]);
     }
@@ -288,31 +369,34 @@ pub(super) fn conflict_json(conflict: &v1::Conflict) -> Json {
     })
 }
 
-pub(super) fn accesses(entries: &[v1::Access], directory: &Directory) -> String {
+pub(super) fn accesses(lang: Lang, entries: &[v1::Access], directory: &Directory) -> String {
     let unit = |id: &str| {
         let known = id.parse().ok().and_then(|unit| directory.get(unit));
         known.map_or_else(|| id.to_owned(), |unit| format!("{} {}", unit.code, unit.name))
     };
-    let mut rows = Sheet::new([
-        column("no.").number().spare(1),
-        column("at").spare(5),
-        column("who").wraps(14),
-        column("unit").wraps(12).spare(4),
-        column("why").wraps(14).spare(3),
-        column("looked at").spare(2),
-        column("target"),
-        column(""),
-    ]);
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("number").number().spare(1),
+            column("at").spare(5),
+            column("who").wraps(14),
+            column("unit").wraps(12).spare(4),
+            column("why").wraps(14).spare(3),
+            column("looked-at").spare(2),
+            column("looked-target"),
+            column(""),
+        ],
+    );
     for access in entries {
         rows.add_row([
             access.number.to_string().into(),
-            instant(access.at_ms).into(),
-            plain(&format!("{} ({})", access.subject, access.role)).into(),
+            lang.instant(access.at_ms).into(),
+            plain(&author_of(lang, &access.subject, &access.role)).into(),
             plain(&unit(&access.unit)).into(),
-            plain(&format!("{} {}", access.purpose, access.case)).into(),
-            access.looked.clone().into(),
+            plain(&reason(lang, &access.purpose, &access.case)).into(),
+            Message::word("looked", &access.looked).text(lang).into(),
             access.target.clone().into(),
-            if access.allowed { Cell::from("") } else { Cell::from("denied").tinted(Tint::Bad) },
+            Cell::from(if access.allowed { String::new() } else { say!("access-denied").text(lang) }).tinted(Tint::Bad),
         ]);
     }
     rows.text()
@@ -326,23 +410,21 @@ pub(super) fn access_json(group: &str, access: &v1::Access) -> Json {
     })
 }
 
-pub(super) fn accepted(accepted: &Accepted) -> String {
+pub(super) fn accepted(lang: Lang, accepted: &Accepted) -> String {
     let receipt = &accepted.receipt;
     let records: Vec<String> = accepted.records.iter().map(ToString::to_string).collect();
-    let already = if accepted.replayed { " (it had been accepted before)" } else { "" };
-    let pending = match accepted.pending {
-        true => "\npending  it holds, and a second person must confirm it: `dinhba pending`, `dinhba confirm`",
-        false => "",
-    };
-    format!(
-        "accepted{already}: {}{pending}\nreceipt  {} of {}, {} edits, hash {}\nrequest  {}",
-        records.join(", "),
-        dot(receipt.first.as_ref()),
-        receipt.shard,
-        receipt.count,
-        hex(&receipt.hash),
-        accepted.request
-    )
+    let records = records.join(", ");
+    let mut lines = vec![match accepted.replayed {
+        true => say!("accepted-before", records = records),
+        false => say!("accepted", records = records),
+    }];
+    if accepted.pending {
+        lines.push(say!("accepted-pending"));
+    }
+    let (first, shard, hash) = (dot(receipt.first.as_ref()), &receipt.shard, hex(&receipt.hash));
+    lines.push(say!("accepted-receipt", first = first, shard = shard, count = receipt.count, hash = hash));
+    lines.push(say!("accepted-request", request = &accepted.request));
+    lines.iter().map(|line| line.text(lang)).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) fn accepted_json(accepted: &Accepted) -> Json {
@@ -361,6 +443,7 @@ pub(super) fn accepted_json(accepted: &Accepted) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
     use crate::testing::SHARD;
 
     fn person() -> v1::Record {
@@ -400,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_record_is_shown_with_its_labels_and_its_disputes() {
-        let shown = record(&person());
+        let shown = record(Lang::En, &person());
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[0], "person r-00000000000000000000000000000001  00001 Phường Phúc Xá  h-0000000000000011");
         assert!(lines[2].starts_with("Họ, chữ đệm và tên khai sinh"), "{shown}");
@@ -415,6 +498,63 @@ mod tests {
     }
 
     #[test]
+    fn records_and_their_history_are_told_in_vietnamese() {
+        let told = record(Lang::Vi, &person());
+        assert!(told.contains("02/03/1975") && told.contains("còn mâu thuẫn, nhận lúc 15/06/2025 22:06:40"), "{told}");
+        assert!(told.starts_with("công dân r-"), "{told}");
+        assert_vietnamese(&told);
+        let reply = v1::FindReply { records: vec![person()], next: Vec::new() };
+        let told = found(Lang::Vi, &reply);
+        assert!(told.contains("02/03/1975 ≠ 03/02/1975"), "{told}");
+        assert_vietnamese(&told);
+        let change = |field: &str, element: &str, value: &str| v1::FieldChange {
+            field: field.into(),
+            element: element.into(),
+            value: value.into(),
+            ..v1::FieldChange::default()
+        };
+        let entry = v1::Entry {
+            kind: "change".into(),
+            record_kind: "person".into(),
+            role: "registrar".into(),
+            purpose: "correction".into(),
+            case: "12/2026".into(),
+            subject: "lan".into(),
+            standing: "pending".into(),
+            grounds: "Quyết định 12".into(),
+            held_by: vec!["commune".into(), "district".into()],
+            changes: vec![
+                change("sex", "", "female"),
+                change("birth_date", "", "1990-03-08"),
+                change("marital_status", "", "status=married; since=2012-05-01"),
+                change("relative", "father", ""),
+            ],
+            hash: vec![1, 2, 3, 4],
+            ..v1::Entry::default()
+        };
+        let told = history(Lang::Vi, std::slice::from_ref(&entry));
+        for word in ["lan (cán bộ đăng ký)", "cải chính 12/2026", "chờ xác nhận (01020304)", "08/03/1990", "01/05/2012"]
+        {
+            assert!(told.contains(word), "{word} in {told}");
+        }
+        for word in ["Giới tính=Nữ", "[cha]: đã xóa", "xã", "huyện", "căn cứ: Quyết định 12"] {
+            assert!(told.contains(word), "{word} in {told}");
+        }
+        assert_vietnamese(&told);
+        assert_vietnamese(&pending(Lang::Vi, &[entry]));
+        let rule = validity_rule();
+        let conflict = v1::Conflict { record_kind: "person".into(), rule, ..v1::Conflict::default() };
+        assert_vietnamese(&conflicts(
+            Lang::Vi,
+            &v1::ConflictsReply { conflicts: vec![conflict], ..Default::default() },
+        ));
+    }
+
+    fn validity_rule() -> String {
+        dinhba_core::validity::rule_text(dinhba_core::schema::RULES[0].id.0)
+    }
+
+    #[test]
     fn json_of_a_record_keeps_its_keys() {
         let object = record_json(&person());
         assert_eq!(object["fields"][1]["disputed"], json!(true));
@@ -426,7 +566,7 @@ mod tests {
 
     #[test]
     fn a_list_of_finds_reads_as_names_are_spoken() {
-        let shown = found(&v1::FindReply { records: vec![person()], next: Vec::new() });
+        let shown = found(Lang::En, &v1::FindReply { records: vec![person()], next: Vec::new() });
         assert!(shown.lines().nth(1).unwrap().contains("Nguyễn Thị Hòa"), "{shown}");
         assert!(shown.contains("1975-03-02 ≠ 1975-02-03") && shown.contains("disputed"), "{shown}");
     }

@@ -9,6 +9,7 @@ use super::wording::{show_accepted, with_request};
 use super::{Desk, Failure, Mark, request, show};
 use crate::client::Client;
 use crate::error::Error;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 use crate::standing::Judgement;
 
@@ -46,11 +47,11 @@ pub(super) async fn pending(
     };
     let entries = || reply.entries.iter().map(show::entry_json).collect::<Vec<_>>();
     let next = show::hex(&reply.next);
-    desk.show(|| show::pending(&reply.entries), || json!({ "entries": entries(), "next": next }))?;
+    desk.show(|lang| show::pending(lang, &reply.entries), || json!({ "entries": entries(), "next": next }))?;
     match (reply.entries.is_empty(), reply.next.is_empty()) {
-        (true, true) => desk.remark("nothing waits for a second person"),
+        (true, true) => desk.remark(&say!("nothing-pending")),
         (false, true) => {}
-        (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}")),
+        (_, false) => desk.remark(&say!("there-may-be-more", next = next)),
     }
     Ok(())
 }
@@ -64,18 +65,19 @@ pub(super) async fn judge(
 ) -> Result<(), Failure> {
     let Judge { record, edit, grounds, request } = command;
     if standing.needs_grounds() && grounds.is_empty() {
-        return Err(Failure::usage("say why: --grounds"));
+        return Err(Failure::usage(say!("say-why")));
     }
     let digits = edit.unwrap_or_default().to_lowercase();
     if !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(Failure::usage("an edit is named by the first digits of its hash, as `history` shows them"));
+        return Err(Failure::usage(say!("edit-is-named-by")));
     }
     let hash = match show::bytes_of(&digits) {
         Some(bytes) if digits.len() >= DIGITS_ENOUGH => bytes,
         _ => {
-            let entry = meant(client, context, record, (standing, &digits)).await?;
+            let entry = meant(client, context, record, (standing, &digits), desk.lang).await?;
             if !desk.json {
-                desk.remark(&format!("to be {}: {}", standing.name(), show::entry_line(&entry)));
+                let standing = Message::word("standing", standing.name());
+                desk.remark(&say!("to-be-said", standing = standing, edit = show::entry_line(desk.lang, &entry)));
             }
             entry.hash
         }
@@ -101,6 +103,7 @@ async fn meant(
     context: &Context,
     record: RecordId,
     (standing, digits): (Standing, &str),
+    lang: Lang,
 ) -> Result<v1::Entry, Failure> {
     let entries = match standing {
         Standing::Confirmed => client.pending_of(context, record).await?,
@@ -118,16 +121,16 @@ async fn meant(
     found.retain(|entry| show::hex(&entry.hash).starts_with(digits));
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(Failure::usage(format!(
-            "this record has no such edit that may be {}: `dinhba history {record}` shows them",
-            standing.name()
-        ))),
+        0 => {
+            let standing = Message::word("standing", standing.name());
+            Err(Failure::usage(say!("no-such-edit", standing = standing, record = record)))
+        }
         _ => {
             let all: Vec<String> = found
                 .iter()
-                .map(|entry| format!("\n  {} {}", show::short(&entry.hash), show::entry_line(entry)))
+                .map(|entry| format!("\n  {} {}", show::short(&entry.hash), show::entry_line(lang, entry)))
                 .collect();
-            Err(Failure::usage(format!("say which edit, by the first digits of its hash:{}", all.concat())))
+            Err(Failure::usage(say!("say-which-edit", edits = all.concat())))
         }
     }
 }

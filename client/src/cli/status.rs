@@ -4,32 +4,34 @@ use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
 
 use super::sheet::{Cell, Sheet, Tint, column};
-use super::show::{author, hex, instant, plain};
+use super::show::{author, hex, plain};
+use crate::language::{Lang, Message, instant, say};
 
-pub(super) fn status(reply: &v1::StatusReply) -> String {
-    let mut rows = Sheet::new([
+pub(super) fn status(lang: Lang, reply: &v1::StatusReply) -> String {
+    let columns = [
         column("site").spare(6),
         column("unit").wraps(11),
-        column("group or shard"),
+        column("group-or-shard"),
         column("nodes").number().spare(5),
         column("leader").spare(2),
-        column("role").spare(4),
+        column("group-role").spare(4),
         column("records").number().spare(1),
         column("edits").number().spare(3),
-        column("pending up").number(),
+        column("pending-up").number(),
         column("conflicts").number(),
-        column("set aside").number().spare(7),
-        column("in step").wraps(24),
+        column("set-aside").number().spare(7),
+        column("in-step").wraps(24),
         column("level").number().spare(8),
-    ]);
+    ];
+    let mut rows = Sheet::titled(lang, columns);
     // Those that left for good stay in the list, so that their ids are not used again.
     let nodes = reply.nodes.iter().filter(|node| node.present).count().to_string();
     let unit = plain(&reply.unit_name);
-    let mut remarks = String::new();
+    let mut remarks: Vec<Message> = Vec::new();
     for group in &reply.groups {
         let sum = |of: fn(&v1::ShardStatus) -> u64| group.shards.iter().map(of).sum::<u64>().to_string();
         let leader = match group.leader.as_str() {
-            "" => Cell::from("none").tinted(Tint::Bad),
+            "" => Cell::from(say!("no-leader").text(lang)).tinted(Tint::Bad),
             leader => Cell::from(leader),
         };
         let row: [Cell; 13] = [
@@ -38,13 +40,13 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
             group.group.clone().into(),
             nodes.clone().into(),
             leader,
-            group.role.clone().into(),
+            Message::word("raft", &group.role).text(lang).into(),
             sum(|shard| shard.persons + shard.households).into(),
             sum(|shard| shard.edits).into(),
             sum(|shard| shard.pending_up).into(),
             sum(|shard| shard.conflicts).into(),
             sum(|shard| shard.set_aside).into(),
-            step_of(group),
+            step_of(lang, group),
             group.level.to_string().into(),
         ];
         rows.add_row(row);
@@ -52,7 +54,7 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
             let row: [Cell; 12] = [
                 "".into(),
                 match shard.ancestor {
-                    true => format!("{} (to all below)", plain(&shard.unit_name)).into(),
+                    true => say!("shard-to-all-below", unit = plain(&shard.unit_name)).text(lang).into(),
                     false => plain(&shard.unit_name).into(),
                 },
                 shard.shard.clone().into(),
@@ -64,78 +66,89 @@ pub(super) fn status(reply: &v1::StatusReply) -> String {
                 shard.pending_up.to_string().into(),
                 shard.conflicts.to_string().into(),
                 shard.set_aside.to_string().into(),
-                step(&shard.step, shard.step_at_ms),
+                step(lang, &shard.step, shard.step_at_ms),
             ];
             rows.add_row(row);
             for parked in &shard.parked {
                 let author = author(&parked.author);
-                remarks.push_str(&format!(
-                    "parked: {author} of {} in {}: {}; take it again with `site release-author {} {author}`\n",
-                    parked.site, shard.shard, parked.reason, shard.shard
+                let reason = Message::from(parked.reason.as_str());
+                remarks.push(say!(
+                    "author-parked",
+                    author = author,
+                    site = &parked.site,
+                    shard = &shard.shard,
+                    reason = reason
                 ));
             }
         }
     }
     if reply.groups.is_empty() {
-        rows.add_row([reply.site.clone(), unit, "none yet".to_owned(), nodes]);
+        rows.add_row([reply.site.clone(), unit, say!("no-group-yet").text(lang), nodes]);
     }
     for differs in reply.groups.iter().flat_map(|group| &group.access_differences) {
         let what = match differs.said_count.cmp(&differs.count) {
-            _ if differs.said_incarnation != differs.incarnation => "gave a name too many to it",
-            std::cmp::Ordering::Less => "then said fewer",
-            _ => "then others in their place",
+            _ if differs.said_incarnation != differs.incarnation => say!("log-named-twice"),
+            std::cmp::Ordering::Less => say!("log-said-fewer"),
+            _ => say!("log-said-others"),
         };
-        remarks.push_str(&format!(
-            "access log: {} said of {} that it has {} entries, and {what} ({} at {}): have an auditor look at that site\n",
-            differs.site,
-            differs.group,
-            differs.count,
-            differs.said_count,
-            instant(differs.said_ms)
+        remarks.push(say!(
+            "access-log-differs",
+            site = &differs.site,
+            group = &differs.group,
+            count = differs.count,
+            what = what,
+            said = differs.said_count,
+            at = instant(differs.said_ms),
         ));
     }
     let sick = reply.groups.iter().filter(|group| !group.health.is_empty());
     for group in sick {
-        remarks.push_str(&format!("not well: {}: {}\n", group.group, group.health));
+        remarks.push(say!("group-not-well", group = &group.group, why = Message::detail(&group.health)));
     }
-    let mut out = format!("{}\n{}\n", health(reply), rows.text());
-    out.push_str(&format!("\n{}\n", nodes_of(reply)));
+    let mut out = format!("{}\n{}\n", health(lang, reply), rows.text());
+    out.push_str(&format!("\n{}\n", nodes_of(lang, reply)));
     if !reply.links.is_empty() {
-        let mut links = Sheet::new([
+        let columns = [
             column("link"),
             column("peer"),
             column("group").spare(2),
             column("state"),
             column("since").spare(1),
             column("detail").wraps(18),
-        ]);
+        ];
+        let mut links = Sheet::titled(lang, columns);
         for link in &reply.links {
             let tint = if link.state == "connected" { Tint::Good } else { Tint::Waits };
             let row: [Cell; 6] = [
-                link.direction.clone().into(),
+                Message::word("link", &link.direction).text(lang).into(),
                 link.peer_site.clone().into(),
                 link.group.clone().into(),
-                Cell::from(link.state.clone()).tinted(tint),
-                instant(link.since_ms).into(),
-                plain(&link.detail).into(),
+                Cell::from(Message::word("link", &link.state).text(lang)).tinted(tint),
+                lang.instant(link.since_ms).into(),
+                plain(&Message::from(link.detail.as_str()).text(lang)).into(),
             ];
             links.add_row(row);
         }
         out.push_str(&format!("\n{}\n", links.text()));
     }
     if !remarks.is_empty() {
-        out.push_str(&format!("\n{}", plain(&remarks)));
+        for remark in &remarks {
+            out.push_str(&format!("\n{}", plain(&remark.text(lang))));
+        }
+        out.push('\n');
     }
-    out.push_str(&format!("\nasked {}, version {}, knows level {}\n", reply.node, reply.version, reply.level_max));
+    let asked = say!("node-asked", node = &reply.node, version = &reply.version, level = reply.level_max);
+    out.push_str(&format!("\n{}\n", asked.text(lang)));
     out
 }
 
 /// The nodes of the site, but for those that left, and which feature levels they know.
-fn nodes_of(reply: &v1::StatusReply) -> String {
-    let mut rows = Sheet::new([column("node"), column("reached at").wraps(12), column("knows level").number()]);
+fn nodes_of(lang: Lang, reply: &v1::StatusReply) -> String {
+    let columns = [column("node"), column("reached-at").wraps(12), column("knows-level").number()];
+    let mut rows = Sheet::titled(lang, columns);
     for node in reply.nodes.iter().filter(|node| node.present) {
         let known = match node.level_max {
-            0 => Cell::from("not said").tinted(Tint::Waits),
+            0 => Cell::from(say!("level-not-said").text(lang)).tinted(Tint::Waits),
             level => Cell::from(level.to_string()),
         };
         let row: [Cell; 3] = [node.node.clone().into(), plain(&node.address).into(), known];
@@ -145,29 +158,30 @@ fn nodes_of(reply: &v1::StatusReply) -> String {
 }
 
 /// The directory of the country's sites.
-pub(super) fn sites(reply: &v1::SitesReply) -> String {
-    let mut rows = Sheet::new([
+pub(super) fn sites(lang: Lang, reply: &v1::SitesReply) -> String {
+    let columns = [
         column("site"),
         column("unit").wraps(11),
         column("tier").spare(3),
         column("parent").spare(1),
         column("state"),
         column("keys").wraps(16),
-        column("reached at").wraps(12).spare(2),
-        column("said in").spare(4),
-    ]);
+        column("reached-at").wraps(12).spare(2),
+        column("said-in").spare(4),
+    ];
+    let mut rows = Sheet::titled(lang, columns);
     for listed in &reply.sites {
         let tint = if listed.state == "active" { Tint::Good } else { Tint::Waits };
         let row: [Cell; 8] = [
             listed.site.clone().into(),
             plain(&format!("{} {}", listed.unit_code, listed.unit_name)).into(),
-            listed.tier.clone().into(),
+            Message::word("tier", &listed.tier).text(lang).into(),
             listed.parent.clone().into(),
-            Cell::from(listed.state.clone()).tinted(tint),
+            Cell::from(Message::word("site", &listed.state).text(lang)).tinted(tint),
             listed.keys.join("\n").into(),
             plain(&listed.addresses.join(", ")).into(),
             match listed.said_in.as_str() {
-                "" => "founding".into(),
+                "" => say!("said-at-founding").text(lang).into(),
                 shard => shard.into(),
             },
         ];
@@ -191,32 +205,36 @@ pub(super) fn sites_json(reply: &v1::SitesReply) -> Json {
 }
 
 /// The first line, for people who read no further.
-fn health(reply: &v1::StatusReply) -> String {
+fn health(lang: Lang, reply: &v1::StatusReply) -> String {
     if reply.health.is_empty() {
-        format!("{} is well", reply.node)
+        say!("node-is-well", node = &reply.node).text(lang)
     } else {
-        format!("NOT WELL: {}: {}", reply.node, plain(&reply.health))
+        let why = Message::detail(&reply.health);
+        plain(&say!("node-is-not-well", node = &reply.node, why = why).text(lang))
     }
 }
 
 /// A group is in step if all its shards are; it says the worst of them, and the oldest date.
-fn step_of(group: &v1::GroupStatus) -> Cell {
+fn step_of(lang: Lang, group: &v1::GroupStatus) -> Cell {
     const WORST_FIRST: [&str; 5] = ["differs", "unknown", "behind", "in_step", "top"];
     let rank = |shard: &&v1::ShardStatus| {
         let known = WORST_FIRST.iter().position(|&step| step == shard.step);
         (known.unwrap_or(0), shard.step_at_ms)
     };
-    group.shards.iter().min_by_key(rank).map_or_else(|| Cell::from(""), |worst| step(&worst.step, worst.step_at_ms))
+    let worst = group.shards.iter().min_by_key(rank);
+    worst.map_or_else(|| Cell::from(""), |worst| step(lang, &worst.step, worst.step_at_ms))
 }
 
-fn step(word: &str, at_ms: i64) -> Cell {
+fn step(lang: Lang, word: &str, at_ms: i64) -> Cell {
     let (text, tint) = match word {
-        "top" => return Cell::from("top"),
-        "differs" => ("DIFFERS".to_owned(), Tint::Bad),
-        "in_step" => ("in step".to_owned(), Tint::Good),
-        _ => (word.replace('_', " "), Tint::Waits),
+        "top" => return Cell::from(say!("step-top").text(lang)),
+        "differs" => (say!("step-differs"), Tint::Bad),
+        "in_step" => (say!("step-in-step"), Tint::Good),
+        "behind" => (say!("step-behind"), Tint::Waits),
+        "unknown" => (say!("step-unknown"), Tint::Waits),
+        _ => (Message::plain(word.replace('_', " ")), Tint::Waits),
     };
-    Cell::from(format!("{text} {}", instant(at_ms)).trim_end()).tinted(tint)
+    Cell::from(format!("{} {}", text.text(lang), lang.instant(at_ms)).trim_end()).tinted(tint)
 }
 
 pub(super) fn status_json(reply: &v1::StatusReply) -> Json {
@@ -288,23 +306,24 @@ fn shard_json(shard: &v1::ShardStatus) -> Json {
 }
 
 /// What an administrative call answers with: the groups as they are now.
-pub(super) fn groups(groups: &[v1::GroupStatus]) -> String {
-    let mut rows = Sheet::new([
+pub(super) fn groups(lang: Lang, groups: &[v1::GroupStatus]) -> String {
+    let columns = [
         column("group"),
         column("leader"),
-        column("role").spare(3),
+        column("group-role").spare(3),
         column("voters").wraps(18),
         column("learners").wraps(18).spare(1),
-        column("last log").number().spare(2),
+        column("last-log").number().spare(2),
         column("snapshot").number().spare(4),
         column("purged").number().spare(5),
         column("level").number().spare(6),
-    ]);
+    ];
+    let mut rows = Sheet::titled(lang, columns);
     for group in groups {
         rows.add_row([
             group.group.clone(),
             group.leader.clone(),
-            group.role.clone(),
+            Message::word("raft", &group.role).text(lang),
             group.voters.join(" "),
             group.learners.join(" "),
             group.last_log.to_string(),
@@ -331,7 +350,8 @@ mod tests {
             parked: vec![v1::ParkedAuthor { author: vec![1; 16], site: "s-1".into(), reason: "bad chain".into() }],
             ..testing::shard_status(ShardId(2), UnitId(3), "00004", "Phường Trúc Bạch")
         };
-        let shown = status(&testing::status(vec![one, two]));
+        let one_more = v1::ShardStatus { parked: Vec::new(), ..two.clone() };
+        let shown = status(Lang::En, &testing::status(vec![one, two]));
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "n-0000000000000001 is well");
         let lines = &lines[1..];
@@ -344,6 +364,7 @@ mod tests {
         assert!(rows.contains(&knows(1, "2")) && rows.contains(&knows(2, "not said")), "{shown}");
         assert!(!shown.contains(&knows(3, "2")), "who left is no node any more");
         assert!(shown.contains("up    s-0000000000000070"), "{shown}");
+        crate::cli::tests::vietnamese::assert_vietnamese(&status(Lang::Vi, &testing::status(vec![one_more])));
         assert!(shown.contains("release-author h-0000000000000002 a-01010101"), "{shown}");
         let object = status_json(&testing::status(Vec::new()));
         assert_eq!((&object["nodes"][2]["present"], &object["nodes"][2]["level_max"]), (&json!(false), &json!(2)));
@@ -353,7 +374,7 @@ mod tests {
     #[test]
     fn an_access_log_that_was_cut_is_told_with_what_to_do() {
         let mut reply = testing::status(Vec::new());
-        assert!(!status(&reply).contains("access log"));
+        assert!(!status(Lang::En, &reply).contains("access log"));
         reply.groups[0].access_differences.push(v1::AccessDifference {
             site: "s-0000000000000070".into(),
             group: "g-0000000000000009".into(),
@@ -361,7 +382,7 @@ mod tests {
             said_count: 12,
             ..v1::AccessDifference::default()
         });
-        let shown = status(&reply);
+        let shown = status(Lang::En, &reply);
         let told = "s-0000000000000070 said of g-0000000000000009 that it has 40 entries, and then said fewer (12";
         assert!(shown.contains(told) && shown.contains("auditor"), "{shown}");
         assert_eq!(status_json(&reply)["groups"][0]["access_differences"][0]["said_count"], json!(12));
@@ -372,7 +393,7 @@ mod tests {
         let mut reply = testing::status(Vec::new());
         reply.health = "g-0000000000000005: this replica has stopped: the disk is full".into();
         reply.groups[0].health = "this replica has stopped: the disk is full".into();
-        let shown = status(&reply);
+        let shown = status(Lang::En, &reply);
         let first = "NOT WELL: n-0000000000000001: g-0000000000000005: this replica has stopped: the disk is full";
         assert_eq!(shown.lines().next(), Some(first));
         let object = status_json(&reply);
@@ -382,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_site_without_a_group_is_still_a_row() {
-        let shown = status(&v1::StatusReply { groups: Vec::new(), ..testing::status(Vec::new()) });
+        let shown = status(Lang::En, &v1::StatusReply { groups: Vec::new(), ..testing::status(Vec::new()) });
         assert!(shown.lines().nth(2).unwrap().starts_with("s-0000000000000077"), "{shown}");
     }
 }

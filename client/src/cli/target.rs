@@ -14,6 +14,7 @@ use super::show::plain;
 use super::wording::{send, show_accepted};
 use super::{Desk, Failure, event, export, request};
 use crate::client::Client;
+use crate::language::{Lang, Message, day, say};
 use crate::request::{Context, EditBuilder};
 use crate::targets::{ChangeTarget, SetTarget, TargetsOf};
 
@@ -96,7 +97,7 @@ pub(super) async fn run(
         Target::List(Asked { unit, event, since }) => {
             let asked = TargetsOf { unit: unit.unwrap_or_default(), event, since };
             let reply = client.targets(context, &asked).await?;
-            desk.show(|| list(&reply), || json_of(&reply))?;
+            desk.show(|lang| list(lang, &reply), || json_of(&reply))?;
             remark_if_none(desk, &reply);
             return Ok(());
         }
@@ -131,7 +132,7 @@ fn built(change: &ChangeTarget, context: &Context) -> Result<EditBuilder, Failur
 
 fn remark_if_none(desk: &mut Desk<'_>, reply: &v1::TargetsReply) {
     if reply.targets.is_empty() {
-        desk.remark("no targets are set");
+        desk.remark(&say!("no-targets"));
     }
 }
 
@@ -139,17 +140,20 @@ fn unit(code: &str, name: &str) -> String {
     plain(format!("{code} {name}").trim())
 }
 
-fn list(reply: &v1::TargetsReply) -> String {
-    let mut rows = Sheet::new([
-        column("target"),
-        column("đơn vị").wraps(14),
-        column("sự kiện").wraps(16).spare(2),
-        column("event").spare(3),
-        column("count").number(),
-        column("from"),
-        column("until"),
-        column("set by").wraps(12).spare(1),
-    ]);
+fn list(lang: Lang, reply: &v1::TargetsReply) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("target"),
+            column("home").wraps(14),
+            column("happened").wraps(16).spare(2),
+            column("event").spare(3),
+            column("count").number(),
+            column("from"),
+            column("until"),
+            column("set-by").wraps(12).spare(1),
+        ],
+    );
     for target in &reply.targets {
         rows.add_row([
             target.record.clone(),
@@ -157,8 +161,8 @@ fn list(reply: &v1::TargetsReply) -> String {
             plain(&target.event_label),
             target.event.clone(),
             target.count.to_string(),
-            target.first.clone(),
-            target.last.clone(),
+            lang.days(&target.first),
+            lang.days(&target.last),
             unit(&target.set_by_code, &target.set_by_name),
         ]);
     }
@@ -179,19 +183,25 @@ fn bar(progress: &v1::Progress, count: u64) -> String {
 }
 
 /// What is to be expected, as an officer says it.
-fn outlook(progress: &v1::Progress, count: u64) -> Cell {
+fn outlook(lang: Lang, progress: &v1::Progress, count: u64) -> Cell {
     let days = progress.days_early.unwrap_or_default();
     let early = match days {
-        0 => "on the last day".to_owned(),
-        1.. => format!("{days} days early"),
-        _ => format!("{} days late", days.unsigned_abs()),
+        0 => say!("on-the-last-day"),
+        1.. => say!("days-early", days = days.unsigned_abs()),
+        _ => say!("days-late", days = days.unsigned_abs()),
     };
     let tint = if days < 0 { Tint::Bad } else { Tint::Good };
     match progress.outlook.as_str() {
-        "reached" => Cell::from(format!("reached on {}, {early}", progress.day)).tinted(tint),
-        "expected" => Cell::from(format!("at this pace on {}, {early}", progress.day)).tinted(tint),
-        "never" => Cell::from("not at this pace").tinted(Tint::Bad),
-        "not-begun" => Cell::from("not begun"),
+        "reached" => {
+            let text = say!("target-reached", day = day(&progress.day), early = early);
+            Cell::from(text.text(lang)).tinted(tint)
+        }
+        "expected" => {
+            let text = say!("target-expected", day = day(&progress.day), early = early);
+            Cell::from(text.text(lang)).tinted(tint)
+        }
+        "never" => Cell::from(say!("target-never").text(lang)).tinted(Tint::Bad),
+        "not-begun" => Cell::from(say!("target-not-begun").text(lang)),
         _ if count == 0 => Cell::from(""),
         // Of a newer version.
         other => Cell::from(plain(other)),
@@ -212,19 +222,20 @@ fn percent(done: u64, count: u64) -> String {
 }
 
 /// How far the targets are: each by itself, and below it the units that make it up, the slowest first.
-fn table(reply: &v1::TargetsReply) -> String {
+fn table(lang: Lang, reply: &v1::TargetsReply) -> String {
     let mut out = Vec::new();
     for target in &reply.targets {
-        let mut rows = Sheet::new([
-            column("đơn vị").wraps(14),
+        let columns = [
+            column("home").wraps(14),
             column("done").number(),
-            column("of").number(),
+            column("done-of").number(),
             column("").number(),
-            column("due").number().spare(3),
-            column("a day").number().spare(2),
+            column("due-by-now").number().spare(3),
+            column("a-day").number().spare(2),
             column("").spare(4),
             column("forecast").wraps(20).spare(1),
-        ]);
+        ];
+        let mut rows = Sheet::titled(lang, columns);
         let mut add = |name: String, count: u64, progress: &v1::Progress| {
             let of = if count == 0 { String::new() } else { count.to_string() };
             let due = if count == 0 { String::new() } else { progress.due.to_string() };
@@ -236,7 +247,7 @@ fn table(reply: &v1::TargetsReply) -> String {
                 due.into(),
                 pace(progress).into(),
                 bar(progress, count).into(),
-                outlook(progress, count),
+                outlook(lang, progress, count),
             ];
             rows.add_row(cells);
         };
@@ -247,18 +258,21 @@ fn table(reply: &v1::TargetsReply) -> String {
             let progress = below.progress.clone().unwrap_or_default();
             add(format!("  {}", unit(&below.unit_code, &below.unit_name)), below.part, &progress);
         }
-        let left = target.progress.as_ref().map(|progress| format!(", {} days left", progress.days_left));
-        out.push(format!(
-            "{} ({}): {}, {} from {} to {}{}\n{}\n",
-            plain(&target.event_label),
-            target.event,
-            unit(&target.unit_code, &target.unit_name),
-            target.count,
-            target.first,
-            target.last,
-            left.unwrap_or_default(),
-            rows.text()
-        ));
+        let left = match &target.progress {
+            Some(progress) => say!("days-left", days = progress.days_left),
+            None => Message::plain(""),
+        };
+        let head = say!(
+            "target-head",
+            label = plain(&target.event_label),
+            event = &target.event,
+            unit = unit(&target.unit_code, &target.unit_name),
+            count = target.count,
+            first = day(&target.first),
+            last = day(&target.last),
+            left = left,
+        );
+        out.push(format!("{}\n{}\n", head.text(lang), rows.text()));
     }
     out.join("\n")
 }
@@ -350,7 +364,7 @@ pub(super) async fn show_progress(
     let reply = client.targets(context, &asked).await?;
     match as_csv {
         true => write_csv(&mut *desk.out, &reply).map_err(io::Error::from)?,
-        false => desk.show(|| table(&reply), || json_of(&reply))?,
+        false => desk.show(|lang| table(lang, &reply), || json_of(&reply))?,
     }
     remark_if_none(desk, &reply);
     Ok(())
@@ -359,6 +373,7 @@ pub(super) async fn show_progress(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     fn reply() -> v1::TargetsReply {
         let progress = |done, due, outlook: &str, days_early| v1::Progress {
@@ -402,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_target_is_shown_with_its_forecast_and_who_falls_behind() {
-        let shown = table(&reply());
+        let shown = table(Lang::En, &reply());
         let line = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
         let whole = line("082 Huyện Bát Xát ");
         assert!(whole.contains("60%") && whole.contains("3.2"), "{shown}");
@@ -413,6 +428,14 @@ mod tests {
         assert!(slow.contains("not at this pace") && line("02686").contains("reached on 2026-12-31, 3 days late"));
         assert!(shown.contains("Trả thẻ căn cước (card-delivered): 082 Huyện Bát Xát, 1000 from"), "{shown}");
         assert!(shown.contains("40 days left"), "{shown}");
+    }
+
+    #[test]
+    fn targets_are_told_in_vietnamese() {
+        let told = table(Lang::Vi, &reply());
+        assert!(told.contains("với đà này đạt ngày 31/12/2026, sớm 47 ngày") && told.contains("trễ 3 ngày"), "{told}");
+        assert_vietnamese(&told);
+        assert_vietnamese(&list(Lang::Vi, &reply()));
     }
 
     #[test]

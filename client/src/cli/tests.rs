@@ -12,6 +12,8 @@ use super::*;
 use crate::client::Client;
 use crate::testing::{Fault, Memory, SHARD, context, shard_status};
 
+pub(crate) mod vietnamese;
+
 #[derive(Parser)]
 #[command(after_help = EXIT_CODES)]
 struct Program {
@@ -62,8 +64,9 @@ async fn say(memory: &Memory, words: &[&str]) -> Said {
 
 async fn say_with(client: &Client, words: &[&str]) -> Said {
     let top = Top::try_parse_from(std::iter::once("dinhba").chain(words.iter().copied())).unwrap();
+    let lang = top.connection.lang.unwrap_or_default();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json };
+    let mut desk = Desk { out: &mut out, err: &mut err, json: top.connection.json, lang };
     let done = match verbs::here(&top.verb, &top.connection, &mut desk) {
         Some(done) => done,
         None => verbs::run(top.verb, client, &context(), &mut desk).await,
@@ -388,7 +391,7 @@ async fn a_stale_edit_says_what_moved_and_shows_no_value_that_was_not_read() {
     assert!(!format!("{error:?}").contains("two"), "{error:?}");
     for json in [false, true] {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let exit = Desk { out: &mut out, err: &mut err, json }.fail(&Failure::Client(error.clone()));
+        let exit = Desk { out: &mut out, err: &mut err, json, lang: Lang::En }.fail(&Failure::Client(error.clone()));
         let err = String::from_utf8(err).unwrap();
         assert_eq!((exit, out), (Exit::Stale, Vec::new()));
         assert!(err.contains("has changed since it was read (note)") && !err.contains("two"), "{err}");
@@ -486,7 +489,7 @@ async fn a_file_is_imported_once_whatever_breaks() {
     let top = parse(&format!("generate --persons 200 --units 00001@2025-06-30 -o {people}")).unwrap();
     let Verb::Generate(generate) = &top.verb else { panic!("generate") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    export::generate(generate, &mut Desk { out: &mut out, err: &mut err, json: false }).unwrap();
+    export::generate(generate, &mut Desk { out: &mut out, err: &mut err, json: false, lang: Lang::En }).unwrap();
     // Without numbers nothing is looked up: after the units are asked for comes the stream that breaks.
     let text = std::fs::read_to_string(&people).unwrap();
     let (rows, mut unnumbered) = (text.lines().count(), String::new());
@@ -744,7 +747,7 @@ async fn an_interrupted_import_says_what_was_done_and_goes_on() {
     let file = scrap.file("people.csv", &format!("id,name\n{rows}"));
     let Verb::Import(import) = parse(&format!("import {file}")).unwrap().verb else { panic!("import") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut desk = Desk { out: &mut out, err: &mut err, json: true };
+    let mut desk = Desk { out: &mut out, err: &mut err, json: true, lang: Lang::En };
     let has_begun = memory.clone();
     let interrupted = std::future::poll_fn(|_| match has_begun.register().applied.len() {
         0..20 => std::task::Poll::Pending,

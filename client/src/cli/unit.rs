@@ -11,6 +11,7 @@ use super::show::plain;
 use super::wording::with_request;
 use super::{Desk, Failure, export, request, show};
 use crate::client::Client;
+use crate::language::{Lang, Message, say};
 use crate::request::Context;
 use crate::units::UnitChange;
 
@@ -71,7 +72,8 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     let (change, grounds, again) = match command {
         Unit::List => {
             let units = client.said_units().await?;
-            return desk.show(|| list(&units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }));
+            return desk
+                .show(|lang| list(lang, &units), || json!({ "units": units.iter().map(json_of).collect::<Vec<_>>() }));
         }
         Unit::Add { code, name, parent, from, to, grounds, request } => {
             let dated = if parent.len() <= 5 { format!("{parent}@{from}") } else { parent };
@@ -85,7 +87,7 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     let is_repeatable = matches!(change, UnitChange::Add { .. });
     let (accepted, unit) = sent.map_err(|error| if is_repeatable { with_request(error) } else { error.into() })?;
     let Listed { id, code, name, .. } = &unit;
-    let shown = || format!("{}\n{id}  {code}  {name}", show::accepted(&accepted));
+    let shown = |lang| format!("{}\n{id}  {code}  {name}", show::accepted(lang, &accepted));
     let object = || {
         let mut object = show::accepted_json(&accepted);
         (object["unit"], object["code"], object["name"]) = (json!(id.to_string()), json!(code), json!(name));
@@ -94,8 +96,8 @@ pub(super) async fn run(client: &Client, context: &Context, desk: &mut Desk<'_>,
     desk.show(shown, object)
 }
 
-fn list(units: &[v1::SaidUnit]) -> String {
-    let mut rows = Sheet::new([
+fn list(lang: Lang, units: &[v1::SaidUnit]) -> String {
+    let columns = [
         column("unit"),
         column("code"),
         column("name").wraps(16),
@@ -103,19 +105,20 @@ fn list(units: &[v1::SaidUnit]) -> String {
         column("from"),
         column("to"),
         column("counts").wraps(16),
-    ]);
+    ];
+    let mut rows = Sheet::titled(lang, columns);
     for unit in units {
         let counts = match unit.misfit.as_str() {
-            "" => Cell::from("yes").tinted(Tint::Good),
-            misfit => Cell::from(plain(misfit)).tinted(Tint::Bad),
+            "" => Cell::from(say!("counts").text(lang)).tinted(Tint::Good),
+            misfit => Cell::from(plain(&Message::from(misfit).text(lang))).tinted(Tint::Bad),
         };
         let row: [Cell; 7] = [
             unit.unit.clone().into(),
             unit.code.clone().into(),
             plain(&unit.name).into(),
             unit.parent.clone().into(),
-            unit.from.clone().into(),
-            unit.to.clone().into(),
+            lang.days(&unit.from).into(),
+            lang.days(&unit.to).into(),
             counts,
         ];
         rows.add_row(row);

@@ -12,6 +12,7 @@ use super::{
     figures, held, holidays, import, numbers, quality, receipt, roll, show, standing, status, target, unit, work,
 };
 use crate::client::{self, Client};
+use crate::language::{Lang, Message, say};
 use crate::request::{self, Accepted, Context, EditBuilder};
 use crate::sites::SiteChange;
 
@@ -51,7 +52,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
     match verb {
         Verb::Status => {
             let reply = client.status(context).await?;
-            desk.show(|| status::status(&reply), || status::status_json(&reply))?;
+            desk.show(|lang| status::status(lang, &reply), || status::status_json(&reply))?;
             if !reply.health.is_empty() {
                 return Ok(Exit::Unwell);
             }
@@ -59,21 +60,21 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Get { record, in_law_on, known_on } => {
             let [in_law_on, known_on] = [in_law_on, known_on].map(Option::unwrap_or_default);
             let record = client.get_as_of(context, record, &in_law_on, &known_on).await?;
-            desk.show(|| show::record(&record), || show::record_json(&record))?;
+            desk.show(|lang| show::record(lang, &record), || show::record_json(&record))?;
         }
         Verb::Find(command) => find(client, context, desk, command).await?,
         Verb::Members { household, after } => {
             let reply = client.members(context, household, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-            show_found(desk, &reply, ("nobody names it as theirs", ""), show::found)?;
+            show_found(desk, &reply, (say!("no-members"), None), show::found)?;
         }
         Verb::Households { person, after } => {
             let reply = client.households(context, person, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-            show_found(desk, &reply, ("none is known here", ""), show::found)?;
+            show_found(desk, &reply, (say!("none-known"), None), show::found)?;
         }
         Verb::Dossiers { person, after } => {
             let reply = client.dossiers(context, person, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-            show_found(desk, &reply, ("none is known here", ""), |reply| {
-                reply.records.iter().map(show::record).collect::<Vec<_>>().join("\n")
+            show_found(desk, &reply, (say!("none-known"), None), |lang, reply| {
+                reply.records.iter().map(|record| show::record(lang, record)).collect::<Vec<_>>().join("\n")
             })?;
         }
         Verb::Work(command) => work::show_work(client, context, desk, command).await?,
@@ -85,18 +86,18 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::History { record } => {
             let entries = client.history(context, record).await?;
             let object = || json!({ "record": record.to_string(), "entries": entries.iter().map(show::entry_json).collect::<Vec<_>>() });
-            desk.show(|| show::history(&entries), object)?;
+            desk.show(|lang| show::history(lang, &entries), object)?;
         }
         Verb::Conflicts { shard, after } => {
             let reply = client.conflicts(context, shard, &after.map(|mark| mark.0).unwrap_or_default()).await?;
             let conflicts = || reply.conflicts.iter().map(show::conflict_json).collect::<Vec<_>>();
             let next = show::hex(&reply.next);
             let object = || json!({ "conflicts": conflicts(), "more": reply.more, "next": next });
-            desk.show(|| show::conflicts(&reply), object)?;
+            desk.show(|lang| show::conflicts(lang, &reply), object)?;
             match (reply.conflicts.is_empty(), reply.next.is_empty()) {
-                (true, true) => desk.remark("no open conflicts"),
+                (true, true) => desk.remark(&say!("no-conflicts")),
                 (false, true) => {}
-                (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}")),
+                (_, false) => desk.remark(&say!("there-may-be-more", next = next)),
             }
         }
         Verb::Resolve { record, field, value, grounds, request } => {
@@ -116,7 +117,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
             let mut entries = std::pin::pin!(client.watch(context, shard, from).take(count.unwrap_or(usize::MAX)));
             while let Some(entry) = entries.next().await {
                 let entry = entry?;
-                desk.show(|| show::entry_line(&entry), || show::entry_json(&entry))?;
+                desk.show(|lang| show::entry_line(lang, &entry), || show::entry_json(&entry))?;
             }
         }
         Verb::Import(command) => return import::run(command, client, context, desk, import::interrupted()).await,
@@ -134,7 +135,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
         Verb::Numbers(command) => numbers::show_numbers(client, context, desk, command).await?,
         Verb::AccessLog { group, from } => access_log(client, context, desk, group, from).await?,
         Verb::Backup(Backup { archive, .. }) => {
-            let archive = archive.ok_or_else(|| Failure::usage("name the directory of the archive"))?;
+            let archive = archive.ok_or_else(|| Failure::usage(say!("name-archive")))?;
             backup::take(&archive, client, context, desk).await?;
         }
         Verb::Generate(_) | Verb::Units { .. } | Verb::Fields { .. } | Verb::Events { .. } | Verb::Rules => {
@@ -150,7 +151,7 @@ pub(super) async fn run(verb: Verb, client: &Client, context: &Context, desk: &m
 async fn find(client: &Client, context: &Context, desk: &mut Desk<'_>, command: Find) -> Result<(), Failure> {
     let text = |given: Option<String>| given.unwrap_or_default();
     if command.number.is_none() && command.name.is_none() {
-        return Err(Failure::usage("say whom to find: give --number, or --name together with --born"));
+        return Err(Failure::usage(say!("say-whom-to-find")));
     }
     let find = request::Find {
         number: text(command.number),
@@ -161,32 +162,33 @@ async fn find(client: &Client, context: &Context, desk: &mut Desk<'_>, command: 
         after: command.after.map(|mark| mark.0).unwrap_or_default(),
     };
     let reply = client.find(context, &find).await?;
-    let fewer = ", or ask for fewer with --unit, --mother or a fuller --born";
-    show_found(desk, &reply, ("nobody is found here", fewer), show::found)
+    show_found(desk, &reply, (say!("nobody-found"), Some(say!("or-ask-for-fewer"))), show::found)
 }
 
-/// A page of records. `fewer` says how else to come to the end of many.
-/// Shows a page of records, as `shown` writes them.
+/// Shows a page of records, as `shown` writes them. `fewer` says how else to come to the end of many.
 fn show_found(
     desk: &mut Desk<'_>,
     reply: &v1::FindReply,
-    (nobody, fewer): (&str, &str),
-    shown: fn(&v1::FindReply) -> String,
+    (nobody, fewer): (Message, Option<Message>),
+    shown: fn(Lang, &v1::FindReply) -> String,
 ) -> Result<(), Failure> {
     let records = || reply.records.iter().map(show::record_json).collect::<Vec<_>>();
     let next = show::hex(&reply.next);
-    desk.show(|| shown(reply), || json!({ "records": records(), "next": next }))?;
+    desk.show(|lang| shown(lang, reply), || json!({ "records": records(), "next": next }))?;
     match (reply.records.is_empty(), reply.next.is_empty()) {
-        (true, true) => desk.remark(nobody),
+        (true, true) => desk.remark(&nobody),
         (false, true) => {}
-        (_, false) => desk.remark(&format!("there may be more: go on with the same and --after {next}{fewer}")),
+        (_, false) => {
+            let more = say!("there-may-be-more", next = next);
+            desk.remark(&fewer.into_iter().fold(more, Message::then));
+        }
     }
     Ok(())
 }
 
 /// Reads `field=value` and `field[element]=value`.
 pub(super) fn assignment(word: &str) -> Result<(&str, &str, &str), Failure> {
-    let wrong = || Failure::usage("a change is written field=value or field[element]=value; field= clears the field");
+    let wrong = || Failure::usage(say!("change-is-written"));
     // An element key has no equals sign, so the first one ends the name.
     let (name, value) = word.split_once('=').ok_or_else(wrong)?;
     let (field, element) = field_and_element(name)?;
@@ -200,9 +202,10 @@ async fn send_edit(client: &Client, context: &Context, command: Edit) -> Result<
     let part = match create {
         Some(kind) => edit.create(kind),
         None => {
-            let record = words.next().and_then(|word| word.parse::<RecordId>().ok()).ok_or_else(|| {
-                Failure::usage("say which record: its id (r-…) stands first; give --create person to make a new one")
-            })?;
+            let record = words
+                .next()
+                .and_then(|word| word.parse::<RecordId>().ok())
+                .ok_or_else(|| Failure::usage(say!("say-which-record")))?;
             edit.change(&client.get(context, record).await?)
         }
     };
@@ -213,7 +216,7 @@ async fn send_edit(client: &Client, context: &Context, command: Edit) -> Result<
         count += 1;
     }
     if count == 0 {
-        return Err(Failure::usage("nothing is to be changed: add field=value"));
+        return Err(Failure::usage(say!("nothing-changed")));
     }
     if let Some(date) = valid_from {
         edit.valid_from(part, &date);
@@ -252,10 +255,11 @@ async fn access_log(
             last = last.min(reply.count);
             if desk.json {
                 for access in &reply.entries {
-                    desk.show(String::new, || show::access_json(&name, access))?;
+                    desk.show(|_| String::new(), || show::access_json(&name, access))?;
                 }
             } else if !reply.entries.is_empty() {
-                desk.show(|| format!("{name}\n{}", show::accesses(&reply.entries, &directory)), || json!(null))?;
+                let table = |lang| format!("{name}\n{}", show::accesses(lang, &reply.entries, &directory));
+                desk.show(table, || json!(null))?;
             }
             let Some(end) = reply.entries.last().map(|access| access.number).filter(|end| *end >= next) else { break };
             next = end + 1;
@@ -273,11 +277,11 @@ async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, com
         Site::Snapshot => client.snapshot(context).await?.groups,
         Site::RaiseLevel { level } => {
             let level = client.raise_level(context, level).await?;
-            return desk.show(|| format!("feature level {level}"), || json!({ "level": level }));
+            return desk.show(|lang| say!("feature-level", level = level).text(lang), || json!({ "level": level }));
         }
         Site::List => {
             let reply = client.sites(context).await?;
-            return desk.show(|| status::sites(&reply), || status::sites_json(&reply));
+            return desk.show(|lang| status::sites(lang, &reply), || status::sites_json(&reply));
         }
         Site::AddChild { unit, site, public_key: key, parent, address, request } => {
             let unit = export::find_unit(&client.units().await?, &unit)?;
@@ -301,12 +305,12 @@ async fn administer(client: &Client, context: &Context, desk: &mut Desk<'_>, com
             client.release_author(context, shard, author).await?;
             let (shard, author) = (shard.to_string(), author.to_string());
             return desk.show(
-                || format!("{author} is released in {shard}: its edits come with the next contact"),
+                |lang| say!("author-released", author = &author, shard = &shard).text(lang),
                 || json!({ "shard": shard, "author": author, "released": true }),
             );
         }
     };
-    desk.show(|| status::groups(&groups), || json!({ "groups": status::groups_json(&groups) }))
+    desk.show(|lang| status::groups(lang, &groups), || json!({ "groups": status::groups_json(&groups) }))
 }
 
 async fn change_site(
@@ -327,9 +331,9 @@ async fn change_site(
         object["place_file"] = json!(drafted.place_file);
         object
     };
-    desk.show(|| show::accepted(&accepted), json)?;
+    desk.show(|lang| show::accepted(lang, &accepted), json)?;
     if !drafted.place_file.is_empty() {
-        desk.remark(&format!("the place file for its nodes:\n{}", drafted.place_file.trim_end()));
+        desk.remark(&say!("place-file", file = drafted.place_file.trim_end()));
     }
     Ok(())
 }

@@ -6,15 +6,16 @@ use dinhba_proto::v1;
 use super::{Desk, Failure, export, show};
 use crate::client::Client;
 use crate::error::Error;
+use crate::language::say;
 use crate::request::{Accepted, Context, EditBuilder};
 
 pub(super) fn show_accepted(desk: &mut Desk<'_>, accepted: &Accepted) -> Result<(), Failure> {
-    desk.show(|| show::accepted(accepted), || show::accepted_json(accepted))
+    desk.show(|lang| show::accepted(lang, accepted), || show::accepted_json(accepted))
 }
 
 /// Reads `field` and `field[element]`.
 pub(super) fn field_and_element(name: &str) -> Result<(&str, &str), Failure> {
-    let wrong = || Failure::usage("a field is written as its name, or name[element] if it repeats");
+    let wrong = || Failure::usage(say!("field-is-written"));
     let (field, element) = match name.strip_suffix(']') {
         Some(name) => name.split_once('[').filter(|(_, element)| !element.is_empty()).ok_or_else(wrong)?,
         None => (name, ""),

@@ -1,5 +1,6 @@
 //! Work lists on the command line.
 
+use dinhba_core::event::Event;
 use dinhba_core::work::Work as Kind;
 use dinhba_proto::v1;
 use serde_json::{Value as Json, json};
@@ -7,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::sheet::{Cell, Sheet, Tint, column};
 use super::{Desk, Failure, Mark, mark, show};
 use crate::client::Client;
+use crate::language::{Lang, Message, day, say};
 use crate::request::Context;
 use crate::work::WorkQuery;
 
@@ -55,17 +57,36 @@ fn what(item: &v1::WorkItem) -> String {
     show::plain(&text)
 }
 
+/// The same as people of a language call it: a rule by what it says, a field by its label.
+fn what_in(lang: Lang, item: &v1::WorkItem) -> String {
+    match (lang, item.kind.as_str()) {
+        (Lang::Vi, "conflict") => show::plain(&show::label_of_any(&item.field)),
+        (Lang::Vi, "second-person") => {
+            let event = Event::named(&item.event).map_or_else(|| item.event.clone(), |event| event.label().to_owned());
+            show::plain(&format!("{event} {}", show::hex(&item.edit).get(..8).unwrap_or_default()))
+        }
+        (Lang::Vi, "step" | "papers" | "step-failed") => {
+            let service = Message::word("service", &item.service).text(lang);
+            show::plain(&format!("{} ({service})", item.step_label))
+        }
+        _ => show::plain(&Message::from(what(item)).text(lang)),
+    }
+}
+
 /// How it is done.
-fn how(item: &v1::WorkItem) -> String {
+fn how(lang: Lang, item: &v1::WorkItem) -> String {
     let record = &item.record;
     let step = item.step.replace('_', "-");
     match item.kind.as_str() {
-        "conflict" => format!("dinhba resolve {record} '{}' VALUE --grounds …", what(item)),
+        "conflict" => {
+            let value = say!("value-to-write").text(lang);
+            format!("dinhba resolve {record} '{}' {value} --grounds …", what(item))
+        }
         "rule" | "number-twice" => format!("dinhba get {record}"),
         "second-person" => {
             format!("dinhba confirm {record} {}", show::hex(&item.edit).get(..8).unwrap_or_default())
         }
-        "number-pending" => "comes by itself, once the site above hears of it".to_owned(),
+        "number-pending" => say!("number-comes-by-itself").text(lang),
         "step" if item.event.is_empty() => format!("dinhba dossier-step-done dossier={record} step={step} result=…"),
         "step" => format!("dinhba {} … dossier={record}", item.event),
         "papers" => format!("dinhba dossier-papers-brought dossier={record} step={step}"),
@@ -74,36 +95,39 @@ fn how(item: &v1::WorkItem) -> String {
     }
 }
 
-fn table(reply: &v1::WorkReply) -> String {
-    let mut rows = Sheet::new([
-        column("due"),
-        column("việc").wraps(20),
-        column("what").wraps(24),
-        column("record"),
-        column("of").wraps(14),
-        column("whose").wraps(14).spare(2),
-        column("since").spare(1),
-        column("how").wraps(30).spare(3),
-    ]);
+fn table(lang: Lang, reply: &v1::WorkReply) -> String {
+    let mut rows = Sheet::titled(
+        lang,
+        [
+            column("due"),
+            column("task").wraps(20),
+            column("task-what").wraps(24),
+            column("record"),
+            column("task-of").wraps(14),
+            column("whose").wraps(14).spare(2),
+            column("since").spare(1),
+            column("how").wraps(30).spare(3),
+        ],
+    );
     for item in &reply.items {
-        let due = match (item.late, item.due_is_sure) {
-            (0, true) => Cell::from(item.due.clone()),
-            (0, false) => Cell::from(format!("{} ?", item.due)),
-            (late, is_sure) => {
-                let (days, mark) = (if late == 1 { "day" } else { "days" }, if is_sure { "" } else { " ?" });
-                Cell::from(format!("{}, {late} {days} late{mark}", item.due)).tinted(Tint::Bad)
+        let mark = if item.due_is_sure { "" } else { " ?" };
+        let due = match item.late {
+            0 => Cell::from(format!("{}{mark}", lang.days(&item.due))),
+            late => {
+                let late = say!("due-late", due = day(&item.due), late = late).text(lang);
+                Cell::from(format!("{late}{mark}")).tinted(Tint::Bad)
             }
         };
         let unit = |code: &str, name: &str| show::plain(format!("{code} {name}").trim());
         let row: [Cell; 8] = [
             due,
             item.label.clone().into(),
-            what(item).into(),
+            what_in(lang, item).into(),
             item.record.clone().into(),
             unit(&item.unit_code, &item.unit_name).into(),
             unit(&item.owner_code, &item.owner_name).into(),
-            item.since.clone().into(),
-            how(item).into(),
+            lang.days(&item.since).into(),
+            how(lang, item).into(),
         ];
         rows.add_row(row);
     }
@@ -138,22 +162,23 @@ pub(super) async fn show_work(
     let kind = kind.unwrap_or_default().to_owned();
     let query = WorkQuery { unit: unit.unwrap_or_default(), all, overdue, kind };
     let reply = client.work(context, &query, &after.map(|mark| mark.0).unwrap_or_default()).await?;
-    desk.show(|| table(&reply), || json_of(&reply))?;
+    desk.show(|lang| table(lang, &reply), || json_of(&reply))?;
     let next = show::hex(&reply.next);
     match (reply.items.is_empty(), next.is_empty()) {
         (true, true) => {
-            let of_that = if is_narrow { " of that kind" } else { "" };
-            desk.remark(&format!("nothing{of_that} is to be done at {} {}", reply.unit_code, reply.unit_name));
+            let unit = format!("{} {}", reply.unit_code, reply.unit_name);
+            desk.remark(&match is_narrow {
+                true => say!("nothing-of-that-kind-to-do", unit = unit),
+                false => say!("nothing-to-do", unit = unit),
+            });
         }
-        (_, false) => desk.remark(&format!("there is more: go on with the same and --after {next}")),
+        (_, false) => desk.remark(&say!("there-is-more", next = next)),
         (false, true) => {}
     }
     let is_unsure = |item: &&v1::WorkItem| !item.due_is_sure;
     if let Some(item) = reply.items.iter().find(is_unsure) {
         let year = item.due.split('-').next().unwrap_or_default();
-        desk.remark(&format!(
-            "the holidays of a year up to {year} were not said: days with ? may change (`dinhba holidays`)"
-        ));
+        desk.remark(&say!("holidays-not-said", year = year));
     }
     Ok(())
 }
@@ -161,6 +186,7 @@ pub(super) async fn show_work(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::vietnamese::assert_vietnamese;
 
     #[test]
     fn an_item_says_what_it_is_whose_and_how_it_is_done() {
@@ -176,12 +202,20 @@ mod tests {
             owner_code: "082".into(),
             ..v1::WorkItem::default()
         };
-        let text = table(&v1::WorkReply { items: vec![item.clone()], ..v1::WorkReply::default() });
+        let text = table(Lang::En, &v1::WorkReply { items: vec![item.clone()], ..v1::WorkReply::default() });
         for word in ["2 days late", "Cấp thẻ bảo hiểm y tế", "r-01", "082", "step=health-insurance"] {
             assert!(text.contains(word), "{word} in {text}");
         }
+        let told = table(Lang::Vi, &v1::WorkReply { items: vec![item.clone()], ..v1::WorkReply::default() });
+        assert!(told.contains("17/06/2026, quá hạn 2 ngày") && told.contains("(khai sinh)"), "{told}");
+        for kind in ["conflict", "rule", "number-twice", "second-person", "number-pending", "papers", "step-failed"] {
+            let rule = dinhba_core::validity::rule_text(dinhba_core::schema::RULES[0].id.0);
+            let field = "birth_date".into();
+            let item = v1::WorkItem { kind: kind.into(), field, rule, event: "death".into(), ..item.clone() };
+            assert_vietnamese(&table(Lang::Vi, &v1::WorkReply { items: vec![item], ..v1::WorkReply::default() }));
+        }
         let birth = v1::WorkItem { event: "birth".into(), ..item };
-        assert_eq!(how(&birth), "dinhba birth … dossier=r-01");
+        assert_eq!(how(Lang::En, &birth), "dinhba birth … dossier=r-01");
         assert!(kind("step").is_ok() && kind("steps").unwrap_err().contains("step-failed"));
     }
 }

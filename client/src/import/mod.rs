@@ -93,10 +93,7 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            0 => write!(f, "the file {}", self.reason),
-            line => write!(f, "line {line}: {}", self.reason),
-        }
+        f.write_str(&crate::language::Message::of_problem(self).to_string())
     }
 }
 
