@@ -6,6 +6,7 @@ accepted-before = accepted (it had been accepted before): { $records }
 accepted-pending = pending  it holds, and a second person must confirm it: `dinhba pending`, `dinhba confirm`
 accepted-receipt = receipt  { $first } of { $shard }, { $count } edits, hash { $hash }
 accepted-request = request  { $request }
+no-stocks = there is no card, no account and no dossier
 registered = { $label } ({ $title })
 number-given-later = Số định danh cá nhân: chưa có, được cấp sau (pending: it is given later, by itself)
 
@@ -33,6 +34,7 @@ change-cleared = { $field } cleared
 disputed = disputed
 on-a-branch = { $what } (on a branch)
 set-aside = set aside: { $why }
+stocks-by = --by: what is in which state is counted by `unit`, or `all` in one
 value-disputed = disputed, received { $at }
 value-pending = pending: waits for a second person
 

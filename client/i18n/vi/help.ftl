@@ -172,6 +172,7 @@ figures = Bao nhiêu khai sinh, khai tử, kết hôn và sự kiện khác, the
     .from = Ngày đầu tiên nơi ghi nhận được; không ghi thì 30 ngày trước ngày cuối
     .to = Ngày cuối; không ghi thì hôm nay
     .by = Mỗi dòng là gì: `unit` (đơn vị), `day` (ngày), `month` (tháng), `all` (tất cả)
+    .stocks = Thay vào đó: bao nhiêu thẻ, tài khoản và bước hồ sơ ở trạng thái nào, bao nhiêu bước quá hạn; bước đã giải quyết thì tính trong những ngày này
     .targets = Thay vào đó: các chỉ tiêu đạt đến đâu, dự báo, và ai đang chậm
     .csv = Ghi CSV
 quality = Hồ sơ đúng, đủ, sạch, sống đến đâu, theo xã

@@ -6,6 +6,7 @@ accepted-before = đã ghi nhận (từ lần gửi trước): { $records }
 accepted-pending = chờ xác nhận  đã có hiệu lực, và cần người thứ hai xác nhận: `dinhba pending`, `dinhba confirm`
 accepted-receipt = biên nhận  { $first } của { $shard }, { $count } lần ghi, mã băm { $hash }
 accepted-request = mã yêu cầu  { $request }
+no-stocks = Chưa có thẻ, tài khoản hay hồ sơ nào.
 registered = { $label }: đã đăng ký
 number-given-later = Số định danh cá nhân: chưa có, sẽ tự được cấp sau
 
@@ -33,6 +34,7 @@ change-cleared = { $field }: đã xóa
 disputed = còn mâu thuẫn
 on-a-branch = { $what } (trên một nhánh)
 set-aside = để riêng: { $why }
+stocks-by = --by: số lượng theo trạng thái chỉ được tính theo `unit` (từng đơn vị) hoặc `all` (gộp tất cả)
 value-disputed = còn mâu thuẫn, nhận lúc { $at }
 value-pending = chờ người thứ hai xác nhận
 

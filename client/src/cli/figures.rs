@@ -126,7 +126,7 @@ pub(super) async fn show_figures(
             By::Unit => true,
             By::All => false,
             By::Day | By::Month => {
-                return Err(Failure::usage("--by: what is in which state is counted by `unit`, or `all` in one"));
+                return Err(Failure::usage(say!("stocks-by")));
             }
         };
         return stocks::show_stocks(client, context, desk, (command.unit, by_unit, command.csv), (from, to)).await;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::sheet::{Sheet, column};
 use super::{Desk, Failure, show};
 use crate::client::Client;
+use crate::language::{Lang, say};
 use crate::request::Context;
 
 /// What a row is about, in the order in which the service names them: unit, kind, service, step with its label, state with its label.
@@ -46,15 +47,18 @@ fn label(stock: &v1::Stock) -> &str {
     }
 }
 
-fn table(rows: &[(String, v1::Stock)]) -> String {
-    let mut sheet = Sheet::new([
-        column("").wraps(16),
-        column("").wraps(24),
-        column("trạng thái").wraps(16),
-        column("state").spare(1),
-        column("count").number(),
-        column("late").number(),
-    ]);
+fn table(lang: Lang, rows: &[(String, v1::Stock)]) -> String {
+    let mut sheet = Sheet::titled(
+        lang,
+        [
+            column("").wraps(16),
+            column("").wraps(24),
+            column("in-state").wraps(16),
+            column("state-code").spare(1),
+            column("count").number(),
+            column("late").number(),
+        ],
+    );
     let mut before = None;
     for (unit, stock) in rows {
         let name = if before == Some(unit) { String::new() } else { show::plain(unit) };
@@ -96,9 +100,12 @@ pub(super) async fn show_stocks(
         return Ok(writer.flush()?);
     }
     let all = || rows.iter().map(|(unit, stock)| json_of(unit, stock)).collect::<Vec<_>>();
-    desk.show(|| table(&rows), || json!({ "from": from.to_string(), "to": to.to_string(), "stocks": all() }))?;
+    desk.show(
+        |lang| table(lang, &rows),
+        || json!({ "from": from.to_string(), "to": to.to_string(), "stocks": all() }),
+    )?;
     if rows.is_empty() {
-        desk.remark("there is no card, no account and no dossier");
+        desk.remark(&say!("no-stocks"));
     }
     Ok(())
 }
@@ -139,7 +146,8 @@ mod tests {
         };
         assert_eq!(counts(true), [("02683".into(), 2, 1), ("02701".into(), 5, 0), ("02701".into(), 1, 1)]);
         assert_eq!(counts(false), [(String::new(), 5, 0), (String::new(), 3, 2)]);
-        let text = table(&rows(&units, true));
+        let text = table(Lang::En, &rows(&units, true));
         assert!(text.contains("Thẻ căn cước") && text.contains("permanent_residence"), "{text}");
+        assert!(table(Lang::Vi, &rows(&units, false)).contains("quá hạn"));
     }
 }
