@@ -7,6 +7,7 @@
 //! | engine | for | snapshot |
 //! |---|---|---|
 //! | `fjall` | production | its own |
+//! | `lsm` | by name; has no journal but the Raft log | its own |
 //! | `sled` | experimental; nothing of it outlives a crash; its limits are in its file | copies of what later batches replace |
 //! | `memory` | tests and the simulator | the same |
 //!
@@ -26,11 +27,13 @@ use crate::seal::{Codec, Sealer, hex};
 #[cfg(test)]
 mod conformance;
 mod fjall;
+mod lsm;
 mod memory;
 mod overlaid;
 mod sled;
 
 pub use self::fjall::Paced as PacedFjall;
+pub use self::lsm::Unjournaled as UnjournaledLsm;
 pub use memory::MemoryState;
 
 /// A key has at most this many bytes: ours are below 100, and no engine is tried with longer ones.
@@ -45,6 +48,8 @@ pub enum EngineKind {
     /// fjall 3, the default.
     #[default]
     Fjall,
+    /// `lsm-tree` 3, without a journal.
+    Lsm,
     /// sled 0.34, experimental.
     Sled,
     /// A map in memory, empty at each start.
@@ -53,7 +58,7 @@ pub enum EngineKind {
 
 /// The name of an engine was not one we know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an engine: expected fjall, sled or memory")]
+#[error("{0:?} is not an engine: expected fjall, lsm, sled or memory")]
 pub struct UnknownEngine(String);
 
 impl FromStr for EngineKind {
@@ -61,6 +66,7 @@ impl FromStr for EngineKind {
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
         match name {
             "fjall" => Ok(EngineKind::Fjall),
+            "lsm" => Ok(EngineKind::Lsm),
             "sled" => Ok(EngineKind::Sled),
             "memory" => Ok(EngineKind::Memory),
             other => Err(UnknownEngine(other.to_owned())),
@@ -72,6 +78,7 @@ impl std::fmt::Display for EngineKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             EngineKind::Fjall => "fjall",
+            EngineKind::Lsm => "lsm",
             EngineKind::Sled => "sled",
             EngineKind::Memory => "memory",
         })
@@ -82,6 +89,7 @@ impl std::fmt::Display for EngineKind {
 pub fn open(kind: EngineKind, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Arc<dyn StateEngine>, StoreError> {
     Ok(match kind {
         EngineKind::Fjall => Arc::new(fjall::FjallState::open(dir, Codec::new(sealer))?),
+        EngineKind::Lsm => Arc::new(lsm::LsmState::open(dir, Codec::new(sealer))?),
         EngineKind::Sled => Arc::new(sled::open(dir, Codec::new(sealer))?),
         EngineKind::Memory => Arc::new(MemoryState::new(sealer)),
     })
@@ -207,7 +215,7 @@ pub(crate) mod tests {
 
     #[test]
     fn engines_are_named() {
-        for kind in [EngineKind::Fjall, EngineKind::Sled, EngineKind::Memory] {
+        for kind in [EngineKind::Fjall, EngineKind::Lsm, EngineKind::Sled, EngineKind::Memory] {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         assert!("rocksdb".parse::<EngineKind>().is_err());
