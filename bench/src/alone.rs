@@ -19,7 +19,7 @@ use dinhba_core::store::{Batch, StateEngine};
 use dinhba_core::sync::Batch as Piece;
 use dinhba_core::validity;
 use dinhba_node::seal::{Unsealed, stored};
-use dinhba_node::state::{EngineKind, PacedFjall, UnjournaledLsm, open};
+use dinhba_node::state::{EngineKind, PacedFjall, UnjournaledLsm, is_grown, open};
 use serde::Serialize;
 
 use crate::meter::{Busy, Usage};
@@ -129,7 +129,7 @@ impl Bare {
     fn open(kind: EngineKind, dir: &Path) -> anyhow::Result<Option<Self>> {
         Ok(match kind {
             EngineKind::Fjall => Some(Bare::Fjall(PacedFjall::open(dir)?)),
-            EngineKind::Lsm => Some(Bare::Lsm(UnjournaledLsm::open(dir)?)),
+            EngineKind::Lsm => Some(Bare::Lsm(UnjournaledLsm::open(dir, Arc::new(Unsealed))?)),
             EngineKind::Sled | EngineKind::Memory => None,
         })
     }
@@ -165,7 +165,8 @@ fn bare(kind: EngineKind, dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Opt
     let mut took = Duration::ZERO;
     for batch in batches {
         let store = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
-            let stored = value.map(|value| stored(&key, &value));
+            let is_plain = kind == EngineKind::Lsm && is_grown(&key);
+            let stored = value.map(|value| if is_plain { value } else { stored(&key, &value) });
             (key, stored)
         };
         let pairs: Vec<_> = batch.writes.into_iter().map(store).collect();

@@ -12,6 +12,9 @@
 //!   tree's own jumps above a batch that is being inserted whenever tables are registered.
 //! - *Nobody waits for himself.* Whoever fills a memtable while the one before it is not written out yet writes that out himself, by
 //!   the tree's lock for that. One thread does it otherwise, and merges tables; it is told by a flag, not by a queue.
+//! - *What only grows is written once.* Edits, their places in the stream and the access log go to segments (`state/segments.rs`),
+//!   and the tree holds where each lies. Segments are made durable before the memtable that leads into them, in which their end stands
+//!   beside the position; the next opening cuts them there.
 //! - *What somebody still reads stays.* Each published number that a reader holds is kept in a map, and the least of them is what the
 //!   tree is told when it drops older values and tables.
 //!
@@ -22,7 +25,7 @@
 //! Leaves to `lsm-tree`: the format of its files, their checksums, and that a list of tables is replaced in one step.
 //!
 //! Limits: a start after a crash replays up to two memtables from the log. An end in order waits for the merge at hand, as fjall's does.
-//! What grows at its end alone (edits, arrivals, the access log) is merged like everything else.
+//! What was cleared from segments, as a group is that a snapshot replaces, goes on taking its room there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -32,6 +35,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use dinhba_core::keys::{Space, space_of};
 use dinhba_core::store::{Batch, Scan, ScanItem, StateEngine, StateView, StoreError};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{
@@ -42,9 +46,10 @@ use lsm_tree::{
     SeqNo, SequenceNumberCounter, Slice, Tree, ValueType,
 };
 
-use super::{CLEAR_BATCH_KEYS, Poison, Write, in_order};
-use crate::disk::{io_error, is_structural};
-use crate::seal::Codec;
+use super::segments::{End, Place, Segments};
+use super::{CLEAR_BATCH_KEYS, KEY_BYTES_MAX, Poison, Write, in_order};
+use crate::disk::{RealDisk, io_error, is_structural};
+use crate::seal::{Codec, Sealer, hex};
 
 /// Blocks kept in memory. 16 nodes share a laptop: 16 times this is a quarter of a GiB.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -72,6 +77,17 @@ const CURRENT: &str = "current";
 const TABLES: &str = "tables";
 /// What begins the names of files that `lsm-tree` renames once they are whole.
 const TEMPORARY_PREFIX: &str = ".tmp";
+/// The directory of segments.
+const SEGMENTS: &str = "segments";
+/// Under which the tree keeps the segments' end. No other key is so long.
+static END_KEY: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
+
+/// Whether what is under a key is written once and never again.
+#[must_use]
+pub fn is_grown(key: &[u8]) -> bool {
+    const GROWN: [u8; 3] = [Space::Edit as u8, Space::Arrival as u8, Space::Access as u8];
+    space_of(key).is_some_and(|space| GROWN.contains(&space))
+}
 
 /// A node's state in a tree without a journal.
 pub(super) struct LsmState {
@@ -88,6 +104,7 @@ pub struct Unjournaled {
 
 struct Shared {
     tree: Tree,
+    segments: Segments,
     memtable_bytes: u64,
     /// The number of the next batch, or list of tables: the tree takes numbers of it too.
     next: SequenceNumberCounter,
@@ -228,11 +245,11 @@ impl Unjournaled {
     /// # Errors
     ///
     /// Damage, another process that has it open, or what the operating system says.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, MEMTABLE_BYTES)
+    pub fn open(dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Self, StoreError> {
+        Self::open_with(dir, sealer, MEMTABLE_BYTES)
     }
 
-    fn open_with(dir: &Path, memtable_bytes: u64) -> Result<Self, StoreError> {
+    fn open_with(dir: &Path, sealer: Arc<dyn Sealer>, memtable_bytes: u64) -> Result<Self, StoreError> {
         Poison::default().read(&place(dir), || {
             let lock = prepare(dir)?;
             let next = SequenceNumberCounter::default();
@@ -242,10 +259,15 @@ impl Unjournaled {
             };
             // A reader at 0 would see nothing, whatever is there.
             next.fetch_max(tree.get_highest_persisted_seqno().map_or(1, |highest| highest + 1));
+            let end = tree.get(END_KEY, next.get()).map_err(|error| opening_error(dir, error))?;
+            let end = end.map_or(Some(End::default()), |end| End::from_bytes(&end));
+            let end = end.ok_or_else(|| damaged(dir, "the end of its segments cannot be read".to_owned()))?;
+            let segments = Segments::open(Arc::new(RealDisk), &dir.join(SEGMENTS), sealer, end)?;
             let moments = Arc::new(Moments::default());
             let shared = Arc::new(Shared {
                 latest: Mutex::new(Moment::new(next.get(), &moments)),
                 tree,
+                segments,
                 memtable_bytes,
                 next,
                 moments,
@@ -265,7 +287,8 @@ impl Unjournaled {
         })
     }
 
-    /// Commits writes, each a key and its value or that there is none; of no key two.
+    /// Commits writes, each a key and its value or that there is none; of no key two. A value that is [written once](is_grown) is
+    /// sealed and checked here, any other by who gives it.
     ///
     /// # Errors
     ///
@@ -284,9 +307,11 @@ impl Unjournaled {
         let shared = &*self.shared;
         shared.poison.write(&shared.place, || {
             let turn = shared.turn()?;
-            shared.tree.rotate_memtable();
+            let flushing = shared.tree.get_flush_lock();
+            shared.exchange(&flushing)?;
             drop(turn);
-            shared.write_out()?;
+            shared.write_out(&flushing)?;
+            drop(flushing);
             shared.let_go()
         })?;
         shared.order(|orders| orders.is_work = true);
@@ -341,12 +366,21 @@ impl Shared {
         let mut waited = self.turn()?;
         self.make_room(&mut waited)?;
         let number = self.next.next();
-        let memtable = self.tree.active_memtable();
-        for (key, stored) in writes {
-            let _sizes = memtable.insert(match stored {
+        let entry = |(key, value): Write| {
+            Ok(match value {
+                Some(value) if is_grown(&key) => {
+                    let place = self.segments.append(&key, &value)?;
+                    InternalValue::from_components(key, place.to_bytes(), number, ValueType::Value)
+                }
                 Some(stored) => InternalValue::from_components(key, stored, number, ValueType::Value),
                 None => InternalValue::new_tombstone(key, number),
-            });
+            })
+        };
+        // What may fail is done before the memtable has any of it: somebody may write that out before he hears of the failure.
+        let entries = writes.into_iter().map(entry).collect::<Result<Vec<_>, StoreError>>()?;
+        let memtable = self.tree.active_memtable();
+        for entry in entries {
+            let _sizes = memtable.insert(entry);
         }
         self.publish();
         Ok(())
@@ -364,9 +398,6 @@ impl Shared {
         if self.tree.active_memtable().size() < self.memtable_bytes {
             return Ok(());
         }
-        if self.tree.sealed_memtable_count() > 0 {
-            self.write_out()?;
-        }
         while self.tree.l0_run_count() >= NEWEST_TABLES_MAX {
             self.poison.read(&self.place, || Ok(()))?;
             if *waited >= MERGE_WAIT_MAX {
@@ -378,15 +409,33 @@ impl Shared {
             *waited += MERGE_POLL;
         }
         *waited = Duration::ZERO;
-        self.tree.rotate_memtable();
+        let flushing = self.tree.get_flush_lock();
+        self.write_out(&flushing)?;
+        self.exchange(&flushing)?;
         self.order(|orders| orders.is_work = true);
         Ok(())
     }
 
-    /// Writes out the memtables that take no more; they are on the disk when this returns, whoever did it.
-    fn write_out(&self) -> Result<(), StoreError> {
-        let flushing = self.tree.get_flush_lock();
-        let written = self.tree.flush(&flushing, self.least());
+    /// Exchanges the memtable for an empty one, in one's turn, and while nobody writes out: who does so has made the segments durable
+    /// up to the end in each memtable that takes no more, and writes all of these.
+    fn exchange(&self, _flushing: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        let memtable = self.tree.active_memtable();
+        if !memtable.is_empty() {
+            let (end, number) = (self.segments.end()?, self.next.next());
+            let _sizes =
+                memtable.insert(InternalValue::from_components(&END_KEY[..], end.to_bytes(), number, ValueType::Value));
+            self.tree.rotate_memtable();
+        }
+        Ok(())
+    }
+
+    /// Writes out the memtables that take no more, after the segments into which they lead.
+    fn write_out(&self, flushing: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        if self.tree.sealed_memtable_count() == 0 {
+            return Ok(());
+        }
+        self.segments.sync()?;
+        let written = self.tree.flush(flushing, self.least());
         written.map(drop).map_err(|error| self.failed(error))
     }
 
@@ -430,7 +479,9 @@ impl Shared {
     fn write_out_and_merge(&self) -> Result<(), StoreError> {
         let strategy = Arc::new(Leveled::default().with_l0_threshold(MERGED_AT_ONCE));
         loop {
-            self.write_out()?;
+            let flushing = self.tree.get_flush_lock();
+            self.write_out(&flushing)?;
+            drop(flushing);
             let before = self.tree.current_version().id();
             self.tree.compact(strategy.clone(), self.least()).map_err(|error| self.failed(error))?;
             self.let_go()?;
@@ -457,12 +508,25 @@ impl Shared {
     fn get(&self, moment: &Moment, key: &[u8]) -> Result<Option<Slice>, StoreError> {
         self.read(|| self.tree.get(key, moment.number))
     }
+
+    /// A value that is written once, of what the tree has under its key.
+    fn grown(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let place = Place::from_bytes(stored).ok_or_else(|| StoreError::Corrupt {
+            place: format!("key {}", hex(key)),
+            detail: "no place in a segment has so many bytes".to_owned(),
+        })?;
+        self.poison.read(&self.place, || self.segments.read(place, key))
+    }
 }
 
 impl LsmState {
     /// Opens or makes a tree in `dir`.
-    pub(super) fn open(dir: &Path, codec: Codec) -> Result<Self, StoreError> {
-        Ok(LsmState { tree: Unjournaled::open(dir)?, codec })
+    pub(super) fn open(dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Self, StoreError> {
+        Ok(LsmState { tree: Unjournaled::open(dir, Arc::clone(&sealer))?, codec: Codec::new(sealer) })
+    }
+
+    fn decode(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if is_grown(key) { self.shared().grown(key, stored) } else { self.codec.decode(key, stored) }
     }
 
     fn shared(&self) -> &Shared {
@@ -475,10 +539,11 @@ impl LsmState {
             return Ok(None);
         }
         let stored = self.shared().get(moment, key)?;
-        stored.map(|stored| self.codec.decode(key, &stored)).transpose()
+        stored.map(|stored| self.decode(key, &stored)).transpose()
     }
 
     fn walk<'a>(&'a self, moment: &Arc<Moment>, from: &[u8], to: &[u8]) -> Scan<'a> {
+        let to = to.min(&END_KEY[..]);
         if from >= to {
             return Box::new(std::iter::empty());
         }
@@ -501,7 +566,12 @@ impl StateView for LsmState {
 
 impl StateEngine for LsmState {
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        self.tree.commit(in_order(batch, &self.codec)?)
+        self.tree.commit(in_order(
+            batch,
+            |key, value| {
+                if is_grown(key) { value } else { self.codec.encode(key, &value) }
+            },
+        )?)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -514,7 +584,7 @@ impl StateEngine for LsmState {
     }
 
     fn clear(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        let mut from = from.to_vec();
+        let (mut from, to) = (from.to_vec(), to.min(&END_KEY[..]));
         while from.as_slice() < to {
             let keys = self.shared().read(|| {
                 let range = self.shared().tree.range(from.as_slice()..to, self.shared().latest().number, None);
@@ -565,7 +635,7 @@ impl Walk<'_> {
     ) -> Option<ScanItem> {
         let iter = self.iter.as_mut()?;
         let pair = self.engine.shared().read(|| step(&mut **iter).map(Guard::into_inner).transpose()).transpose()?;
-        let item = pair.and_then(|(key, stored)| Ok((key.to_vec(), self.engine.codec.decode(&key, &stored)?)));
+        let item = pair.and_then(|(key, stored)| Ok((key.to_vec(), self.engine.decode(&key, &stored)?)));
         if item.is_err() {
             self.iter = None;
         }
@@ -594,6 +664,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
 
+    use dinhba_core::ids::{GroupId, ShardId};
+    use dinhba_core::keys::Keys;
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
 
@@ -608,8 +680,8 @@ mod tests {
     /// The least memtable: several are written out and merged within a test.
     const SMALL: u64 = 48 * 1024;
 
-    fn codec() -> Codec {
-        Codec::new(Arc::new(Unsealed))
+    fn open(dir: &Path, memtable_bytes: u64) -> Result<Unjournaled, StoreError> {
+        Unjournaled::open_with(dir, Arc::new(Unsealed), memtable_bytes)
     }
 
     fn put(key: &[u8], value: &[u8]) -> Write {
@@ -617,12 +689,17 @@ mod tests {
     }
 
     fn get(tree: &Unjournaled, key: &[u8]) -> Option<Vec<u8>> {
-        tree.shared.get(&tree.shared.latest(), key).unwrap().map(|value| value.to_vec())
+        let stored = tree.shared.get(&tree.shared.latest(), key).unwrap()?;
+        Some(if is_grown(key) { tree.shared.grown(key, &stored).unwrap() } else { stored.to_vec() })
     }
 
     fn all(tree: &Unjournaled, moment: &Moment) -> Map {
         let range = tree.shared.tree.iter(moment.number, None);
-        range.map(|guard| guard.into_inner().unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+        let pairs = range.map(|guard| guard.into_inner().unwrap()).filter(|(key, _)| **key != END_KEY);
+        let value = |key: &[u8], stored: Slice| {
+            if is_grown(key) { tree.shared.grown(key, &stored).unwrap() } else { stored.to_vec() }
+        };
+        pairs.map(|(key, stored)| (key.to_vec(), value(&key, stored))).collect()
     }
 
     fn position(tree: &Unjournaled) -> u32 {
@@ -638,6 +715,16 @@ mod tests {
             let key = (u16::from_be_bytes([drawn[0], drawn[1]]) % 3_000).to_be_bytes().to_vec();
             let value = (drawn[2] % 5 != 0).then(|| drawn.repeat(usize::from(drawn[3] % 8)));
             writes.insert(key, value);
+        }
+        // What only grows: most of it once, some of it again, as after a snapshot was put in place.
+        let keys = Keys(GroupId(1));
+        for part in 0..4_u64 {
+            let at = if part == 3 { u64::from(number) / 2 } else { u64::from(number) * 3 + part };
+            let value = format!("{number} {part} ").repeat(usize::try_from(at % 60).unwrap());
+            writes.insert(keys.arrival(ShardId(7), at), Some(value.into_bytes()));
+        }
+        if number % 90 == 0 {
+            writes.insert(keys.arrival(ShardId(7), u64::from(number)), None);
         }
         writes.into_iter().collect()
     }
@@ -684,7 +771,7 @@ mod tests {
     #[test]
     fn a_value_under_anothers_key_is_damage() {
         let dir = tempfile::tempdir().unwrap();
-        let state = LsmState::open(dir.path(), codec()).unwrap();
+        let state = LsmState::open(dir.path(), Arc::new(Unsealed)).unwrap();
         state.tree.commit(vec![put(b"b", &state.codec.encode(b"a", b"value"))]).unwrap();
         let damaged = |error: &StoreError| matches!(error, StoreError::Corrupt { place, .. } if place == "key 62");
         assert!(state.get(b"b").is_err_and(|error| damaged(&error)));
@@ -696,12 +783,12 @@ mod tests {
     #[test]
     fn whatever_happens_to_its_files_it_opens_or_says_that_they_are_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Unjournaled::open_with(dir.path(), 4 * 1024).unwrap();
+        let tree = open(dir.path(), 4 * 1024).unwrap();
         for number in 0..400_u32 {
             tree.commit(vec![put(&number.to_be_bytes(), &[7; 64])]).unwrap();
         }
         drop(tree);
-        let told = damaged_in_turn(dir.path(), &|dir| LsmState::open(dir, codec()).map(drop));
+        let told = damaged_in_turn(dir.path(), &|dir| LsmState::open(dir, Arc::new(Unsealed)).map(drop));
         assert!(told.iter().filter(|(_, outcome)| outcome.is_err()).count() > 8, "{told:?}");
         assert_eq!(told.iter().find(|(_, outcome)| !is_open_or_damage(outcome)), None);
         let lost = told.iter().find(|(what, _)| what == "current gone").unwrap();
@@ -715,7 +802,7 @@ mod tests {
         let path = dir.path().to_owned();
         let (done, is_done) = mpsc::channel();
         let burst = thread::Builder::new().spawn(move || {
-            let tree = Unjournaled::open_with(&path, MEMTABLE).unwrap();
+            let tree = open(&path, MEMTABLE).unwrap();
             let (mut largest, mut sealed) = (0, 0);
             for number in 0..200_000_u32 {
                 // Keys that lie anywhere, so that merging has something to do.
@@ -730,14 +817,14 @@ mod tests {
         let (largest, sealed) = is_done.recv_timeout(Duration::from_secs(120)).expect("somebody waits for ever");
         burst.unwrap().join().unwrap();
         assert!(largest < MEMTABLE + 1024 && sealed <= 1, "{sealed} memtables and one of {largest} bytes");
-        let again = Unjournaled::open(dir.path()).unwrap();
+        let again = Unjournaled::open(dir.path(), Arc::new(Unsealed)).unwrap();
         assert_eq!(all(&again, &again.shared.latest()).len(), 200_000);
     }
 
     #[test]
     fn no_view_shows_half_a_batch_while_memtables_are_written_out_and_merged() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Unjournaled::open_with(dir.path(), 64 * 1024).unwrap();
+        let tree = open(dir.path(), 64 * 1024).unwrap();
         let (first, last) = (0_u32.to_be_bytes(), 999_u32.to_be_bytes());
         let is_over = AtomicBool::new(false);
         let seen = thread::scope(|scope| {
@@ -771,7 +858,7 @@ mod tests {
     #[test]
     fn a_view_keeps_what_it_shows_and_lets_go_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Unjournaled::open_with(dir.path(), SMALL).unwrap();
+        let tree = open(dir.path(), SMALL).unwrap();
         let mut model = Model::default();
         let mut views = Vec::new();
         for _ in 0..2_000 {
@@ -814,7 +901,7 @@ mod tests {
         let config = ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() };
         let run = TestRunner::new(config).run(&prop::collection::vec(act, 1..16), |acts| {
             let dir = tempfile::tempdir().unwrap();
-            let open = || Unjournaled::open_with(dir.path(), SMALL).unwrap();
+            let open = || open(dir.path(), SMALL).unwrap();
             let (mut tree, mut model, mut synced) = (open(), Model::default(), 0);
             for act in acts {
                 match act {
@@ -849,7 +936,7 @@ mod tests {
     #[ignore = "the process that the test below kills"]
     fn victim() {
         let Some(dir) = std::env::var_os(VICTIM) else { return };
-        let tree = Unjournaled::open_with(Path::new(&dir), SMALL).unwrap();
+        let tree = open(Path::new(&dir), SMALL).unwrap();
         for number in position(&tree) + 1.. {
             tree.commit(batch(number)).unwrap();
             if number % 100 == 0 {
@@ -878,7 +965,7 @@ mod tests {
             let synced =
                 told.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("synced ")?.parse().ok());
             let synced: u32 = synced.last().unwrap_or(model.at);
-            let tree = Unjournaled::open_with(dir.path(), SMALL).unwrap();
+            let tree = open(dir.path(), SMALL).unwrap();
             let at = position(&tree);
             assert!(at >= synced, "round {round}: {synced} was synced, and {at} is there");
             while model.at < at {
@@ -893,7 +980,7 @@ mod tests {
     #[test]
     fn a_disk_that_takes_no_new_file_stops_it() {
         let dir = tempfile::tempdir().unwrap();
-        let state = LsmState { tree: Unjournaled::open_with(dir.path(), SMALL).unwrap(), codec: codec() };
+        let state = LsmState { tree: open(dir.path(), SMALL).unwrap(), codec: Codec::new(Arc::new(Unsealed)) };
         fs::remove_dir_all(dir.path().join(TABLES)).unwrap();
         let error = (0..).find_map(|number| state.tree.commit(batch(number)).err()).unwrap();
         assert!(matches!(error, StoreError::Io(_) | StoreError::Poisoned(_)), "{error}");
@@ -907,7 +994,7 @@ mod tests {
     #[test]
     fn damage_that_only_merging_meets_is_told_by_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Unjournaled::open_with(dir.path(), SMALL).unwrap();
+        let tree = open(dir.path(), SMALL).unwrap();
         let mut model = Model::default();
         (0..200).for_each(|_| tree.commit(model.step()).unwrap());
         drop(tree);
@@ -917,18 +1004,18 @@ mod tests {
             bytes[100..200].fill(0xa5);
             fs::write(&path, bytes).unwrap();
         }
-        let tree = Unjournaled::open_with(dir.path(), SMALL).unwrap();
+        let tree = open(dir.path(), SMALL).unwrap();
         let failed = (0..20_000).find_map(|_| tree.commit(model.step()).err());
         assert!(matches!(failed, Some(StoreError::Poisoned(_))), "{failed:?}");
         drop(tree);
-        let again = Unjournaled::open(dir.path()).map(drop);
+        let again = Unjournaled::open(dir.path(), Arc::new(Unsealed)).map(drop);
         assert!(matches!(&again, Err(StoreError::Corrupt { detail, .. }) if detail.contains("merged")), "{again:?}");
     }
 
     #[test]
     fn who_waits_for_merging_that_does_not_happen_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Unjournaled::open_with(dir.path(), 1).unwrap();
+        let tree = open(dir.path(), 1).unwrap();
         tree.end();
         let mut written = 0_u32;
         let failed = loop {
@@ -947,10 +1034,10 @@ mod tests {
     #[test]
     fn a_second_opening_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let state = LsmState::open(dir.path(), codec()).unwrap();
-        let second = LsmState::open(dir.path(), codec()).map(drop);
+        let state = LsmState::open(dir.path(), Arc::new(Unsealed)).unwrap();
+        let second = LsmState::open(dir.path(), Arc::new(Unsealed)).map(drop);
         assert!(matches!(second, Err(StoreError::Io(text)) if text.contains("another process")));
         drop(state);
-        LsmState::open(dir.path(), codec()).unwrap();
+        LsmState::open(dir.path(), Arc::new(Unsealed)).unwrap();
     }
 }

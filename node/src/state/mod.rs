@@ -30,11 +30,13 @@ mod fjall;
 mod lsm;
 mod memory;
 mod overlaid;
+mod segments;
 mod sled;
 
 pub use self::fjall::Paced as PacedFjall;
-pub use self::lsm::Unjournaled as UnjournaledLsm;
+pub use self::lsm::{Unjournaled as UnjournaledLsm, is_grown};
 pub use memory::MemoryState;
+pub use segments::{End, Place, SegmentSizes, Segments};
 
 /// A key has at most this many bytes: ours are below 100, and no engine is tried with longer ones.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -89,7 +91,7 @@ impl std::fmt::Display for EngineKind {
 pub fn open(kind: EngineKind, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Arc<dyn StateEngine>, StoreError> {
     Ok(match kind {
         EngineKind::Fjall => Arc::new(fjall::FjallState::open(dir, Codec::new(sealer))?),
-        EngineKind::Lsm => Arc::new(lsm::LsmState::open(dir, Codec::new(sealer))?),
+        EngineKind::Lsm => Arc::new(lsm::LsmState::open(dir, sealer)?),
         EngineKind::Sled => Arc::new(sled::open(dir, Codec::new(sealer))?),
         EngineKind::Memory => Arc::new(MemoryState::new(sealer)),
     })
@@ -100,14 +102,14 @@ type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Seals the values of `batch` and keeps the last write to each key. Refuses keys that an engine could not hold.
 fn fold(batch: Batch, codec: &Codec) -> Result<Writes, StoreError> {
-    Ok(in_order(batch, codec)?.into_iter().collect())
+    Ok(in_order(batch, |key, value| codec.encode(key, &value))?.into_iter().collect())
 }
 
 /// A stored write: its key, and the value or that there is none.
 type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// The same as a list in the order of the keys. Most batches come in that order, but for one key.
-fn in_order(mut batch: Batch, codec: &Codec) -> Result<Vec<Write>, StoreError> {
+/// The same as a list in the order of the keys, whatever is stored for a value. Most batches come in that order, but for one key.
+fn in_order(mut batch: Batch, stored: impl Fn(&[u8], Vec<u8>) -> Vec<u8>) -> Result<Vec<Write>, StoreError> {
     // Stable: of two writes to one key the later stays behind the earlier.
     batch.writes.sort_by(|one, other| one.0.cmp(&other.0));
     let mut writes: Vec<Write> = Vec::with_capacity(batch.writes.len());
@@ -117,7 +119,7 @@ fn in_order(mut batch: Batch, codec: &Codec) -> Result<Vec<Write>, StoreError> {
             let text = format!("refused a key of {} bytes ({start}…): 1 to {KEY_BYTES_MAX} are allowed", key.len());
             return Err(StoreError::Io(text));
         }
-        let stored = value.map(|value| codec.encode(&key, &value));
+        let stored = value.map(|value| stored(&key, value));
         match writes.last_mut().filter(|last| last.0 == key) {
             Some(earlier) => earlier.1 = stored,
             None => writes.push((key, stored)),
