@@ -1,5 +1,5 @@
 //! What one thread does in this process, without Raft and without a peer, per second of its CPU time. What an engine's own
-//! threads do meanwhile is not in it, on either side of a comparison.
+//! threads do meanwhile is not in it, on either side of a comparison, but where a figure says *all threads*.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -19,10 +19,10 @@ use dinhba_core::store::{Batch, StateEngine};
 use dinhba_core::sync::Batch as Piece;
 use dinhba_core::validity;
 use dinhba_node::seal::{Unsealed, stored};
-use dinhba_node::state::{EngineKind, PacedFjall, open};
+use dinhba_node::state::{EngineKind, PacedFjall, UnjournaledLsm, is_grown, open};
 use serde::Serialize;
 
-use crate::meter::Busy;
+use crate::meter::{Busy, Usage};
 use crate::population::{Map, Population, SHARD, context, founding};
 use crate::{Options, Part};
 
@@ -119,28 +119,63 @@ fn on_engine(engine: &dyn StateEngine, entries: Vec<Vec<u8>>) -> anyhow::Result<
     Ok(took)
 }
 
-/// fjall with a node's settings and what a node stores in it, and nothing of ours above it.
-fn bare(dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Duration> {
-    let fjall = PacedFjall::open(dir)?;
+/// An engine with a node's settings, and nothing of ours above it.
+enum Bare {
+    Fjall(PacedFjall),
+    Lsm(UnjournaledLsm),
+}
+
+impl Bare {
+    fn open(kind: EngineKind, dir: &Path) -> anyhow::Result<Option<Self>> {
+        Ok(match kind {
+            EngineKind::Fjall => Some(Bare::Fjall(PacedFjall::open(dir)?)),
+            EngineKind::Lsm => Some(Bare::Lsm(UnjournaledLsm::open(dir, Arc::new(Unsealed))?)),
+            EngineKind::Sled | EngineKind::Memory => None,
+        })
+    }
+
+    fn commit(&self, pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> anyhow::Result<()> {
+        match self {
+            Bare::Fjall(fjall) => fjall.commit(|batch, state| {
+                for (key, value) in pairs {
+                    match value {
+                        Some(value) => batch.insert(state, key, value),
+                        None => batch.remove(state, key),
+                    }
+                }
+            })?,
+            Bare::Lsm(tree) => tree.commit(pairs)?,
+        }
+        Ok(())
+    }
+}
+
+/// What an engine alone costs.
+struct BareCost {
+    /// Of the thread that commits.
+    took: Duration,
+    /// Of all threads, until the engine is closed; with what encodes the values.
+    all: Usage,
+}
+
+/// Commits to an engine alone what a node stores in it.
+fn bare(kind: EngineKind, dir: &Path, batches: Vec<Batch>) -> anyhow::Result<Option<BareCost>> {
+    let before = Usage::of(&[std::process::id()])?;
+    let Some(engine) = Bare::open(kind, dir)? else { return Ok(None) };
     let mut took = Duration::ZERO;
     for batch in batches {
         let store = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
-            let stored = value.map(|value| stored(&key, &value));
+            let is_plain = kind == EngineKind::Lsm && is_grown(&key);
+            let stored = value.map(|value| if is_plain { value } else { stored(&key, &value) });
             (key, stored)
         };
         let pairs: Vec<_> = batch.writes.into_iter().map(store).collect();
         let began = Busy::begin();
-        fjall.commit(|batch, state| {
-            for (key, value) in pairs {
-                match value {
-                    Some(value) => batch.insert(state, key, value),
-                    None => batch.remove(state, key),
-                }
-            }
-        })?;
+        engine.commit(pairs)?;
         took += began.elapsed();
     }
-    Ok(took)
+    drop(engine);
+    Ok(Some(BareCost { took, all: Usage::of(&[std::process::id()])?.since(before) }))
 }
 
 /// What no `apply` of registrations can do without: the commands decoded, their values checked, edits and records encoded,
@@ -201,23 +236,34 @@ fn applies(options: &Options) -> anyhow::Result<Vec<Figure>> {
     drop(state);
 
     let dir = temporary()?;
-    let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
+    let kind: EngineKind = options.engine.name().parse()?;
+    let engine = open(kind, dir.path(), Arc::new(Unsealed))?;
     let founding = Proposal { at_ms: 1, commands: founding(1, people.shard, people.unit) };
     let (_, batch) = apply(&*engine.snapshot()?, &context(1), &[(1, founding.to_bytes())])?;
     engine.apply(batch)?;
     let stored = on_engine(&*engine, entries(&people.created))?;
     drop(engine);
     let bare_dir = temporary()?;
-    let bare = bare(bare_dir.path(), batches)?;
-    Ok(vec![
+    let bare = bare(kind, bare_dir.path(), batches)?;
+    let mut figures = vec![
         Figure::new("apply in memory, registrations", per_second(count, created), "edits/s", "100,000"),
         Figure::new("apply in memory, changes of one field", per_second(count, changed), "edits/s", "100,000"),
         Figure::new("of a registration: decode, check, encode, hash", per_second(count, least), "edits/s", ""),
-        Figure::new("apply on fjall, registrations", per_second(count, stored), "edits/s", ""),
-        Figure::new("fjall alone, the same bytes", per_second(count, bare), "edits/s", ""),
-        Figure::new("apply on fjall, share of fjall alone", bare.as_secs_f64() / stored.as_secs_f64(), "", "0.70"),
-        Figure::new("values of a record", people.value_bytes as f64 / count as f64, "B", ""),
-    ])
+        Figure::new("apply on the engine, registrations", per_second(count, stored), "edits/s", ""),
+    ];
+    if let Some(BareCost { took, all }) = bare {
+        let share = took.as_secs_f64() / stored.as_secs_f64();
+        let written = all.written as f64 / count as f64;
+        figures.extend([
+            Figure::new("the engine alone, the same bytes", per_second(count, took), "edits/s", ""),
+            Figure::new("apply on the engine, share of the engine alone", share, "", "0.70"),
+            Figure::new("the engine alone, all threads", all.cpu.as_secs_f64() * 1e6 / count as f64, "µs/edit", ""),
+            Figure::new("the engine alone, written", written, "B/edit", ""),
+            Figure::new("of a byte of values, written", written * count as f64 / people.value_bytes as f64, "B", "3"),
+        ]);
+    }
+    figures.push(Figure::new("values of a record", people.value_bytes as f64 / count as f64, "B", ""));
+    Ok(figures)
 }
 
 fn merges(options: &Options) -> anyhow::Result<Vec<Figure>> {
@@ -315,7 +361,7 @@ fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let all: usize = state.0.iter().map(stored_bytes).sum();
     figures.push(Figure::new("at rest: all keys and values", all as f64 / count, "B/record", ""));
     let dir = temporary()?;
-    let engine = open(EngineKind::Fjall, dir.path(), Arc::new(Unsealed))?;
+    let engine = open(options.engine.name().parse()?, dir.path(), Arc::new(Unsealed))?;
     let mut pairs = state.0.into_iter().peekable();
     while pairs.peek().is_some() {
         let writes = pairs.by_ref().take(4_096).map(|(key, value)| (key, Some(value))).collect();
@@ -323,9 +369,14 @@ fn rest(options: &Options) -> anyhow::Result<Vec<Figure>> {
     }
     engine.sync()?;
     drop(engine);
-    // The tables alone: the journal is bounded and holds what they will.
+    // Without fjall's journal, which is bounded and holds what the tables will.
     let bytes = tables(dir.path())?;
-    figures.push(Figure::new("at rest: fjall's tables on the disk", bytes as f64 / count, "B/record", "280 + history"));
+    figures.push(Figure::new(
+        "at rest: the engine's tables on the disk",
+        bytes as f64 / count,
+        "B/record",
+        "280 + history",
+    ));
     figures.push(Figure::new("values of a record", people.value_bytes as f64 / count, "B", ""));
     Ok(figures)
 }

@@ -108,7 +108,7 @@ struct Options {
     /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
     #[arg(long)]
     tls: bool,
-    /// The state engine: fjall, sled, or memory to see what the engine costs.
+    /// The state engine: fjall, lsm, sled, or memory to see what the engine costs.
     #[arg(long, value_parser = engine, default_value = "fjall")]
     engine: Engine,
     /// Leave etcd out.
@@ -117,7 +117,7 @@ struct Options {
 }
 
 fn engine(name: &str) -> Result<Engine, String> {
-    Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: fjall, sled or memory"))
+    Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: fjall, lsm, sled or memory"))
 }
 
 impl Options {

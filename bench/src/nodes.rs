@@ -58,6 +58,7 @@ pub async fn start(options: &Options) -> anyhow::Result<Vec<Figure>> {
         Figure::new("one node: records imported", count, "records of 1 KB", ""),
         Figure::new("one node: import", count / took.as_secs_f64(), "records/s", ""),
         Figure::new("one node: CPU of an imported record", used.cpu.as_secs_f64() * 1e6 / count, "µs", ""),
+        Figure::new("one node: written, of a record", used.written as f64 / count, "B", ""),
         Figure::new("one node: memory after the import", mib(filled.resident), "MiB", "400 at 1 million"),
         Figure::new("one node: first answer after kill -9", ready.as_secs_f64(), "s", "2 at 1 million"),
         Figure::new("one node: memory after the start", mib(after.resident), "MiB", ""),

@@ -1,4 +1,5 @@
-//! Compression of single values of the state, with a dictionary of what records and edits have in common.
+//! Compression of single values of the state, with a dictionary of what records and edits have in common; and of blocks of
+//! values, which need none.
 //!
 //! Some hundred bytes hold little that repeats among themselves, and much that stands in every other record: names, the
 //! order of fields, how identities and cases are written. The dictionary was trained on invented people alone, by
@@ -109,6 +110,28 @@ pub(crate) fn decompress(stored: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// Of blocks: higher levels take longer than writing the values several times did.
+const BLOCK_LEVEL: i32 = 1;
+
+static PACKERS: Pool<Compressor<'static>> = Pool::new();
+static UNPACKERS: Pool<Decompressor<'static>> = Pool::new();
+
+/// A frame of many values.
+pub(crate) fn pack(values: &[u8]) -> Vec<u8> {
+    let make = || Compressor::new(BLOCK_LEVEL).expect("memory for a context");
+    PACKERS.with(make, |context| context.compress(values)).expect("room for what cannot be made smaller")
+}
+
+/// What `pack` made the frame of; none if it did not, or if that would be more than `most` bytes.
+pub(crate) fn unpack(frame: &[u8], most: usize) -> Option<Vec<u8>> {
+    let length = usize::try_from(get_frame_content_size(frame).ok()??).ok()?;
+    if length > most {
+        return None;
+    }
+    let make = || Decompressor::new().expect("memory for a context");
+    UNPACKERS.with(make, |context| context.decompress(frame, length)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -137,12 +160,14 @@ mod tests {
         fn every_value_comes_back(value in prop::collection::vec(0..=255_u8, 0..600), times in 1..9_usize) {
             let value = value.repeat(times);
             prop_assert_eq!(decompress(&compress(&value)), Some(value.clone()));
+            prop_assert_eq!(unpack(&pack(&value), value.len()), Some(value.clone()));
+            prop_assert!(value.is_empty() || unpack(&pack(&value), value.len() - 1).is_none());
             prop_assert_eq!(decompress(&plain(&value)), Some(value));
         }
 
         #[test]
         fn nothing_that_is_read_makes_it_panic(stored in prop::collection::vec(0..=255_u8, 0..300)) {
-            let _ = decompress(&stored);
+            let _ = (decompress(&stored), unpack(&stored, 1 << 20));
             let _ = decompress(&[&[FRAME], &stored[..]].concat());
         }
     }

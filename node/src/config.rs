@@ -63,7 +63,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("parent.nodes", "one [[parent.nodes]] per node of the parent that has another address from here"),
     ("parent.nodes[].id", "a node's id, for example \"n-0000000000000001\""),
     ("parent.nodes[].address", "host:port at which this site reaches that node, for example \"10.0.0.1:7400\""),
-    ("storage.engine", "\"fjall\" (the default), \"sled\" (experimental) or \"memory\" (loses everything at exit)"),
+    (
+        "storage.engine",
+        "\"fjall\" (the default), \"lsm\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
+    ),
     ("raft.heartbeat_ms", "10 to 10000; the default is 250"),
     ("raft.election_min_ms", "at least 3 heartbeats, at most 60000; the default is 1000"),
     ("raft.election_max_ms", "more than election_min_ms, at most 60000; the default is 2000"),
@@ -352,6 +355,8 @@ pub enum Engine {
     /// The default.
     #[default]
     Fjall,
+    /// By name: no journal but the Raft log.
+    Lsm,
     /// By name, experimental.
     Sled,
     /// For tests: nothing survives the process.
@@ -359,13 +364,14 @@ pub enum Engine {
 }
 
 impl Engine {
-    const ALL: [Engine; 3] = [Engine::Fjall, Engine::Sled, Engine::Memory];
+    const ALL: [Engine; 4] = [Engine::Fjall, Engine::Lsm, Engine::Sled, Engine::Memory];
 
     /// The engine's name, as in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Engine::Fjall => "fjall",
+            Engine::Lsm => "lsm",
             Engine::Sled => "sled",
             Engine::Memory => "memory",
         }

@@ -133,7 +133,7 @@ fn check_configuration(config: &Config, last: &Backup) -> anyhow::Result<()> {
     );
     anyhow::ensure!(
         config.storage.engine.name() != "memory",
-        "storage.engine: \"memory\" keeps nothing: choose \"fjall\" or \"sled\""
+        "storage.engine: \"memory\" keeps nothing: choose \"fjall\", \"lsm\" or \"sled\""
     );
     for group in &summary.groups {
         anyhow::ensure!(

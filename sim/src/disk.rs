@@ -16,6 +16,8 @@
 
 mod content;
 #[cfg(test)]
+mod segments;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -342,7 +342,7 @@ fn a_wrong_id_or_word_is_shown_with_a_right_one() {
     refused(
         &format!("{LEAST}[storage]\nengine = \"rocksdb\"\n"),
         "`storage.engine` (line 13) has no meaning with \"rocksdb\": \
-         write \"fjall\" (the default), \"sled\" (experimental) or \"memory\" (loses everything at exit)",
+         write \"fjall\" (the default), \"lsm\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
     );
     refused(
         &format!("{LEAST}[log]\nlevel = \"loud\"\n"),

@@ -66,7 +66,7 @@ pub struct Options {
     /// Where everything is put: a new or empty directory, which is kept; without it, a temporary one
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// The state engine of all nodes: fjall, sled or memory (with memory a killed node begins anew from its log)
+    /// The state engine of all nodes: fjall, lsm, sled or memory (with memory a killed node begins anew from its log)
     #[arg(long, default_value = "fjall", value_parser = engine)]
     pub engine: Engine,
     /// How many persons the synthetic population has
@@ -78,7 +78,7 @@ pub struct Options {
 }
 
 fn engine(name: &str) -> Result<Engine, String> {
-    Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: write fjall, sled or memory"))
+    Engine::from_name(name).ok_or_else(|| format!("{name:?} is no engine: write fjall, lsm, sled or memory"))
 }
 
 /// Ctrl-C, SIGTERM and the end of the terminal, heard from the moment it is made.

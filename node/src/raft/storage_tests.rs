@@ -108,6 +108,11 @@ async fn openraft_s_storage_suite_passes_on_segment_files_and_fjall() {
 }
 
 #[tokio::test]
+async fn openraft_s_storage_suite_passes_on_segment_files_and_lsm() {
+    Suite::test_all(OnDisk(EngineKind::Lsm)).await.expect("every case");
+}
+
+#[tokio::test]
 async fn openraft_s_storage_suite_passes_on_segment_files_and_sled() {
     Suite::test_all(OnDisk(EngineKind::Sled)).await.expect("every case");
 }

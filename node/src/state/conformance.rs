@@ -199,6 +199,11 @@ fn fjall_conforms() {
 }
 
 #[test]
+fn lsm_conforms() {
+    conforms_on_disk(EngineKind::Lsm);
+}
+
+#[test]
 fn sled_conforms() {
     conforms_on_disk(EngineKind::Sled);
 }
@@ -293,6 +298,11 @@ fn matches_the_model(kind: EngineKind, cases: u32) {
 #[test]
 fn fjall_is_a_sorted_map() {
     matches_the_model(EngineKind::Fjall, 16);
+}
+
+#[test]
+fn lsm_is_a_sorted_map() {
+    matches_the_model(EngineKind::Lsm, 16);
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl StateView for FjallState {
 
 impl StateEngine for FjallState {
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        self.commit(in_order(batch, &self.codec)?)
+        self.commit(in_order(batch, |key, value| self.codec.encode(key, &value))?)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 //! | engine | for | snapshot |
 //! |---|---|---|
 //! | `fjall` | production | its own |
+//! | `lsm` | by name; has no journal but the Raft log | its own |
 //! | `sled` | experimental; nothing of it outlives a crash; its limits are in its file | copies of what later batches replace |
 //! | `memory` | tests and the simulator | the same |
 //!
@@ -26,12 +27,16 @@ use crate::seal::{Codec, Sealer, hex};
 #[cfg(test)]
 mod conformance;
 mod fjall;
+mod lsm;
 mod memory;
 mod overlaid;
+mod segments;
 mod sled;
 
 pub use self::fjall::Paced as PacedFjall;
+pub use self::lsm::{Unjournaled as UnjournaledLsm, is_grown};
 pub use memory::MemoryState;
+pub use segments::{End, Place, SegmentSizes, Segments};
 
 /// A key has at most this many bytes: ours are below 100, and no engine is tried with longer ones.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -45,6 +50,8 @@ pub enum EngineKind {
     /// fjall 3, the default.
     #[default]
     Fjall,
+    /// `lsm-tree` 3, without a journal.
+    Lsm,
     /// sled 0.34, experimental.
     Sled,
     /// A map in memory, empty at each start.
@@ -53,7 +60,7 @@ pub enum EngineKind {
 
 /// The name of an engine was not one we know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an engine: expected fjall, sled or memory")]
+#[error("{0:?} is not an engine: expected fjall, lsm, sled or memory")]
 pub struct UnknownEngine(String);
 
 impl FromStr for EngineKind {
@@ -61,6 +68,7 @@ impl FromStr for EngineKind {
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
         match name {
             "fjall" => Ok(EngineKind::Fjall),
+            "lsm" => Ok(EngineKind::Lsm),
             "sled" => Ok(EngineKind::Sled),
             "memory" => Ok(EngineKind::Memory),
             other => Err(UnknownEngine(other.to_owned())),
@@ -72,6 +80,7 @@ impl std::fmt::Display for EngineKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             EngineKind::Fjall => "fjall",
+            EngineKind::Lsm => "lsm",
             EngineKind::Sled => "sled",
             EngineKind::Memory => "memory",
         })
@@ -82,6 +91,7 @@ impl std::fmt::Display for EngineKind {
 pub fn open(kind: EngineKind, dir: &Path, sealer: Arc<dyn Sealer>) -> Result<Arc<dyn StateEngine>, StoreError> {
     Ok(match kind {
         EngineKind::Fjall => Arc::new(fjall::FjallState::open(dir, Codec::new(sealer))?),
+        EngineKind::Lsm => Arc::new(lsm::LsmState::open(dir, sealer)?),
         EngineKind::Sled => Arc::new(sled::open(dir, Codec::new(sealer))?),
         EngineKind::Memory => Arc::new(MemoryState::new(sealer)),
     })
@@ -92,14 +102,14 @@ type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Seals the values of `batch` and keeps the last write to each key. Refuses keys that an engine could not hold.
 fn fold(batch: Batch, codec: &Codec) -> Result<Writes, StoreError> {
-    Ok(in_order(batch, codec)?.into_iter().collect())
+    Ok(in_order(batch, |key, value| codec.encode(key, &value))?.into_iter().collect())
 }
 
 /// A stored write: its key, and the value or that there is none.
 type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// The same as a list in the order of the keys. Most batches come in that order, but for one key.
-fn in_order(mut batch: Batch, codec: &Codec) -> Result<Vec<Write>, StoreError> {
+/// The same as a list in the order of the keys, whatever is stored for a value. Most batches come in that order, but for one key.
+fn in_order(mut batch: Batch, stored: impl Fn(&[u8], Vec<u8>) -> Vec<u8>) -> Result<Vec<Write>, StoreError> {
     // Stable: of two writes to one key the later stays behind the earlier.
     batch.writes.sort_by(|one, other| one.0.cmp(&other.0));
     let mut writes: Vec<Write> = Vec::with_capacity(batch.writes.len());
@@ -109,7 +119,7 @@ fn in_order(mut batch: Batch, codec: &Codec) -> Result<Vec<Write>, StoreError> {
             let text = format!("refused a key of {} bytes ({start}…): 1 to {KEY_BYTES_MAX} are allowed", key.len());
             return Err(StoreError::Io(text));
         }
-        let stored = value.map(|value| codec.encode(&key, &value));
+        let stored = value.map(|value| stored(&key, value));
         match writes.last_mut().filter(|last| last.0 == key) {
             Some(earlier) => earlier.1 = stored,
             None => writes.push((key, stored)),
@@ -207,7 +217,7 @@ pub(crate) mod tests {
 
     #[test]
     fn engines_are_named() {
-        for kind in [EngineKind::Fjall, EngineKind::Sled, EngineKind::Memory] {
+        for kind in [EngineKind::Fjall, EngineKind::Lsm, EngineKind::Sled, EngineKind::Memory] {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         assert!("rocksdb".parse::<EngineKind>().is_err());

@@ -47,6 +47,11 @@ async fn a_site_that_breaks_in_every_way_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_does_one_whose_engine_has_no_journal() {
+    nothing_is_lost(Engine::Lsm).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_does_one_with_the_sled_engine() {
     nothing_is_lost(Engine::Sled).await;
 }

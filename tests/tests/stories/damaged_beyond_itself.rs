@@ -121,6 +121,11 @@ async fn a_node_with_fjall_and_nothing_whole_but_its_log_is_mended_by_the_others
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_lsm_and_nothing_whole_but_its_log_is_mended_by_the_others() {
+    comes_back(Engine::Lsm).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_sled_and_nothing_whole_but_its_log_is_mended_by_the_others() {
     comes_back(Engine::Sled).await;
 }

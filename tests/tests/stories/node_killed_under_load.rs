@@ -70,6 +70,11 @@ async fn what_was_acknowledged_outlives_killed_leaders_and_followers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_does_with_an_engine_that_has_no_journal() {
+    killed_under_load(Engine::Lsm, &[Victim::Leader, Victim::Follower]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_does_with_the_sled_engine() {
     killed_under_load(Engine::Sled, &[Victim::Leader]).await;
 }
