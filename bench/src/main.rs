@@ -105,8 +105,8 @@ struct Options {
     /// Mutual TLS at dinhba, as in production. Without it neither side has TLS.
     #[arg(long)]
     tls: bool,
-    /// The state engine: fjall, lsm, sled, or memory to see what the engine costs.
-    #[arg(long, value_parser = engine, default_value = "fjall")]
+    /// The state engine: lsm, fjall, sled, or memory to see what the engine costs.
+    #[arg(long, value_parser = engine, default_value = "lsm")]
     engine: Engine,
     /// Leave etcd out.
     #[arg(long)]

@@ -65,7 +65,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("parent.nodes[].address", "host:port at which this site reaches that node, for example \"10.0.0.1:7400\""),
     (
         "storage.engine",
-        "\"fjall\" (the default), \"lsm\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
+        "\"lsm\" (the default), \"fjall\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
     ),
     ("raft.heartbeat_ms", "10 to 10000; the default is 250"),
     ("raft.election_min_ms", "at least 3 heartbeats, at most 60000; the default is 1000"),
@@ -352,10 +352,10 @@ pub struct ParentNode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// The default.
-    #[default]
+    /// By name: the default of earlier versions, with a journal of its own.
     Fjall,
-    /// By name: no journal but the Raft log.
+    /// The default: no journal but the Raft log.
+    #[default]
     Lsm,
     /// By name, experimental.
     Sled,

@@ -323,7 +323,7 @@ impl Country {
                     groups: groups.iter().map(|(id, shards)| Group { id: *id, shards: shards.clone() }).collect(),
                 },
                 parent: parent.clone(),
-                storage: Storage { engine: Engine::Fjall },
+                storage: Storage { engine: Engine::default() },
                 raft: Raft { heartbeat_ms: 250, election_min_ms: 800, election_max_ms: 1_500, ..Raft::default() },
                 link: Link { backoff_min_ms: 50, backoff_max_ms: 300, ..Link::default() },
                 numbers: Numbers::default(),

@@ -118,7 +118,7 @@ fn the_example_says_everything() {
             addresses: vec!["10.0.1.1:7400".parse().unwrap(), "10.0.1.2:7400".parse().unwrap()],
             nodes: vec![ParentNode { id: NodeId(1), address: "192.168.7.1:7400".parse().unwrap() }],
         }),
-        storage: Storage { engine: Engine::Fjall },
+        storage: Storage { engine: Engine::Lsm },
         raft: Raft::default(),
         link: Link::default(),
         numbers: Numbers::default(),
@@ -155,7 +155,7 @@ fn the_least_file_gets_defaults() {
     assert_eq!(config.tls, Tls::UnsafeLoopback);
     assert!(!config.site.bootstrap);
     assert_eq!((config.site.code, config.site.members, config.site.groups), (None, vec![], vec![]));
-    assert_eq!(config.storage.engine, Engine::Fjall);
+    assert_eq!(config.storage.engine, Engine::Lsm);
     let raft = Raft {
         heartbeat_ms: 250,
         election_min_ms: 1000,
@@ -342,7 +342,7 @@ fn a_wrong_id_or_word_is_shown_with_a_right_one() {
     refused(
         &format!("{LEAST}[storage]\nengine = \"rocksdb\"\n"),
         "`storage.engine` (line 13) has no meaning with \"rocksdb\": \
-         write \"fjall\" (the default), \"lsm\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
+         write \"lsm\" (the default), \"fjall\", \"sled\" (experimental) or \"memory\" (loses everything at exit)",
     );
     refused(
         &format!("{LEAST}[log]\nlevel = \"loud\"\n"),

@@ -66,8 +66,8 @@ pub struct Options {
     /// Where everything is put: a new or empty directory, which is kept; without it, a temporary one
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// The state engine of all nodes: fjall, lsm, sled or memory (with memory a killed node begins anew from its log)
-    #[arg(long, default_value = "fjall", value_parser = engine)]
+    /// The state engine of all nodes: lsm, fjall, sled or memory (with memory a killed node begins anew from its log)
+    #[arg(long, default_value = "lsm", value_parser = engine)]
     pub engine: Engine,
     /// How many persons the synthetic population has
     #[arg(long, default_value_t = PERSONS as u64, value_parser = clap::value_parser!(u64).range(PERSONS_MIN..=PERSONS_MAX))]

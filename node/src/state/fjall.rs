@@ -1,4 +1,4 @@
-//! State in fjall 3: the default.
+//! State in fjall 3: by name, the default of earlier versions.
 //!
 //! One keyspace holds everything. A batch is written to the operating system at once, so that a killed process loses
 //! nothing; `sync` is what survives a power cut. fjall refuses writes after a failed one, and so do we.

@@ -6,8 +6,8 @@
 //!
 //! | engine | for | snapshot |
 //! |---|---|---|
-//! | `fjall` | production | its own |
-//! | `lsm` | by name; has no journal but the Raft log | its own |
+//! | `lsm` | production; has no journal but the Raft log | its own |
+//! | `fjall` | by name, the default of earlier versions | its own |
 //! | `sled` | experimental; nothing of it outlives a crash; its limits are in its file | copies of what later batches replace |
 //! | `memory` | tests and the simulator | the same |
 //!
@@ -47,10 +47,10 @@ const CLEAR_BATCH_KEYS: usize = 4096;
 /// Which engine holds the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
-    /// fjall 3, the default.
-    #[default]
+    /// fjall 3.
     Fjall,
-    /// `lsm-tree` 3, without a journal.
+    /// `lsm-tree` 3, without a journal: the default.
+    #[default]
     Lsm,
     /// sled 0.34, experimental.
     Sled,
