@@ -3,7 +3,8 @@
 //! [`Verb`] is what is asked, [`Connection`] whom and why, [`run`] does it and gives the exit code. People get tables, with
 //! the Vietnamese names of the fields; programs ask for `--json` and get one object, or NDJSON where a verb streams. Keys
 //! are snake_case and stay. Errors go to stderr, with `--json` as `{"error":…,"message":…}`, a wrong command line too
-//! ([`misused`]).
+//! ([`misused`]). People are told in their language (`crate::language`: `--lang`, else the environment), the help too
+//! ([`translate`]); programs in English.
 //!
 //! Exit codes:
 //!

@@ -273,19 +273,21 @@ phrase-target-none = { $record } is no target: see `dinhba target list`
 phrase-holiday-form = { $text }: write 2027-01-01=new_year or 2027-02-05..2027-02-09=tet
 phrase-holiday-order = { $text }: the last day comes after the first, within a month
 phrase-holiday-names = { $text }: the holiday is one of { $names }, or worked
-phrase-holiday-twice = { $day } stands there twice
 phrase-holiday-other-year = { $day } is no day of { $year }
 phrase-holiday-worked-anyway = { $day } is worked anyway: only a Saturday or Sunday can be worked instead
-phrase-holiday-hole = { $name } has { $count } days, and { $given } are given: the list has a hole
-phrase-holiday-follow = the days of { $name } follow each other: the list has a hole
-phrase-holiday-on = { $name } is on { $day }
-phrase-holiday-cannot = { $day } cannot be { $name }
+phrase-holiday-hole = { $holiday } has { $count } days, and { $given } are given: the list has a hole
+phrase-holiday-follow = the days of { $holiday } follow each other: the list has a hole
+phrase-holiday-on = { $holiday } is on { $day }
+phrase-holiday-cannot = { $day } cannot be { $holiday }
 phrase-holiday-weekend = { $count } holidays fall on a weekend, and { $given } days make up for them (compensation): the list has a hole
 phrase-unit-ends-early = { $text }: ends before it begins
 phrase-unit-code-taken = { $text }: has the code of another one in its time
 phrase-unit-no-parent = { $text }: has a parent that is not in the list
 phrase-unit-parent-not-above = { $text }: has a parent that is not above it
 phrase-unit-parent-of-other-time = { $text }: has a parent of another time
+phrase-link-with = with { $site }
+phrase-link-gone = the peer did not come back
+phrase-link-replaced = replaced by another session of the peer
 
 # Archives and receipts.
 phrase-wanted-flag = yes or no

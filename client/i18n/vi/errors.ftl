@@ -4,9 +4,9 @@
 detail-untranslated = (nguyên văn: { $text })
 
 # What became of a request.
-error-outcome-unknown = Chưa rõ yêu cầu đã được nhận hay chưa. Hãy xem tình trạng (`dinhba status`) trước khi làm lại. { $text }
+error-outcome-unknown = Chưa rõ yêu cầu đã được nhận hay chưa. Hãy xem tình trạng (`dinhba status`) trước khi làm lại. Chi tiết: { $text }
 error-outcome-unknown-of =
-    Chưa rõ yêu cầu { $request } đã được nhận hay chưa. { $text }
+    Chưa rõ yêu cầu { $request } đã được nhận hay chưa. Chi tiết: { $text }
     Cần làm: gửi lại đúng yêu cầu đó đến đúng nơi đó; dù gửi mấy lần cũng chỉ ghi một lần.
 error-protocol = Không hiểu câu trả lời của máy chủ { $what }. Hãy kiểm tra chương trình và máy chủ có phiên bản phù hợp với nhau.
 error-stale =
@@ -14,10 +14,10 @@ error-stale =
     Cần làm: xem lại hồ sơ hiện tại; nếu nội dung vẫn đúng thì ghi lại.
 error-stale-more = {" "}và { $count } trường khác
 error-unreachable =
-    Không máy chủ nào của đơn vị nhận được yêu cầu; chưa có gì được ghi. { $text }
+    Không máy chủ nào của đơn vị nhận được yêu cầu; chưa có gì được ghi. Chi tiết: { $text }
     Cần làm: thử lại sau; nếu vẫn vậy thì kiểm tra đường truyền.
 error-unreachable-by-fault = { $fault }. Chưa có gì được ghi.
-error-unreachable-with-fault = { $fault }. Không máy chủ nào của đơn vị nhận yêu cầu; chưa có gì được ghi. { $text }
+error-unreachable-with-fault = { $fault }. Không máy chủ nào của đơn vị nhận yêu cầu; chưa có gì được ghi. Chi tiết: { $text }
 
 # A refusal, by the reason that a node gives.
 refused = Bị từ chối: { $detail }

@@ -273,19 +273,21 @@ phrase-target-none = { $record } không phải chỉ tiêu: xem `dinhba target l
 phrase-holiday-form = { $text }: viết 01/01/2027=new_year hoặc 2027-02-05..2027-02-09=tet
 phrase-holiday-order = { $text }: ngày cuối phải sau ngày đầu, trong vòng một tháng
 phrase-holiday-names = { $text }: ngày nghỉ phải là một trong { $names }, hoặc worked (làm bù)
-phrase-holiday-twice = { $day } có hai lần
 phrase-holiday-other-year = { $day } không thuộc năm { $year }
 phrase-holiday-worked-anyway = { $day } vốn là ngày làm việc: chỉ thứ bảy hoặc chủ nhật mới làm bù được
-phrase-holiday-hole = { $name } có { $count } ngày mà chỉ ghi { $given }: danh sách còn thiếu
-phrase-holiday-follow = các ngày của { $name } phải liền nhau: danh sách còn thiếu
-phrase-holiday-on = { $name } là ngày { $day }
-phrase-holiday-cannot = { $day } không thể là { $name }
+phrase-holiday-hole = { $holiday } có { $count } ngày mà chỉ ghi { $given }: danh sách còn thiếu
+phrase-holiday-follow = các ngày của { $holiday } phải liền nhau: danh sách còn thiếu
+phrase-holiday-on = { $holiday } là ngày { $day }
+phrase-holiday-cannot = { $day } không thể là { $holiday }
 phrase-holiday-weekend = { $count } ngày nghỉ rơi vào cuối tuần mà chỉ có { $given } ngày nghỉ bù (compensation): danh sách còn thiếu
 phrase-unit-ends-early = { $text }: chấm dứt trước khi bắt đầu
 phrase-unit-code-taken = { $text }: trùng mã với đơn vị khác cùng thời gian
 phrase-unit-no-parent = { $text }: cấp trên không có trong danh sách
 phrase-unit-parent-not-above = { $text }: cấp trên không phải là cấp trên của nó
 phrase-unit-parent-of-other-time = { $text }: cấp trên thuộc thời gian khác
+phrase-link-with = với { $site }
+phrase-link-gone = nơi kia không trở lại
+phrase-link-replaced = phiên khác của nơi kia đã thay thế
 
 # Archives and receipts.
 phrase-wanted-flag = có hoặc không

@@ -48,7 +48,9 @@ fn said(command: Command, lang: Lang, key: &str) -> Command {
         _ => (help_in(lang, key, None), None),
     };
     let command = match about {
-        Some(about) => command.about(about.clone()).long_about(about),
+        // Where English has no longer one, the list stays short.
+        Some(about) if command.get_long_about().is_some() => command.about(about.clone()).long_about(about),
+        Some(about) => command.about(about),
         None => command,
     };
     headed(after.into_iter().fold(command, Command::after_help), lang)
@@ -97,7 +99,8 @@ fn option(arg: Arg, lang: Lang, key: &str, form: Option<&Form>) -> Arg {
     let arg = if takes_value { arg.value_name(Message::word("placeholder", name).text(lang)) } else { arg };
     let arg = arg.help_heading(heading).hide_default_value(true).hide_possible_values(true);
     match said {
-        Some(text) => arg.help(text.clone()).long_help(text),
+        Some(text) if arg.get_long_help().is_some() => arg.help(text.clone()).long_help(text),
+        Some(text) => arg.help(text),
         None => arg,
     }
 }

@@ -62,7 +62,8 @@ fn what_in(lang: Lang, item: &v1::WorkItem) -> String {
     match (lang, item.kind.as_str()) {
         (Lang::Vi, "conflict") => show::plain(&show::label_of_any(&item.field)),
         (Lang::Vi, "second-person") => {
-            let event = Event::named(&item.event).map_or_else(|| item.event.clone(), |event| event.label().to_owned());
+            let event = Event::named(&item.event).map(|event| event.label().to_owned());
+            let event = event.unwrap_or_else(|| Message::word("edit", &item.event).text(lang));
             show::plain(&format!("{event} {}", show::hex(&item.edit).get(..8).unwrap_or_default()))
         }
         (Lang::Vi, "step" | "papers" | "step-failed") => {

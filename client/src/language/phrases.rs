@@ -11,7 +11,8 @@
 use std::sync::LazyLock;
 
 use dinhba_core::event::Form;
-use dinhba_core::schema::{FIELDS, Type};
+use dinhba_core::schema::codes::HOLIDAY;
+use dinhba_core::schema::{Code, FIELDS, Type};
 use fluent_bundle::FluentValue;
 use fluent_syntax::ast::{Entry, Expression, InlineExpression, PatternElement};
 
@@ -79,19 +80,20 @@ fn joined(pieces: impl Iterator<Item = Piece>) -> Vec<Piece> {
 const DEPTH_MAX: usize = 5;
 
 /// Holes for one word: ids, numbers, days, names of fields.
-const ONE_WORD: [&str; 26] = [
+const ONE_WORD: [&str; 27] = [
     "record", "shard", "request", "edit", "count", "most", "least", "bytes", "day", "number", "line", "column", "code",
     "position", "level", "event", "input", "field", "kind", "role", "own", "action", "given", "year", "seconds",
-    "address",
+    "address", "holiday",
 ];
 
 /// Whether a text may fill a hole.
 fn fills(name: &str, text: &str) -> bool {
-    !text.is_empty() && !(ONE_WORD.contains(&name) && text.contains(char::is_whitespace))
+    let is_narrow = ONE_WORD.contains(&name);
+    !(text.is_empty() || is_narrow && text.contains(char::is_whitespace))
 }
 
 /// What fills the holes, if a text is the phrase.
-fn filled<'a>(pieces: &'a [Piece], text: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+fn filled<'a>(pieces: &'static [Piece], text: &'a str) -> Option<Vec<(&'static str, &'a str)>> {
     match pieces {
         [] => text.is_empty().then(Vec::new),
         [Piece::Letters(letters), rest @ ..] => filled(rest, text.strip_prefix(letters.as_str())?),
@@ -126,7 +128,16 @@ fn within(lang: Lang, text: &str, depth: usize) -> Option<String> {
     let of_book = || of_book(lang, text, depth);
     let found = super::refusals::of_rule(lang, text);
     // Of a phrase that begins with a hole, the place would be a part of what fills it.
-    if is_of_field { found.or_else(of_place).or_else(of_book) } else { found.or_else(of_book).or_else(of_place) }
+    let found =
+        if is_of_field { found.or_else(of_place).or_else(of_book) } else { found.or_else(of_book).or_else(of_place) };
+    found.or_else(|| one_by_one(lang, text, depth))
+}
+
+/// Several sentences, each of which is in the book.
+fn one_by_one(lang: Lang, text: &str, depth: usize) -> Option<String> {
+    const MARK: &str = "; ";
+    let all: Option<Vec<String>> = text.split(MARK).map(|one| within(lang, one, depth)).collect();
+    Some(all.filter(|_| text.contains(MARK))?.join(MARK))
 }
 
 /// Whether it is the path of something in a request: `inputs.date`, `subjects[0]`.
@@ -162,8 +173,15 @@ pub(super) fn place_in(lang: Lang, path: &str) -> String {
 
 fn of_book(lang: Lang, text: &str, depth: usize) -> Option<String> {
     let (phrase, holes) = BOOK.iter().find_map(|phrase| Some((phrase, filled(&phrase.pieces, text)?)))?;
-    let holes = holes.into_iter().map(|(name, filled)| (name, FluentValue::from(hole(lang, name, filled, depth))));
-    written(lang, &phrase.key, holes)
+    // What may be chosen is told as people call it.
+    let codes = holes.iter().find(|(name, _)| *name == "at").and_then(|(_, at)| codes_of(at)).unwrap_or_default();
+    let filled = |(name, filled): (&'static str, &str)| match name {
+        "choices" => {
+            FluentValue::from(filled.split(", ").map(|code| code_in(codes, code)).collect::<Vec<_>>().join(", "))
+        }
+        _ => FluentValue::from(hole(lang, name, filled, depth)),
+    };
+    written(lang, &phrase.key, holes.into_iter().map(|hole| (hole.0, filled(hole))))
 }
 
 /// A sentence behind what it is about: the path of a field in a request, a node, a record, or a rule.
@@ -188,14 +206,35 @@ pub(super) fn letters_of_all() -> impl Iterator<Item = String> {
 /// What fills a hole, in another language, by the name of the hole.
 fn hole(lang: Lang, name: &str, text: &str, depth: usize) -> String {
     match name {
-        "at" | "field" | "input" => label(text),
+        // A day may stand where a field does.
+        "at" | "field" | "input" => lang.days(&label(text)),
         "event" => event(text),
         "kind" | "role" | "standing" => word_in(lang, name, text).unwrap_or_else(|| text.to_owned()),
+        "holiday" => code_in(HOLIDAY, text).to_owned(),
         "own" => word_in(lang, "role", text).unwrap_or_else(|| text.to_owned()),
         "fields" => text.split(", ").map(label).collect::<Vec<_>>().join(", "),
         "day" | "first" | "last" => lang.days(text),
         _ => within(lang, text, depth).unwrap_or_else(|| text.to_owned()),
     }
+}
+
+/// The codes that may stand in a field, a part of one, or an input of a form.
+fn codes_of(name: &str) -> Option<&'static [Code]> {
+    let of_type = |ty: &'static Type, part: &str| match ty {
+        Type::Code(codes) => Some(*codes),
+        Type::Struct(of) => of.parts.iter().find(|one| one.name == part).and_then(|part| match part.ty {
+            Type::Code(codes) => Some(codes),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let (field, part) = name.split_once('.').unwrap_or((name, ""));
+    FIELDS.iter().find(|one| one.name == field).and_then(|known| of_type(&known.ty, part))
+}
+
+/// A code as people call it.
+fn code_in<'a>(codes: &'static [Code], name: &'a str) -> &'a str {
+    codes.iter().find(|code| code.name == name).map_or(name, |code| code.label)
 }
 
 fn event(name: &str) -> String {

@@ -201,6 +201,13 @@ fn each_phrase_is_written_somewhere() {
     }
     written.push_str(rest);
     let written = written.replace("\\\"", "\"");
+    let (_, [english, _]) = FILES.iter().find(|(name, _)| *name == "phrases").expect("the book");
+    let mut shapes = BTreeSet::new();
+    for (key, phrase) in english.lines().filter_map(|line| line.split_once(" = ")) {
+        let shape: String =
+            phrase.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, rest)| rest)).collect();
+        assert!(shapes.insert(shape), "{key} is another phrase too, but for the names of its holes");
+    }
     let system = "(os error ";
     for piece in phrases::letters_of_all() {
         // What stands around a hole may be of two sentences.
@@ -265,6 +272,9 @@ fn sentences_that_were_made_elsewhere_are_told_in_vietnamese() {
         vi("birth needs one child, not 0"),
         "Đăng ký khai sinh: cần một Trẻ được khai sinh (child), không phải 0"
     );
+    let holidays = "tet has 5 days, and 0 are given: the list has a hole; 2027-01-02 stands there twice";
+    assert_eq!(vi(holidays), "Tết Nguyên đán có 5 ngày mà chỉ ghi 0: danh sách còn thiếu; 02/01/2027: có hai lần");
+    assert_eq!(vi("sex must be one of: male, female"), "Giới tính (sex): phải là một trong: Nam, Nữ");
     assert_eq!(vi("inputs.date: date is needed"), "Ngày (date): còn thiếu");
     let deep = "inputs.date: ".repeat(60) + "date is needed";
     assert!(vi(&deep).contains(&deep), "nobody has a sentence so deep, and it takes no time");

@@ -196,7 +196,7 @@ fn an_event_that_lacks_something_says_so_in_vietnamese() {
     let error = refusal(Code::InvalidArgument, v1::Reason::Invalid, text, vec![detail]);
     let told = Failure::Client(error).text(Lang::Vi);
     assert!(told.contains("có 2 điểm chưa đúng") && told.contains("Ngày (date): còn thiếu"), "{told}");
-    assert!(told.contains("hồ sơ thứ 1, ") && told.contains("phải là một trong"), "{told}");
+    assert!(told.contains("hồ sơ thứ 1, ") && told.contains("phải là một trong: Nam, Nữ"), "{told}");
     assert_vietnamese(&told);
 }
 
