@@ -64,8 +64,7 @@ fn table(lang: Lang, rows: &[(String, v1::Stock)]) -> String {
         let name = if before == Some(unit) { String::new() } else { show::plain(unit) };
         before = Some(unit);
         let late = if stock.of == "step" { stock.late.to_string() } else { String::new() };
-        let [label, state_label, state] =
-            [label(stock), &stock.state_label, &stock.state].map(|text| show::plain(text));
+        let [label, state_label, state] = [label(stock), &stock.state_label, &stock.state].map(show::plain);
         sheet.add_row([name, label, state_label, state, stock.count.to_string(), late]);
     }
     sheet.text()

@@ -713,7 +713,7 @@ mod tests {
             let drawn = blake3::hash(&[number.to_be_bytes(), part.to_be_bytes()].concat());
             let drawn = drawn.as_bytes();
             let key = (u16::from_be_bytes([drawn[0], drawn[1]]) % 3_000).to_be_bytes().to_vec();
-            let value = (drawn[2] % 5 != 0).then(|| drawn.repeat(usize::from(drawn[3] % 8)));
+            let value = (!drawn[2].is_multiple_of(5)).then(|| drawn.repeat(usize::from(drawn[3] % 8)));
             writes.insert(key, value);
         }
         // What only grows: most of it once, some of it again, as after a snapshot was put in place.
@@ -723,7 +723,7 @@ mod tests {
             let value = format!("{number} {part} ").repeat(usize::try_from(at % 60).unwrap());
             writes.insert(keys.arrival(ShardId(7), at), Some(value.into_bytes()));
         }
-        if number % 90 == 0 {
+        if number.is_multiple_of(90) {
             writes.insert(keys.arrival(ShardId(7), u64::from(number)), None);
         }
         writes.into_iter().collect()

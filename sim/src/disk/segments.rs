@@ -50,7 +50,7 @@ fn live(disk: &SimDisk, kept: &mut Kept, random: &mut ChaCha8Rng) -> Result<(), 
             places.insert(number, segments.append(&key(number), &value(number))?);
         }
         let end = segments.end()?;
-        if random.next_u64() % 3 == 0 {
+        if random.next_u64().is_multiple_of(3) {
             // More comes before it is durable.
             segments.append(b"later", b"value")?;
         }
