@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(counts(false), [(String::new(), 5, 0), (String::new(), 3, 2)]);
         let text = table(Lang::En, &rows(&units, true));
         assert!(text.contains("Thẻ căn cước") && text.contains("permanent_residence"), "{text}");
-        assert!(table(Lang::Vi, &rows(&units, false)).contains("hạn"));
+        assert!(table(Lang::Vi, &rows(&units, false)).contains("HẠN"));
     }
 }
