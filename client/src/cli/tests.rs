@@ -7,9 +7,12 @@ use clap::Parser;
 use dinhba_core::ids::UnitId;
 use dinhba_core::units::{BEFORE_REFORM, Directory, Resolve};
 use dinhba_proto::v1;
+use serde_json::json;
+use tonic::Code;
 
 use super::*;
 use crate::client::Client;
+use crate::error::Error;
 use crate::testing::{Fault, Memory, SHARD, context, shard_status};
 
 pub(crate) mod vietnamese;
