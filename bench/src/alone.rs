@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use crdts::CvRDT as _;
-use dinhba_core::command::{Answer, Command, Cursor, Digest, EditCommand, Item, Proposal, Seal, Tip};
+use dinhba_core::command::{Answer, Command, Cursor, EditCommand, Item, Proposal, Seal, Tip};
+use dinhba_core::digest::Digest;
 use dinhba_core::edit::Edit;
 use dinhba_core::encoding::Wire as _;
 use dinhba_core::ids::{KeyMark, SiteId};

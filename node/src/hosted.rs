@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dinhba_core::command::{AccessEntry, Answer, Command, Looked, Proposal, ShardInfo};
+use dinhba_core::access_log::{AccessEntry, Looked};
+use dinhba_core::command::{Answer, Command, Proposal, ShardInfo};
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, ShardId};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dinhba_core::command::{AccessEntry, LoggedAccess, Looked};
+use dinhba_core::access_log::{AccessEntry, LoggedAccess, Looked};
 use dinhba_core::ids::{GroupId, ShardId};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, GroupState};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use anyhow::{Context as _, anyhow, ensure};
+use dinhba_core::access_log::{AccessEntry, Looked};
 use dinhba_core::blocks::Block;
 use dinhba_core::claims::{Claims, Purpose, Role};
 use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, FileCommand, Form, Item, Looked, PartDraft, Proposal,
-    Seal, ShardInfo, Tip,
+    Adopt, Answer, Command, Cursor, EditCommand, FileCommand, Form, Item, PartDraft, Proposal, Seal, ShardInfo, Tip,
 };
 use dinhba_core::date::Date;
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, Origin};

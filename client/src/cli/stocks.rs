@@ -13,30 +13,28 @@ use crate::client::Client;
 use crate::language::{Lang, say};
 use crate::request::Context;
 
-/// What a row is about, in the order in which the service names them: unit, kind, service, step with its label, state with its label.
-type Key = (String, usize);
+/// Where a row stands: its unit in words, cards before accounts before steps, and states and steps in the order in which the service told them first.
+type Key = (String, Option<usize>, usize);
+
+const KINDS: [&str; 3] = ["card", "account", "step"];
 
 /// The rows of all units, each with its counts added up.
 fn rows(units: &[v1::UnitStocks], by_unit: bool) -> Vec<(String, v1::Stock)> {
-    // The service tells states and steps in their order; of several units in one row that order is kept.
     let name = |stock: &v1::Stock| (stock.of.clone(), stock.service.clone(), stock.step.clone(), stock.state.clone());
-    let mut order = BTreeMap::new();
-    let mut rows: BTreeMap<Key, v1::Stock> = BTreeMap::new();
+    let (mut told, mut rows) = (BTreeMap::new(), BTreeMap::<Key, v1::Stock>::new());
     for unit in units {
-        let words =
-            if by_unit { format!("{} {}", unit.unit_code, unit.unit_name).trim().to_owned() } else { String::new() };
+        let words = if by_unit { format!("{} {}", unit.unit_code, unit.unit_name) } else { String::new() };
         for stock in &unit.stocks {
-            let next = order.len();
-            let place = *order.entry(name(stock)).or_insert(next);
-            let row = rows.entry((words.clone(), place)).or_insert(v1::Stock { count: 0, late: 0, ..stock.clone() });
+            let next = told.len();
+            let place = *told.entry(name(stock)).or_insert(next);
+            let kind = KINDS.iter().position(|of| *of == stock.of);
+            let key = (words.trim().to_owned(), kind, place);
+            let row = rows.entry(key).or_insert(v1::Stock { count: 0, late: 0, ..stock.clone() });
             row.count += stock.count;
             row.late += stock.late;
         }
     }
-    let kind = |stock: &v1::Stock| ["card", "account", "step"].iter().position(|of| *of == stock.of);
-    let mut rows: Vec<(String, v1::Stock)> = rows.into_iter().map(|((unit, _), stock)| (unit, stock)).collect();
-    rows.sort_by(|(unit, stock), (other, others)| (unit, kind(stock)).cmp(&(other, kind(others))));
-    rows
+    rows.into_iter().map(|((unit, ..), stock)| (unit, stock)).collect()
 }
 
 fn label(stock: &v1::Stock) -> &str {

@@ -19,8 +19,10 @@ use std::collections::BTreeMap;
 
 pub use refill::{Life, Misfit, RefillError, refill_accesses, refill_edits, refound};
 
+use crate::access_log::LoggedAccess;
 use crate::claims::SUBJECT_BYTES_MAX;
-use crate::command::{Cursor, Digest, Epoch, Item, LoggedAccess, ShardInfo};
+use crate::command::{Cursor, Epoch, Item, ShardInfo};
+use crate::digest::Digest;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, GroupId, Hash, Incarnation, NodeId, SessionId, ShardId, SiteId};
 use crate::keys::Keys;

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::access_log::{AccessEntry, AccessHead};
 use crate::blocks::{Block, Wanted};
-use crate::claims::{Case, Claims, Purpose};
+use crate::digest::Digest;
 use crate::edit::{Author, Dot, EditKind, Origin};
 use crate::encoding::{Malformed, Reader, Wire};
 use crate::event::Event;
-use crate::ids::{AuthorId, GroupId, Hash, Incarnation, KeyMark, RecordId, SessionId, ShardId, SiteId, UnitId};
+use crate::ids::{AuthorId, Hash, Incarnation, KeyMark, RecordId, SessionId, ShardId, SiteId, UnitId};
 use crate::number::PersonNumber;
 use crate::place::PlaceEntry;
 use crate::record::FieldKey;
@@ -359,87 +360,6 @@ impl std::fmt::Debug for Item {
     }
 }
 
-/// What was read, or what an operator did to the site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
-    /// One record, as it is.
-    Record,
-    /// A search; `subject` is a keyed hash of it. What it found follows, an entry for each record.
-    Find,
-    /// A record's history.
-    History,
-    /// A work list of conflicts. The records on it follow, an entry for each.
-    Conflicts,
-    /// An extract of a unit.
-    Export,
-    /// The change feed, before it begins; and a record that a page of it shows.
-    Watch,
-    /// The access log itself.
-    AccessLog,
-    /// A sealed backup of everything that the group holds.
-    Backup,
-    /// A record that an answer showed beside others: what a search found, what a work list told of it.
-    Shown,
-    /// The members of a household, which is the subject.
-    Members,
-    /// The households of a person, who is the subject.
-    Households,
-    /// A node was to be added; for this and the next three `subject` ends with the node's id.
-    AddNode,
-    /// A node was to be given a vote.
-    PromoteNode,
-    /// A node was to be removed.
-    RemoveNode,
-    /// The lead was to be handed to a node.
-    TransferLeader,
-    /// A snapshot was to be taken.
-    Snapshot,
-    /// The level was to be raised; `subject` ends with it.
-    RaiseLevel,
-    /// An author was to be taken again; `subject` is the author.
-    ReleaseAuthor,
-    /// The directory of the country's sites.
-    Sites,
-    /// How many events there were.
-    Figures,
-    /// A work list of what waits for a second person. The records on it follow, an entry for each.
-    Pending,
-    /// A work list of all that is to be done. The records on it follow, an entry for each.
-    Work,
-    /// The dossiers of a person, who is the subject.
-    Dossiers,
-}
-
-/// One read of personal data, as the access log keeps it for ever.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessEntry {
-    /// Who.
-    pub claims: Claims,
-    /// Why.
-    pub purpose: Purpose,
-    /// For which case.
-    pub case: Case,
-    /// What.
-    pub looked: Looked,
-    /// Whose records; `None` for all shards of the group that the caller may see.
-    pub shard: Option<ShardId>,
-    /// The record, or the keyed hash of the search terms, or what an operator's act is about, or zero.
-    pub subject: [u8; 16],
-    /// When, UTC milliseconds, by the door's clock.
-    pub at_ms: i64,
-}
-
-/// An access as the log keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoggedAccess {
-    /// The entry.
-    pub entry: AccessEntry,
-    /// Whether it was allowed.
-    pub allowed: bool,
-    /// The chain's hash after this entry.
-    pub hash: Hash,
-}
-
 /// A new incarnation for a site whose neighbour knows an edit of its present one that it does not know itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renew {
@@ -478,32 +398,6 @@ pub struct StatementBody {
     pub at_ms: i64,
 }
 
-/// Where an access log stands. A log is named by its group and by that one's incarnation: whatever is made again from an archive
-/// lacks what was looked at since, and goes on under a name of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AccessHead {
-    /// Whose reads it has.
-    pub group: GroupId,
-    /// In which life.
-    pub incarnation: Incarnation,
-    /// Entries.
-    pub count: u64,
-    /// The chain's hash after the last of them.
-    pub hash: Hash,
-    /// The group's time, UTC milliseconds. Of two heads that its log went through, the one with the later time has no fewer
-    /// entries.
-    pub time_ms: i64,
-}
-
-/// What is known of another site's access log by that site's own word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccessSeen {
-    /// The furthest that it was said to stand.
-    pub head: AccessHead,
-    /// The first word that the log cannot have come to from there: entries were taken out, or others put in their place.
-    pub differs: Option<AccessHead>,
-}
-
 /// A signed statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
@@ -532,10 +426,6 @@ pub struct Forget {
     /// The author to be tried again, if it was parked.
     pub author: Option<AuthorId>,
 }
-
-/// A sum of keyed hashes, modulo 2^256: equal sets have equal sums whatever the order, and one member can be taken out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Digest(pub [u8; 32]);
 
 /// Proof of an acceptance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -732,12 +622,8 @@ wire_struct! {
     Seal { tip, signature }
     Checked { seal, key }
     Item { dot, bytes }
-    AccessEntry { claims, purpose, case, looked, shard, subject, at_ms }
-    LoggedAccess { entry, allowed, hash }
     Renew { shard, author, incarnation, epoch }
     StatementBody { site, shard, incarnation, heads, digest_key, level, edits, state, access, at_ms }
-    AccessHead { group, incarnation, count, hash, time_ms }
-    AccessSeen { head, differs }
     Statement { body, signature }
     Raise { level, now_ms }
     Forget { shard, peer, author }
@@ -750,13 +636,6 @@ wire_struct! {
     ConflictEntry { since_ms }
     PendingEntry { since_ms, author }
 }
-
-wire_code! { Looked, "kind of read" {
-    1 => Record, 2 => Find, 3 => History, 4 => Conflicts, 5 => Export, 6 => Watch, 7 => AccessLog,
-    8 => Backup, 9 => Shown, 10 => Members, 11 => Households, 12 => AddNode, 13 => PromoteNode, 14 => RemoveNode,
-    15 => TransferLeader, 16 => Snapshot, 17 => RaiseLevel, 18 => ReleaseAuthor, 19 => Sites,
-    20 => Figures, 21 => Pending, 22 => Work, 23 => Dossiers,
-} }
 
 wire_code! { RefusalCode, "code of a refusal" { 1 => Denied, 2 => Unknown, 3 => Invalid, 4 => Level, 5 => Exists, 6 => Rule } }
 
@@ -786,117 +665,9 @@ impl RefusalCode {
     }
 }
 
-impl Looked {
-    /// The word that tables and JSON print.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Looked::Record => "record",
-            Looked::Find => "find",
-            Looked::History => "history",
-            Looked::Conflicts => "conflicts",
-            Looked::Export => "export",
-            Looked::Watch => "watch",
-            Looked::AccessLog => "access-log",
-            Looked::Backup => "backup",
-            Looked::Shown => "shown",
-            Looked::Members => "members",
-            Looked::Households => "households",
-            Looked::AddNode => "add-node",
-            Looked::PromoteNode => "promote-node",
-            Looked::RemoveNode => "remove-node",
-            Looked::TransferLeader => "transfer-leader",
-            Looked::Snapshot => "snapshot",
-            Looked::RaiseLevel => "raise-level",
-            Looked::ReleaseAuthor => "release-author",
-            Looked::Sites => "sites",
-            Looked::Figures => "figures",
-            Looked::Pending => "pending",
-            Looked::Work => "work",
-            Looked::Dossiers => "dossiers",
-        }
-    }
-}
-
 impl Wire for Nothing {
     fn encode(&self, _: &mut Vec<u8>) {}
     fn decode(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Nothing)
-    }
-}
-
-impl Wire for Digest {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Wire::decode(input).map(Digest)
-    }
-    fn bytes_hint(&self) -> usize {
-        self.0.bytes_hint()
-    }
-}
-
-impl Digest {
-    /// A member's keyed hash.
-    #[must_use]
-    pub fn of(key: &[u8; 32], member: &[u8]) -> Self {
-        Digest(*blake3::keyed_hash(key, member).as_bytes())
-    }
-
-    /// Adds a member.
-    pub fn add(&mut self, member: Digest) {
-        self.carry(member, |left, right, carry| {
-            let (sum, over_one) = left.overflowing_add(right);
-            let (sum, over_two) = sum.overflowing_add(carry);
-            (sum, over_one || over_two)
-        });
-    }
-
-    /// Takes a member out.
-    pub fn subtract(&mut self, member: Digest) {
-        self.carry(member, |left, right, borrow| {
-            let (rest, under_one) = left.overflowing_sub(right);
-            let (rest, under_two) = rest.overflowing_sub(borrow);
-            (rest, under_one || under_two)
-        });
-    }
-
-    fn carry(&mut self, other: Digest, step: impl Fn(u64, u64, u64) -> (u64, bool)) {
-        let mut carry = false;
-        for (left, right) in self.0.chunks_exact_mut(8).zip(other.0.chunks_exact(8)) {
-            let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a chunk of eight bytes"));
-            let (result, over) = step(word(left), word(right), u64::from(carry));
-            left.copy_from_slice(&result.to_le_bytes());
-            carry = over;
-        }
-    }
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Hash(self.0).fmt(f)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_digest_forgets_order_and_what_was_taken_out(members: Vec<[u8; 8]>, extra: [u8; 8]) {
-            let key = [7; 32];
-            let (mut forward, mut backward) = (Digest::default(), Digest::default());
-            members.iter().for_each(|member| forward.add(Digest::of(&key, member)));
-            members.iter().rev().for_each(|member| backward.add(Digest::of(&key, member)));
-            prop_assert_eq!(forward, backward);
-            forward.add(Digest::of(&key, &extra));
-            prop_assert_ne!(forward, backward);
-            forward.subtract(Digest::of(&key, &extra));
-            prop_assert_eq!(forward, backward);
-        }
     }
 }

@@ -15,7 +15,7 @@
 //! | `Expiry` | day, shard, session | nothing: from which day on the session's receipts go |
 //! | `Access` | number | an entry of the access log |
 //! | `Place` | kind id | an entry of the replicated directory of units and sites |
-//! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::command::AccessSeen): where another site's access log stands |
+//! | `Heard` | site, its group, incarnation | [`AccessSeen`](crate::access_log::AccessSeen): where another site's access log stands |
 //! | `Reach` | unit | nothing: a hosted shard lies in that unit |
 //! | `Due` | kind of work, day, shard | nothing: the shard's work lists have something of that kind that is open since that day |
 //!

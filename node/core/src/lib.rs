@@ -26,6 +26,9 @@ pub mod claims;
 
 pub mod access;
 
+pub mod access_log;
+pub mod digest;
+
 pub mod store;
 
 pub mod event;

@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use dinhba_core::access_log::Looked;
 use dinhba_core::archive::{
     Frame, GroupSummary, LogName, Piece, Reached, Summary, directory, goes_through, log_text, next_piece,
 };
-use dinhba_core::command::Looked;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, Hash, NodeId, ShardId};
 use dinhba_core::store::StoreError;

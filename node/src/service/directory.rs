@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
+use dinhba_core::access_log::Looked;
 use dinhba_core::calendar::Year;
-use dinhba_core::command::Looked;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};
 use dinhba_core::schema::codes::HOLIDAY;
 use dinhba_core::units::Tier;

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{AccessEntry, Looked, ShardInfo};
+use dinhba_core::access_log::{AccessEntry, Looked};
+use dinhba_core::command::ShardInfo;
 use dinhba_core::encoding::{Malformed, Wire};
 use dinhba_core::ids::{GroupId, RecordId, ShardId, UnitId};
 use dinhba_core::keys::{Keys, own_suffix};

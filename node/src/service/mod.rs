@@ -16,8 +16,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use dinhba_core::access::{Action, decide};
+use dinhba_core::access_log::{AccessEntry, Looked};
 use dinhba_core::claims::{Case, Claims, Identity, Purpose};
-use dinhba_core::command::{AccessEntry, Looked};
 use dinhba_core::edit::Origin;
 use dinhba_core::ids::{GroupId, RequestId, ShardId, UnitId};
 use dinhba_core::inject::is_armed;

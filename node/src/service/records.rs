@@ -21,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::{AccessEntry, LoggedAccess, Looked};
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{AccessEntry, LoggedAccess, Looked, ShardInfo};
+use dinhba_core::command::ShardInfo;
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::Dot;
 use dinhba_core::encoding::{Malformed, Wire};

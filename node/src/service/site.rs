@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::{AccessHead, Looked};
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{AccessHead, Answer, Command, Forget, Heads, Looked, Raise, Statement};
+use dinhba_core::command::{Answer, Command, Forget, Heads, Raise, Statement};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, NodeId, ShardId, SiteId};
 use dinhba_core::keys::Keys;

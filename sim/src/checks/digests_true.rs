@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::blocks::{Granted, number_due, number_lacking};
-use dinhba_core::command::{ConflictEntry, ConflictKey, Digest, Nothing, PendingEntry};
+use dinhba_core::command::{ConflictEntry, ConflictKey, Nothing, PendingEntry};
 use dinhba_core::date::Date;
+use dinhba_core::digest::Digest;
 use dinhba_core::edit::{Change, Dot, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, GroupId, Hash, RecordId, ShardId};

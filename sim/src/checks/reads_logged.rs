@@ -5,7 +5,7 @@
 //! households of a person, the change feed with each record in it, an extract. Does not check: the logs of sites that lost a disk or got an old
 //! one; whether the entry came first, where a node was ever restarted, since what it had applied may be gone for a while.
 
-use dinhba_core::command::LoggedAccess;
+use dinhba_core::access_log::LoggedAccess;
 use dinhba_core::ids::{GroupId, Hash};
 use dinhba_core::keys::Keys;
 use dinhba_core::registry::{self, GroupState, next_access_hash};

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use dinhba_client::event::{Birth, Death, EventBuilder, Marriage};
 use dinhba_client::standing::Judgement;
 use dinhba_client::{Accepted, Error};
-use dinhba_core::command::Looked;
+use dinhba_core::access_log::Looked;
 use dinhba_core::date::PartialDate;
 use dinhba_core::event::Event;
 use dinhba_core::ids::{RecordId, RequestId, ShardId};

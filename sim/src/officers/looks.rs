@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dinhba_client::{Error, Find};
-use dinhba_core::command::Looked;
+use dinhba_core::access_log::Looked;
 use dinhba_core::ids::{RecordId, ShardId};
 use dinhba_node::runtime;
 use dinhba_proto::v1;

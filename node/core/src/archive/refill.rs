@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::{Edits, GroupSummary, Piece, advance, log_text};
-use crate::command::{Epoch, Item, LoggedAccess};
+use crate::access_log::LoggedAccess;
+use crate::command::{Epoch, Item};
 use crate::edit::{Author, Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Hash, Incarnation, KeyMark, ShardId, SiteId};

@@ -9,7 +9,8 @@ use std::ops::Bound;
 
 use super::{GroupState, ShardState, Tx, corrupt, read_range};
 use crate::access::{Action, decide, may_at_all};
-use crate::command::{AccessEntry, AccessHead, AccessSeen, Answer, LoggedAccess, Looked};
+use crate::access_log::{AccessEntry, AccessHead, AccessSeen, LoggedAccess, Looked};
+use crate::command::Answer;
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{Domain, GroupId, Hash, RecordId, SiteId, UnitId};
 use crate::inject::sometimes;

@@ -12,8 +12,9 @@ use super::{
     Arrival, Context, Poison, ShardState, StoredEdit, Tx, figures, numbers, quality, signposts, stock, time, work,
 };
 use crate::blocks::{DUE_BY, Granted, number_due, number_lacking};
-use crate::command::{ConflictEntry, ConflictKey, Digest, PendingEntry, Receipt, ShardInfo};
+use crate::command::{ConflictEntry, ConflictKey, PendingEntry, Receipt, ShardInfo};
 use crate::date::Date;
+use crate::digest::Digest;
 use crate::edit::{Dot, Edit, EditKind, Header};
 use crate::encoding::Wire;
 use crate::ids::{AuthorId, Domain, Hash, KeyMark, RecordId, ShardId, SiteId, UnitId};

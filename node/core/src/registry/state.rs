@@ -1,6 +1,7 @@
 //! What a group's state is made of: the types of its values, but for records, receipts and what a neighbour said.
 
-use crate::command::{Digest, Epoch, ShardInfo};
+use crate::command::{Epoch, ShardInfo};
+use crate::digest::Digest;
 use crate::edit::{Author, Dot};
 use crate::ids::{GroupId, Hash, Incarnation, KeyMark, SiteId};
 use crate::keys::Keys;

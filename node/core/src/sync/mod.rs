@@ -29,7 +29,8 @@ pub(crate) use here::position_of;
 pub use here::{BATCH_BYTES, Here, Skip};
 pub use message::{Ack, Again, Ask, Batch, Bucket, Hashes, Hello, LINK_VERSION, Message, ShardHello};
 
-use crate::command::{AccessHead, Cursor, Heads, Merged, Statement, StatementBody, Tip};
+use crate::access_log::AccessHead;
+use crate::command::{Cursor, Heads, Merged, Statement, StatementBody, Tip};
 use crate::edit::{Dot, Edit};
 use crate::encoding::{Malformed, Wire};
 use crate::ids::{AuthorId, Hash, ShardId, SiteId};

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use dinhba_core::access_log::{AccessEntry, Looked};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, Looked, PartDraft, RefusalCode, ShardInfo,
-};
+use dinhba_core::command::{Adopt, Answer, Command, Cursor, EditCommand, PartDraft, RefusalCode, ShardInfo};
 use dinhba_core::date::Date;
 use dinhba_core::edit::{Change, Edit};
 use dinhba_core::encoding::Wire;

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::memory::{Office, SHARD, create_command, request, seal_all, value};
-use dinhba_core::command::{
-    AccessHead, Command, Cursor, Digest, Heads, Item, Renew, Seal, Statement, StatementBody, Tip,
-};
+use dinhba_core::access_log::AccessHead;
+use dinhba_core::command::{Command, Cursor, Heads, Item, Renew, Seal, Statement, StatementBody, Tip};
+use dinhba_core::digest::Digest;
 use dinhba_core::edit::{Author, Change, Dot, EDIT_BYTES_MAX, Edit, EditKind};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{AuthorId, Hash, Incarnation, KeyMark, RecordId, SiteId};

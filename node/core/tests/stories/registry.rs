@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use crate::memory::{
     Office, PATH, SHARD, accepted, claims, command, create_command, refusal, request, seal_all, value,
 };
+use dinhba_core::access_log::{AccessEntry, Looked};
 use dinhba_core::archive::{Content, Edits, Piece};
 use dinhba_core::claims::Role;
 use dinhba_core::command::{
-    AccessEntry, Adopt, Answer, Command, Cursor, EditCommand, Item, Looked, Moved, PartDraft, Proposal, Raise,
-    RefusalCode, ShardInfo, Stale,
+    Adopt, Answer, Command, Cursor, EditCommand, Item, Moved, PartDraft, Proposal, Raise, RefusalCode, ShardInfo, Stale,
 };
 use dinhba_core::edit::{Change, Dot, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
@@ -530,7 +530,7 @@ fn every_read_is_chained_in_the_access_log_the_refused_ones_too() {
     let group: dinhba_core::registry::GroupState = read(&office.state, &office.keys().group()).unwrap().unwrap();
     let mut hash = Default::default();
     for number in 1..=3 {
-        let logged: dinhba_core::command::LoggedAccess =
+        let logged: dinhba_core::access_log::LoggedAccess =
             read(&office.state, &office.keys().access(number)).unwrap().unwrap();
         hash = dinhba_core::registry::next_access_hash(&hash, &logged.entry, logged.allowed);
         assert_eq!(hash, logged.hash);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::memory::{Memory, Office, PATH, SHARD, accepted, command, create_command, refusal, request, value};
 use crate::orders::{Crowd, draft, forge, order, site};
-use dinhba_core::command::{Adopt, Answer, Command, Digest, EditCommand, RefusalCode, ShardInfo, Statement};
+use dinhba_core::command::{Adopt, Answer, Command, EditCommand, RefusalCode, ShardInfo, Statement};
+use dinhba_core::digest::Digest;
 use dinhba_core::edit::{Change, EditKind};
 use dinhba_core::ids::{Incarnation, RecordId, ShardId, SiteId};
 use dinhba_core::keys::{Space, own_suffix, space_of};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::memory::{Office, PATH, SHARD, claims, request, shown};
+use dinhba_core::access_log::{AccessEntry, AccessHead, AccessSeen, Looked};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{AccessEntry, AccessHead, AccessSeen, Command, Looked, Renew, Statement, StatementBody};
+use dinhba_core::command::{Command, Renew, Statement, StatementBody};
 use dinhba_core::ids::{Hash, Incarnation, SiteId};
 use dinhba_core::registry::{HEARD_MAX, heard, place_of_request};
 use dinhba_core::sync::{Effect, Event, Moved, STATEMENTS_EVERY_MS, STATEMENTS_PAUSE_MS, Session};

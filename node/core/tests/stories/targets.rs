@@ -1,7 +1,8 @@
 //! Targets: who sets them, what they must say, who reads them, and what derives from their records at every site alike.
 
+use dinhba_core::access_log::{AccessEntry, Looked};
 use dinhba_core::claims::{Purpose, Role};
-use dinhba_core::command::{AccessEntry, Answer, Command, Cursor, EditCommand, Looked, PartDraft, RefusalCode};
+use dinhba_core::command::{Answer, Command, Cursor, EditCommand, PartDraft, RefusalCode};
 use dinhba_core::edit::{Change, Dot, Edit};
 use dinhba_core::encoding::Wire;
 use dinhba_core::event::Event;

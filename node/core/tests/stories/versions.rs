@@ -3,8 +3,9 @@
 use crate::memory::{Memory, Office, SHARD, accepted, command, refusal, request, seal_all, value};
 use dinhba_core::claims::{Purpose, Role};
 use dinhba_core::command::{
-    Answer, Command, ConflictEntry, ConflictKey, Digest, Form, Proposal, Raise, RefusalCode, StatementBody,
+    Answer, Command, ConflictEntry, ConflictKey, Form, Proposal, Raise, RefusalCode, StatementBody,
 };
+use dinhba_core::digest::Digest;
 use dinhba_core::edit::{Change, Edit, EditKind, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{Incarnation, NodeId, RecordId, SiteId};

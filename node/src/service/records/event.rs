@@ -1,9 +1,10 @@
 //! An event at the door: from the wire to a command. What it makes of the records is decided in `apply`.
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::Looked;
 use dinhba_core::blocks::{Block, number_lacking};
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Command, FileCommand, Filed, Looked, ShardInfo};
+use dinhba_core::command::{Command, FileCommand, Filed, ShardInfo};
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::COMMAND_BYTES_MAX;
 use dinhba_core::encoding::Wire;

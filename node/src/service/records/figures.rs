@@ -1,7 +1,7 @@
 //! How many of each event there were. Nothing is counted here: `apply` keeps the figures.
 
 use dinhba_core::access::Action;
-use dinhba_core::command::Looked;
+use dinhba_core::access_log::Looked;
 use dinhba_core::date::Date;
 use dinhba_core::event::Event;
 use dinhba_core::registry;
@@ -15,16 +15,19 @@ use crate::service::{Caller, id};
 /// Figures in one answer: a quarter of a message.
 const FIGURES_MAX: usize = 20_000;
 
+/// The first and the last day that are asked for.
+pub(super) fn days_asked(from: &str, to: &str) -> Result<(Date, Date), Status> {
+    let (from, to) = (id("from", from)?, id("to", to)?);
+    if from > to { Err(wrong("to", "to: the last day lies before the first")) } else { Ok((from, to)) }
+}
+
 impl RecordsService {
     pub(super) async fn figures_of(
         &self,
         caller: &Caller,
         request: &v1::FiguresRequest,
     ) -> Result<v1::FiguresReply, Status> {
-        let days: (Date, Date) = (id("from", &request.from)?, id("to", &request.to)?);
-        if days.0 > days.1 {
-            return Err(wrong("to", "to: the last day lies before the first"));
-        }
+        let days = days_asked(&request.from, &request.to)?;
         let (mut units, mut left) = (Vec::new(), FIGURES_MAX);
         let asked = self.asked_within(caller, (Action::Figures, Looked::Figures), &request.unit).await?;
         for Asked { hosted, may, homes, .. } in asked {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::Looked;
 use dinhba_core::blocks::{Account, Block, Granted, covered};
-use dinhba_core::command::Looked;
 use dinhba_core::date::InstantMs;
 use dinhba_core::edit::Author;
 use dinhba_core::ids::{ShardId, UnitId};

@@ -1,7 +1,7 @@
 //! How good the records of each commune are. Nothing is counted here but what comes due by age: `apply` keeps the counts.
 
 use dinhba_core::access::Action;
-use dinhba_core::command::Looked;
+use dinhba_core::access_log::Looked;
 use dinhba_core::date::InstantMs;
 use dinhba_core::registry;
 use dinhba_proto::v1;

@@ -1,6 +1,6 @@
 //! Receipts for others: what a site wrote, under its signature. Making one is a look into the history of its records.
 
-use dinhba_core::command::Looked;
+use dinhba_core::access_log::Looked;
 use dinhba_core::edit::{Change, GROUNDS};
 use dinhba_core::encoding::Wire;
 use dinhba_core::registry::{self, AcceptedEdits};

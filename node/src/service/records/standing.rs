@@ -1,8 +1,9 @@
 //! How edits stand: what officers say of them, and the list of those that wait for a second person.
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::Looked;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Command, EditCommand, Looked, PartDraft, PendingEntry};
+use dinhba_core::command::{Command, EditCommand, PartDraft, PendingEntry};
 use dinhba_core::edit::{Change, Dot};
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{RecordId, ShardId};

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 
 use dinhba_core::access::Action;
-use dinhba_core::command::Looked;
-use dinhba_core::date::{Date, InstantMs};
+use dinhba_core::access_log::Looked;
+use dinhba_core::date::InstantMs;
 use dinhba_core::registry;
 use dinhba_core::schema::codes::DOSSIER_STEP;
 use dinhba_core::stock::Stock;
 use dinhba_proto::v1;
 use tonic::Status;
 
+use super::figures::days_asked;
 use super::{Asked, RecordsService};
 use crate::runtime;
-use crate::service::answer::{broken, precondition, wrong};
-use crate::service::{Caller, id};
+use crate::service::Caller;
+use crate::service::answer::{broken, precondition};
 
 /// Rows in one answer, at most 150 bytes each: most of a message.
 const ROWS_MAX: usize = 20_000;
@@ -26,10 +27,7 @@ impl RecordsService {
         caller: &Caller,
         request: &v1::StocksRequest,
     ) -> Result<v1::StocksReply, Status> {
-        let done: (Date, Date) = (id("from", &request.from)?, id("to", &request.to)?);
-        if done.0 > done.1 {
-            return Err(wrong("to", "to: the last day lies before the first"));
-        }
+        let done = days_asked(&request.from, &request.to)?;
         let asked = self.asked_within(caller, (Action::Figures, Looked::Figures), &request.unit).await?;
         let (place, today) = (self.0.place(), InstantMs(runtime::utc_ms()).date_in_vietnam());
         let (mut units, mut rows_left) = (Vec::new(), ROWS_MAX);

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::Looked;
 use dinhba_core::claims::Claims;
-use dinhba_core::command::{Looked, PartDraft, ShardInfo};
+use dinhba_core::command::{PartDraft, ShardInfo};
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::event::Event;
 use dinhba_core::ids::{RecordId, ShardId, UnitId};

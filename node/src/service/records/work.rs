@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinhba_core::access::Action;
+use dinhba_core::access_log::Looked;
 use dinhba_core::calendar::{Calendar, Deadline};
 use dinhba_core::claims::Role;
-use dinhba_core::command::{ConflictKey, Looked};
+use dinhba_core::command::ConflictKey;
 use dinhba_core::date::{Date, InstantMs};
 use dinhba_core::edit::{Dot, Edit};
 use dinhba_core::encoding::{Malformed, Wire};

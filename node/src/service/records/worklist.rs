@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use dinhba_core::access::Action;
-use dinhba_core::command::{Looked, ShardInfo};
+use dinhba_core::access_log::Looked;
+use dinhba_core::command::ShardInfo;
 use dinhba_core::encoding::Wire;
 use dinhba_core::ids::{GroupId, RecordId, ShardId};
 use dinhba_core::keys::{Keys, Range, suffix};
