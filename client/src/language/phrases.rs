@@ -79,6 +79,10 @@ fn joined(pieces: impl Iterator<Item = Piece>) -> Vec<Piece> {
 /// take long to be read, whatever it is.
 const DEPTH_MAX: usize = 5;
 
+/// What is longer is no sentence, and is told as it came: to try every way in which the holes of a phrase may be filled takes the longer, the
+/// more often its letters stand in the text.
+const TEXT_BYTES_MAX: usize = 2_000;
+
 /// Holes for one word: ids, numbers, days, names of fields.
 const ONE_WORD: [&str; 27] = [
     "record", "shard", "request", "edit", "count", "most", "least", "bytes", "day", "number", "line", "column", "code",
@@ -114,7 +118,7 @@ fn filled<'a>(pieces: &'static [Piece], text: &'a str) -> Option<Vec<(&'static s
 
 /// A sentence in another language; none if it is not in the book.
 pub(super) fn translated(lang: Lang, text: &str) -> Option<String> {
-    if lang == Lang::En {
+    if lang == Lang::En || text.len() > TEXT_BYTES_MAX {
         return None;
     }
     within(lang, text, DEPTH_MAX)

@@ -278,6 +278,8 @@ fn sentences_that_were_made_elsewhere_are_told_in_vietnamese() {
     assert_eq!(vi("inputs.date: date is needed"), "Ngày (date): còn thiếu");
     let deep = "inputs.date: ".repeat(60) + "date is needed";
     assert!(vi(&deep).contains(&deep), "nobody has a sentence so deep, and it takes no time");
+    let long = format!("no connection to 10.0.0.5:7400: {}", "x".repeat(2_000));
+    assert!(vi(&long).contains(&long), "what is so long is no sentence");
     assert_eq!(vi("something new"), "(nguyên văn: something new)");
     assert_eq!(Message::detail("something new").text(Lang::En), "something new");
     assert_eq!(Message::from("something new").text(Lang::Vi), "something new");
